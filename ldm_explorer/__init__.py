@@ -1,0 +1,1 @@
+"""Train small latent diffusion models and look inside them."""

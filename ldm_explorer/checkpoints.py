@@ -1,0 +1,214 @@
+"""Checkpoint folders: save, load, discover. Weights are fp16 safetensors, everything beside them is JSON.
+
+checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline);
+                               README.md (run card), train_config.json, train_log.jsonl, metrics.json
+"""
+
+import copy
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
+from torch import nn
+
+from ldm_explorer.pipeline import LatentDiffusionPipeline
+
+MAX_SHARD_SIZE = "9MB"
+Kind = Literal["vae", "ldm"]
+
+
+class CheckpointError(ValueError):
+    """A folder that is no checkpoint; the message names it and says what is missing."""
+
+
+@contextmanager
+def atomic_folder(final: Path) -> Iterator[Path]:
+    """A temporary folder beside `final` that takes its name when the block ends without an error."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(content)
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file, {} when there is none. Raises `CheckpointError` when it is not JSON."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
+    """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
+    write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {section: figures})
+
+
+def save_vae(folder: Path, vae: AutoencoderKL) -> None:
+    """Write `folder/vae`."""
+    _save_model(vae, folder / "vae")
+
+
+def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
+    """Write `vae/`, `unet/`, `scheduler/`, and last `model_index.json`, by which a folder counts as whole."""
+    _save_model(vae, folder / "vae")
+    _save_model(unet, folder / "unet")
+    with atomic_folder(folder / "scheduler") as temporary:
+        scheduler.save_pretrained(temporary)
+    LatentDiffusionPipeline(vae, unet, scheduler).save_config(folder)
+
+
+def _save_model(model: ModelMixin, folder: Path) -> None:
+    # Not from_config: it drops config fields that were registered after construction (latents_mean, latents_std).
+    half = copy.deepcopy(model).half()
+    with atomic_folder(folder) as temporary:
+        half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """The autoencoder of a checkpoint folder of either kind, in fp32. Raises `CheckpointError`."""
+    return _load_model(AutoencoderKL, folder, "vae")
+
+
+def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
+    """The pipeline of an LDM folder, in fp32. Raises `CheckpointError`."""
+    unet = _load_model(UNet2DModel, folder, "unet")
+    try:
+        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder}/scheduler is not a diffusers scheduler: {_first_line(error)}") from error
+    try:
+        pipeline = LatentDiffusionPipeline(load_vae(folder), unet, scheduler)
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {_first_line(error)}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _load_model(model_class: type[ModelMixin], folder: Path, part: str) -> nn.Module:
+    path = Path(folder) / part
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/config.json")
+    try:
+        model = model_class.from_pretrained(
+            path, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+    except Exception as error:  # whatever a broken file makes the loader raise, it is this one message
+        raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {_first_line(error)}") from error
+    return model.eval().requires_grad_(False)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that looks whole. Weights are loaded on first use and then kept."""
+
+    folder: Path
+    kind: Kind
+    dataset: str
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        return self.pipeline.vae if self.kind == "ldm" else load_vae(self.folder)
+
+    @cached_property
+    def pipeline(self) -> LatentDiffusionPipeline:
+        return load_pipeline(self.folder)
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of train_log.jsonl; a last line cut short by a crash is left out."""
+        path = self.folder / "train_log.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that is not shown, and why, in one sentence."""
+
+    folder: Path
+    reason: str
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Look at a folder without loading its weights. Raises `CheckpointError` when it is none, or not whole."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is no folder")
+    kind: Kind = "ldm" if (folder / "model_index.json").exists() else "vae"
+    if kind == "vae" and (folder / "unet").exists():
+        raise CheckpointError(f"{folder} is half-written: it has unet/ but no model_index.json")
+    for part in ("vae", "unet", "scheduler") if kind == "ldm" else ("vae",):
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        if not (folder / part / name).is_file():
+            raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/{name}")
+        read_json(folder / part / name)
+        if part != "scheduler" and not any((folder / part).glob("*.safetensors")):
+            raise CheckpointError(f"{folder} is half-written: {part}/ holds no safetensors weights")
+    config, metrics = read_json(folder / "train_config.json"), read_json(folder / "metrics.json")
+    return Checkpoint(folder, kind, config.get("dataset", folder.parent.name), config, metrics)
+
+
+def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
+    """Every checkpoint at or below `root` (up to `<root>/<dataset>/<run>`), and every folder that was passed over."""
+    checkpoints, skipped = [], []
+    for folder in _run_folders(root):
+        try:
+            checkpoints.append(read_checkpoint(folder))
+        except CheckpointError as error:
+            skipped.append(Skipped(folder, str(error)))
+    return checkpoints, skipped
+
+
+def _run_folders(root: Path) -> list[Path]:
+    def children(folder: Path) -> list[Path]:
+        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+    if not root.is_dir():
+        raise CheckpointError(f"{root} is no folder: give one that holds checkpoints with --checkpoints")
+    if _has_weights(root):
+        return [root]
+    runs = []
+    for child in children(root):
+        inner = [folder for folder in children(child) if not folder.name.startswith("state-")]
+        runs += inner if inner and not _has_weights(child) else [child]
+    return runs
+
+
+def _has_weights(folder: Path) -> bool:
+    markers = ("model_index.json", "vae", "unet", "train_config.json", "features")
+    return any((folder / marker).exists() for marker in markers)

@@ -1,0 +1,85 @@
+"""LatentCodec: the only owner of `latents_mean` and `latents_std`.
+
+Everything outside this file sees normalised latents `z = (raw - latents_mean) / latents_std`, per channel.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from ldm_explorer.data import to_model
+
+ENCODE_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The encoder's Gaussian over normalised latents: `mean` and `std`, both `(N, c, h, w) float32`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """mean + std * noise, for standard normal noise of the same shape."""
+        return self.mean + self.std * noise
+
+
+class LatentCodec:
+    """Images `(N, C, S, S) float32 in [-1, 1]` to normalised latents `(N, c, h, w)` and back."""
+
+    def __init__(self, vae: AutoencoderKL):
+        """Raises `ValueError` when the autoencoder carries no latent statistics."""
+        if vae.config.latents_mean is None or vae.config.latents_std is None:
+            raise ValueError(
+                "this autoencoder's config has no latents_mean and latents_std: train it with train/vae.py, "
+                "or measure them with measure_statistics()"
+            )
+        self.vae = vae
+        self.mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1)
+        self.std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1)
+
+    @torch.no_grad()
+    def posterior(self, pixels: Tensor) -> Posterior:
+        raw = self.vae.encode(pixels.to(self.vae.device)).latent_dist
+        mean, std = self.mean.to(raw.mean), self.std.to(raw.mean)
+        return Posterior((raw.mean - mean) / std, raw.std / std)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """The posterior's mode, normalised."""
+        return self.posterior(pixels).mean
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Normalised latents to images, not clamped."""
+        latents = latents.to(self.vae.device)
+        return self.vae.decode(latents * self.std.to(latents) + self.mean.to(latents), return_dict=False)[0]
+
+
+def in_batches(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = ENCODE_BATCH) -> Tensor:
+    """Apply a function to `(N, ...)` in slices and concatenate, so that memory stays bounded."""
+    return torch.cat([function(part) for part in inputs.split(batch_size)])
+
+
+def encode_posterior(codec: LatentCodec, images: Tensor) -> Posterior:
+    """Encode a whole set of `uint8` images once; mean and std are kept so that each batch can be sampled afresh."""
+    parts = [codec.posterior(to_model(part)) for part in images.split(ENCODE_BATCH)]
+    return Posterior(torch.cat([p.mean for p in parts]).cpu(), torch.cat([p.std for p in parts]).cpu())
+
+
+@torch.no_grad()
+def measure_statistics(vae: AutoencoderKL, images: Tensor) -> None:
+    """Measure, over `uint8` images, the mean and std of the *sampled* latents per channel and store them in the autoencoder's config.
+
+    The variance of a sampled latent is Var(mu) + E[sigma^2].
+    """
+    means, variances = [], []
+    for part in images.split(ENCODE_BATCH):
+        raw = vae.encode(to_model(part).to(vae.device)).latent_dist
+        means.append(raw.mean.double().cpu())
+        variances.append(raw.var.double().cpu())
+    mu, sigma2 = torch.cat(means), torch.cat(variances)
+    variance = mu.var(dim=(0, 2, 3), correction=0) + sigma2.mean(dim=(0, 2, 3))
+    vae.register_to_config(latents_mean=mu.mean(dim=(0, 2, 3)).tolist(), latents_std=variance.sqrt().tolist())

@@ -1,0 +1,97 @@
+"""The two networks, each a small config that builds a stock diffusers model."""
+
+from dataclasses import dataclass
+from math import log2
+
+from diffusers import AutoencoderKL, UNet2DModel
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """An AutoencoderKL from `(B, image_channels, image_side, image_side)` to `(B, latent_channels, latent_size, ...)`.
+
+    `widths` are the channels per resolution, finest first; the last one repeats when the latent grid is coarser than
+    there are widths.
+    """
+
+    latent_size: int = 8
+    latent_channels: int = 4
+    image_side: int = 32
+    image_channels: int = 1
+    widths: tuple[int, ...] = (32, 64, 128)
+    layers_per_block: int = 1
+
+    def __post_init__(self) -> None:
+        halvings = log2(self.image_side / self.latent_size) if self.latent_size > 0 else -1
+        if halvings < 0 or halvings != int(halvings):
+            raise ValueError(
+                f"latent size {self.latent_size} cannot be reached by halving a side of {self.image_side}: "
+                f"choose {', '.join(str(self.image_side >> k) for k in range(4))}"
+            )
+        if self.latent_channels < 1:
+            raise ValueError(f"latent channels {self.latent_channels}: at least 1 is needed")
+
+    @property
+    def block_out_channels(self) -> tuple[int, ...]:
+        levels = int(log2(self.image_side // self.latent_size)) + 1
+        return tuple(self.widths[min(level, len(self.widths) - 1)] for level in range(levels))
+
+    def build(self) -> AutoencoderKL:
+        levels = len(self.block_out_channels)
+        return AutoencoderKL(
+            in_channels=self.image_channels,
+            out_channels=self.image_channels,
+            sample_size=self.image_side,
+            latent_channels=self.latent_channels,
+            block_out_channels=self.block_out_channels,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            layers_per_block=self.layers_per_block,
+            norm_num_groups=NORM_NUM_GROUPS,
+            mid_block_add_attention=False,
+            scaling_factor=1.0,
+        )
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """A UNet2DModel over `(B, latent_channels, latent_size, latent_size)` with optional class labels.
+
+    Attention acts at every grid of side up to `attention_max_side`. With labels, `num_classes` counts the real
+    classes; one more embedding is added for the null class.
+    """
+
+    latent_size: int
+    latent_channels: int
+    num_classes: int
+    widths: tuple[int, ...] = (96, 160)
+    layers_per_block: int = 2
+    attention_max_side: int = 4
+
+    def __post_init__(self) -> None:
+        coarsest = self.latent_size / 2 ** (len(self.widths) - 1)
+        if coarsest != int(coarsest) or coarsest < 1:
+            raise ValueError(
+                f"{len(self.widths)} widths halve a latent of side {self.latent_size} too often: give fewer widths"
+            )
+        if bad := [width for width in self.widths if width % NORM_NUM_GROUPS]:
+            raise ValueError(f"UNet widths {bad} are not multiples of {NORM_NUM_GROUPS} (group normalisation)")
+
+    def build(self) -> UNet2DModel:
+        attends = [self.latent_size >> level <= self.attention_max_side for level in range(len(self.widths))]
+        return UNet2DModel(
+            sample_size=self.latent_size,
+            in_channels=self.latent_channels,
+            out_channels=self.latent_channels,
+            block_out_channels=self.widths,
+            down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
+            up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
+            layers_per_block=self.layers_per_block,
+            attention_head_dim=32,
+            norm_num_groups=NORM_NUM_GROUPS,
+            resnet_time_scale_shift="scale_shift",
+            num_class_embeds=self.num_classes + 1 if self.num_classes else None,
+        )
+
+
+NORM_NUM_GROUPS = 16

@@ -1,0 +1,102 @@
+"""The DiffusionPipeline that ties autoencoder, UNet and scheduler: class labels in, images out."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from ldm_explorer.latents import LatentCodec, in_batches
+from ldm_explorer.samplers import DEFAULT_SAMPLER, DenoiseStep, denoise, draw_noise, make_sampler
+
+
+class LatentDiffusionPipeline(DiffusionPipeline):
+    """Generates images in [-1, 1] from class labels (K is the null class) and seeds, in fp32."""
+
+    def __init__(self, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler):
+        """Raises `ValueError` when the latent grids of the two networks differ or statistics are missing."""
+        super().__init__()
+        self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
+        self.codec = LatentCodec(vae)
+        if unet.config.in_channels != vae.config.latent_channels:
+            raise ValueError(
+                f"the UNet takes {unet.config.in_channels} latent channels, the autoencoder makes "
+                f"{vae.config.latent_channels}"
+            )
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(c, h, w)"""
+        return self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size
+
+    @property
+    def null_class(self) -> int | None:
+        """The label that means "no label", None for an unconditional network."""
+        embeddings = self.unet.config.num_class_embeds
+        return None if embeddings is None else embeddings - 1
+
+    def denoise(
+        self,
+        class_labels: Sequence[int] | None,
+        seeds: Sequence[int],
+        *,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 1.0,
+        sampler: str = DEFAULT_SAMPLER,
+    ) -> Iterator[DenoiseStep]:
+        """One latent per seed, step by step. Raises `ValueError` for labels the network does not know."""
+        labels = self._labels(class_labels, len(seeds))
+        noise, generators = draw_noise(self.latent_shape, seeds)
+        return denoise(
+            self.unet,
+            make_sampler(sampler, self.scheduler),
+            noise.to(self.device),
+            labels,
+            num_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            null_class=self.null_class,
+            generators=generators,
+        )
+
+    def _labels(self, class_labels: Sequence[int] | None, count: int) -> Tensor | None:
+        if self.null_class is None:
+            if class_labels is not None:
+                raise ValueError("this network was trained without class labels")
+            return None
+        labels = [self.null_class] * count if class_labels is None else list(class_labels)
+        if len(labels) != count:
+            raise ValueError(f"{len(labels)} class labels for {count} seeds: give one label per seed")
+        if bad := [label for label in labels if not 0 <= label <= self.null_class]:
+            raise ValueError(f"class labels {bad}: give 0 to {self.null_class}, the last one meaning no label")
+        return torch.tensor(labels, device=self.device)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: Sequence[int] | None = None,
+        seeds: Sequence[int] = (0,),
+        *,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 1.0,
+        sampler: str = DEFAULT_SAMPLER,
+        output_type: str = "pil",
+    ) -> ImagePipelineOutput:
+        """Images as a list of PIL images ("pil") or a tensor `(B, C, S, S) in [-1, 1]` ("pt")."""
+        steps = self.denoise(
+            class_labels,
+            seeds,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            sampler=sampler,
+        )
+        for step in self.progress_bar(steps):
+            latents = step.z_next
+        pixels = in_batches(self.codec.decode, latents).clamp(-1, 1).cpu()
+        return ImagePipelineOutput(pixels if output_type == "pt" else to_pil(pixels))
+
+
+def to_pil(pixels: Tensor) -> list[Image.Image]:
+    """`(B, C, S, S) in [-1, 1]` to PIL images."""
+    return [to_pil_image((image + 1) / 2) for image in pixels.clamp(-1, 1)]

@@ -1,0 +1,127 @@
+"""Samplers: a name maps to a diffusers scheduler, and `denoise` walks it from noise to a clean latent.
+
+Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor, nn
+
+from ldm_explorer.prediction import PredictionType, to_z0
+from ldm_explorer.schedules import Schedule
+
+
+def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMScheduler:
+    """The DDPMScheduler a checkpoint is trained with and stores.
+
+    The betas themselves go into its config, so every sampler made from it reads the same ones. `clip_sample` is off:
+    it would cut latents at +-1.
+    """
+    return DDPMScheduler(
+        num_train_timesteps=schedule.num_timesteps,
+        trained_betas=schedule.betas.tolist(),
+        prediction_type=prediction_type,
+        clip_sample=False,
+        timestep_spacing="trailing",
+    )
+
+
+SAMPLERS: dict[str, Callable[[DDPMScheduler], SchedulerMixin]] = {
+    "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config),
+    "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config),
+    "ddim": lambda scheduler: DDIMScheduler.from_config(scheduler.config),
+    "euler": lambda scheduler: EulerDiscreteScheduler.from_config(scheduler.config),
+    "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
+}
+"""DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021), Euler on the probability-flow ODE
+(Karras et al. 2022), ancestral DDPM (Ho et al. 2020)."""
+
+DEFAULT_SAMPLER = "dpm++"
+
+
+def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:
+    """A fresh sampler over the checkpoint's betas; samplers have state, so every run makes its own."""
+    if name not in SAMPLERS:
+        raise ValueError(f"unknown sampler {name!r}: choose one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[name](scheduler)
+
+
+@dataclass(frozen=True)
+class DenoiseStep:
+    """One evaluation of the network. All latents are normalised, `(B, c, h, w)`."""
+
+    index: int  # 0 .. total - 1
+    total: int
+    timestep: int
+    z_t: Tensor  # what the network saw
+    z0: Tensor  # the clean latent that its output implies
+    z_next: Tensor  # after the step; the result when index == total - 1
+
+
+def draw_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+    """Standard normal noise `(len(seeds), *shape)`, one generator per image, so that image i depends on seed i alone."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]), generators
+
+
+@torch.no_grad()
+def denoise(
+    unet: nn.Module,
+    sampler: SchedulerMixin,
+    noise: Tensor,
+    class_labels: Tensor | None = None,
+    *,
+    num_steps: int,
+    guidance_scale: float = 1.0,
+    null_class: int | None = None,
+    generators: list[torch.Generator] | None = None,
+) -> Iterator[DenoiseStep]:
+    """Walk from `noise (B, c, h, w) ~ N(0, 1)` to a clean latent, yielding every step.
+
+    `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho & Salimans 2022; 1 is no guidance and costs one
+    evaluation instead of two). `generators` serve the samplers that add noise. Raises `ValueError` for a number of
+    steps outside 1..T or guidance without labels.
+    """
+    num_timesteps = sampler.config.num_train_timesteps
+    if not 1 <= num_steps <= num_timesteps:
+        raise ValueError(f"{num_steps} steps: give 1 to {num_timesteps}, the schedule's length")
+    guided = guidance_scale != 1.0
+    if guided and (class_labels is None or null_class is None):
+        raise ValueError("guidance needs class labels and a network trained with a null class")
+    sampler.set_timesteps(num_steps)
+    alpha_bars = sampler.alphas_cumprod
+    z = noise * sampler.init_noise_sigma
+    null_labels = torch.full_like(class_labels, null_class) if guided else None
+    stochastic = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
+    for index, timestep in enumerate(sampler.timesteps):
+        z_t = sampler.scale_model_input(z, timestep)
+        prediction = _predict(unet, z_t, timestep, class_labels)
+        if guided:
+            unconditional = _predict(unet, z_t, timestep, null_labels)
+            prediction = unconditional + guidance_scale * (prediction - unconditional)
+        t = int(timestep)
+        z0 = to_z0(sampler.config.prediction_type, prediction, z_t, alpha_bars[t])
+        z = sampler.step(prediction, timestep, z, return_dict=False, **stochastic)[0]
+        yield DenoiseStep(index, num_steps, t, z_t, z0, z)
+
+
+def _predict(unet: nn.Module, z_t: Tensor, timestep: Tensor, class_labels: Tensor | None) -> Tensor:
+    labels = () if class_labels is None else (class_labels,)
+    return unet(z_t, timestep, *labels, return_dict=False)[0]
+
+
+def sample(*args, **kwargs) -> Tensor:
+    """Run `denoise` to its end and return the clean latent."""
+    for step in denoise(*args, **kwargs):
+        last = step
+    return last.z_next

@@ -1,0 +1,95 @@
+"""Noise schedules: a name maps to betas, and everything else follows from them.
+
+Training, sampling and every plot read the tensors made here.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DEFAULT_NUM_TIMESTEPS = 1000
+DEFAULT_BETA_START = 1e-4
+DEFAULT_BETA_END = 0.02
+
+
+def linear_betas(num_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """beta linear in t (Ho et al. 2020, section 4)."""
+    return torch.linspace(beta_start, beta_end, num_timesteps, dtype=torch.float32)
+
+
+def scaled_linear_betas(num_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """sqrt(beta) linear in t (what Stable Diffusion's code calls "linear"; Rombach et al. 2022)."""
+    return torch.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=torch.float32) ** 2
+
+
+def cosine_betas(num_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+    """abar follows a squared cosine, beta capped at 0.999 (Nichol & Dhariwal 2021, eq. 17). Has no beta range."""
+
+    def alpha_bar(u: float) -> float:
+        return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    steps = range(num_timesteps)
+    ratios = [alpha_bar((i + 1) / num_timesteps) / alpha_bar(i / num_timesteps) for i in steps]
+    return torch.tensor([min(1 - ratio, 0.999) for ratio in ratios], dtype=torch.float32)
+
+
+SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
+    "linear": linear_betas,
+    "scaled_linear": scaled_linear_betas,
+    "cosine": cosine_betas,
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A variance-preserving forward process: `z_t = sqrt(alpha_bars[t]) z0 + sqrt(1 - alpha_bars[t]) eps`."""
+
+    name: str
+    betas: Tensor  # (T,) float32
+
+    @property
+    def num_timesteps(self) -> int:
+        return len(self.betas)
+
+    @property
+    def alphas(self) -> Tensor:
+        """(T,): 1 - beta."""
+        return 1 - self.betas
+
+    @property
+    def alpha_bars(self) -> Tensor:
+        """(T,): running product of alphas; diffusers' `alphas_cumprod`, bit for bit."""
+        return torch.cumprod(self.alphas, 0)
+
+    @property
+    def snr(self) -> Tensor:
+        """(T,): signal-to-noise ratio abar / (1 - abar) of unit-variance data (Kingma et al. 2021)."""
+        return self.alpha_bars / (1 - self.alpha_bars)
+
+    @property
+    def half_step(self) -> int | None:
+        """The first t at which abar lies below one half, None when it never does."""
+        below = torch.nonzero(self.alpha_bars < 0.5)
+        return int(below[0]) if len(below) else None
+
+
+def make_schedule(
+    name: str,
+    num_timesteps: int = DEFAULT_NUM_TIMESTEPS,
+    beta_start: float = DEFAULT_BETA_START,
+    beta_end: float = DEFAULT_BETA_END,
+) -> Schedule:
+    """Build a schedule by name; the cosine schedule has no beta range and ignores it.
+
+    Raises `ValueError` for an unknown name, fewer than 2 timesteps, or betas outside 0 < start <= end < 1.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
+    if num_timesteps < 2:
+        raise ValueError(f"num_timesteps is {num_timesteps}: a schedule needs at least 2")
+    if not 0 < beta_start <= beta_end < 1:
+        raise ValueError(f"beta range {beta_start} to {beta_end}: give 0 < beta_start <= beta_end < 1")
+    return Schedule(name, SCHEDULES[name](num_timesteps, beta_start, beta_end))

@@ -1,0 +1,168 @@
+"""Train a denoiser on the latents of an autoencoder: `accelerate launch train/ldm.py`."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from ldm_explorer.checkpoints import load_vae, save_pipeline
+from ldm_explorer.data import load_split
+from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior
+from ldm_explorer.models import UNetConfig
+from ldm_explorer.prediction import PredictionType, add_noise, target
+from ldm_explorer.samplers import make_scheduler
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, SCHEDULES, Schedule, make_schedule
+from ldm_explorer.training import FitConfig
+from train.common import DataConfig, main_of, train
+
+REPO = Path(__file__).resolve().parents[1]
+VALIDATION_LATENTS = 2048
+VALIDATION_BINS = 10
+VALIDATION_SEED = 20_201
+
+
+@dataclass(frozen=True, kw_only=True)
+class LDMTrainConfig(DataConfig, FitConfig):
+    """Options of train/ldm.py."""
+
+    DEFAULT_MINUTES: ClassVar[float] = 60
+
+    vae: Path = REPO / "checkpoints/fashion_mnist/vae-8x8x4"
+    """Checkpoint folder of the autoencoder whose latents are learned."""
+    schedule: Literal[tuple(SCHEDULES)] = "cosine"
+    num_timesteps: int = DEFAULT_NUM_TIMESTEPS
+    prediction: PredictionType = "v_prediction"
+    """What the network predicts."""
+    class_labels: bool = True
+    """Condition on the class; the network learns the null class as well."""
+    label_dropout: float = 0.1
+    """Share of examples trained with the null class in place of their label."""
+    widths: tuple[int, ...] = (96, 160)
+    """Channels per resolution of the UNet, finest first."""
+    layers_per_block: int = 2
+    attention_max_side: int = 4
+    """Attention acts at grids of this side and below."""
+    batch_size: int = 256
+    learning_rate: float = 6e-4
+    grad_clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.label_dropout < 1:
+            raise ValueError(f"--label-dropout is {self.label_dropout}: give a share in [0, 1)")
+        _ = self.noise_schedule
+
+    @property
+    def noise_schedule(self) -> Schedule:
+        return make_schedule(self.schedule, self.num_timesteps)
+
+
+@dataclass
+class LDMTask:
+    """Mean squared error of the prediction, over timesteps drawn evenly (Kingma et al. 2021, app. I.1)."""
+
+    config: LDMTrainConfig
+    vae: AutoencoderKL
+    posterior: Posterior
+    labels: Tensor
+    validation_posterior: Posterior
+    validation_labels: Tensor
+    model: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        spec, config = self.config.spec, self.config
+        torch.manual_seed(config.seed)
+        self.unet_config = UNetConfig(
+            latent_size=self.posterior.mean.shape[-1],
+            latent_channels=self.posterior.mean.shape[1],
+            num_classes=spec.num_classes if config.class_labels else 0,
+            widths=config.widths,
+            layers_per_block=config.layers_per_block,
+            attention_max_side=config.attention_max_side,
+        )
+        self.model = self.unet_config.build()
+        self.num_examples = len(self.posterior.mean)
+        self.alpha_bars = config.noise_schedule.alpha_bars
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        size, shape = len(indices), (len(indices), *self.posterior.mean.shape[1:])
+        noise = torch.randn(shape, generator=generator)
+        z0 = self.posterior.mean[indices] + self.posterior.std[indices] * noise
+        strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+        batch = {
+            "z0": z0,
+            "eps": torch.randn(shape, generator=generator),
+            "timesteps": (strata * self.config.num_timesteps).long(),
+        }
+        if self.config.class_labels:
+            dropped = torch.rand(size, generator=generator) < self.config.label_dropout
+            batch["labels"] = self.labels[indices].masked_fill(dropped, self.config.spec.null_class)
+        return batch
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"loss": self.errors(model, batch).mean()}
+
+    def errors(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """Mean squared error per image `(B,)`."""
+        alpha_bar = self.alpha_bars.to(batch["z0"].device)[batch["timesteps"]]
+        z_t = add_noise(batch["z0"], batch["eps"], alpha_bar)
+        prediction = model(z_t, batch["timesteps"], batch.get("labels"), return_dict=False)[0]
+        wanted = target(self.config.prediction, batch["z0"], batch["eps"], alpha_bar)
+        return (prediction.float() - wanted).square().mean(dim=(1, 2, 3))
+
+    def validate(self, model: nn.Module) -> dict[str, Any]:
+        """The loss on held-out latents with fixed noise, timesteps evenly over 0..T-1: mean, and per tenth of T."""
+        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        shape = self.validation_posterior.mean.shape
+        timesteps = torch.arange(shape[0]) * self.config.num_timesteps // shape[0]
+        everything = {
+            "z0": self.validation_posterior.sample(torch.randn(shape, generator=generator)),
+            "eps": torch.randn(shape, generator=generator),
+            "timesteps": timesteps,
+        }
+        if self.config.class_labels:
+            everything["labels"] = self.validation_labels
+        device = next(model.parameters()).device
+        errors = torch.cat(
+            [
+                self.errors(model, {name: value[part].to(device) for name, value in everything.items()}).cpu()
+                for part in torch.arange(shape[0]).split(256)
+            ]
+        )
+        bins = timesteps * VALIDATION_BINS // self.config.num_timesteps
+        per_bin = [float(errors[bins == index].mean()) for index in range(VALIDATION_BINS)]
+        return {"loss": float(errors.mean()), "loss_per_bin": per_bin}
+
+
+def main(config: LDMTrainConfig) -> None:
+    vae = load_vae(config.vae)
+    side, channels = config.spec.model_side, config.spec.channels
+    if (vae.config.sample_size, vae.config.in_channels) != (side, channels):
+        raise ValueError(f"{config.vae} was trained on images of another side or colour than {config.dataset}")
+    codec = LatentCodec(vae)
+    training = load_split(config.dataset, "train", config.data_dir)
+    validation = load_split(config.dataset, "validation", config.data_dir)
+    task = LDMTask(
+        config,
+        vae,
+        encode_posterior(codec, training.images),
+        training.labels,
+        encode_posterior(codec, validation.images[:VALIDATION_LATENTS]),
+        validation.labels[:VALIDATION_LATENTS],
+    )
+    size = f"{task.unet_config.latent_size}x{task.unet_config.latent_size}x{task.unet_config.latent_channels}"
+
+    def export(unet: nn.Module, folder: Path) -> None:
+        save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
+
+    train(task, config, f"ldm-{size}-{config.schedule}", export)
+
+
+if __name__ == "__main__":
+    main_of(LDMTrainConfig, main)

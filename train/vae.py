@@ -1,0 +1,139 @@
+"""Train an autoencoder: `accelerate launch train/vae.py --max-minutes 30`."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from ldm_explorer.checkpoints import save_vae
+from ldm_explorer.data import ImageSet, load_split, to_model
+from ldm_explorer.latents import measure_statistics
+from ldm_explorer.models import VAEConfig
+from ldm_explorer.training import FitConfig
+from train.common import DataConfig, main_of, train
+
+VALIDATION_IMAGES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAETrainConfig(DataConfig, FitConfig):
+    """Options of train/vae.py."""
+
+    latent_size: int = 8
+    """Side of the latent grid: 4, 8, 16 or 32 for images of side 32."""
+    latent_channels: int = 4
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels per resolution, finest first."""
+    layers_per_block: int = 1
+    kl_weight: float = 2e-5
+    """Weight of the KL term: (KL summed over latent values) / pixels, beside mean |error| + mean error^2."""
+    batch_size: int = 64
+    learning_rate: float = 1.5e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kl_weight < 0:
+            raise ValueError(f"--kl-weight is {self.kl_weight}: it cannot be negative")
+        _ = self.model
+
+    @property
+    def name(self) -> str:
+        return f"vae-{self.latent_size}x{self.latent_size}x{self.latent_channels}"
+
+    @property
+    def model(self) -> VAEConfig:
+        return VAEConfig(
+            latent_size=self.latent_size,
+            latent_channels=self.latent_channels,
+            image_side=self.spec.model_side,
+            image_channels=self.spec.channels,
+            widths=self.widths,
+            layers_per_block=self.layers_per_block,
+        )
+
+
+class Autoencoder(nn.Module):
+    """An AutoencoderKL whose forward pass returns what its loss needs, with the posterior's noise given."""
+
+    def __init__(self, vae: AutoencoderKL):
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, pixels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`(B, C, S, S)` and `(B, c, h, w)` to the reconstruction and the KL per latent value, in nats."""
+        posterior = self.vae.encode(pixels).latent_dist
+        kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar)
+        return self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0], kl
+
+
+@dataclass
+class VAETask:
+    """Mean |error| + mean error^2 over pixels, plus `kl_weight` times the KL (Kingma & Welling 2014) per pixel."""
+
+    config: VAETrainConfig
+    images: ImageSet
+    validation: ImageSet
+    model: Autoencoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.config.seed)
+        self.model = Autoencoder(self.config.model.build())
+        self.num_examples = len(self.images)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        side, channels = self.config.latent_size, self.config.latent_channels
+        noise = torch.randn(len(indices), channels, side, side, generator=generator)
+        return {"pixels": to_model(self.images.images[indices]), "noise": noise}
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        pixels = batch["pixels"]
+        reconstruction, kl = model(pixels, batch["noise"])
+        error = reconstruction.float() - pixels
+        terms = {"l1": error.abs().mean(), "mse": error.square().mean(), "kl_per_value": kl.float().mean()}
+        kl_per_pixel = terms["kl_per_value"] * kl[0].numel() / pixels[0].numel()
+        return {"loss": terms["l1"] + terms["mse"] + self.config.kl_weight * kl_per_pixel} | terms
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The loss without posterior noise, and the mean PSNR per image over the padded image."""
+        pixels = to_model(self.validation.images[:VALIDATION_IMAGES])
+        device = next(model.parameters()).device
+        totals = {"loss": 0.0, "psnr_db": 0.0, "kl_per_value": 0.0}
+        for part in pixels.to(device).split(250):
+            zeros = torch.zeros(len(part), *self.latent_shape, device=device)
+            reconstruction, kl = model(part, zeros)
+            error = reconstruction.clamp(-1, 1) - part
+            mse = error.square().mean(dim=(1, 2, 3))
+            kl_per_pixel = kl.mean() * kl[0].numel() / part[0].numel()
+            loss = error.abs().mean() + mse.mean() + self.config.kl_weight * kl_per_pixel
+            psnr = -10 * torch.log10((mse / 4).clamp_min(1e-10)).mean()
+            for name, value in (("loss", loss), ("psnr_db", psnr), ("kl_per_value", kl.mean())):
+                totals[name] += float(value) * len(part) / len(pixels)
+        return totals
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return self.config.latent_channels, self.config.latent_size, self.config.latent_size
+
+
+def main(config: VAETrainConfig) -> None:
+    task = VAETask(
+        config,
+        load_split(config.dataset, "train", config.data_dir),
+        load_split(config.dataset, "validation", config.data_dir),
+    )
+
+    def export(model: nn.Module, folder: Path) -> None:
+        vae = model.vae.half().float().eval()
+        measure_statistics(vae, task.images.images)
+        save_vae(folder, vae)
+
+    train(task, config, config.name, export)
+
+
+if __name__ == "__main__":
+    main_of(VAETrainConfig, main)
