@@ -72,19 +72,19 @@ def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
 
 def save_vae(folder: Path, vae: AutoencoderKL) -> None:
     """Write `folder/vae`."""
-    _save_model(vae, folder / "vae")
+    save_model(vae, folder / "vae")
 
 
 def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
     """Write `vae/`, `unet/`, `scheduler/`, and last `model_index.json`, by which a folder counts as whole."""
-    _save_model(vae, folder / "vae")
-    _save_model(unet, folder / "unet")
+    save_model(vae, folder / "vae")
+    save_model(unet, folder / "unet")
     with atomic_folder(folder / "scheduler") as temporary:
         scheduler.save_pretrained(temporary)
     LatentDiffusionPipeline(vae, unet, scheduler).save_config(folder)
 
 
-def _save_model(model: ModelMixin, folder: Path) -> None:
+def save_model(model: ModelMixin, folder: Path) -> None:
     # Not from_config: it drops config fields that were registered after construction (latents_mean, latents_std).
     half = copy.deepcopy(model).half()
     with atomic_folder(folder) as temporary:
@@ -93,12 +93,12 @@ def _save_model(model: ModelMixin, folder: Path) -> None:
 
 def load_vae(folder: Path) -> AutoencoderKL:
     """The autoencoder of a checkpoint folder of either kind, in fp32. Raises `CheckpointError`."""
-    return _load_model(AutoencoderKL, folder, "vae")
+    return load_model(AutoencoderKL, folder, "vae")
 
 
 def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
     """The pipeline of an LDM folder, in fp32. Raises `CheckpointError`."""
-    unet = _load_model(UNet2DModel, folder, "unet")
+    unet = load_model(UNet2DModel, folder, "unet")
     try:
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
@@ -111,7 +111,7 @@ def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
     return pipeline
 
 
-def _load_model(model_class: type[ModelMixin], folder: Path, part: str) -> nn.Module:
+def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> nn.Module:
     path = Path(folder) / part
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/config.json")

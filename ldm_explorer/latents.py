@@ -71,7 +71,7 @@ def encode_posterior(codec: LatentCodec, images: Tensor) -> Posterior:
 
 @torch.no_grad()
 def measure_statistics(vae: AutoencoderKL, images: Tensor) -> None:
-    """Measure, over `uint8` images, the mean and std of the *sampled* latents per channel and store them in the autoencoder's config.
+    """Measure mean and std of the *sampled* latents of `uint8` images per channel, and store them in the config.
 
     The variance of a sampled latent is Var(mu) + E[sigma^2].
     """

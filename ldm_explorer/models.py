@@ -5,6 +5,13 @@ from math import log2
 
 from diffusers import AutoencoderKL, UNet2DModel
 
+NORM_NUM_GROUPS = 16
+
+
+def _check_widths(widths: tuple[int, ...]) -> None:
+    if not widths or any(width <= 0 or width % NORM_NUM_GROUPS for width in widths):
+        raise ValueError(f"widths {widths}: give multiples of {NORM_NUM_GROUPS}, the groups of the normalisation")
+
 
 @dataclass(frozen=True)
 class VAEConfig:
@@ -28,8 +35,9 @@ class VAEConfig:
                 f"latent size {self.latent_size} cannot be reached by halving a side of {self.image_side}: "
                 f"choose {', '.join(str(self.image_side >> k) for k in range(4))}"
             )
-        if self.latent_channels < 1:
-            raise ValueError(f"latent channels {self.latent_channels}: at least 1 is needed")
+        if self.latent_channels < 1 or self.layers_per_block < 1:
+            raise ValueError("latent channels and layers per block have to be at least 1")
+        _check_widths(self.widths)
 
     @property
     def block_out_channels(self) -> tuple[int, ...]:
@@ -69,13 +77,14 @@ class UNetConfig:
     attention_max_side: int = 4
 
     def __post_init__(self) -> None:
+        _check_widths(self.widths)
         coarsest = self.latent_size / 2 ** (len(self.widths) - 1)
         if coarsest != int(coarsest) or coarsest < 1:
             raise ValueError(
                 f"{len(self.widths)} widths halve a latent of side {self.latent_size} too often: give fewer widths"
             )
-        if bad := [width for width in self.widths if width % NORM_NUM_GROUPS]:
-            raise ValueError(f"UNet widths {bad} are not multiples of {NORM_NUM_GROUPS} (group normalisation)")
+        if self.layers_per_block < 1:
+            raise ValueError("layers per block have to be at least 1")
 
     def build(self) -> UNet2DModel:
         attends = [self.latent_size >> level <= self.attention_max_side for level in range(len(self.widths))]
@@ -92,6 +101,3 @@ class UNetConfig:
             resnet_time_scale_shift="scale_shift",
             num_class_embeds=self.num_classes + 1 if self.num_classes else None,
         )
-
-
-NORM_NUM_GROUPS = 16

@@ -43,8 +43,8 @@ SAMPLERS: dict[str, Callable[[DDPMScheduler], SchedulerMixin]] = {
     "euler": lambda scheduler: EulerDiscreteScheduler.from_config(scheduler.config),
     "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
 }
-"""DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021), Euler on the probability-flow ODE
-(Karras et al. 2022), ancestral DDPM (Ho et al. 2020)."""
+"""DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021), Euler on the probability-flow
+ODE (Karras et al. 2022), ancestral DDPM (Ho et al. 2020)."""
 
 DEFAULT_SAMPLER = "dpm++"
 
@@ -69,7 +69,7 @@ class DenoiseStep:
 
 
 def draw_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
-    """Standard normal noise `(len(seeds), *shape)`, one generator per image, so that image i depends on seed i alone."""
+    """Standard normal noise `(len(seeds), *shape)`, one generator per image: image i depends on seed i alone."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]), generators
 

@@ -192,6 +192,8 @@ def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
     parameters = list(model.parameters())
     started_cpu, started = time.process_time(), time.monotonic()
     saved, first = done, done
+    if done == total_steps:  # trained before, perhaps not exported
+        yield Step(done, total_steps, done * config.batch_size, 0.0, {}, None, earlier_cpu_seconds), ema.module
     try:
         while total_steps is None or done < total_steps:
             learning_rate = learning_rate_at(done, total_steps, config)
@@ -314,7 +316,7 @@ def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
         signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler)
 
     handlers = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
-    averaged, steps = None, fit(task, config, accelerator, run_dir)
+    steps = fit(task, config, accelerator, run_dir)
     progress = tqdm(unit="img", unit_scale=True, disable=not accelerator.is_local_main_process, dynamic_ncols=True)
     try:
         for step, averaged in steps:
@@ -322,20 +324,16 @@ def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
                 progress.initial = progress.n = step.images - config.batch_size
             progress.total = step.total_steps and step.total_steps * config.batch_size
             progress.update(step.images - progress.n)
-            log.add(step)
-            last = step.step == step.total_steps
-            if last or step.validation or step.step % config.log_every_steps == 0:
-                record = log.flush()
+            if record := log.add(step, config.log_every_steps):
                 progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
                 if config.tracker:
                     accelerator.log({k: v for k, v in record.items() if not isinstance(v, list)}, step=step.step)
+            if step.step == step.total_steps:
+                return averaged
             if interrupted:
                 steps.close()
                 accelerator.print(f"\nstopped after step {step.step}: go on with the same command and --resume")
                 return None
-        if averaged is None:
-            raise ValueError(f"{run_dir} is already trained to its last step: give another --out to train anew")
-        return averaged
     finally:
         progress.close()
         for signum, handler in handlers.items():
@@ -356,10 +354,15 @@ class _Log:
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         path.write_text("".join(line + "\n" for line in kept))
 
-    def add(self, step: Step) -> None:
+    def add(self, step: Step, every_steps: int) -> dict[str, Any] | None:
+        """Take a step in; returns the record that was written, if one was due."""
+        if not step.metrics:
+            return None
         self.pending.append(step)
+        due = step.validation or step.step == step.total_steps or step.step % every_steps == 0
+        return self._flush() if due else None
 
-    def flush(self) -> dict[str, Any]:
+    def _flush(self) -> dict[str, Any]:
         last = self.pending[-1]
         means = {
             name: float(torch.stack([step.metrics[name].float() for step in self.pending]).mean())

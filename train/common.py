@@ -1,15 +1,20 @@
 """What the training scripts share: the dataset options, the command line, and the way from a task to a checkpoint."""
 
+import json
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import diffusers
 import torch
 import tyro
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from ldm_explorer.checkpoints import update_metrics, write_text
 from ldm_explorer.data import DataError, DatasetSpec, dataset_spec
 from ldm_explorer.training import FitConfig, Task, make_accelerator, prepare_run_dir, run
 
@@ -29,15 +34,18 @@ class DataConfig:
         return dataset_spec(self.dataset)
 
 
-def train(task: Task, config, name: str, export: Callable[[nn.Module, Path], None]) -> None:
-    """Train a task into its run folder (by default runs/<dataset>/<name>), then export the averaged model there."""
+def train(task: Task, config, name: str, export: Callable[[nn.Module, Path], dict[str, Any]]) -> None:
+    """Train a task into its run folder (by default runs/<dataset>/<name>), then export the averaged model there.
+
+    `export(averaged model, folder)` writes the weights and returns figures for metrics.json.
+    """
     run_dir = config.out or Path("runs") / config.dataset / name
     accelerator = make_accelerator(config, run_dir)
     if accelerator.is_main_process:
         prepare_run_dir(config, run_dir)
     accelerator.wait_for_everyone()
-    for name, value in asdict(config).items():
-        accelerator.print(f"{name:24} {value}")
+    for option, value in asdict(config).items():
+        accelerator.print(f"{option:24} {value}")
     parameters = sum(p.numel() for p in task.model.parameters())
     accelerator.print(
         f"{parameters / 1e6:.2f} M parameters, {task.num_examples} examples, {accelerator.num_processes} process(es) "
@@ -46,8 +54,47 @@ def train(task: Task, config, name: str, export: Callable[[nn.Module, Path], Non
     )
     averaged = run(task, config, accelerator, run_dir)
     if averaged is not None and accelerator.is_main_process:
-        export(averaged.cpu(), run_dir)
+        figures = export(averaged.cpu().eval(), run_dir)
+        cost = training_cost(task, config, run_dir)
+        update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
+        write_text(run_dir / "README.md", run_card(name, config, cost, parameters))
         print(f"\nwrote {run_dir}")
+
+
+def training_cost(task: Task, config, run_dir: Path) -> dict[str, Any]:
+    """Images seen, CPU time and FLOPs (forward and backward, counted on one batch) of a finished run."""
+    last = json.loads((run_dir / "train_log.jsonl").read_text().splitlines()[-1])
+    model, batch = task.model.cpu(), task.batch(torch.arange(4), torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        task.loss(model, batch)["loss"].backward()
+    return {
+        "steps": last["step"],
+        "images": last["images"],
+        "cpu_minutes": round(last["cpu_seconds"] / 60, 1),
+        "gflops_per_image": round(counter.get_total_flops() / 4 / 1e9, 4),
+        "precision": config.precision,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+    }
+
+
+def run_card(name: str, config, cost: dict[str, Any], parameters: int) -> str:
+    """A README for the checkpoint folder: what it is, the command that made it, what it cost."""
+    script = Path(sys.argv[0]).name
+    options = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
+    return f"""---
+license: mit
+library_name: diffusers
+tags: [ldm-explorer, latent-diffusion]
+datasets: [{config.dataset}]
+---
+# {name}
+
+Trained on {config.dataset} by `{f"accelerate launch train/{script} {options}".strip()}`: {parameters / 1e6:.2f} M
+parameters, {cost["images"]:,} images in {cost["steps"]:,} steps, {cost["cpu_minutes"]} CPU-minutes,
+{cost["gflops_per_image"]} GFLOPs per image and step. The weights are the moving average of training, in fp16.
+Options are in `train_config.json`, the loss in `train_log.jsonl`, figures in `metrics.json`.
+"""
 
 
 def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:

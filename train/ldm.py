@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.data import load_split
+from ldm_explorer.diagnosis.floors import covariance_eigenvalues
 from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.prediction import PredictionType, add_noise, target
@@ -62,33 +63,35 @@ class LDMTrainConfig(DataConfig, FitConfig):
     def noise_schedule(self) -> Schedule:
         return make_schedule(self.schedule, self.num_timesteps)
 
+    def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
+        """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""
+        return UNetConfig(
+            latent_size=vae.config.sample_size >> (len(vae.config.block_out_channels) - 1),
+            latent_channels=vae.config.latent_channels,
+            num_classes=self.spec.num_classes if self.class_labels else 0,
+            widths=self.widths,
+            layers_per_block=self.layers_per_block,
+            attention_max_side=self.attention_max_side,
+        )
+
 
 @dataclass
 class LDMTask:
     """Mean squared error of the prediction, over timesteps drawn evenly (Kingma et al. 2021, app. I.1)."""
 
     config: LDMTrainConfig
-    vae: AutoencoderKL
+    unet_config: UNetConfig
     posterior: Posterior
     labels: Tensor
     validation_posterior: Posterior
     validation_labels: Tensor
-    model: nn.Module = field(init=False)
+    model: UNet2DModel = field(init=False)
 
     def __post_init__(self) -> None:
-        spec, config = self.config.spec, self.config
-        torch.manual_seed(config.seed)
-        self.unet_config = UNetConfig(
-            latent_size=self.posterior.mean.shape[-1],
-            latent_channels=self.posterior.mean.shape[1],
-            num_classes=spec.num_classes if config.class_labels else 0,
-            widths=config.widths,
-            layers_per_block=config.layers_per_block,
-            attention_max_side=config.attention_max_side,
-        )
+        torch.manual_seed(self.config.seed)
         self.model = self.unet_config.build()
         self.num_examples = len(self.posterior.mean)
-        self.alpha_bars = config.noise_schedule.alpha_bars
+        self.alpha_bars = self.config.noise_schedule.alpha_bars
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         size, shape = len(indices), (len(indices), *self.posterior.mean.shape[1:])
@@ -145,23 +148,27 @@ def main(config: LDMTrainConfig) -> None:
     side, channels = config.spec.model_side, config.spec.channels
     if (vae.config.sample_size, vae.config.in_channels) != (side, channels):
         raise ValueError(f"{config.vae} was trained on images of another side or colour than {config.dataset}")
+    unet_config = config.unet_for(vae)
     codec = LatentCodec(vae)
     training = load_split(config.dataset, "train", config.data_dir)
     validation = load_split(config.dataset, "validation", config.data_dir)
     task = LDMTask(
         config,
-        vae,
+        unet_config,
         encode_posterior(codec, training.images),
         training.labels,
         encode_posterior(codec, validation.images[:VALIDATION_LATENTS]),
         validation.labels[:VALIDATION_LATENTS],
     )
-    size = f"{task.unet_config.latent_size}x{task.unet_config.latent_size}x{task.unet_config.latent_channels}"
+    side, channels = unet_config.latent_size, unet_config.latent_channels
+    name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
 
-    def export(unet: nn.Module, folder: Path) -> None:
+    def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
+        eigenvalues = covariance_eigenvalues(task.posterior)
+        return {"covariance_eigenvalues": [float(f"{value:.5g}") for value in eigenvalues]}
 
-    train(task, config, f"ldm-{size}-{config.schedule}", export)
+    train(task, config, name, export)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -127,10 +128,11 @@ def main(config: VAETrainConfig) -> None:
         load_split(config.dataset, "validation", config.data_dir),
     )
 
-    def export(model: nn.Module, folder: Path) -> None:
-        vae = model.vae.half().float().eval()
+    def export(model: Autoencoder, folder: Path) -> dict[str, Any]:
+        vae = model.vae.half().float()
         measure_statistics(vae, task.images.images)
         save_vae(folder, vae)
+        return {f"validation_{name}": value for name, value in task.validate(model).items()}
 
     train(task, config, config.name, export)
 

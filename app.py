@@ -1,0 +1,32 @@
+"""Start the explorer: `python app.py`. On a Hugging Face Space this file is the `app_file`."""
+
+import argparse
+from pathlib import Path
+
+from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, open_library
+from ldm_explorer.ui import CSS, THEME, build_app
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Look inside latent diffusion models.")
+    parser.add_argument("--host", default=None, help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=None, help="port (default: the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="make a temporary public link")
+    parser.add_argument(
+        "--checkpoints", type=Path, default=None, help="folder of checkpoints to show beside the shipped ones"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_options(arguments)
+    library = open_library(*filter(None, [options.checkpoints, SHIPPED_CHECKPOINTS]))
+    for skip in library.skipped:
+        print(f"skipped: {skip.reason}")
+    build_app(library).launch(
+        server_name=options.host, server_port=options.port, share=options.share, theme=THEME, css=CSS
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Why a diffusion model fails: the losses that knowing nothing, the scale, or the covariance would reach."""

@@ -1,0 +1,94 @@
+"""What a run's loss says: the curve beside its floors, and one sentence."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
+from ldm_explorer.prediction import PredictionType
+
+
+@dataclass(frozen=True)
+class LossReading:
+    """The loss of one denoiser over training, and what it would be if the network knew only so much."""
+
+    prediction_type: PredictionType
+    images: tuple[int, ...]
+    loss: tuple[float, ...]
+    validation_images: tuple[int, ...]
+    validation_loss: tuple[float, ...]
+    validation_per_bin: tuple[float, ...]  # of the last validation, equal bins over 0..T-1
+    floors: LossFloors  # per timestep, (T,)
+
+    @property
+    def validation_minimum(self) -> float:
+        return min(self.validation_loss)
+
+    @property
+    def validation_last_tenth(self) -> float:
+        """Mean of the last tenth of the validations."""
+        tail = self.validation_loss[-max(1, len(self.validation_loss) // 10) :]
+        return sum(tail) / len(tail)
+
+    @property
+    def mean_floors(self) -> dict[str, float]:
+        """Each floor averaged over all timesteps."""
+        return {name: float(floor.mean()) for name, floor in self._floors().items()}
+
+    def floors_per_bin(self) -> dict[str, list[float]]:
+        """Each floor averaged over the bins of `validation_per_bin`."""
+        bins = len(self.validation_per_bin)
+        return {name: [float(part.mean()) for part in floor.chunk(bins)] for name, floor in self._floors().items()}
+
+    def _floors(self) -> dict[str, Tensor]:
+        return {"zero": self.floors.zero, "white": self.floors.white, "gaussian": self.floors.gaussian}
+
+    def sentence(self) -> str:
+        """What this loss shows the network has learned."""
+        loss, floors = self.validation_last_tenth, self.mean_floors
+        if self.validation_last_tenth > 1.02 * self.validation_minimum:
+            return (
+                f"The validation loss rose again, from {self.validation_minimum:.3f} to {loss:.3f}: "
+                "the network started to memorise or training became unstable."
+            )
+        if loss < 0.98 * floors["gaussian"]:
+            return (
+                f"The validation loss ended at {loss:.3f}, {1 - loss / floors['gaussian']:.0%} below the Gaussian "
+                f"floor ({floors['gaussian']:.3f}): the network has learned structure that means and covariances do "
+                "not hold."
+            )
+        if loss < 0.98 * floors["white"]:
+            return (
+                f"The validation loss ended at {loss:.3f}, between the Gaussian floor ({floors['gaussian']:.3f}) and "
+                f"the white floor ({floors['white']:.3f}): so far the network knows less than the latents' covariance "
+                "does."
+            )
+        return (
+            f"The validation loss ended at {loss:.3f}, no better than the white floor ({floors['white']:.3f}): "
+            "the network knows the scale of the latents at most. Train longer, or look for an error."
+        )
+
+
+def read_loss(checkpoint: Checkpoint) -> LossReading:
+    """Read a run's log. Raises `ValueError` when it holds no validation or the run's metrics no eigenvalues."""
+    log = checkpoint.log()
+    validations = [line for line in log if "validation_loss_per_bin" in line]
+    eigenvalues = checkpoint.metrics.get("training", {}).get("covariance_eigenvalues")
+    if not validations or not eigenvalues:
+        raise ValueError(
+            f"{checkpoint.name} has no readable loss: train_log.jsonl holds no validation, or metrics.json no "
+            "covariance eigenvalues of its latents; train/ldm.py writes both"
+        )
+    scheduler = checkpoint.pipeline.scheduler
+    prediction_type = scheduler.config.prediction_type
+    return LossReading(
+        prediction_type=prediction_type,
+        images=tuple(line["images"] for line in log),
+        loss=tuple(line["loss"] for line in log),
+        validation_images=tuple(line["images"] for line in validations),
+        validation_loss=tuple(line["validation_loss"] for line in validations),
+        validation_per_bin=tuple(validations[-1]["validation_loss_per_bin"]),
+        floors=loss_floors(prediction_type, scheduler.alphas_cumprod, torch.tensor(eigenvalues)),
+    )

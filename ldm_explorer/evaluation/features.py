@@ -1,0 +1,85 @@
+"""The small classifier whose features measure distances, and what is measured in them.
+
+It is trained by train/features.py with a fixed seed, is in no training loss and picks no model.
+"""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from ldm_explorer.data import to_model
+
+NUM_FEATURES = 64
+_BATCH = 500
+
+
+class _Block(nn.Module):
+    def __init__(self, width_in: int, width: int, stride: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, width_in)
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
+        self.norm2 = nn.GroupNorm(8, width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.skip = nn.Conv2d(width_in, width, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.norm1(x))
+        return self.skip(hidden) + self.conv2(F.relu(self.norm2(self.conv1(hidden))))
+
+
+class FeatureNet(ModelMixin, ConfigMixin):
+    """A pre-activation ResNet (He et al. 2016): `(B, C, H, W) float32 in [-1, 1]` at the original side to K logits."""
+
+    @register_to_config
+    def __init__(self, channels: int, num_classes: int, widths: tuple[int, ...] = (32, 64, 128)):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        pairs = zip((widths[0], *widths), widths, strict=False)
+        self.blocks = nn.Sequential(
+            *[_Block(width_in, width, 1 if i == 0 else 2) for i, (width_in, width) in enumerate(pairs)]
+        )
+        self.norm = nn.GroupNorm(8, widths[-1])
+        self.to_features = nn.Linear(widths[-1], NUM_FEATURES)
+        self.classify = nn.Linear(NUM_FEATURES, num_classes)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """`(B, 64)`: the linear layer before the last ReLU."""
+        return self.to_features(F.relu(self.norm(self.blocks(self.stem(pixels)))).mean(dim=(2, 3)))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.classify(F.relu(self.features(pixels)))
+
+
+@torch.no_grad()
+def extract_features(network: FeatureNet, images: Tensor) -> Tensor:
+    """`(N, C, H, W) uint8` at the original side to `(N, 64) float32`."""
+    return torch.cat([network.features(to_model(part)) for part in images.split(_BATCH)])
+
+
+def predict_classes(network: FeatureNet, features: Tensor) -> Tensor:
+    """`(N, 64)` features to `(N,)` classes."""
+    return network.classify(F.relu(features)).argmax(1)
+
+
+class _Precomputed(nn.Module):
+    """Lets torchmetrics take features that were extracted already."""
+
+    num_features = NUM_FEATURES
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def feature_fd_percent(features: Tensor, reference: Tensor) -> float:
+    """Frechet distance between Gaussian fits of two `(N, 64)` feature sets, in percent of the reference's variance.
+
+    Dividing by the trace of the reference's covariance gives features, which have no scale of their own, one.
+    """
+    metric = FrechetInceptionDistance(feature=_Precomputed())
+    metric.update(reference, real=True)
+    metric.update(features, real=False)
+    total_variance = reference.double().var(dim=0).sum()
+    return float(100 * metric.compute() / total_variance)

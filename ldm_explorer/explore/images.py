@@ -1,0 +1,111 @@
+"""Images to look at: the shipped test images, and uploads made to look like them."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from ldm_explorer.data import crop, dataset_spec, pad, to_model
+from ldm_explorer.evaluation.features import FeatureNet, extract_features
+
+SHIPPED_IMAGES = Path(__file__).resolve().parents[1] / "images"
+"""<dataset>/<label>/<index in the test set>.png"""
+
+MAX_UPLOAD_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True)
+class ImageToExplore:
+    pixels: Tensor  # (1, C, S, S) float32 in [-1, 1], padded to the model's side
+    caption: str
+    notes: tuple[str, ...] = ()  # what was done to an upload, one sentence each
+
+
+@cache
+def shipped_images(dataset: str) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Padded images `(N, C, S, S) uint8`, labels `(N,)` and their indices in the test set."""
+    spec = dataset_spec(dataset)
+    paths = sorted((SHIPPED_IMAGES / dataset).glob("*/*.png"))
+    if not paths:
+        raise ValueError(f"no test images are shipped for {dataset}: upload an image instead")
+    mode = "L" if spec.channels == 1 else "RGB"
+    images = torch.stack([pil_to_tensor(Image.open(path).convert(mode)) for path in paths])
+    labels = torch.tensor([int(path.parent.name) for path in paths])
+    return pad(images, spec), labels, tuple(int(path.stem) for path in paths)
+
+
+def shipped_image(dataset: str, label: int, number: int) -> ImageToExplore:
+    """The `number`-th shipped image of a class, from 0. Raises `ValueError` when there is none."""
+    images, labels, test_indices = shipped_images(dataset)
+    of_class = (labels == label).nonzero().flatten().tolist()
+    if not 0 <= number < len(of_class):
+        raise ValueError(f"image {number + 1} of class {label}: there are {len(of_class)} of this class")
+    index = of_class[number]
+    name = dataset_spec(dataset).class_names[label]
+    return ImageToExplore(to_model(images[index : index + 1]), f"{name}, test image {test_indices[index]}")
+
+
+def uploaded_image(upload: Image.Image, dataset: str, classifier: FeatureNet | None) -> ImageToExplore:
+    """Make any picture look like the dataset: upright, opaque, grey, square, dark background, the dataset's side.
+
+    Raises `ValueError` for a picture without content or of more than 50 megapixels.
+    """
+    spec, notes = dataset_spec(dataset), []
+    if upload.width * upload.height > MAX_UPLOAD_PIXELS:
+        raise ValueError(f"the image has {upload.width} x {upload.height} pixels: give one of at most 50 megapixels")
+    image = ImageOps.exif_transpose(upload)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        notes.append("Transparent parts were filled with white.")
+    if image.mode.startswith("I"):
+        deep = np.asarray(image).astype(np.float64)
+        image = Image.fromarray((255 * deep / max(deep.max(), 1)).astype(np.uint8))
+    if spec.channels == 1 and image.mode != "L":
+        notes.append("It was made grey.")
+    image = image.convert("L" if spec.channels == 1 else "RGB")
+    border = _border_level(image)
+    if border > 127:
+        image, border = ImageOps.invert(image), 255 - border
+        notes.append("Its background is light, so it was inverted.")
+    if image.width != image.height:
+        side = max(image.size)
+        image = ImageOps.pad(image, (side, side), color=int(border) if spec.channels == 1 else (int(border),) * 3)
+        notes.append("It was padded to a square.")
+    if image.size != (spec.side, spec.side):
+        image = image.resize(
+            (spec.side, spec.side), Image.Resampling.BOX if min(image.size) > 280 else Image.Resampling.LANCZOS
+        )
+        notes.append(f"It was resized to {spec.side} x {spec.side} pixels.")
+    pixels = pil_to_tensor(image)[None]
+    if int(pixels.max()) - int(pixels.min()) < 8:
+        raise ValueError("the image is one flat colour: give one with something on it")
+    if classifier is not None and not looks_familiar(pixels, dataset, classifier):
+        notes.append("It does not look like the images the models were trained on: expect a poor reconstruction.")
+    return ImageToExplore(to_model(pad(pixels, spec)), "Your image", tuple(notes))
+
+
+def _border_level(image: Image.Image) -> float:
+    grey = np.asarray(image.convert("L"))
+    return float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+
+
+def looks_familiar(pixels: Tensor, dataset: str, classifier: FeatureNet) -> bool:
+    """Whether `(1, C, side, side) uint8` lies, in features, as near to a shipped image as these lie to one another.
+
+    The bar is the largest distance of a shipped image to its nearest neighbour among the others.
+    """
+    reference = _shipped_features(dataset, classifier)
+    between = torch.cdist(reference, reference).fill_diagonal_(torch.inf).min(1).values
+    return bool(torch.cdist(extract_features(classifier, pixels), reference).min() <= between.max())
+
+
+@cache
+def _shipped_features(dataset: str, classifier: FeatureNet) -> Tensor:
+    images, _, _ = shipped_images(dataset)
+    return extract_features(classifier, crop(images, dataset_spec(dataset)))

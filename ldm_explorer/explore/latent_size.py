@@ -1,0 +1,84 @@
+"""Which latent size?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import crop, dataset_spec, to_model, to_uint8
+from ldm_explorer.explore.images import shipped_images
+from ldm_explorer.explore.reconstruction import LatentSize, latent_size
+from ldm_explorer.latents import LatentCodec
+from ldm_explorer.samplers import DEFAULT_SAMPLER
+
+
+@dataclass(frozen=True)
+class SizeReport:
+    """One checkpoint's row in the comparison. Figures are None where train/evaluate.py did not measure them."""
+
+    name: str
+    size: LatentSize
+    psnr_db: float | None
+    ssim: float | None
+    pca_psnr_db: float | None
+    rfd_percent: float | None
+    fd_percent: float | None
+    class_consistency: float | None
+    gflops_per_sample: float | None  # all network evaluations and one decode
+    num_steps: int
+    images: Tensor  # (n, C, side, side) uint8
+    reconstructions: Tensor  # (n, C, side, side) uint8
+    samples: Tensor | None  # (K, C, side, side) uint8, one per class
+
+
+def compare_sizes(checkpoints: list[Checkpoint], seed: int, num_steps: int) -> tuple[SizeReport, ...]:
+    """Reconstruct the same images and generate from the same seeds with every checkpoint."""
+    return tuple(_report(checkpoint, seed, num_steps) for checkpoint in checkpoints)
+
+
+def _report(checkpoint: Checkpoint, seed: int, num_steps: int) -> SizeReport:
+    spec, codec = dataset_spec(checkpoint.dataset), LatentCodec(checkpoint.vae)
+    images, labels, _ = shipped_images(checkpoint.dataset)
+    first_of_class = torch.tensor([int((labels == label).nonzero()[0]) for label in range(spec.num_classes)])
+    images = images[first_of_class]
+    measured = checkpoint.metrics.get("evaluation") or checkpoint.metrics.get("evaluation_quick") or {}
+    reconstruction, generation = measured.get("reconstruction", {}), measured.get("generation", {})
+    return SizeReport(
+        name=checkpoint.name,
+        size=latent_size(checkpoint),
+        psnr_db=reconstruction.get("psnr_db"),
+        ssim=reconstruction.get("ssim"),
+        pca_psnr_db=reconstruction.get("pca_psnr_db"),
+        rfd_percent=reconstruction.get("rfd_percent"),
+        fd_percent=generation.get("fd_percent"),
+        class_consistency=generation.get("class_consistency"),
+        gflops_per_sample=gflops_per_sample(checkpoint, num_steps) if checkpoint.kind == "ldm" else None,
+        num_steps=num_steps,
+        images=crop(images, spec),
+        reconstructions=crop(to_uint8(codec.decode(codec.encode(to_model(images)))), spec),
+        samples=_samples(checkpoint, seed, num_steps) if checkpoint.kind == "ldm" else None,
+    )
+
+
+def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
+    pipeline, spec = checkpoint.pipeline, dataset_spec(checkpoint.dataset)
+    labels = None if pipeline.null_class is None else list(range(spec.num_classes))
+    seeds = range(seed, seed + spec.num_classes)
+    images = pipeline(labels, seeds, num_inference_steps=num_steps, sampler=DEFAULT_SAMPLER, output_type="pt").images
+    return crop(to_uint8(images), spec)
+
+
+@torch.no_grad()
+def gflops_per_sample(checkpoint: Checkpoint, num_steps: int) -> float:
+    """Floating-point operations of one image without guidance: `num_steps` evaluations and one decode, in 1e9."""
+    pipeline = checkpoint.pipeline
+    latents = torch.zeros(1, *pipeline.latent_shape)
+    labels: tuple[Any, ...] = () if pipeline.null_class is None else (torch.zeros(1, dtype=torch.long),)
+    with FlopCounterMode(display=False) as unet_counter:
+        pipeline.unet(latents, torch.zeros(1), *labels)
+    with FlopCounterMode(display=False) as decode_counter:
+        pipeline.codec.decode(latents)
+    return (unet_counter.get_total_flops() * num_steps + decode_counter.get_total_flops()) / 1e9

@@ -1,0 +1,37 @@
+"""Noise schedules, overlaid."""
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ldm_explorer.figures.style import SCHEDULE_COLORS, styled
+from ldm_explorer.schedules import Schedule
+
+MAX_POINTS = 500
+
+
+def schedule_figure(schedules: tuple[Schedule, ...]) -> go.Figure:
+    """Four panels over t: beta, alpha, abar with the line at one half, and log SNR."""
+    titles = ("beta: noise added in one step", "alpha = 1 - beta", "abar: share of signal variance left", "log SNR")
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles, vertical_spacing=0.16, horizontal_spacing=0.09)
+    for schedule in schedules:
+        every = max(1, schedule.num_timesteps // MAX_POINTS)
+        timesteps = list(range(0, schedule.num_timesteps, every))
+        curves = (schedule.betas, schedule.alphas, schedule.alpha_bars, schedule.snr.log())
+        for panel, values in enumerate(curves):
+            figure.add_trace(
+                go.Scatter(
+                    x=timesteps,
+                    y=values[::every].tolist(),
+                    name=schedule.name,
+                    legendgroup=schedule.name,
+                    showlegend=panel == 0,
+                    line={"color": SCHEDULE_COLORS.get(schedule.name), "width": 2.5},
+                    hovertemplate="%{y:.4g}",
+                ),
+                row=panel // 2 + 1,
+                col=panel % 2 + 1,
+            )
+    figure.add_hline(y=0.5, line={"dash": "dot", "width": 1, "color": "#8C8C8C"}, row=2, col=1)
+    figure.update_xaxes(title_text="timestep t", row=2)
+    figure.update_annotations(font_size=14)
+    return styled(figure, 560)

@@ -1,0 +1,30 @@
+"""One colour per thing in every plot (Okabe & Ito 2008, safe for colour-blind people), readable on light and dark."""
+
+import plotly.graph_objects as go
+
+SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#009E73"}
+FLOOR_COLORS = {"zero": "#8C8C8C", "white": "#CC79A7", "gaussian": "#D55E00"}
+LOSS_COLOR = "#56B4E9"
+VALIDATION_COLOR = "#0072B2"
+SERIES_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+
+_TEXT = "#7b7f86"
+_GRID = "rgba(128, 128, 128, 0.22)"
+
+
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """Transparent ground, quiet grid, legend above the plot."""
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 12, "t": 40, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": _TEXT, "size": 13},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.06, "x": 0},
+        hovermode="x unified",
+        hoverlabel={"bgcolor": "rgba(40,44,52,0.95)", "font": {"color": "#ffffff"}},
+    )
+    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID, "automargin": True}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    return figure

@@ -1,0 +1,60 @@
+"""The app: one file per tab, listed here."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from ldm_explorer.data import dataset_spec
+from ldm_explorer.explore.library import Library
+from ldm_explorer.ui import denoising, latent_size, reconstruction, schedule
+from ldm_explorer.ui.common import IMAGES_PER_CLASS, MAX_SEED, SharedChoices
+from ldm_explorer.ui.pictures import notice
+
+TABS = (reconstruction, schedule, denoising, latent_size)
+"""Each has TITLE and build(library, shared)."""
+
+CSS = (Path(__file__).parent / "style.css").read_text()
+THEME = gr.themes.Default(
+    primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
+)
+MAX_QUEUE = 32
+INTRODUCTION = (
+    "# LDM Explorer\nA latent diffusion model, taken apart: an image becomes a **latent**, noise is added along a "
+    "**schedule**, a **denoiser** learns to take it away, a **sampler** walks back."
+)
+NO_CHECKPOINTS = (
+    "No checkpoint was found. Train one with `accelerate launch train/vae.py` and `accelerate launch train/ldm.py`, "
+    "or give a folder that holds some with `--checkpoints`."
+)
+
+
+def build_app(library: Library) -> gr.Blocks:
+    """The whole app over a library of checkpoints; it also starts when there are none, and says so."""
+    with gr.Blocks(title="LDM Explorer", analytics_enabled=False) as app:
+        gr.Markdown(INTRODUCTION)
+        if skipped := [skip.reason + "." for skip in library.skipped]:
+            gr.HTML(notice(["Not shown:", *skipped]))
+        if not library.checkpoints:
+            gr.Markdown(NO_CHECKPOINTS)
+            return app
+        shared = _shared_choices(library)
+        with gr.Tabs():
+            for tab in TABS:
+                with gr.Tab(tab.TITLE):
+                    tab.build(library, shared)
+    app.queue(max_size=MAX_QUEUE)
+    return app
+
+
+def _shared_choices(library: Library) -> SharedChoices:
+    names = library.names("ldm") or library.names()
+    default = "ldm-8x8x4-cosine" if "ldm-8x8x4-cosine" in names else names[0]
+    class_names = list(dataset_spec(library.get(default).dataset).class_names)
+    with gr.Row(elem_classes="ldm-shared"):
+        checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=180)
+        class_name = gr.Dropdown(class_names, value="Ankle boot", label="Test image: class", min_width=140)
+        number = gr.Slider(1, IMAGES_PER_CLASS, 1, step=1, label="Test image: number", min_width=140)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=100)
+    with gr.Accordion("Use your own image", open=False):
+        upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)
+    return SharedChoices(checkpoint, class_name, number, upload, seed)

@@ -1,0 +1,151 @@
+"""Tab: how does noise become an image?"""
+
+from dataclasses import dataclass
+
+import gradio as gr
+from torch import Tensor
+
+from ldm_explorer.data import dataset_spec
+from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
+from ldm_explorer.explore.library import Library
+from ldm_explorer.figures.loss import loss_figure
+from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, on_gpu
+from ldm_explorer.ui.pictures import Picture, grid, picture_row
+
+TITLE = "3 · How does noise become an image?"
+WHAT_TO_LOOK_AT = (
+    "The sampler starts from pure noise and the network says at every step what clean latent it believes in: watch the "
+    "prediction (right) turn from a blur into a garment long before the noisy latent (left) does."
+)
+EVERY_CLASS = "one of each class"
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """A frame as it is kept for the step slider: two composed pictures and their caption."""
+
+    noisy: Tensor
+    predicted: Tensor
+    caption: str
+
+    @classmethod
+    def of(cls, frame: DenoisingFrame) -> "ShownFrame":
+        caption = f"step {frame.index + 1} of {frame.total}, t = {frame.timestep}, abar = {frame.alpha_bar:.2g}"
+        return cls(grid(frame.noisy), grid(frame.predicted), caption)
+
+    def html(self) -> str:
+        pictures = [
+            Picture(self.noisy, "What the network sees", f"z_t decoded, {self.caption}"),
+            Picture(self.predicted, "What it predicts", f"z0 decoded, {self.caption}"),
+        ]
+        return picture_row(pictures, large=True)
+
+
+@on_gpu
+def denoise(
+    library: Library,
+    checkpoint: str,
+    seed: float,
+    class_name: str,
+    sampler: str,
+    num_steps: float,
+    guidance_scale: float,
+    num_images: float,
+):
+    """Generate images step by step; streams the pictures of each step as HTML, the step slider and the kept frames."""
+    label = None
+    if class_name != EVERY_CLASS:
+        label = dataset_spec(library.get(checkpoint).dataset).class_names.index(class_name)
+    frames: list[ShownFrame] = []
+    steps = denoise_images(
+        library.get(checkpoint),
+        label,
+        int(seed),
+        int(num_images),
+        sampler=sampler,
+        num_steps=int(num_steps),
+        guidance_scale=guidance_scale,
+    )
+    for frame in steps:
+        frames.append(ShownFrame.of(frame))
+        yield frames[-1].html(), gr.Slider(minimum=1, maximum=max(2, len(frames)), value=len(frames)), frames
+
+
+def show_step(library: Library, position: float, frames: list[ShownFrame]) -> str:
+    """The pictures of one kept step of the last run, from 1, as HTML; nothing is sampled again."""
+    if not frames:
+        raise ValueError("nothing was generated yet: press Generate first")
+    return frames[min(max(int(position), 1), len(frames)) - 1].html()
+
+
+def plot_loss(library: Library, checkpoint: str):
+    """The training loss of a checkpoint beside its floors, as a Plotly figure, and one sentence that reads it."""
+    try:
+        reading = read_loss(library.get(checkpoint))
+    except ValueError as error:
+        return None, str(error)
+    return loss_figure(reading), reading.sentence()
+
+
+def build(library: Library, shared: SharedChoices) -> None:
+    """Lay out the tab inside the current Blocks."""
+    class_names = dataset_spec(library.get(shared.checkpoint.value).dataset).class_names
+    gr.Markdown(WHAT_TO_LOOK_AT)
+    with gr.Row():
+        with gr.Column(scale=1, min_width=260):
+            class_name = gr.Dropdown([EVERY_CLASS, *class_names], value="Ankle boot", label="Class to generate")
+            num_steps = gr.Slider(1, 250, 25, step=1, label="Steps", info="network evaluations")
+            guidance = gr.Slider(
+                1, 8, 1, step=0.5, label="Guidance scale", info="above 1: more typical of the class, less varied"
+            )
+            with gr.Accordion("More", open=False):
+                sampler = gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")
+                num_images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Images", info="seeds seed, seed + 1, ...")
+            with gr.Row():
+                run = gr.Button("Generate", variant="primary")
+                stop = gr.Button("Stop")
+        with gr.Column(scale=3):
+            settings = [shared.checkpoint, shared.seed, class_name, sampler, num_steps, guidance, num_images]
+            handler = bind(denoise, library)
+            for first_pictures, _, first_frames in handler(*[component.value for component in settings]):
+                pass
+            pictures = gr.HTML(first_pictures)
+            position = gr.Slider(1, len(first_frames), len(first_frames), step=1, label="Step to look at")
+            frames = gr.State(first_frames)
+    gr.Markdown(
+        "### What the loss says\nA loss means something only beside a **floor**: the error of a denoiser that knows no "
+        "more than the latents' scale (white) or their covariance (Gaussian)."
+    )
+    figure, sentence = bind(plot_loss, library)(shared.checkpoint.value)
+    sentence_component = gr.Markdown(sentence)
+    figure_component = gr.Plot(figure, show_label=False)
+
+    generating = run.click(
+        handler,
+        settings,
+        [pictures, position, frames],
+        api_name="denoise",
+        api_description=denoise.__doc__,
+        show_progress="hidden",
+        **MODEL_QUEUE,
+    )
+    stop.click(None, None, None, cancels=[generating], api_visibility="private")
+    position.input(
+        bind(show_step, library),
+        [position, frames],
+        pictures,
+        api_name="show_step",
+        api_description=show_step.__doc__,
+        trigger_mode="always_last",
+        show_progress="hidden",
+    )
+    shared.checkpoint.change(
+        bind(plot_loss, library),
+        shared.checkpoint,
+        [figure_component, sentence_component],
+        api_name="plot_loss",
+        api_description=plot_loss.__doc__,
+        show_progress="minimal",
+    )

@@ -1,0 +1,100 @@
+"""Tab: which latent size?"""
+
+import html
+
+import gradio as gr
+
+from ldm_explorer.explore.latent_size import SizeReport, compare_sizes
+from ldm_explorer.explore.library import Library
+from ldm_explorer.figures.latent_size import size_figure
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind
+from ldm_explorer.ui.pictures import Picture, grid, picture_row
+
+TITLE = "4 · Which latent size?"
+WHAT_TO_LOOK_AT = (
+    "A larger latent loses less, but the denoiser then has more to learn and more to compute: look at PSNR and at "
+    "feature FD together, and at the samples. **Latent size** is the side of the grid (8 is 8x8); channels are its "
+    "second axis, and what counts is the number of values."
+)
+NUM_STEPS = 25
+
+COLUMNS = (
+    ("checkpoint", lambda r: r.name),
+    ("latent", lambda r: f"{r.size.side}x{r.size.side}x{r.size.channels}"),
+    ("values", lambda r: r.size.values),
+    ("pixels / values", lambda r: f"{r.size.pixels / r.size.values:.1f}" if r.size.compresses else "no compression"),
+    ("PSNR dB ↑", lambda r: r.psnr_db),
+    ("PCA dB", lambda r: r.pca_psnr_db if r.size.compresses else "lossless"),
+    ("SSIM ↑", lambda r: r.ssim),
+    ("rFD % ↓", lambda r: r.rfd_percent),
+    ("FD % ↓", lambda r: r.fd_percent),
+    ("class consistency ↑", lambda r: r.class_consistency),
+    ("GFLOPs per image ↓", lambda r: r.gflops_per_sample),
+)
+EXPLANATION = (
+    "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance of "
+    "10,000 samples to the test images in the features of a small classifier trained here, in percent of the features' "
+    "variance (compares with no published FID); rFD: the same for reconstructions. A dash: not measured."
+)
+
+
+def compare(library: Library, names: list[str], seed: float):
+    """Checkpoints side by side on the same images and seeds: a table, a Plotly figure, and the pictures, as HTML."""
+    if not names:
+        raise ValueError("choose at least one checkpoint to compare")
+    reports = compare_sizes([library.get(name) for name in names], int(seed), NUM_STEPS)
+    return _table(reports), size_figure(reports), "".join(_pictures(report) for report in reports)
+
+
+def _table(reports: tuple[SizeReport, ...]) -> str:
+    def cell(value) -> str:
+        return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else html.escape(str(value))
+
+    head = "".join(f"<th>{title}</th>" for title, _ in COLUMNS)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{cell(figure(report))}</td>" for _, figure in COLUMNS) + "</tr>" for report in reports
+    )
+    return f'<div class="ldm-table" tabindex="0"><table><tr>{head}</tr>{rows}</table></div>'
+
+
+def _pictures(report: SizeReport) -> str:
+    pictures = [
+        Picture(grid(report.images), "Test images", "one of each class"),
+        Picture(grid(report.reconstructions), "Reconstructions", "of the same images"),
+    ]
+    if report.samples is not None:
+        caption = f"one of each class, {report.num_steps} evaluations, guidance 1"
+        pictures.append(Picture(grid(report.samples), "Generated", caption))
+    return picture_row(pictures, f"{report.name}: {report.size}", large=True)
+
+
+def default_names(library: Library) -> list[str]:
+    """The denoisers of different latents, else everything there is."""
+    sizes: dict[str, str] = {}
+    for name in library.names("ldm"):
+        config = library.get(name).vae.config
+        sizes.setdefault(f"{config.block_out_channels}{config.latent_channels}", name)
+    return list(sizes.values()) if len(sizes) > 1 else library.names()
+
+
+def build(library: Library, shared: SharedChoices) -> None:
+    """Lay out the tab inside the current Blocks."""
+    gr.Markdown(WHAT_TO_LOOK_AT)
+    names = gr.CheckboxGroup(library.names(), value=default_names(library), label="Checkpoints to compare")
+    handler = bind(compare, library)
+    table, figure, pictures = handler(names.value, shared.seed.value)
+    table_component = gr.HTML(table)
+    gr.Markdown(EXPLANATION, elem_classes="ldm-small")
+    pictures_component = gr.HTML(pictures)
+    figure_component = gr.Plot(figure, show_label=False)
+    gr.on(
+        [names.change, shared.seed.change],
+        handler,
+        [names, shared.seed],
+        [table_component, figure_component, pictures_component],
+        api_name="compare_sizes",
+        api_description=compare.__doc__,
+        trigger_mode="always_last",
+        show_progress="minimal",
+        **MODEL_QUEUE,
+    )

@@ -1,0 +1,80 @@
+"""Pictures as HTML: small images shown large and sharp, each with a caption and a description for screen readers."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ldm_explorer.data import to_uint8
+
+ERROR_FULL_SCALE = 0.5
+LATENT_FULL_SCALE = 3.0
+_TOO_BRIGHT = torch.tensor([230.0, 159.0, 0.0])
+_TOO_DARK = torch.tensor([86.0, 180.0, 233.0])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`image` is `(C, H, W) uint8`, grey or RGB."""
+
+    image: Tensor
+    title: str
+    caption: str = ""
+
+
+def png_data_uri(image: Tensor) -> str:
+    """`(C, H, W) uint8` to a data URI; PNG is lossless."""
+    array = image.permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def picture_row(pictures: Iterable[Picture], heading: str = "", scroll: bool = False, large: bool = False) -> str:
+    """Pictures side by side; they wrap, or with `scroll` stay in one row that scrolls sideways."""
+    kind = "ldm-row ldm-scroll" if scroll else "ldm-row"
+    figures = "".join(_figure(picture) for picture in pictures)
+    title = f"<h4>{html.escape(heading)}</h4>" if heading else ""
+    return f'<section>{title}<div class="{kind}{" ldm-large" if large else ""}" tabindex="0">{figures}</div></section>'
+
+
+def _figure(picture: Picture) -> str:
+    title, caption = html.escape(picture.title), html.escape(picture.caption)
+    return (
+        f'<figure><img src="{png_data_uri(picture.image)}" alt="{title}. {caption}">'
+        f"<figcaption><b>{title}</b> {caption}</figcaption></figure>"
+    )
+
+
+def notice(sentences: Iterable[str]) -> str:
+    """A quiet box of sentences; nothing when there are none."""
+    text = " ".join(html.escape(sentence) for sentence in sentences)
+    return f'<p class="ldm-notice">{text}</p>' if text else ""
+
+
+def grid(images: Tensor) -> Tensor:
+    """`(B, C, H, W) uint8` as one picture, as square as possible, one black pixel between images."""
+    columns = int(len(images) ** 0.5 + 0.999)
+    rows = -(-len(images) // columns)
+    padded = torch.nn.functional.pad(images, (0, 1, 0, 1))
+    cells = torch.cat([padded, padded.new_zeros(rows * columns - len(images), *padded.shape[1:])])
+    channels, height, width = cells.shape[1:]
+    whole = cells.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+    return whole.reshape(channels, rows * height, columns * width)[:, :-1, :-1]
+
+
+def error_map(error: Tensor) -> Tensor:
+    """Signed error `(C, H, W)` in [-2, 2] as `(3, H, W) uint8`: black is none, orange too bright, blue too dark."""
+    scaled = (error.mean(0) / (2 * ERROR_FULL_SCALE)).clamp(-1, 1)
+    bright, dark = scaled.clamp_min(0), (-scaled).clamp_min(0)
+    return (bright * _TOO_BRIGHT.view(3, 1, 1) + dark * _TOO_DARK.view(3, 1, 1)).round().to(torch.uint8)
+
+
+def latent_channel(values: Tensor) -> Tensor:
+    """One channel `(h, w)` of a normalised latent as `(1, h, w) uint8`: black is -3 standard deviations, white +3."""
+    return to_uint8(values[None] / LATENT_FULL_SCALE)

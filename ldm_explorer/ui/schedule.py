@@ -1,0 +1,97 @@
+"""Tab: how fast does noise take over?"""
+
+import html
+
+import gradio as gr
+from PIL import Image
+
+from ldm_explorer.data import to_uint8
+from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.schedule import NoisedImage, compare_schedules, describe, noise_image
+from ldm_explorer.figures.schedules import schedule_figure
+from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, chosen_image
+from ldm_explorer.ui.pictures import Picture, picture_row
+
+TITLE = "2 · How fast does noise take over?"
+WHAT_TO_LOOK_AT = (
+    "Noising mixes an image with noise, $z_t = \\sqrt{\\bar\\alpha_t}\\, z_0 + \\sqrt{1-\\bar\\alpha_t}\\, \\epsilon$ "
+    "with $\\bar\\alpha_t = \\prod_{s \\le t} (1 - \\beta_s)$: see where $\\bar\\alpha$ (abar) crosses one half. "
+    "“Linear” is linear in $\\beta$, not in the noise that has piled up."
+)
+MATH = [{"left": "$", "right": "$", "display": False}]
+
+
+def plot_schedules(library: Library, num_timesteps: float, beta_start: float, beta_end: float):
+    """beta, alpha, abar and log SNR of every schedule, as a Plotly figure and in words."""
+    schedules = compare_schedules(int(num_timesteps), beta_start, beta_end)
+    words = "".join(f"<li><b>{html.escape(s.name)}</b>: {html.escape(describe(s))}.</li>" for s in schedules)
+    return schedule_figure(schedules), f"<ul>{words}</ul>"
+
+
+def noise_along_schedules(
+    library: Library,
+    checkpoint: str,
+    class_name: str,
+    number: float,
+    upload: Image.Image | None,
+    seed: float,
+    num_timesteps: float,
+    beta_start: float,
+    beta_end: float,
+) -> str:
+    """One image noised along every schedule at the same steps, in pixels and in decoded latents, as HTML."""
+    image = chosen_image(library, checkpoint, class_name, number, upload)
+    schedules = compare_schedules(int(num_timesteps), beta_start, beta_end)
+    noised = noise_image(library.get(checkpoint), image.pixels, schedules, int(seed))
+    return "".join(_row(result, "pixels") + _row(result, "latents, decoded") for result in noised)
+
+
+def _row(result: NoisedImage, where: str) -> str:
+    images = to_uint8(result.pixels if where == "pixels" else result.decoded)
+    abar = result.schedule.alpha_bars
+    pictures = [
+        Picture(image, f"t = {t}", f"abar {float(abar[t]):.2g}")
+        for image, t in zip(images, result.timesteps, strict=True)
+    ]
+    return picture_row(pictures, f"{result.schedule.name}, noise in {where}", scroll=True)
+
+
+def build(library: Library, shared: SharedChoices) -> None:
+    """Lay out the tab inside the current Blocks."""
+    gr.Markdown(WHAT_TO_LOOK_AT, latex_delimiters=MATH)
+    with gr.Row():
+        num_timesteps = gr.Slider(10, 4000, DEFAULT_NUM_TIMESTEPS, step=10, label="T, number of timesteps")
+        beta_start = gr.Number(
+            DEFAULT_BETA_START, label="beta at t = 0", info="cosine has no beta range", minimum=1e-6, maximum=0.5
+        )
+        beta_end = gr.Number(DEFAULT_BETA_END, label="beta at t = T - 1", minimum=1e-6, maximum=0.9)
+    settings = [num_timesteps, beta_start, beta_end]
+    plot, noise = bind(plot_schedules, library), bind(noise_along_schedules, library)
+    figure, words = plot(*[component.value for component in settings])
+    words_component = gr.HTML(words)
+    figure_component = gr.Plot(figure, show_label=False)
+    gr.Markdown("### The same image, the same noise, the same steps")
+    inputs = [*shared.image, shared.seed, *settings]
+    pictures = gr.HTML(noise(*[component.value for component in inputs]))
+    gr.on(
+        [component.change for component in settings],
+        plot,
+        settings,
+        [figure_component, words_component],
+        api_name="plot_schedules",
+        api_description=plot_schedules.__doc__,
+        trigger_mode="always_last",
+        show_progress="minimal",
+    )
+    gr.on(
+        [component.change for component in inputs],
+        noise,
+        inputs,
+        pictures,
+        api_name="noise_image",
+        api_description=noise_along_schedules.__doc__,
+        trigger_mode="always_last",
+        show_progress="minimal",
+        **MODEL_QUEUE,
+    )

@@ -1,0 +1,310 @@
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import build_seeded, same_weights
+from safetensors.torch import load_file, save_file
+
+from ldm_explorer import checkpoints
+from ldm_explorer.checkpoints import (
+    CheckpointError,
+    atomic_folder,
+    discover,
+    load_pipeline,
+    load_vae,
+    read_checkpoint,
+    read_json,
+    save_pipeline,
+    save_vae,
+    update_metrics,
+    write_json,
+)
+from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.samplers import make_scheduler
+from ldm_explorer.schedules import make_schedule
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_atomic_folder_appears_only_when_it_is_whole(tmp_path):
+    final = tmp_path / "new" / "run"
+    with atomic_folder(final) as folder:
+        (folder / "part").write_text("one")
+        assert not final.exists()
+    assert file_names(final) == ["part"]
+    assert file_names(final.parent) == ["run"]
+
+
+def test_an_atomic_folder_replaces_the_old_one_whole(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old").write_text("old")
+    with atomic_folder(tmp_path / "run") as folder:
+        (folder / "new").write_text("new")
+    assert file_names(tmp_path / "run") == ["new"]
+    assert file_names(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path, error):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old").write_text("old")
+
+    def write_half() -> None:
+        with atomic_folder(tmp_path / "run") as folder:
+            (folder / "half").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert file_names(tmp_path) == ["run"]
+    assert (tmp_path / "run" / "old").read_text() == "old"
+
+
+def test_json_is_written_whole_and_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"a": [1, None, "x"]})
+    assert read_json(tmp_path / "a.json") == {"a": [1, None, "x"]}
+    assert file_names(tmp_path) == ["a.json"]
+    assert read_json(tmp_path / "none.json") == {}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert read_json(tmp_path / "a.json") == {"a": [1, None, "x"]}
+
+
+def test_updating_one_section_of_the_metrics_keeps_the_others(tmp_path):
+    update_metrics(tmp_path, "training", {"cpu_seconds": 5})
+    update_metrics(tmp_path, "evaluation", {"psnr_db": 30.0, "fd": 1.0})
+    update_metrics(tmp_path, "evaluation", {"psnr_db": 31.0})
+    assert read_json(tmp_path / "metrics.json") == {"training": {"cpu_seconds": 5}, "evaluation": {"psnr_db": 31.0}}
+
+
+def test_an_autoencoder_survives_saving_with_its_statistics(tiny_vae, vae_folder):
+    loaded = load_vae(vae_folder)
+    assert same_weights(loaded.state_dict(), tiny_vae.state_dict())
+    assert loaded.config.latents_mean == tiny_vae.config.latents_mean
+    assert loaded.config.latents_std == tiny_vae.config.latents_std
+    assert not loaded.training
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+
+
+def test_saving_rounds_to_fp16_once_and_leaves_the_model_alone(tmp_path):
+    vae = VAEConfig(widths=(16,)).build()
+    before = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
+    save_vae(tmp_path / "a", vae)
+    assert same_weights(vae.state_dict(), before)
+    once = load_vae(tmp_path / "a")
+    assert same_weights(once.state_dict(), {name: tensor.half().float() for name, tensor in before.items()})
+    save_vae(tmp_path / "b", once)
+    assert same_weights(load_vae(tmp_path / "b").state_dict(), once.state_dict())
+
+
+def test_the_autoencoder_of_a_pipeline_folder_loads_alone(tiny_vae, ldm_folder):
+    assert same_weights(load_vae(ldm_folder).state_dict(), tiny_vae.state_dict())
+
+
+def test_weights_that_are_cut_into_shards_load_as_one(tiny_pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MAX_SHARD_SIZE", "100KB")
+    save_pipeline(tmp_path, tiny_pipeline.vae, tiny_pipeline.unet, tiny_pipeline.scheduler)
+    for part in ("vae", "unet"):
+        assert len(list((tmp_path / part).glob("*.safetensors"))) > 1
+        assert len(list((tmp_path / part).glob("*.index.json"))) == 1
+    loaded = load_pipeline(read_checkpoint(tmp_path).folder)
+    assert same_weights(loaded.unet.state_dict(), tiny_pipeline.unet.state_dict())
+    assert same_weights(loaded.vae.state_dict(), tiny_pipeline.vae.state_dict())
+
+
+def test_a_lost_shard_is_told(tiny_pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "MAX_SHARD_SIZE", "100KB")
+    save_pipeline(tmp_path, tiny_pipeline.vae, tiny_pipeline.unet, tiny_pipeline.scheduler)
+    next((tmp_path / "unet").glob("*.safetensors")).unlink()
+    with pytest.raises(CheckpointError, match="unet"):
+        load_pipeline(tmp_path)
+
+
+def test_no_file_of_a_checkpoint_of_default_size_reaches_10_mb(tiny_vae, tmp_path):
+    unet = build_seeded(UNetConfig(8, 4, 10, widths=(128, 192)))
+    assert sum(parameter.numel() for parameter in unet.parameters()) * 2 > 10e6
+    save_pipeline(tmp_path, tiny_vae, unet, make_scheduler(make_schedule("cosine"), "v_prediction"))
+    assert max(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 10e6
+    assert same_weights(load_pipeline(tmp_path).unet.state_dict(), unet.state_dict())
+
+
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def drop(name: str):
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+
+    return change
+
+
+def overwrite(name: str, content: str):
+    def change(folder: Path) -> None:
+        (folder / name).write_text(content)
+
+    return change
+
+
+def leave_only_pickles(folder: Path) -> None:
+    torch.save(load_file(folder / "unet" / WEIGHTS), folder / "unet" / "diffusion_pytorch_model.bin")
+    (folder / "unet" / WEIGHTS).unlink()
+
+
+def leave_what_training_writes_first(folder: Path) -> None:
+    empty(folder)
+    write_json(folder / "train_config.json", {"dataset": "fashion_mnist"})
+    (folder / "state-000000500").mkdir()
+
+
+BROKEN = {
+    "empty": empty,
+    "still training": leave_what_training_writes_first,
+    "no model_index": drop("model_index.json"),
+    "no vae config": drop("vae/config.json"),
+    "no vae weights": drop(f"vae/{WEIGHTS}"),
+    "no unet config": drop("unet/config.json"),
+    "no unet weights": drop(f"unet/{WEIGHTS}"),
+    "no scheduler config": drop("scheduler/scheduler_config.json"),
+    "vae config no JSON": overwrite("vae/config.json", "{"),
+    "unet config no JSON": overwrite("unet/config.json", "not JSON"),
+    "scheduler config no JSON": overwrite("scheduler/scheduler_config.json", ""),
+    "train_config no JSON": overwrite("train_config.json", '{"dataset": '),
+    "metrics no JSON": overwrite("metrics.json", "]"),
+    "train_config no object": overwrite("train_config.json", "[1, 2]"),
+    "metrics no object": overwrite("metrics.json", "3"),
+    "only pickled weights": leave_only_pickles,
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_folders_are_named_with_a_reason_and_the_good_ones_listed(ldm_folder, vae_folder, tmp_path, name):
+    dataset = tmp_path / "fashion_mnist"
+    shutil.copytree(ldm_folder, dataset / "good-ldm")
+    shutil.copytree(vae_folder, dataset / "good-vae")
+    broken = shutil.copytree(ldm_folder, dataset / "broken")
+    BROKEN[name](broken)
+    good, skipped = discover(tmp_path)
+    assert [(checkpoint.name, checkpoint.kind) for checkpoint in good] == [("good-ldm", "ldm"), ("good-vae", "vae")]
+    assert [skip.folder for skip in skipped] == [broken]
+    assert str(broken) in skipped[0].reason
+    assert "\n" not in skipped[0].reason
+
+
+@pytest.mark.parametrize("part", ["vae", "unet"])
+@pytest.mark.parametrize("damage", ["garbage", "cut", "of another network", "half the tensors"])
+def test_weights_that_do_not_fit_are_refused_with_the_folder(ldm_folder, tmp_path, part, damage):
+    folder = shutil.copytree(ldm_folder, tmp_path / "broken")
+    weights = folder / part / WEIGHTS
+    if damage == "garbage":
+        weights.write_bytes(b"garbage")
+    elif damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "of another network":
+        shutil.copy(folder / {"vae": "unet", "unet": "vae"}[part] / WEIGHTS, weights)
+    else:
+        tensors = load_file(weights)
+        save_file({name: tensors[name] for name in list(tensors)[::2]}, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"{folder}/{part}"):
+        load_pipeline(folder)
+
+
+class Bomb:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("beside_safetensors", [False, True])
+def test_pickled_weights_are_never_opened(vae_folder, tmp_path, beside_safetensors):
+    folder = shutil.copytree(vae_folder, tmp_path / "run")
+    (folder / "vae" / "diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    if beside_safetensors:
+        load_vae(folder)
+    else:
+        (folder / "vae" / WEIGHTS).unlink()
+        with pytest.raises(CheckpointError):
+            load_vae(folder)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused_by_name(tmp_path):
+    for load in (load_vae, load_pipeline, read_checkpoint):
+        with pytest.raises(CheckpointError, match="nowhere"):
+            load(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="nowhere"):
+        discover(tmp_path / "nowhere")
+
+
+def test_a_checkpoint_tells_its_dataset_metrics_and_log(ldm_folder, tmp_path):
+    folder = shutil.copytree(ldm_folder, tmp_path / "shapes" / "run")
+    assert read_checkpoint(folder).dataset == "shapes"
+    write_json(folder / "train_config.json", {"dataset": "fashion_mnist", "seed": 3})
+    update_metrics(folder, "evaluation", {"fd": 1.0})
+    (folder / "train_log.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n{"step": 3, "lo')
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.dataset == "fashion_mnist"
+    assert checkpoint.config["seed"] == 3
+    assert checkpoint.metrics == {"evaluation": {"fd": 1.0}}
+    assert checkpoint.log() == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
+    assert read_checkpoint(ldm_folder).log() == []
+
+
+def test_a_checkpoint_loads_its_weights_once(ldm_folder, vae_folder):
+    ldm, vae = read_checkpoint(ldm_folder), read_checkpoint(vae_folder)
+    assert ldm.pipeline is ldm.pipeline
+    assert ldm.vae is ldm.pipeline.vae
+    assert vae.vae is vae.vae
+    with pytest.raises(CheckpointError, match="unet"):
+        _ = vae.pipeline
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2], ids=["the run", "the dataset", "the root"])
+def test_checkpoints_are_found_from_every_level(ldm_folder, tmp_path, depth):
+    shutil.copytree(ldm_folder, tmp_path / "fashion_mnist" / "run")
+    root = [tmp_path / "fashion_mnist" / "run", tmp_path / "fashion_mnist", tmp_path][depth]
+    good, skipped = discover(root)
+    assert ([checkpoint.name for checkpoint in good], skipped) == (["run"], [])
+
+
+@pytest.mark.parametrize("name", ["vae", "unet", "features"])
+def test_a_run_may_be_called_like_a_part(vae_folder, tmp_path, name):
+    shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / name)
+    shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "other")
+    good, _ = discover(tmp_path)
+    assert sorted(checkpoint.name for checkpoint in good) == sorted([name, "other"])
+
+
+def test_the_classifier_beside_the_checkpoints_does_not_hide_them(vae_folder, tmp_path):
+    """train/features.py writes <dataset>/features/features."""
+    shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
+    shutil.copytree(vae_folder / "vae", tmp_path / "fashion_mnist" / "features" / "features")
+    good, _ = discover(tmp_path)
+    assert [checkpoint.name for checkpoint in good] == ["run"]
+
+
+def test_hidden_folders_are_no_checkpoints(vae_folder, tmp_path):
+    shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
+    shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / ".run.abc123")
+    shutil.copytree(vae_folder, tmp_path / ".cache" / "run")
+    good, skipped = discover(tmp_path)
+    assert ([checkpoint.name for checkpoint in good], skipped) == (["run"], [])
+
+
+def test_everything_beside_the_weights_is_json_or_text(ldm_folder):
+    suffixes = {path.suffix for path in ldm_folder.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors"}
+    for path in ldm_folder.rglob("*.json"):
+        json.loads(path.read_text())

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from diffusers.training_utils import compute_snr
+
+from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, SCHEDULES, make_schedule
+
+DIFFUSERS_NAMES = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
+STABLE_DIFFUSION_RANGE = (0.00085, 0.012)
+
+
+@pytest.mark.parametrize("num_timesteps", [20, 1000])
+@pytest.mark.parametrize("beta_range", [(DEFAULT_BETA_START, DEFAULT_BETA_END), STABLE_DIFFUSION_RANGE])
+@pytest.mark.parametrize(("name", "diffusers_name"), DIFFUSERS_NAMES.items())
+def test_betas_and_alpha_bars_are_those_of_diffusers(name, diffusers_name, beta_range, num_timesteps):
+    ours = make_schedule(name, num_timesteps, *beta_range)
+    theirs = DDPMScheduler(num_timesteps, *beta_range, beta_schedule=diffusers_name)
+    assert torch.equal(ours.betas, theirs.betas)
+    assert torch.equal(ours.alphas, theirs.alphas)
+    assert torch.equal(ours.alpha_bars, theirs.alphas_cumprod)
+    assert torch.allclose(ours.snr, compute_snr(theirs, torch.arange(num_timesteps)), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "beta_range", "terminal_alpha_bar"),
+    [
+        ("linear", (1e-4, 0.02), 4.0e-5),
+        ("scaled_linear", STABLE_DIFFUSION_RANGE, 4.66e-3),
+        ("cosine", (1e-4, 0.02), 2.4e-9),
+    ],
+)
+def test_the_last_alpha_bar_has_its_known_value(name, beta_range, terminal_alpha_bar):
+    schedule = make_schedule(name, 1000, *beta_range)
+    assert float(schedule.alpha_bars[-1]) == pytest.approx(terminal_alpha_bar, rel=0.02)
+
+
+@pytest.mark.parametrize("num_timesteps", [2, 10, 1000])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_takes_signal_away_at_every_step(name, num_timesteps):
+    schedule = make_schedule(name, num_timesteps)
+    assert schedule.betas.shape == (num_timesteps,)
+    assert schedule.betas.dtype == torch.float32
+    assert schedule.num_timesteps == num_timesteps
+    assert ((schedule.betas > 0) & (schedule.betas < 1)).all()
+    assert ((schedule.alpha_bars > 0) & (schedule.alpha_bars < 1)).all()
+    assert (schedule.alpha_bars.diff() < 0).all()
+    assert (schedule.snr.diff() < 0).all()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_at_the_half_step_noise_overtakes_signal(name):
+    schedule = make_schedule(name)
+    half = schedule.half_step
+    assert schedule.alpha_bars[half] < 0.5 <= schedule.alpha_bars[half - 1]
+    assert schedule.snr[half] < 1 <= schedule.snr[half - 1]
+
+
+def test_a_schedule_that_stays_above_one_half_has_no_half_step():
+    schedule = make_schedule("linear", 10, 1e-4, 1e-3)
+    assert schedule.alpha_bars[-1] > 0.5
+    assert schedule.half_step is None
+
+
+def test_the_cosine_schedule_ignores_the_beta_range():
+    assert torch.equal(make_schedule("cosine", 50).betas, make_schedule("cosine", 50, 0.1, 0.2).betas)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("quadratic",), "quadratic.*linear"),
+        (("linear", 1), "at least 2"),
+        (("linear", 1000, 0.0, 0.02), "0 < beta_start"),
+        (("linear", 1000, 0.02, 0.01), "0 < beta_start"),
+        (("linear", 1000, 0.02, 1.0), "0 < beta_start"),
+    ],
+)
+def test_bad_options_are_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        make_schedule(*arguments)

@@ -1,0 +1,164 @@
+"""The commands as they are typed, on the real images, with networks small enough to be done in seconds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
+
+REPO = Path(__file__).resolve().parents[1]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
+QUICK = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1"]
+VAE_OPTIONS = [*QUICK, "--latent-size", "8", "--widths", "16", "--batch-size", "4", "--max-steps", "300"]
+LDM_OPTIONS = [*QUICK, "--widths", "16", "32", "--batch-size", "4", "--max-steps", "4"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+GIVE_UP_SECONDS = 300
+
+
+def start(*command: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command,
+        cwd=REPO,
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What the process and its children printed."""
+    try:
+        return process.communicate(timeout=GIVE_UP_SECONDS)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def run_command(*command: str) -> str:
+    process = start(*command)
+    output = finish(process)
+    assert process.returncode == 0, output
+    return output
+
+
+def logged_steps(run_dir: Path) -> list[int]:
+    log = run_dir / "train_log.jsonl"
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.fixture(scope="module")
+def interrupted_vae(fashion_mnist_dir, tmp_path_factory) -> tuple[list[str], Path, list[int]]:
+    """A training that Ctrl-C stopped: its command, its folder, and the steps that it had logged."""
+    run_dir = tmp_path_factory.mktemp("commands") / "fashion_mnist" / "vae-8x8x4"
+    command = [*LAUNCH, "train/vae.py", *VAE_OPTIONS, "--data-dir", str(fashion_mnist_dir), "--out", str(run_dir)]
+    process = start(*command)
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while len(logged_steps(run_dir)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the launcher and the training both get it
+    output = finish(process)
+    assert "--resume" in output, output
+    return command, run_dir, logged_steps(run_dir)
+
+
+@pytest.fixture(scope="module")
+def vae_dir(interrupted_vae) -> Path:
+    """The same training, resumed and finished."""
+    command, run_dir, _ = interrupted_vae
+    run_command(*command, "--resume")
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def ldm_dir(vae_dir, fashion_mnist_dir) -> Path:
+    run_dir = vae_dir.with_name("ldm-8x8x4-cosine")
+    options = [*LDM_OPTIONS, "--vae", str(vae_dir), "--data-dir", str(fashion_mnist_dir), "--out", str(run_dir)]
+    run_command(*LAUNCH, "train/ldm.py", *options)
+    return run_dir
+
+
+def test_ctrl_c_leaves_a_state_and_no_checkpoint(interrupted_vae):
+    _, run_dir, steps = interrupted_vae
+    assert 3 <= len(steps) < 300
+    assert not (run_dir / "vae").exists()
+
+
+def test_a_resumed_command_finishes_without_a_step_twice_or_missing(interrupted_vae, vae_dir):
+    assert logged_steps(vae_dir) == list(range(1, 301))
+
+
+def test_training_an_autoencoder_leaves_a_checkpoint(vae_dir):
+    checkpoint = read_checkpoint(vae_dir)
+    assert (checkpoint.kind, checkpoint.dataset) == ("vae", "fashion_mnist")
+    assert checkpoint.vae.config.latent_channels == len(checkpoint.vae.config.latents_std) == 4
+    assert checkpoint.config["widths"] == [16]
+    losses = [line["loss"] for line in checkpoint.log()]
+    assert sum(losses[-20:]) < sum(losses[:20])
+
+
+def test_training_a_denoiser_leaves_a_pipeline_that_makes_images(ldm_dir, vae_dir):
+    checkpoint = read_checkpoint(ldm_dir)
+    assert (checkpoint.kind, checkpoint.dataset) == ("ldm", "fashion_mnist")
+    assert logged_steps(ldm_dir) == [1, 2, 3, 4]
+    assert checkpoint.log()[-1]["validation_loss"] > 0
+    images = load_pipeline(ldm_dir)([3, 10], [0, 1], num_inference_steps=2, output_type="pt").images
+    assert images.shape == (2, 1, 32, 32)
+    assert images.isfinite().all()
+    theirs = read_checkpoint(vae_dir).vae.state_dict()
+    assert all(tensor.equal(theirs[name]) for name, tensor in checkpoint.vae.state_dict().items())
+
+
+def test_a_run_card_and_the_cost_lie_beside_the_weights(vae_dir, ldm_dir):
+    for folder, script in ((vae_dir, "train/vae.py"), (ldm_dir, "train/ldm.py")):
+        assert f"accelerate launch {script} --threads 1" in (folder / "README.md").read_text()
+        training = read_checkpoint(folder).metrics["training"]
+        assert training["images"] == 4 * training["steps"]
+        assert training["gflops_per_image"] > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["vae.py", "--latent-size", "5"], "latent size 5"),
+        (["vae.py", "--max-steps", "3", "--max-epochs", "1"], "one budget"),
+        (["vae.py", "--data-dir", "/nowhere"], "/nowhere"),
+        (["ldm.py", "--vae", "/nowhere"], "/nowhere"),
+        (["ldm.py", "--num-timesteps", "1"], "num_timesteps"),
+        (["ldm.py", "--schedule", "quadratic"], "cosine"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_option_ends_in_a_sentence(command, said, tmp_path):
+    script, *options = command
+    process = subprocess.run(
+        [sys.executable, f"train/{script}", *options, "--out", str(tmp_path / "run")],
+        cwd=REPO,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=GIVE_UP_SECONDS,
+    )
+    assert process.returncode != 0
+    assert said in process.stderr
+    assert "Traceback" not in process.stderr + process.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_run_in_the_same_folder_is_refused(interrupted_vae):
+    command, run_dir, _ = interrupted_vae
+    before = sorted(path.name for path in run_dir.iterdir())
+    process = subprocess.run(
+        [sys.executable, *command[len(LAUNCH) :]], cwd=REPO, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert process.returncode != 0
+    assert "--resume" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert sorted(path.name for path in run_dir.iterdir()) == before

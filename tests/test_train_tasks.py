@@ -1,0 +1,243 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import build_seeded
+from diffusers import DDPMScheduler
+from torch import nn
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from ldm_explorer.data import to_model
+from ldm_explorer.latents import LatentCodec, encode_posterior
+from ldm_explorer.models import VAEConfig
+from ldm_explorer.prediction import PREDICTION_TYPES
+from ldm_explorer.schedules import SCHEDULES
+from train.ldm import VALIDATION_BINS, LDMTask, LDMTrainConfig
+from train.vae import VAETask, VAETrainConfig
+
+LDM_CONFIG = LDMTrainConfig(max_steps=1, widths=(16, 32), layers_per_block=1, threads=1)
+VAE_CONFIG = VAETrainConfig(max_steps=1, widths=(16,), kl_weight=0.5, threads=1)
+
+
+def ldm_task(tiny_vae, shapes, other_shapes, **options) -> LDMTask:
+    codec = LatentCodec(tiny_vae)
+    training, validation = encode_posterior(codec, shapes.images), encode_posterior(codec, other_shapes.images)
+    config = replace(LDM_CONFIG, **options)
+    return LDMTask(config, config.unet_for(tiny_vae), training, shapes.labels, validation, other_shapes.labels)
+
+
+@pytest.fixture
+def task(tiny_vae, shapes, other_shapes) -> LDMTask:
+    return ldm_task(tiny_vae, shapes, other_shapes)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+class Oracle(nn.Module):
+    """Knows the z0 and eps of a batch, and predicts `prediction_type` exactly."""
+
+    def __init__(self, batch, scheduler: DDPMScheduler, prediction_type: str):
+        super().__init__()
+        self.batch, self.scheduler, self.prediction_type = batch, scheduler, prediction_type
+
+    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+        z0, eps = self.batch["z0"], self.batch["eps"]
+        assert torch.allclose(z_t, self.scheduler.add_noise(z0, eps, timesteps), atol=1e-6)
+        v = self.scheduler.get_velocity(z0, eps, timesteps)
+        return ({"epsilon": eps, "sample": z0, "v_prediction": v}[self.prediction_type],)
+
+
+class Zero(nn.Module):
+    """Predicts nothing, and has a parameter, so that it has a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.parameter = nn.Parameter(torch.zeros(()))
+
+    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+        return (torch.zeros_like(z_t),)
+
+
+@pytest.mark.parametrize("prediction", PREDICTION_TYPES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_perfect_prediction_has_no_loss(tiny_vae, shapes, other_shapes, prediction, schedule):
+    task = ldm_task(tiny_vae, shapes, other_shapes, prediction=prediction, schedule=schedule)
+    batch = task.batch(torch.arange(64), generator())
+    theirs = DDPMScheduler(beta_schedule={"cosine": "squaredcos_cap_v2"}.get(schedule, schedule))
+    assert float(task.loss(Oracle(batch, theirs, prediction), batch)["loss"]) < 1e-10
+
+
+@pytest.mark.parametrize("prediction", PREDICTION_TYPES)
+def test_predicting_nothing_costs_the_variance(tiny_vae, shapes, other_shapes, prediction):
+    """Latents and noise have variance 1, and so has every mix of the two."""
+    task = ldm_task(tiny_vae, shapes, other_shapes, prediction=prediction)
+    loss = task.loss(Zero(), task.batch(torch.arange(200), generator()))["loss"]
+    assert float(loss) == pytest.approx(1, abs=0.03)
+    assert task.validate(Zero())["loss"] == pytest.approx(1, abs=0.1)
+
+
+def test_the_loss_is_the_mean_of_the_errors_per_image(task):
+    batch = task.batch(torch.arange(16), generator())
+    errors = task.errors(task.model, batch)
+    assert errors.shape == (16,)
+    assert torch.equal(task.loss(task.model, batch)["loss"], errors.mean())
+
+
+def test_latents_are_sampled_from_the_posterior_of_their_image(task):
+    indices = torch.full((2000,), 17)
+    z0 = task.batch(indices, generator())["z0"]
+    assert torch.allclose(z0.mean(0), task.posterior.mean[17], atol=0.15)
+    assert torch.allclose(z0.std(0), task.posterior.std[17], atol=0.15)
+
+
+def test_latents_noise_and_timesteps_of_a_batch_are_drawn_apart(task):
+    batch = task.batch(torch.arange(200), generator())
+    correlation = torch.corrcoef(torch.stack([batch["z0"].flatten(), batch["eps"].flatten()]))[0, 1]
+    assert abs(float(correlation)) < 0.03
+
+
+def test_a_batch_repeats_by_its_generator_alone(task):
+    first, again, other = (task.batch(torch.arange(8), generator(seed)) for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["eps"], other["eps"])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1, 0.5])
+def test_labels_are_dropped_at_the_stated_rate(tiny_vae, shapes, other_shapes, dropout):
+    task = ldm_task(tiny_vae, shapes, other_shapes, label_dropout=dropout)
+    indices = torch.arange(8000) % len(shapes)
+    labels = task.batch(indices, generator())["labels"]
+    dropped = labels == task.config.spec.null_class
+    assert float(dropped.float().mean()) == pytest.approx(dropout, abs=4 * (dropout * (1 - dropout) / 8000) ** 0.5)
+    assert torch.equal(labels[~dropped], shapes.labels[indices][~dropped])
+
+
+def test_without_class_labels_there_are_none(tiny_vae, shapes, other_shapes):
+    task = ldm_task(tiny_vae, shapes, other_shapes, class_labels=False)
+    batch = task.batch(torch.arange(8), generator())
+    assert "labels" not in batch
+    assert task.model.config.num_class_embeds is None
+    assert task.loss(task.model, batch)["loss"].isfinite()
+
+
+@pytest.mark.parametrize("num_timesteps", [50, 1000])
+def test_timesteps_are_spread_evenly_and_reach_all_of_them(tiny_vae, shapes, other_shapes, num_timesteps):
+    task = ldm_task(tiny_vae, shapes, other_shapes, num_timesteps=num_timesteps)
+    drawn = torch.stack([task.batch(torch.arange(50), generator(seed))["timesteps"] for seed in range(300)])
+    width = num_timesteps // 50
+    assert torch.equal(drawn // width, torch.arange(50).expand(300, -1))
+    assert set(drawn.flatten().tolist()) == set(range(num_timesteps))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1 - 2**-24], ids=["smallest", "largest"])
+def test_the_extreme_draws_stay_inside_the_schedule(task, monkeypatch, fraction):
+    """torch.rand gives multiples of 2^-24 below 1; added to the number of a stratum they may round up."""
+    monkeypatch.setattr(torch, "rand", lambda size, generator: torch.full((size,), fraction))
+    timesteps = task.batch(torch.arange(256) % 200, generator())["timesteps"]
+    assert int(timesteps.min()) >= 0
+    assert int(timesteps.max()) < task.config.num_timesteps
+
+
+def test_validation_repeats_and_averages_its_bins(task):
+    torch.manual_seed(0)
+    first = task.validate(task.model)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        assert task.validate(task.model) == first
+    assert len(first["loss_per_bin"]) == VALIDATION_BINS
+    assert first["loss"] == pytest.approx(sum(first["loss_per_bin"]) / VALIDATION_BINS, rel=1e-5)
+
+
+def test_validation_spreads_over_all_timesteps_and_keeps_the_labels(task, other_shapes):
+    seen = {"timesteps": [], "labels": []}
+
+    class Watch(Zero):
+        def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+            seen["timesteps"] += timesteps.tolist()
+            seen["labels"] += class_labels.tolist()
+            return super().forward(z_t, timesteps)
+
+    task.validate(Watch())
+    assert seen["timesteps"] == [20 * index for index in range(50)]
+    assert seen["labels"] == other_shapes.labels.tolist()
+
+
+def test_few_timesteps_leave_no_bin_undefined(tiny_vae, shapes, other_shapes):
+    task = ldm_task(tiny_vae, shapes, other_shapes, num_timesteps=4)
+    assert all(value == value for value in task.validate(Zero())["loss_per_bin"])
+
+
+@pytest.mark.parametrize("latent_size", [4, 8, 16])
+def test_the_unet_fits_the_latents_of_its_autoencoder(latent_size):
+    vae = build_seeded(VAEConfig(latent_size=latent_size, latent_channels=3, widths=(16,)))
+    config = replace(LDM_CONFIG, widths=(32, 32)).unet_for(vae)
+    assert (config.latent_size, config.latent_channels, config.num_classes) == (latent_size, 3, 10)
+
+
+def test_a_unet_that_halves_the_latents_too_often_is_refused(tiny_vae):
+    with pytest.raises(ValueError, match="fewer widths"):
+        replace(LDM_CONFIG, widths=(32,) * 5).unet_for(tiny_vae)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"label_dropout": 1.0}, "--label-dropout is 1.0"),
+        ({"label_dropout": -0.1}, "--label-dropout is -0.1"),
+        ({"num_timesteps": 1}, "num_timesteps is 1"),
+        ({"dataset": "imagenet"}, "imagenet"),
+    ],
+)
+def test_bad_options_of_the_denoiser_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        _ = replace(LDM_CONFIG, **options).spec
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kl_weight": -1.0}, "--kl-weight is -1.0"),
+        ({"latent_size": 5}, "latent size 5"),
+        ({"latent_channels": 0}, "latent channels"),
+        ({"widths": (10,)}, "width"),
+        ({"dataset": "imagenet"}, "imagenet"),
+    ],
+)
+def test_bad_options_of_the_autoencoder_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        replace(VAE_CONFIG, **options)
+
+
+def test_the_autoencoder_loss_is_l1_and_l2_and_the_weighted_kl_per_pixel(shapes, other_shapes):
+    task = VAETask(VAE_CONFIG, shapes, other_shapes)
+    batch = task.batch(torch.arange(16), generator())
+    pixels = to_model(shapes.images[:16])
+    assert torch.equal(batch["pixels"], pixels)
+    with torch.no_grad():
+        losses = task.loss(task.model, batch)
+        posterior = task.model.vae.encode(pixels).latent_dist
+        reconstruction = task.model.vae.decode(posterior.mean + posterior.std * batch["noise"]).sample
+    kl_per_pixel = posterior.kl().mean() / pixels[0].numel()  # diffusers sums over the latent
+    expected = nn.functional.l1_loss(reconstruction, pixels) + nn.functional.mse_loss(reconstruction, pixels)
+    assert float(losses["loss"]) == pytest.approx(float(expected + 0.5 * kl_per_pixel), rel=1e-5)
+    assert float(losses["kl_per_value"]) == pytest.approx(float(posterior.kl().mean()) / (4 * 8 * 8), rel=1e-5)
+
+
+def test_autoencoder_validation_measures_the_mode_per_image(shapes, other_shapes):
+    task = VAETask(VAE_CONFIG, shapes, other_shapes)
+    pixels = to_model(other_shapes.images)
+    with torch.no_grad():
+        figures = task.validate(task.model)
+        assert task.validate(task.model) == figures
+        reconstruction = task.model.vae.decode(task.model.vae.encode(pixels).latent_dist.mode()).sample.clamp(-1, 1)
+    psnr = peak_signal_noise_ratio((reconstruction + 1) / 2, (pixels + 1) / 2, data_range=1.0, dim=(1, 2, 3))
+    assert figures["psnr_db"] == pytest.approx(float(psnr), abs=1e-3)
+
+
+def test_building_a_task_twice_gives_the_same_start(shapes, other_shapes, task, tiny_vae):
+    one, other = VAETask(VAE_CONFIG, shapes, other_shapes), VAETask(VAE_CONFIG, shapes, other_shapes)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+    again = ldm_task(tiny_vae, shapes, other_shapes)
+    assert all(torch.equal(a, b) for a, b in zip(task.model.parameters(), again.model.parameters(), strict=True))

@@ -1,0 +1,386 @@
+import json
+import shutil
+import signal
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import same_weights
+from torch import nn
+
+from ldm_explorer import training
+from ldm_explorer.training import (
+    FitConfig,
+    batch_indices,
+    budget_in_steps,
+    fit,
+    latest_state,
+    learning_rate_at,
+    make_accelerator,
+    prepare_run_dir,
+    run,
+)
+
+
+class Regression:
+    """y = 3 x - 1 from noisy examples; the noise of a batch comes from its generator."""
+
+    num_examples = 100
+
+    def __init__(self, interrupt_at: int | None = None):
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.inputs = torch.linspace(-1, 1, self.num_examples)[:, None]
+        self.batches = 0
+        self.interrupt_at = interrupt_at
+
+    def batch(self, indices, generator):
+        self.batches += 1
+        if self.batches == self.interrupt_at:
+            signal.raise_signal(signal.SIGINT)
+        noise = torch.randn(len(indices), 1, generator=generator)
+        return {"x": self.inputs[indices], "y": 3 * self.inputs[indices] - 1 + 0.01 * noise}
+
+    def loss(self, model, batch):
+        error = model(batch["x"]) - batch["y"]
+        return {"loss": error.square().mean(), "bias": error.mean()}
+
+    def validate(self, model):
+        return {"loss": float((model(self.inputs) - 3 * self.inputs + 1).square().mean())}
+
+
+class Constant(Regression):
+    """Its loss has no gradient."""
+
+    def loss(self, model, batch):
+        return {"loss": 0 * model(batch["x"]).mean()}
+
+
+CONFIG = FitConfig(
+    max_steps=20,
+    batch_size=8,
+    learning_rate=0.02,
+    lr_warmup_steps=5,
+    ema_halflife_images=40,
+    log_every_steps=1,
+    validate_every_steps=5,
+    save_every_steps=1000,
+    precision="fp32",
+    threads=1,
+)
+
+
+@pytest.fixture
+def accelerator(fresh_accelerate, tmp_path):
+    return make_accelerator(CONFIG, tmp_path)
+
+
+def train(task, config, accelerator, run_dir, stop_after=None):
+    """Every step, the raw weights and the averaged ones; closed early after `stop_after` steps."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    generator, steps = fit(task, config, accelerator, run_dir), []
+    for step, model in generator:
+        steps.append(step)
+        averaged = model.state_dict()
+        if step.step == stop_after:
+            generator.close()
+    weights = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+    return steps, weights, averaged
+
+
+def progress(run_dir: Path) -> dict:
+    return json.loads((latest_state(run_dir) / "progress.json").read_text())
+
+
+def log_lines(run_dir: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run_dir / "train_log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "cpu_seconds"} for line in lines]
+
+
+def test_the_loss_falls(accelerator, tmp_path):
+    steps, _, _ = train(Regression(), replace(CONFIG, max_steps=200), accelerator, tmp_path)
+    losses = [float(step.metrics["loss"]) for step in steps]
+    assert sum(losses[-20:]) < 0.1 * sum(losses[:20])
+    assert steps[-1].validation["loss"] < 0.1 * steps[4].validation["loss"]
+
+
+def test_every_step_is_told_as_it_was(accelerator, tmp_path):
+    steps, _, _ = train(Regression(), CONFIG, accelerator, tmp_path)
+    assert [step.step for step in steps] == list(range(1, 21))
+    assert {step.total_steps for step in steps} == {20}
+    assert [step.images for step in steps] == [8 * count for count in range(1, 21)]
+    assert [step.learning_rate for step in steps] == [learning_rate_at(index, 20, CONFIG) for index in range(20)]
+    assert [step.step for step in steps if step.validation] == [5, 10, 15, 20]
+    assert set(steps[0].metrics) == {"loss", "bias", "grad_norm"}
+    assert not any(value.requires_grad for value in steps[0].metrics.values())
+
+
+def test_the_same_seed_trains_the_same_weights_and_another_does_not(accelerator, tmp_path):
+    _, first, _ = train(Regression(), CONFIG, accelerator, tmp_path / "a")
+    torch.manual_seed(123)
+    _, again, _ = train(Regression(), CONFIG, accelerator, tmp_path / "b")
+    _, other, _ = train(Regression(), replace(CONFIG, seed=1), accelerator, tmp_path / "c")
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 19])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(accelerator, tmp_path, stop_after):
+    whole_steps, whole, whole_averaged = train(Regression(), CONFIG, accelerator, tmp_path / "whole")
+    before, _, _ = train(Regression(), CONFIG, accelerator, tmp_path / "parts", stop_after=stop_after)
+    assert progress(tmp_path / "parts")["step"] == stop_after
+    torch.manual_seed(123)
+    resumed = replace(CONFIG, resume=True)
+    after, weights, averaged = train(Regression(), resumed, accelerator, tmp_path / "parts")
+    assert [step.step for step in before + after] == list(range(1, 21))
+    assert [float(step.metrics["loss"]) for step in before + after] == [float(s.metrics["loss"]) for s in whole_steps]
+    assert same_weights(weights, whole)
+    assert same_weights(averaged, whole_averaged)
+    assert after[0].cpu_seconds >= before[-1].cpu_seconds - 0.01
+
+
+def test_a_killed_run_goes_on_from_its_last_saved_state(accelerator, tmp_path):
+    config = replace(CONFIG, save_every_steps=6)
+    _, whole, _ = train(Regression(), config, accelerator, tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    for step, _ in fit(Regression(), config, accelerator, tmp_path / "killed"):
+        if step.step == 9:
+            shutil.copytree(tmp_path / "killed", tmp_path / "left")
+            break
+    after, weights, _ = train(Regression(), replace(config, resume=True), accelerator, tmp_path / "left")
+    assert after[0].step == 7
+    assert same_weights(weights, whole)
+
+
+def test_one_state_is_kept_and_holds_nothing_pickled(accelerator, tmp_path):
+    train(Regression(), replace(CONFIG, save_every_steps=3), accelerator, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["state-000000020"]
+    assert sorted(path.name for path in latest_state(tmp_path).iterdir()) == ["progress.json", "state.safetensors"]
+
+
+def test_the_newest_state_counts_and_a_half_written_one_does_not(tmp_path):
+    assert latest_state(tmp_path) is None
+    for name in ("state-000000900", "state-000001000", ".state-000002000.x7f"):
+        (tmp_path / name).mkdir()
+    assert latest_state(tmp_path).name == "state-000001000"
+
+
+def test_without_resume_a_run_starts_from_the_beginning(accelerator, tmp_path):
+    train(Regression(), CONFIG, accelerator, tmp_path, stop_after=7)
+    steps, _, _ = train(Regression(), CONFIG, accelerator, tmp_path)
+    assert steps[0].step == 1
+
+
+def test_the_average_of_constant_weights_is_the_weights(accelerator, tmp_path):
+    task = Constant()
+    before = {f"{name}": tensor.clone() for name, tensor in task.model.state_dict().items()}
+    _, weights, averaged = train(task, CONFIG, accelerator, tmp_path)
+    assert same_weights(weights, before)
+    assert same_weights(averaged, before)
+
+
+def test_the_average_has_its_half_life_in_images_and_ramps_up(accelerator, tmp_path):
+    """Karras et al. 2022 (EDM): half-life min(H, 5 % of the images seen before this step)."""
+    task, config = Regression(), replace(CONFIG, max_steps=200, ema_halflife_images=40)
+    expected = None
+    for step, averaged in fit(task, config, accelerator, tmp_path):
+        weights = torch.cat([parameter.detach().double().flatten() for parameter in task.model.parameters()])
+        halflife = min(40, 0.05 * (step.images - config.batch_size))
+        decay = 0.5 ** (config.batch_size / halflife) if halflife else 0.0
+        expected = weights if expected is None else decay * expected + (1 - decay) * weights
+        ours = torch.cat([parameter.double().flatten() for parameter in averaged.parameters()])
+    assert torch.allclose(ours, expected, atol=1e-6)
+    assert not torch.allclose(ours, weights, atol=1e-4)
+
+
+def test_gradients_are_clipped(accelerator, tmp_path):
+    """Adam hides a gradient's scale but not its clipping to next to nothing, below its epsilon."""
+    task = Regression()
+    before = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
+    steps, weights, _ = train(task, replace(CONFIG, grad_clip_norm=1e-12, max_steps=1), accelerator, tmp_path)
+    assert float(steps[0].metrics["grad_norm"]) > 0.1
+    assert all(torch.allclose(weights[name], before[name], atol=1e-4) for name in before)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_0():
+    config = replace(CONFIG, learning_rate=1.0, lr_warmup_steps=10)
+    assert learning_rate_at(0, None, config) == pytest.approx(0.1)
+    assert learning_rate_at(4, None, config) == pytest.approx(0.5)
+    assert learning_rate_at(500, None, config) == 1
+    assert learning_rate_at(0, 100, config) == pytest.approx(0.1)
+    assert learning_rate_at(9, 100, config) == pytest.approx(0.91)
+    assert learning_rate_at(50, 100, config) == pytest.approx(0.5)
+    assert learning_rate_at(99, 100, config) == pytest.approx(0.01)
+    assert learning_rate_at(100, 100, config) == 0
+    assert learning_rate_at(0, 100, replace(config, lr_warmup_steps=0)) == 1
+
+
+@pytest.mark.parametrize(("num_examples", "batch_size"), [(12, 4), (10, 4), (7, 3), (5, 8)])
+def test_every_example_comes_once_per_epoch(num_examples, batch_size):
+    config = replace(CONFIG, batch_size=batch_size)
+    batches = [batch_indices(step, num_examples, config) for step in range(30)]
+    assert all(batch.shape == (batch_size,) for batch in batches)
+    epochs = torch.cat(batches).split(num_examples)
+    whole = [epoch.tolist() for epoch in epochs if len(epoch) == num_examples]
+    assert all(sorted(epoch) == list(range(num_examples)) for epoch in whole)
+    assert any(one != other for one, other in pairwise(whole))
+    other_seed = batch_indices(0, num_examples, replace(config, seed=1))
+    assert any(not torch.equal(batch_indices(0, num_examples, replace(config, seed=s)), other_seed) for s in (0, 2, 3))
+
+
+def test_budgets_become_steps():
+    def without_steps(**budget):
+        return FitConfig(batch_size=50, **budget)
+
+    assert budget_in_steps(CONFIG, 1000, None) == 20
+    assert budget_in_steps(without_steps(max_epochs=1.5), 1000, None) == 30
+    assert budget_in_steps(without_steps(max_epochs=1e-9), 1000, None) == 1
+    assert budget_in_steps(without_steps(max_minutes=2), 1000, None) is None
+    assert budget_in_steps(without_steps(max_minutes=2), 1000, 0.5) == 240
+    assert FitConfig().max_minutes == FitConfig.DEFAULT_MINUTES
+
+
+def set_clock(monkeypatch, seconds_per_step: float) -> None:
+    """A clock that is read before the first step and after the last timed one."""
+    readings = iter([0.0, seconds_per_step * training.STEPS_TO_TIME_A_BUDGET])
+    clock = SimpleNamespace(monotonic=lambda: next(readings), process_time=time.process_time)
+    monkeypatch.setattr(training, "time", clock)
+
+
+def test_minutes_become_steps_after_50_timed_ones_and_stay(accelerator, tmp_path, monkeypatch):
+    config = replace(CONFIG, max_steps=None, max_minutes=0.1)
+    set_clock(monkeypatch, seconds_per_step=0.1)
+    steps, _, _ = train(Regression(), config, accelerator, tmp_path, stop_after=55)
+    assert [step.total_steps for step in steps] == [None] * 49 + [60] * 6
+    assert progress(tmp_path) == {"step": 55, "total_steps": 60, "cpu_seconds": progress(tmp_path)["cpu_seconds"]}
+    set_clock(monkeypatch, seconds_per_step=1e-6)
+    steps, _, _ = train(Regression(), replace(config, resume=True), accelerator, tmp_path)
+    assert [step.step for step in steps] == [56, 57, 58, 59, 60]
+
+
+def test_a_budget_spent_while_timing_ends_there(accelerator, tmp_path, monkeypatch):
+    set_clock(monkeypatch, seconds_per_step=100.0)
+    steps, _, _ = train(Regression(), replace(CONFIG, max_steps=None, max_minutes=0.1), accelerator, tmp_path)
+    assert (steps[-1].step, steps[-1].total_steps) == (50, 50)
+    assert steps[-1].validation
+
+
+@pytest.mark.parametrize(
+    "budgets",
+    [{"max_steps": 1, "max_epochs": 1}, {"max_steps": 1, "max_minutes": 1}, {"max_epochs": 1, "max_minutes": 1}],
+)
+def test_two_budgets_are_refused(budgets):
+    with pytest.raises(ValueError, match="one budget"):
+        FitConfig(**budgets)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_steps", 0),
+        ("max_minutes", -1.0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("grad_clip_norm", -1.0),
+        ("threads", 0),
+        ("save_every_steps", 0),
+        ("ema_halflife_images", 0),
+        ("lr_warmup_steps", -1),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} is {value}"):
+        FitConfig(**{name: value})
+
+
+def test_a_batch_that_does_not_divide_over_the_processes_is_refused(tmp_path):
+    three = SimpleNamespace(num_processes=3)
+    with pytest.raises(ValueError, match="8 does not divide over 3"):
+        next(fit(Regression(), CONFIG, three, tmp_path))
+
+
+def test_an_existing_run_is_refused_without_resume(tmp_path):
+    prepare_run_dir(CONFIG, tmp_path / "run")
+    with pytest.raises(FileExistsError, match=r"--resume.*--out"):
+        prepare_run_dir(CONFIG, tmp_path / "run")
+    prepare_run_dir(replace(CONFIG, resume=True), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"batch_size": 9}, {"learning_rate": 0.1}, {"max_steps": 21}, {"precision": "bf16"}]
+)
+def test_resuming_with_other_options_is_refused_by_name(tmp_path, change):
+    prepare_run_dir(CONFIG, tmp_path)
+    before = (tmp_path / "train_config.json").read_text()
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=f"{name} = {getattr(CONFIG, name)}, not {value}"):
+        prepare_run_dir(replace(CONFIG, resume=True, **change), tmp_path)
+    assert (tmp_path / "train_config.json").read_text() == before
+
+
+def test_options_that_change_no_weight_may_differ_on_resume(tmp_path):
+    prepare_run_dir(CONFIG, tmp_path)
+    prepare_run_dir(replace(CONFIG, resume=True, threads=2, log_every_steps=7, save_every_steps=9), tmp_path)
+
+
+def test_resuming_what_never_began_begins(accelerator, tmp_path):
+    config = replace(CONFIG, resume=True)
+    prepare_run_dir(config, tmp_path / "run")
+    averaged = run(Regression(), config, accelerator, tmp_path / "run")
+    assert averaged is not None
+    assert [line["step"] for line in log_lines(tmp_path / "run")] == list(range(1, 21))
+
+
+def test_the_log_holds_the_means_since_the_last_line(accelerator, tmp_path):
+    steps, _, _ = train(Regression(), CONFIG, accelerator, tmp_path / "fit")
+    config = replace(CONFIG, log_every_steps=8, validate_every_steps=10)
+    (tmp_path / "run").mkdir()
+    run(Regression(), config, accelerator, tmp_path / "run")
+    lines = log_lines(tmp_path / "run")
+    assert [line["step"] for line in lines] == [8, 10, 16, 20]
+    for line, first in zip(lines, [0, 8, 10, 16], strict=True):
+        part = steps[first : line["step"]]
+        assert line["loss"] == pytest.approx(sum(float(step.metrics["loss"]) for step in part) / len(part), rel=1e-5)
+        assert ("validation_loss" in line) == (line["step"] in (10, 20))
+
+
+@pytest.mark.parametrize("interrupt_at", [1, 7, 13])
+def test_ctrl_c_saves_and_resuming_leaves_the_log_of_an_uninterrupted_run(accelerator, tmp_path, interrupt_at):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = run(Regression(), CONFIG, accelerator, tmp_path / "whole")
+    handler = signal.getsignal(signal.SIGINT)
+    assert run(Regression(interrupt_at), CONFIG, accelerator, tmp_path / "parts") is None
+    assert progress(tmp_path / "parts")["step"] == interrupt_at
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = run(Regression(), replace(CONFIG, resume=True), accelerator, tmp_path / "parts")
+    assert same_weights(resumed.state_dict(), whole.state_dict())
+    assert log_lines(tmp_path / "parts") == log_lines(tmp_path / "whole")
+
+
+def test_the_log_of_a_killed_run_is_cut_back_to_its_state(accelerator, tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    run(Regression(), CONFIG, accelerator, tmp_path / "whole")
+    config = replace(CONFIG, save_every_steps=6)
+    run(Regression(interrupt_at=6), config, accelerator, tmp_path / "killed")
+    with (tmp_path / "killed" / "train_log.jsonl").open("a") as log:
+        log.write('{"step": 7, "loss": 99.0}\n{"step": 8, "loss": 99.0}\n{"step": 9, "lo')
+    run(Regression(), replace(config, resume=True), accelerator, tmp_path / "killed")
+    assert log_lines(tmp_path / "killed") == log_lines(tmp_path / "whole")
+
+
+def test_ctrl_c_in_the_last_step_still_ends_the_training(accelerator, tmp_path):
+    averaged = run(Regression(interrupt_at=20), CONFIG, accelerator, tmp_path)
+    assert averaged is not None
+
+
+def test_a_run_that_is_trained_to_its_end_but_was_not_exported_can_be(accelerator, tmp_path):
+    """The state of the last step is on disk before the checkpoint is: a crash in between must not cost the run."""
+    whole = run(Regression(), CONFIG, accelerator, tmp_path)
+    again = run(Regression(), replace(CONFIG, resume=True), accelerator, tmp_path)
+    assert same_weights(again.state_dict(), whole.state_dict())
