@@ -5,6 +5,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["ACCELERATE_USE_CPU"] = "true"
 
+import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -12,9 +14,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, UNet2DModel
-from torch import Tensor
+from helpers import NUM_CLASSES, build_seeded, draw_shapes
 
-from ldm_explorer.checkpoints import save_pipeline, save_vae
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, update_metrics
 from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, ImageSet
 from ldm_explorer.latents import measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
@@ -22,7 +24,6 @@ from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
 
-NUM_CLASSES = 10
 LATENT_SHAPE = (4, 8, 8)
 
 
@@ -66,20 +67,6 @@ def fashion_mnist_dir() -> Path:
     return FASHION_MNIST_SYSTEM_DIR
 
 
-def draw_shapes(count: int, seed: int) -> ImageSet:
-    """Grey rectangles on black, `(count, 1, 32, 32)`; the label says how tall they are."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % NUM_CLASSES
-    images = torch.zeros(count, 1, 32, 32, dtype=torch.uint8)
-    for image, label in zip(images, labels, strict=True):
-        left, width, grey = (int(torch.randint(*bounds, (), generator=generator)) for bounds in RECTANGLE_BOUNDS)
-        image[:, 4 : 8 + 2 * int(label), left : left + width] = grey
-    return ImageSet(images, labels)
-
-
-RECTANGLE_BOUNDS = ((3, 12), (6, 16), (80, 256))
-
-
 @pytest.fixture(scope="session")
 def shapes() -> ImageSet:
     return draw_shapes(200, seed=0)
@@ -89,13 +76,6 @@ def shapes() -> ImageSet:
 def other_shapes() -> ImageSet:
     """From the same distribution, drawn apart: for validation."""
     return draw_shapes(50, seed=1)
-
-
-def build_seeded(config: VAEConfig | UNetConfig, seed: int = 0):
-    """An untrained network whose weights fp16 holds exactly, so that saving it changes nothing."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return config.build().half().float().eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +116,18 @@ def ldm_folder(tiny_pipeline, tmp_path_factory) -> Path:
     return folder
 
 
-def same_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    """Whether two state dicts hold the same tensors, bit for bit."""
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+@pytest.fixture
+def run_with_losses(ldm_folder, tmp_path):
+    """Writes a checkpoint folder with a log of the given validation losses and an uneven latent covariance."""
+
+    def write(losses: list[float]) -> Checkpoint:
+        folder = tmp_path / "fashion_mnist" / "run"
+        shutil.copytree(ldm_folder, folder)
+        with (folder / "train_log.jsonl").open("w") as log:
+            for step, loss in enumerate(losses, start=1):
+                line = {"step": step, "images": 100 * step, "loss": loss, "validation_loss": loss}
+                log.write(json.dumps(line | {"validation_loss_per_bin": [loss] * 10}) + "\n")
+        update_metrics(folder, "training", {"covariance_eigenvalues": [0.1] * 128 + [1.9] * 128})
+        return read_checkpoint(folder)
+
+    return write

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import build_seeded, same_weights
+from helpers import build_seeded, same_weights
 from safetensors.torch import load_file, save_file
 
 from ldm_explorer import checkpoints
@@ -125,6 +125,19 @@ def test_a_lost_shard_is_told(tiny_pipeline, tmp_path, monkeypatch):
     next((tmp_path / "unet").glob("*.safetensors")).unlink()
     with pytest.raises(CheckpointError, match="unet"):
         load_pipeline(tmp_path)
+
+
+def test_a_folder_half_overwritten_does_not_count_as_whole(tiny_pipeline, ldm_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(ldm_folder, tmp_path / "run")
+
+    def disk_full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tiny_pipeline.scheduler, "save_pretrained", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        save_pipeline(folder, tiny_pipeline.vae, tiny_pipeline.unet, tiny_pipeline.scheduler)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(folder)
 
 
 def test_no_file_of_a_checkpoint_of_default_size_reaches_10_mb(tiny_vae, tmp_path):

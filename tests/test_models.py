@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import build_seeded
+from helpers import build_seeded
 
 from ldm_explorer.models import UNetConfig, VAEConfig
 

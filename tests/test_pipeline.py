@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import build_seeded
 from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from helpers import build_seeded
 
 from ldm_explorer.checkpoints import load_pipeline
 from ldm_explorer.data import to_model, to_uint8

@@ -1,5 +1,7 @@
 """Noise schedules, overlaid."""
 
+from statistics import median
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -10,8 +12,17 @@ MAX_POINTS = 500
 
 
 def schedule_figure(schedules: tuple[Schedule, ...]) -> go.Figure:
-    """Four panels over t: beta, alpha, abar with the line at one half, and log SNR."""
-    titles = ("beta: noise added in one step", "alpha = 1 - beta", "abar: share of signal variance left", "log SNR")
+    """Four panels over t: beta, alpha, abar with the line at one half, and log SNR.
+
+    The cosine schedule ends at beta = 0.999; beta and alpha are shown up to three times the median of the last betas,
+    where the schedules can be told apart.
+    """
+    titles = (
+        "beta: noise added in one step",
+        "alpha = 1 - beta: what a step keeps",
+        "abar: share of signal variance left",
+        "log SNR",
+    )
     figure = make_subplots(rows=2, cols=2, subplot_titles=titles, vertical_spacing=0.16, horizontal_spacing=0.09)
     for schedule in schedules:
         every = max(1, schedule.num_timesteps // MAX_POINTS)
@@ -33,5 +44,8 @@ def schedule_figure(schedules: tuple[Schedule, ...]) -> go.Figure:
             )
     figure.add_hline(y=0.5, line={"dash": "dot", "width": 1, "color": "#8C8C8C"}, row=2, col=1)
     figure.update_xaxes(title_text="timestep t", row=2)
+    top = 3 * median(float(schedule.betas[-1]) for schedule in schedules)
+    figure.update_yaxes(range=[-0.02 * top, top], row=1, col=1)
+    figure.update_yaxes(range=[1 - top, 1 + 0.02 * top], row=1, col=2)
     figure.update_annotations(font_size=14)
     return styled(figure, 560)

@@ -24,7 +24,7 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
         hovermode="x unified",
         hoverlabel={"bgcolor": "rgba(40,44,52,0.95)", "font": {"color": "#ffffff"}},
     )
-    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID, "automargin": True}
+    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID, "automargin": True, "title_font_size": 13}
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     return figure

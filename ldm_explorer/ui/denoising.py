@@ -70,7 +70,7 @@ def denoise(
     )
     for frame in steps:
         frames.append(ShownFrame.of(frame))
-        yield frames[-1].html(), gr.Slider(minimum=1, maximum=max(2, len(frames)), value=len(frames)), frames
+        yield frames[-1].html(), gr.update(maximum=max(2, len(frames)), value=len(frames)), frames
 
 
 def show_step(library: Library, position: float, frames: list[ShownFrame]) -> str:
@@ -85,8 +85,8 @@ def plot_loss(library: Library, checkpoint: str):
     try:
         reading = read_loss(library.get(checkpoint))
     except ValueError as error:
-        return None, str(error)
-    return loss_figure(reading), reading.sentence()
+        return gr.update(value=None, visible=False), f"{error}."
+    return gr.update(value=loss_figure(reading), visible=True), reading.sentence()
 
 
 def build(library: Library, shared: SharedChoices) -> None:
@@ -109,10 +109,9 @@ def build(library: Library, shared: SharedChoices) -> None:
         with gr.Column(scale=3):
             settings = [shared.checkpoint, shared.seed, class_name, sampler, num_steps, guidance, num_images]
             handler = bind(denoise, library)
-            for first_pictures, _, first_frames in handler(*[component.value for component in settings]):
-                pass
+            *_, (first_pictures, _, first_frames) = handler(*[component.value for component in settings])
             pictures = gr.HTML(first_pictures)
-            position = gr.Slider(1, len(first_frames), len(first_frames), step=1, label="Step to look at")
+            position = gr.Slider(1, max(2, len(first_frames)), len(first_frames), step=1, label="Step to look at")
             frames = gr.State(first_frames)
     gr.Markdown(
         "### What the loss says\nA loss means something only beside a **floor**: the error of a denoiser that knows no "
@@ -120,7 +119,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     )
     figure, sentence = bind(plot_loss, library)(shared.checkpoint.value)
     sentence_component = gr.Markdown(sentence)
-    figure_component = gr.Plot(figure, show_label=False)
+    figure_component = gr.Plot(figure["value"], visible=figure["visible"], show_label=False)
 
     generating = run.click(
         handler,

@@ -32,8 +32,8 @@ COLUMNS = (
     ("GFLOPs per image ↓", lambda r: r.gflops_per_sample),
 )
 EXPLANATION = (
-    "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance of "
-    "10,000 samples to the test images in the features of a small classifier trained here, in percent of the features' "
+    "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance "
+    "of 10,000 samples to the test images in the features of a small classifier trained here, in percent of their "
     "variance (compares with no published FID); rFD: the same for reconstructions. A dash: not measured."
 )
 

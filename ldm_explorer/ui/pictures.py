@@ -47,7 +47,7 @@ def _figure(picture: Picture) -> str:
     title, caption = html.escape(picture.title), html.escape(picture.caption)
     return (
         f'<figure><img src="{png_data_uri(picture.image)}" alt="{title}. {caption}">'
-        f"<figcaption><b>{title}</b> {caption}</figcaption></figure>"
+        f"<figcaption><b>{title}</b> <span>{caption}</span></figcaption></figure>"
     )
 
 

@@ -1,0 +1,33 @@
+"""Small images, small networks and comparisons that several test files use."""
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.data import ImageSet
+from ldm_explorer.models import UNetConfig, VAEConfig
+
+NUM_CLASSES = 10
+
+
+def draw_shapes(count: int, seed: int) -> ImageSet:
+    """Grey rectangles on black, `(count, 1, 32, 32)`; the label says how tall they are."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % NUM_CLASSES
+    images = torch.zeros(count, 1, 32, 32, dtype=torch.uint8)
+    bounds = ((3, 12), (6, 16), (80, 256))
+    for image, label in zip(images, labels, strict=True):
+        left, width, grey = (int(torch.randint(*bound, (), generator=generator)) for bound in bounds)
+        image[:, 4 : 8 + 2 * int(label), left : left + width] = grey
+    return ImageSet(images, labels)
+
+
+def build_seeded(config: VAEConfig | UNetConfig, seed: int = 0):
+    """An untrained network whose weights fp16 holds exactly, so that saving it changes nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return config.build().half().float().eval().requires_grad_(False)
+
+
+def same_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    """Whether two state dicts hold the same tensors, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

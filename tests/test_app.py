@@ -1,0 +1,131 @@
+"""The app as its users meet it: over HTTP, and in a real browser."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from ldm_explorer.explore.library import open_library
+from ldm_explorer.ui import CSS, TABS, THEME, build_app
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+
+@pytest.fixture(scope="module")
+def address(ldm_folder, vae_folder):
+    app = build_app(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS)
+    yield url
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return Client(address, verbose=False)
+
+
+def test_every_endpoint_answers(client):
+    assert "dB" in client.predict("tiny-ldm", "Bag", 2, None, "tiny-ldm", "tiny-vae", api_name="/reconstruct")
+    assert "terminal SNR" in client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[1]
+    noised = client.predict("tiny-ldm", "Bag", 1, None, 0, 1000, 1e-4, 0.02, api_name="/noise_image")
+    assert noised.count("<img") == 42
+    assert "<table>" in client.predict(["tiny-ldm"], 0, api_name="/compare_sizes")[0]
+    assert "no readable loss" in client.predict("tiny-ldm", api_name="/plot_loss")[1]
+
+
+def test_denoising_streams_and_steps_back_without_sampling_again(client):
+    job = client.submit("tiny-ldm", 0, "Bag", "dpm++", 6, 1, 1, api_name="/denoise")
+    job.result()
+    streamed = [output[0] for output in job.outputs()]
+    assert len(streamed) == 6
+    assert client.predict(3, api_name="/show_step") == streamed[2]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "inputs"),
+    [
+        ("/denoise", ("tiny-ldm", 0, "Bag", "dpm++", 100_000, 1, 1)),
+        ("/denoise", ("tiny-ldm", -3, "Bag", "dpm++", 5, 1, 1)),
+        ("/denoise", ("tiny-ldm", 0, "Bag", "nonsense", 5, 1, 1)),
+        ("/denoise", ("../etc", 0, "Bag", "dpm++", 5, 1, 1)),
+        ("/plot_schedules", (1000, 0.02, 1e-4)),
+        ("/reconstruct", ("tiny-ldm", "Bag", 99, None, "tiny-ldm", "tiny-vae")),
+    ],
+)
+def test_values_out_of_range_are_refused_in_a_sentence_and_the_app_stays_up(client, endpoint, inputs):
+    with pytest.raises(AppError) as refusal:
+        client.predict(*inputs, api_name=endpoint)
+    assert len(str(refusal.value)) > 20
+    assert "Traceback" not in str(refusal.value)
+    assert "terminal SNR" in client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[1]
+
+
+def test_an_uploaded_image_is_prepared_and_the_user_is_told(client, tmp_path):
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "flat.png")
+    picture = Image.new("RGB", (60, 40), "white")
+    picture.paste((20, 30, 40), (20, 10, 40, 30))
+    picture.save(tmp_path / "picture.png")
+
+    def reconstruct(name: str) -> str:
+        upload = handle_file(str(tmp_path / name))
+        return client.predict("tiny-ldm", "Bag", 1, upload, "tiny-ldm", "tiny-vae", api_name="/reconstruct")
+
+    assert "inverted" in reconstruct("picture.png")
+    with pytest.raises(AppError, match="flat colour"):
+        reconstruct("flat.png")
+
+
+def test_two_users_at_once_do_not_see_each_other(address):
+    first, second = Client(address, verbose=False), Client(address, verbose=False)
+    jobs = [
+        user.submit("tiny-ldm", seed, "Bag", "ddim", 4, 1, 1, api_name="/denoise")
+        for user, seed in ((first, 1), (second, 2))
+    ]
+    results = [job.result()[0] for job in jobs]
+    assert first.predict(4, api_name="/show_step") == results[0]
+    assert second.predict(4, api_name="/show_step") == results[1]
+    assert results[0] != results[1]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    from screenshots import launch_chromium
+
+    with playwright.sync_playwright() as running:
+        try:
+            chromium = launch_chromium(running)
+        except playwright.Error as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium: `apt-get install chromium` or `playwright install chromium` ({error})")
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("width", [1360, 390])
+def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
+    from screenshots import open_tab
+
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    requests = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(address)
+    for tab in TABS:
+        open_tab(page, tab.TITLE)
+        page.locator("figure img:visible").first.wait_for()
+    open_tab(page, TABS[2].TITLE)
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("step 25 of 25").first.wait_for()
+    page.get_by_label("Step to look at").first.focus()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width + 1, "the page scrolls sideways"
+    assert errors == []
+    outside = [url for url in requests if not url.startswith((address, "data:", "blob:"))]
+    assert outside == [], "something was fetched from outside"
+    page.close()

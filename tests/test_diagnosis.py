@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
+from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.latents import Posterior
+from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target
+from ldm_explorer.schedules import SCHEDULES, make_schedule
+
+
+def alpha_bars(name: str) -> torch.Tensor:
+    beta_range = (0.00085, 0.012) if name == "scaled_linear" else (1e-4, 0.02)
+    return make_schedule(name, 1000, *beta_range).alpha_bars
+
+
+@pytest.mark.parametrize(("name", "eps_floor"), [("linear", 0.276), ("scaled_linear", 0.373), ("cosine", 0.496)])
+def test_white_floors_of_unit_variance_latents_are_the_known_ones(name, eps_floor):
+    unit = torch.ones(16)
+    assert float(loss_floors("epsilon", alpha_bars(name), unit).white.mean()) == pytest.approx(eps_floor, abs=1e-3)
+    assert torch.allclose(loss_floors("v_prediction", alpha_bars(name), unit).white, torch.ones(1000), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "std"), [("linear", 1.46), ("scaled_linear", 0.87), ("cosine", 0.53)])
+def test_a_loss_of_034_is_the_white_floor_of_three_different_scales(name, std):
+    floor = loss_floors("epsilon", alpha_bars(name), torch.full((4,), std**2)).white.mean()
+    assert float(floor) == pytest.approx(0.34, abs=0.005)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_knowing_more_never_costs(prediction_type, schedule):
+    floors = loss_floors(prediction_type, make_schedule(schedule).alpha_bars, torch.tensor([0.1, 0.5, 1.0, 2.4]))
+    assert (floors.gaussian <= floors.white + 1e-6).all()
+    assert (floors.white <= floors.zero + 1e-6).all()
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+@pytest.mark.parametrize("abar", [0.95, 0.5, 0.05])
+def test_the_gaussian_floor_is_what_the_exact_wiener_denoiser_reaches(prediction_type, abar):
+    generator = torch.Generator().manual_seed(0)
+    eigenvalues = torch.tensor([0.2, 0.7, 1.5, 3.0])
+    z0 = torch.randn(200_000, 4, generator=generator) * eigenvalues.sqrt()
+    eps = torch.randn(z0.shape, generator=generator)
+    alpha_bar = torch.tensor(abar)
+    z_t = add_noise(z0, eps, alpha_bar)
+    z0_hat = z_t * alpha_bar.sqrt() * eigenvalues / (alpha_bar * eigenvalues + 1 - alpha_bar)
+    eps_hat = (z_t - alpha_bar.sqrt() * z0_hat) / (1 - alpha_bar).sqrt()
+    reached = (target(prediction_type, z0_hat, eps_hat, alpha_bar) - target(prediction_type, z0, eps, alpha_bar)) ** 2
+    floor = loss_floors(prediction_type, alpha_bar[None], eigenvalues).gaussian
+    assert float(reached.mean()) == pytest.approx(float(floor), rel=0.02)
+
+
+def test_eigenvalues_are_those_of_sampled_latents():
+    generator = torch.Generator().manual_seed(0)
+    posterior = Posterior(torch.randn(20_000, 1, 2, 2, generator=generator), torch.full((20_000, 1, 2, 2), 0.5))
+    sampled = posterior.sample(torch.randn(posterior.mean.shape, generator=generator)).flatten(1)
+    expected = torch.linalg.eigvalsh(torch.cov(sampled.T))
+    assert torch.allclose(covariance_eigenvalues(posterior), expected, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([0.9, 0.5, 0.3], "below the Gaussian floor"),
+        ([1.0, 0.95, 0.9], "between the Gaussian floor"),
+        ([1.2, 1.1, 1.05], "no better than the white floor"),
+        ([0.9, 0.3, 0.5], "rose again"),
+    ],
+)
+def test_the_sentence_says_where_the_loss_stands(run_with_losses, losses, said):
+    reading = read_loss(run_with_losses(losses))
+    assert said in reading.sentence()
+    assert reading.mean_floors["gaussian"] < reading.mean_floors["white"] == pytest.approx(1, abs=1e-4)
+
+
+def test_floors_per_bin_average_to_the_mean_floor(run_with_losses):
+    reading = read_loss(run_with_losses([0.9, 0.5]))
+    for name, bins in reading.floors_per_bin().items():
+        assert len(bins) == 10
+        assert sum(bins) / 10 == pytest.approx(reading.mean_floors[name], rel=1e-5)
+
+
+def test_a_run_without_validation_or_eigenvalues_says_what_is_missing(ldm_folder, run_with_losses):
+    with pytest.raises(ValueError, match=r"no validation.*no covariance eigenvalues"):
+        read_loss(read_checkpoint(ldm_folder))
+    with pytest.raises(ValueError, match="no readable loss"):
+        read_loss(replace(run_with_losses([0.5]), metrics={}))

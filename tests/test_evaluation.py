@@ -1,0 +1,100 @@
+import math
+
+import pytest
+import torch
+
+from ldm_explorer.data import crop, dataset_spec, load_split, to_model
+from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
+from ldm_explorer.evaluation.generation import decoded_noise, generate
+from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
+
+
+def test_psnr_is_per_image_with_data_range_one():
+    image = torch.zeros(2, 1, 28, 28)
+    shifted = image.clone()
+    shifted[0] += 0.2  # 0.1 after mapping to [0, 1]: 20 dB
+    shifted[1] += 0.02
+    assert psnr_db(shifted, image).tolist() == pytest.approx([20, 40], abs=1e-3)
+
+
+def test_ssim_is_one_for_the_same_image_and_falls_with_noise():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 1, 28, 28, generator=generator) * 2 - 1
+    assert ssim(images, images).tolist() == pytest.approx([1, 1, 1])
+    assert (ssim(images + 0.3 * torch.randn(images.shape, generator=generator), images) < 0.95).all()
+
+
+def test_pca_keeps_what_lies_in_its_components_and_is_lossless_from_all_dimensions_on():
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.randn(400, 3, generator=generator) @ torch.randn(3, 64, generator=generator) * 0.05).view(
+        -1, 1, 8, 8
+    )
+    pca = PCA.fit(images)
+    assert torch.allclose(pca.reconstruct(images, 3), images, atol=1e-4)
+    assert not torch.allclose(pca.reconstruct(images, 2), images, atol=1e-2)
+    assert pca.reconstruct(images, 64) is images
+
+
+def test_pca_reaches_the_known_figures_on_fashion_mnist(fashion_mnist_dir):
+    spec = dataset_spec("fashion_mnist")
+    pca = PCA.fit(to_model(crop(load_split("fashion_mnist", "train", fashion_mnist_dir).images, spec)))
+    test = to_model(crop(load_split("fashion_mnist", "test", fashion_mnist_dir).images, spec))
+    figures = [float(psnr_db(pca.reconstruct(test, dimensions), test).mean()) for dimensions in (64, 128, 256, 512)]
+    assert figures == pytest.approx([20.8, 23.2, 26.9, 34.8], abs=0.1)
+
+
+def test_reconstruct_gives_clamped_images_at_the_original_side(tiny_pipeline, shapes):
+    images = reconstruct(tiny_pipeline.codec, shapes.images[:3], dataset_spec("fashion_mnist"))
+    assert images.shape == (3, 1, 28, 28)
+    assert images.abs().max() <= 1
+
+
+def test_feature_fd_of_a_shifted_gaussian_is_the_squared_shift_over_the_variance():
+    """Between N(m, S) and N(m + d, S) the Frechet distance is |d|^2; the same features shifted have the same S."""
+    features = torch.randn(3000, 64, generator=torch.Generator().manual_seed(0))
+    shifted = features.clone()
+    shifted[:, 0] += 2
+    total_variance = float(features.double().var(dim=0).sum())
+    assert feature_fd_percent(shifted, features) == pytest.approx(100 * 4 / total_variance, rel=1e-3)
+    assert feature_fd_percent(features, features) == pytest.approx(0, abs=1e-3)
+
+
+def test_feature_fd_has_no_scale():
+    generator = torch.Generator().manual_seed(0)
+    features, reference = torch.randn(2, 2000, 64, generator=generator)
+    features = features * 1.5 + 0.2
+    assert feature_fd_percent(10 * features, 10 * reference) == pytest.approx(
+        feature_fd_percent(features, reference), rel=1e-3
+    )
+
+
+def test_feature_net_predicts_from_its_64_features():
+    torch.manual_seed(0)
+    network = FeatureNet(1, 10, widths=(8, 16)).eval()
+    images = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    features = extract_features(network, images)
+    assert features.shape == (5, 64)
+    assert torch.equal(predict_classes(network, features), network(to_model(images)).argmax(1))
+
+
+def test_generated_batches_are_balanced_and_repeat_for_the_same_seed(tiny_pipeline):
+    spec = dataset_spec("fashion_mnist")
+
+    def run(seed: int, batch_size: int):
+        return list(generate(tiny_pipeline, spec, 20, seed, num_steps=2, sampler="ddim", batch_size=batch_size))
+
+    batches = run(0, 8)
+    assert torch.cat([batch.labels for batch in batches]).bincount().tolist() == [2] * 10
+    images = torch.cat([batch.images for batch in batches])
+    assert images.shape == (20, 1, 28, 28)
+    assert torch.equal(images, torch.cat([batch.images for batch in run(0, 8)]))
+    assert not torch.equal(images, torch.cat([batch.images for batch in run(1, 8)]))
+    other_split = torch.cat([batch.images for batch in run(0, 20)])
+    assert (images.int() - other_split.int()).abs().max() <= 1
+
+
+def test_decoded_noise_decodes_standard_normal_latents(tiny_pipeline):
+    images = decoded_noise(tiny_pipeline.codec, tiny_pipeline.latent_shape, dataset_spec("fashion_mnist"), 4)
+    assert images.shape == (4, 1, 28, 28)
+    assert images.dtype == torch.uint8
+    assert math.isfinite(images.float().std())

@@ -1,0 +1,48 @@
+import pytest
+
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.explore.latent_size import compare_sizes
+from ldm_explorer.explore.schedule import compare_schedules
+from ldm_explorer.figures.latent_size import size_figure
+from ldm_explorer.figures.loss import loss_figure
+from ldm_explorer.figures.schedules import schedule_figure
+from ldm_explorer.figures.style import SCHEDULE_COLORS
+from ldm_explorer.schedules import SCHEDULES
+
+
+def test_every_schedule_has_a_colour_of_its_own():
+    assert set(SCHEDULES) <= set(SCHEDULE_COLORS)
+    assert len(set(SCHEDULE_COLORS.values())) == len(SCHEDULE_COLORS)
+
+
+@pytest.mark.parametrize("num_timesteps", [10, 400, 4000])
+def test_the_plot_shows_the_schedule_own_tensors(num_timesteps):
+    schedules = compare_schedules(num_timesteps, 1e-4, 0.02)
+    figure = schedule_figure(schedules)
+    for schedule in schedules:
+        beta, alpha, abar, log_snr = [trace for trace in figure.data if trace.name == schedule.name]
+        for trace, tensor in (
+            (beta, schedule.betas),
+            (alpha, schedule.alphas),
+            (abar, schedule.alpha_bars),
+            (log_snr, schedule.snr.log()),
+        ):
+            assert list(trace.y) == tensor[list(trace.x)].tolist()
+
+
+def test_the_loss_is_drawn_beside_both_floors(run_with_losses):
+    reading = read_loss(run_with_losses([0.9, 0.5]))
+    traces = {trace.name: trace for trace in loss_figure(reading).data if trace.xaxis in (None, "x")}
+    assert list(traces["validation"].y) == [0.9, 0.5]
+    assert traces["Gaussian floor: knows the covariance"].y[0] == pytest.approx(reading.mean_floors["gaussian"])
+    assert traces["white floor: knows the scale"].y[0] == pytest.approx(reading.mean_floors["white"])
+
+
+def test_each_checkpoint_is_drawn_in_one_colour(ldm_folder, vae_folder):
+    reports = compare_sizes([read_checkpoint(ldm_folder), read_checkpoint(vae_folder)], 0, 1)
+    colors: dict[str, set[str]] = {}
+    for trace in size_figure(reports).data:
+        colors.setdefault(trace.name, set()).add(trace.marker.color)
+    assert all(len(used) == 1 for used in colors.values())
+    assert len(set.union(*colors.values())) == 2

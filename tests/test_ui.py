@@ -1,0 +1,99 @@
+import gradio as gr
+import pytest
+import torch
+
+from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.ui import TABS, build_app, denoising, latent_size, reconstruction, schedule
+from ldm_explorer.ui.common import bind
+from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
+
+IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
+
+
+@pytest.fixture(scope="module")
+def library(ldm_folder, vae_folder) -> Library:
+    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
+
+
+def test_reconstruction_shows_both_autoencoders_with_their_figures(library):
+    html = reconstruction.reconstruct(library, *IMAGE, "tiny-ldm", "tiny-vae")
+    assert html.count("<img") == 2 * (3 + 4)
+    assert html.count("<span>PSNR") == 2
+    assert "tiny-vae: 8x8x4 = 256 values" in html
+
+
+def test_schedule_tab_speaks_of_every_schedule(library):
+    figure, words = schedule.plot_schedules(library, 1000, 1e-4, 0.02)
+    assert len(figure.data) == 12
+    assert words.count("terminal SNR") == 3
+    html = schedule.noise_along_schedules(library, *IMAGE, 0, 1000, 1e-4, 0.02)
+    assert html.count("<img") == 3 * 2 * 7
+
+
+def test_denoising_streams_every_step_and_keeps_the_frames(library):
+    streamed = list(denoising.denoise(library, "tiny-ldm", 0, "Bag", "ddim", 5, 1.5, 2))
+    assert len(streamed) == 5
+    last_html, _, frames = streamed[-1]
+    assert len(frames) == 5
+    assert denoising.show_step(library, 5, frames) == last_html
+    assert denoising.show_step(library, 1, frames) == streamed[0][0]
+    with pytest.raises(ValueError, match="press Generate"):
+        denoising.show_step(library, 1, [])
+
+
+def test_a_checkpoint_without_a_readable_loss_says_so_in_place_of_the_plot(library):
+    figure, sentence = denoising.plot_loss(library, "tiny-ldm")
+    assert figure["visible"] is False
+    assert "no readable loss" in sentence
+
+
+def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
+    table, _, pictures = latent_size.compare(library, ["tiny-ldm", "tiny-vae"], 0)
+    assert "<td>\u2013</td>" in table
+    assert pictures.count("<img") == 3 + 2
+    with pytest.raises(ValueError, match="at least one"):
+        latent_size.compare(library, [], 0)
+
+
+def test_refusals_become_one_sentence(library):
+    with pytest.raises(gr.Error, match="choose one of"):
+        bind(reconstruction.reconstruct, library)("nothing", "Bag", 1, None, "tiny-vae", "tiny-vae")
+    with pytest.raises(gr.Error, match="give 1 to"):
+        list(bind(denoising.denoise, library)("tiny-ldm", 0, "Bag", "ddim", 5000, 1, 1))
+
+
+def test_the_app_starts_with_nothing_to_show(tmp_path):
+    app = build_app(open_library(tmp_path))
+    texts = [block.value for block in app.blocks.values() if isinstance(block, gr.Markdown)]
+    assert any("No checkpoint was found" in text for text in texts)
+
+
+def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(library):
+    assert all(tab.TITLE.endswith("?") for tab in TABS)
+    endpoints = build_app(library).get_api_info()["named_endpoints"]
+    expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_step", "plot_loss", "compare_sizes"}
+    assert {name.strip("/") for name in endpoints} == expected
+    assert all(len(endpoint.get("description", "")) > 40 for endpoint in endpoints.values())
+
+
+def test_grid_places_images_row_by_row():
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 2, 2) + 10
+    whole = grid(images)
+    assert whole.shape == (1, 5, 5)
+    assert [int(whole[0, y, x]) for y, x in ((0, 0), (0, 3), (3, 0), (3, 3))] == [10, 11, 12, 0]
+
+
+def test_error_map_is_black_orange_and_blue():
+    error = torch.tensor([[[0.0, 1.0, -1.0]]])
+    black, bright, dark = error_map(error).permute(1, 2, 0)[0].tolist()
+    assert black == [0, 0, 0]
+    assert bright[0] > bright[2]
+    assert dark[2] > dark[0]
+
+
+def test_captions_are_escaped():
+    html = picture_row([Picture(torch.zeros(1, 2, 2, dtype=torch.uint8), "<b>", "a & b")], "<script>")
+    assert "<script>" not in html
+    assert "a &amp; b" in html
+    assert notice([]) == ""
+    assert "&lt;" in notice(["<"])
