@@ -19,7 +19,7 @@ QUICK = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1"]
 VAE_OPTIONS = [*QUICK, "--latent-size", "8", "--widths", "16", "--batch-size", "4", "--max-steps", "300"]
 LDM_OPTIONS = [*QUICK, "--widths", "16", "32", "--batch-size", "4", "--max-steps", "4"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
-GIVE_UP_SECONDS = 300
+GIVE_UP_SECONDS = 900
 
 
 def start(*command: str) -> subprocess.Popen:

@@ -11,8 +11,8 @@ from ldm_explorer.ui.pictures import Picture, error_map, latent_channel, notice,
 
 TITLE = "1 · What does the autoencoder keep?"
 WHAT_TO_LOOK_AT = (
-    "The autoencoder squeezes an image into a small **latent** grid and paints it back: compare the reconstructions and "
-    "their error maps, and see what each latent channel still shows of the shape."
+    "The autoencoder squeezes an image into a small **latent** grid and paints it back: compare the reconstructions, "
+    "their error maps, and what each latent channel still shows of the shape."
 )
 MAX_CHANNELS_SHOWN = 8
 
