@@ -38,9 +38,11 @@ def atomic_folder(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        old = temporary.with_name(temporary.name + ".old")
         if final.exists():
-            shutil.rmtree(final)
+            os.replace(final, old)
         os.replace(temporary, final)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -60,9 +62,12 @@ def write_text(path: Path, content: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file, {} when there is none. Raises `CheckpointError` when it is not JSON."""
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
+        content = json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no JSON object")
+    return content
 
 
 def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
@@ -77,6 +82,7 @@ def save_vae(folder: Path, vae: AutoencoderKL) -> None:
 
 def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
     """Write `vae/`, `unet/`, `scheduler/`, and last `model_index.json`, by which a folder counts as whole."""
+    (folder / "model_index.json").unlink(missing_ok=True)
     save_model(vae, folder / "vae")
     save_model(unet, folder / "unet")
     with atomic_folder(folder / "scheduler") as temporary:
@@ -116,11 +122,18 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> nn.Mod
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/config.json")
     try:
-        model = model_class.from_pretrained(
-            path, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        model, loading = model_class.from_pretrained(
+            path,
+            torch_dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            output_loading_info=True,
         )
     except Exception as error:  # whatever a broken file makes the loader raise, it is this one message
         raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {_first_line(error)}") from error
+    if lost := [*loading["missing_keys"], *loading["unexpected_keys"]]:
+        raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {len(lost)} tensors do not fit it")
     return model.eval().requires_grad_(False)
 
 
@@ -210,5 +223,5 @@ def _run_folders(root: Path) -> list[Path]:
 
 
 def _has_weights(folder: Path) -> bool:
-    markers = ("model_index.json", "vae", "unet", "train_config.json", "features")
-    return any((folder / marker).exists() for marker in markers)
+    files = ("model_index.json", "train_config.json", "vae/config.json", "unet/config.json", "features/config.json")
+    return any((folder / file).is_file() for file in files)

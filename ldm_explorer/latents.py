@@ -75,11 +75,12 @@ def measure_statistics(vae: AutoencoderKL, images: Tensor) -> None:
 
     The variance of a sampled latent is Var(mu) + E[sigma^2].
     """
-    means, variances = [], []
+    moments = []  # per part and channel: mean, mean square and mean posterior variance, in float64
     for part in images.split(ENCODE_BATCH):
         raw = vae.encode(to_model(part).to(vae.device)).latent_dist
-        means.append(raw.mean.double().cpu())
-        variances.append(raw.var.double().cpu())
-    mu, sigma2 = torch.cat(means), torch.cat(variances)
-    variance = mu.var(dim=(0, 2, 3), correction=0) + sigma2.mean(dim=(0, 2, 3))
-    vae.register_to_config(latents_mean=mu.mean(dim=(0, 2, 3)).tolist(), latents_std=variance.sqrt().tolist())
+        mu, sigma2 = raw.mean.double(), raw.var.double()
+        rows = [value.mean(dim=(0, 2, 3)) for value in (mu, mu.square(), sigma2)]
+        moments.append(torch.stack(rows).cpu() * len(part) / len(images))
+    mean, mean_square, noise = torch.stack(moments).sum(0)
+    std = (mean_square - mean.square() + noise).sqrt()
+    vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())

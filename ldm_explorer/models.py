@@ -6,6 +6,7 @@ from math import log2
 from diffusers import AutoencoderKL, UNet2DModel
 
 NORM_NUM_GROUPS = 16
+ATTENTION_HEAD_DIM = 32
 
 
 def _check_widths(widths: tuple[int, ...]) -> None:
@@ -85,6 +86,9 @@ class UNetConfig:
             )
         if self.layers_per_block < 1:
             raise ValueError("layers per block have to be at least 1")
+        attending = [w for level, w in enumerate(self.widths) if self.latent_size >> level <= self.attention_max_side]
+        if bad := [width for width in (*attending, self.widths[-1]) if width < ATTENTION_HEAD_DIM]:
+            raise ValueError(f"widths {bad} attend, with heads of {ATTENTION_HEAD_DIM}: make them at least that wide")
 
     def build(self) -> UNet2DModel:
         attends = [self.latent_size >> level <= self.attention_max_side for level in range(len(self.widths))]
@@ -96,7 +100,7 @@ class UNetConfig:
             down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
             up_block_types=tuple("AttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),
             layers_per_block=self.layers_per_block,
-            attention_head_dim=32,
+            attention_head_dim=ATTENTION_HEAD_DIM,
             norm_num_groups=NORM_NUM_GROUPS,
             resnet_time_scale_shift="scale_shift",
             num_class_embeds=self.num_classes + 1 if self.num_classes else None,

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from ldm_explorer.data import to_uint8
 from ldm_explorer.latents import LatentCodec, in_batches
 from ldm_explorer.samplers import DEFAULT_SAMPLER, DenoiseStep, denoise, draw_noise, make_sampler
 
@@ -25,6 +26,9 @@ class LatentDiffusionPipeline(DiffusionPipeline):
                 f"the UNet takes {unet.config.in_channels} latent channels, the autoencoder makes "
                 f"{vae.config.latent_channels}"
             )
+        side = vae.config.sample_size >> (len(vae.config.block_out_channels) - 1)
+        if unet.config.sample_size != side:
+            raise ValueError(f"the UNet takes latents of side {unet.config.sample_size}, the autoencoder makes {side}")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -47,6 +51,8 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         sampler: str = DEFAULT_SAMPLER,
     ) -> Iterator[DenoiseStep]:
         """One latent per seed, step by step. Raises `ValueError` for labels the network does not know."""
+        if not len(seeds):
+            raise ValueError("no seeds: give one per image")
         labels = self._labels(class_labels, len(seeds))
         noise, generators = draw_noise(self.latent_shape, seeds)
         return denoise(
@@ -99,4 +105,4 @@ class LatentDiffusionPipeline(DiffusionPipeline):
 
 def to_pil(pixels: Tensor) -> list[Image.Image]:
     """`(B, C, S, S) in [-1, 1]` to PIL images."""
-    return [to_pil_image((image + 1) / 2) for image in pixels.clamp(-1, 1)]
+    return [to_pil_image(image) for image in to_uint8(pixels)]

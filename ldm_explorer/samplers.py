@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import (
-    DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
-    EulerDiscreteScheduler,
     SchedulerMixin,
     UniPCMultistepScheduler,
 )
@@ -39,12 +37,14 @@ def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMS
 SAMPLERS: dict[str, Callable[[DDPMScheduler], SchedulerMixin]] = {
     "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config),
     "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config),
-    "ddim": lambda scheduler: DDIMScheduler.from_config(scheduler.config),
-    "euler": lambda scheduler: EulerDiscreteScheduler.from_config(scheduler.config),
+    "ddim": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, solver_order=1),
     "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
 }
-"""DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021), Euler on the probability-flow
-ODE (Karras et al. 2022), ancestral DDPM (Ho et al. 2020)."""
+"""DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021), ancestral DDPM (Ho et al. 2020).
+
+DDIM is first-order DPM-Solver++ (Lu et al. 2022, section 4.1): diffusers' DDIMScheduler strides by T // steps, which is
+wrong where the steps do not divide T.
+"""
 
 DEFAULT_SAMPLER = "dpm++"
 
@@ -89,8 +89,8 @@ def denoise(
     """Walk from `noise (B, c, h, w) ~ N(0, 1)` to a clean latent, yielding every step.
 
     `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho & Salimans 2022; 1 is no guidance and costs one
-    evaluation instead of two). `generators` serve the samplers that add noise. Raises `ValueError` for a number of
-    steps outside 1..T or guidance without labels.
+    evaluation instead of two). `generators`, one per image, serve the samplers that add noise. Raises `ValueError` for
+    a number of steps outside 1..T, guidance without labels, or a sampler that adds noise without generators.
     """
     num_timesteps = sampler.config.num_train_timesteps
     if not 1 <= num_steps <= num_timesteps:
@@ -98,11 +98,13 @@ def denoise(
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")
+    stochastic = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
+    if stochastic and generators is None:
+        raise ValueError("this sampler adds noise: give it one generator per image")
     sampler.set_timesteps(num_steps)
     alpha_bars = sampler.alphas_cumprod
     z = noise * sampler.init_noise_sigma
     null_labels = torch.full_like(class_labels, null_class) if guided else None
-    stochastic = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
     for index, timestep in enumerate(sampler.timesteps):
         z_t = sampler.scale_model_input(z, timestep)
         prediction = _predict(unet, z_t, timestep, class_labels)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from ldm_explorer.checkpoints import atomic_folder, write_json
+from ldm_explorer.checkpoints import atomic_folder, write_json, write_text
 
 STEPS_TO_TIME_A_BUDGET = 50
 EMA_RAMPUP_RATIO = 0.05
@@ -352,7 +352,7 @@ class _Log:
         step = json.loads((state / "progress.json").read_text())["step"] if state else 0
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept))
+        write_text(path, "".join(line + "\n" for line in kept))
 
     def add(self, step: Step, every_steps: int) -> dict[str, Any] | None:
         """Take a step in; returns the record that was written, if one was due."""

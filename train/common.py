@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import diffusers
 import torch
 import tyro
+from accelerate import Accelerator
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,11 +35,8 @@ class DataConfig:
         return dataset_spec(self.dataset)
 
 
-def train(task: Task, config, name: str, export: Callable[[nn.Module, Path], dict[str, Any]]) -> None:
-    """Train a task into its run folder (by default runs/<dataset>/<name>), then export the averaged model there.
-
-    `export(averaged model, folder)` writes the weights and returns figures for metrics.json.
-    """
+def start(config: Config, name: str) -> tuple[Accelerator, Path]:
+    """Claim the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done."""
     run_dir = config.out or Path("runs") / config.dataset / name
     accelerator = make_accelerator(config, run_dir)
     if accelerator.is_main_process:
@@ -46,6 +44,20 @@ def train(task: Task, config, name: str, export: Callable[[nn.Module, Path], dic
     accelerator.wait_for_everyone()
     for option, value in asdict(config).items():
         accelerator.print(f"{option:24} {value}")
+    return accelerator, run_dir
+
+
+def train(
+    task: Task,
+    config: Config,
+    accelerator: Accelerator,
+    run_dir: Path,
+    export: Callable[[nn.Module, Path], dict[str, Any]],
+) -> None:
+    """Train a task, then export the averaged model into the run folder.
+
+    `export(averaged model, folder)` writes the weights and returns figures for metrics.json.
+    """
     parameters = sum(p.numel() for p in task.model.parameters())
     accelerator.print(
         f"{parameters / 1e6:.2f} M parameters, {task.num_examples} examples, {accelerator.num_processes} process(es) "
@@ -57,11 +69,11 @@ def train(task: Task, config, name: str, export: Callable[[nn.Module, Path], dic
         figures = export(averaged.cpu().eval(), run_dir)
         cost = training_cost(task, config, run_dir)
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
-        write_text(run_dir / "README.md", run_card(name, config, cost, parameters))
+        write_text(run_dir / "README.md", run_card(run_dir.name, config, cost, parameters))
         print(f"\nwrote {run_dir}")
 
 
-def training_cost(task: Task, config, run_dir: Path) -> dict[str, Any]:
+def training_cost(task: Task, config: Config, run_dir: Path) -> dict[str, Any]:
     """Images seen, CPU time and FLOPs (forward and backward, counted on one batch) of a finished run."""
     last = json.loads((run_dir / "train_log.jsonl").read_text().splitlines()[-1])
     model, batch = task.model.cpu(), task.batch(torch.arange(4), torch.Generator().manual_seed(0))
@@ -78,7 +90,7 @@ def training_cost(task: Task, config, run_dir: Path) -> dict[str, Any]:
     }
 
 
-def run_card(name: str, config, cost: dict[str, Any], parameters: int) -> str:
+def run_card(name: str, config: Config, cost: dict[str, Any], parameters: int) -> str:
     """A README for the checkpoint folder: what it is, the command that made it, what it cost."""
     script = Path(sys.argv[0]).name
     options = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
@@ -102,4 +114,5 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     try:
         main(tyro.cli(config_class))
     except (ValueError, FileExistsError, FileNotFoundError, DataError) as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -15,7 +15,7 @@ from ldm_explorer.checkpoints import save_model
 from ldm_explorer.data import ImageSet, crop, load_split, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.training import FitConfig
-from train.common import DataConfig, main_of, train
+from train.common import DataConfig, main_of, start, train
 
 MAX_SHIFT = 2
 VALIDATION_IMAGES = 2000
@@ -75,6 +75,7 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
 
 
 def main(config: FeaturesTrainConfig) -> None:
+    accelerator, run_dir = start(config, "features")
     training = load_split(config.dataset, "train", config.data_dir)
     task = FeaturesTask(config, training, load_split(config.dataset, "validation", config.data_dir))
     test = load_split(config.dataset, "test", config.data_dir)
@@ -84,7 +85,7 @@ def main(config: FeaturesTrainConfig) -> None:
         _, accuracy = _loss_and_accuracy(model.half().float(), crop(test.images, config.spec), test.labels)
         return {"test_accuracy": accuracy, "test_images": len(test)}
 
-    train(task, config, "features", export)
+    train(task, config, accelerator, run_dir, export)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ldm_explorer.prediction import PredictionType, add_noise, target
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, SCHEDULES, Schedule, make_schedule
 from ldm_explorer.training import FitConfig
-from train.common import DataConfig, main_of, train
+from train.common import DataConfig, main_of, start, train
 
 REPO = Path(__file__).resolve().parents[1]
 VALIDATION_LATENTS = 2048
@@ -101,7 +101,7 @@ class LDMTask:
         batch = {
             "z0": z0,
             "eps": torch.randn(shape, generator=generator),
-            "timesteps": (strata * self.config.num_timesteps).long(),
+            "timesteps": (strata * self.config.num_timesteps).long().clamp_max(self.config.num_timesteps - 1),
         }
         if self.config.class_labels:
             dropped = torch.rand(size, generator=generator) < self.config.label_dropout
@@ -139,7 +139,7 @@ class LDMTask:
             ]
         )
         bins = timesteps * VALIDATION_BINS // self.config.num_timesteps
-        per_bin = [float(errors[bins == index].mean()) for index in range(VALIDATION_BINS)]
+        per_bin = [float(errors[bins == index].mean()) for index in bins.unique().tolist()]
         return {"loss": float(errors.mean()), "loss_per_bin": per_bin}
 
 
@@ -149,6 +149,8 @@ def main(config: LDMTrainConfig) -> None:
     if (vae.config.sample_size, vae.config.in_channels) != (side, channels):
         raise ValueError(f"{config.vae} was trained on images of another side or colour than {config.dataset}")
     unet_config = config.unet_for(vae)
+    side, channels = unet_config.latent_size, unet_config.latent_channels
+    accelerator, run_dir = start(config, f"ldm-{side}x{side}x{channels}-{config.schedule}")
     codec = LatentCodec(vae)
     training = load_split(config.dataset, "train", config.data_dir)
     validation = load_split(config.dataset, "validation", config.data_dir)
@@ -160,15 +162,13 @@ def main(config: LDMTrainConfig) -> None:
         encode_posterior(codec, validation.images[:VALIDATION_LATENTS]),
         validation.labels[:VALIDATION_LATENTS],
     )
-    side, channels = unet_config.latent_size, unet_config.latent_channels
-    name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
 
     def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
         eigenvalues = covariance_eigenvalues(task.posterior)
         return {"covariance_eigenvalues": [float(f"{value:.5g}") for value in eigenvalues]}
 
-    train(task, config, name, export)
+    train(task, config, accelerator, run_dir, export)
 
 
 if __name__ == "__main__":

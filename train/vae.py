@@ -16,7 +16,7 @@ from ldm_explorer.data import ImageSet, crop, load_split, to_model
 from ldm_explorer.latents import measure_statistics
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.training import FitConfig
-from train.common import DataConfig, main_of, train
+from train.common import DataConfig, main_of, start, train
 
 VALIDATION_IMAGES = 1000
 
@@ -124,6 +124,7 @@ class VAETask:
 
 
 def main(config: VAETrainConfig) -> None:
+    accelerator, run_dir = start(config, config.name)
     task = VAETask(
         config,
         load_split(config.dataset, "train", config.data_dir),
@@ -136,7 +137,7 @@ def main(config: VAETrainConfig) -> None:
         save_vae(folder, vae)
         return {f"validation_{name}": value for name, value in task.validate(model).items()}
 
-    train(task, config, config.name, export)
+    train(task, config, accelerator, run_dir, export)
 
 
 if __name__ == "__main__":
