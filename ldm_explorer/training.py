@@ -285,7 +285,7 @@ def prepare_run_dir(config: FitConfig, run_dir: Path) -> None:
     """
     path = run_dir / "train_config.json"
     options = json.loads(json.dumps(asdict(config), default=str))
-    if not path.exists():
+    if not path.exists() or not ((run_dir / "train_log.jsonl").exists() or latest_state(run_dir)):
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(path, options)
         return

@@ -22,12 +22,12 @@ def launch_chromium(playwright):
 
 def open_tab(page: Page, title: str) -> None:
     """Select a tab, also when the page is so narrow that it hides behind the overflow menu."""
-    tab = page.get_by_role("tab", name=title).first
-    if not tab.is_visible():
-        page.locator(".overflow-menu > button").first.click()
-        page.locator(".overflow-dropdown button", has_text=title).first.click()
-        return
-    tab.click()
+    page.get_by_role("tab").locator("visible=true").first.wait_for()
+    tab = page.get_by_role("tab", name=title).locator("visible=true")
+    if not tab.count():
+        page.get_by_role("button", name="More tabs").locator("visible=true").click()
+        tab = page.get_by_role("button", name=title).locator("visible=true")
+    tab.first.click()
 
 
 def main(address: str, folder: str) -> None:

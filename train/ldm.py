@@ -49,8 +49,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
     layers_per_block: int = 2
     attention_max_side: int = 4
     """Attention acts at grids of this side and below."""
-    batch_size: int = 256
-    learning_rate: float = 6e-4
+    batch_size: int = 128
+    learning_rate: float = 8e-4
     grad_clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
