@@ -6,8 +6,6 @@ global batch and are then sliced by rank, so they depend neither on interruption
 
 import json
 import os
-import shutil
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,15 +14,15 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from accelerate import Accelerator, PartialState
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
 
-from ldm_explorer.checkpoints import atomic_folder, write_json, write_text
+from ldm_explorer.checkpoints import write_json, write_text
+from ldm_explorer.run_state import Progress, latest_state, load_state, read_progress, save_state
 
 STEPS_TO_TIME_A_BUDGET = 50
 EMA_RAMPUP_RATIO = 0.05
+ADAM_BETAS = (0.9, 0.99)
 _SEED_STRIDE = 1_000_003
 
 
@@ -168,109 +166,98 @@ def _ema_update(config: FitConfig):
     return update
 
 
+class _Loop:
+    """Everything that changes from step to step."""
+
+    def __init__(self, task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path):
+        self.task, self.config, self.accelerator, self.run_dir = task, config, accelerator, run_dir
+        self.ema = AveragedModel(task.model.to(accelerator.device), multi_avg_fn=_ema_update(config))
+        self.ema.requires_grad_(False)
+        optimizer = torch.optim.AdamW(
+            task.model.parameters(), config.learning_rate, ADAM_BETAS, weight_decay=config.weight_decay, fused=True
+        )
+        progress = Progress(total_steps=budget_in_steps(config, task.num_examples, None))
+        if config.resume and (state := latest_state(run_dir)):
+            progress = load_state(state, task.model, self.ema, optimizer)
+        self.model, self.optimizer = accelerator.prepare(task.model, optimizer)
+        self.step, self.total_steps = progress.step, progress.total_steps
+        self.first_step = self.saved_step = progress.step
+        self.started = time.monotonic()
+        self.cpu_seconds_before = progress.cpu_seconds - time.process_time()
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.total_steps
+
+    def advance(self) -> Step:
+        """Take one step; validate and save where it is time to."""
+        config, accelerator = self.config, self.accelerator
+        learning_rate = learning_rate_at(self.step, self.total_steps, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        losses = self.task.loss(self.model, self._batch())
+        accelerator.backward(losses["loss"])
+        grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), config.grad_clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update_parameters(accelerator.unwrap_model(self.model))
+        self.step += 1
+        self._time_the_budget()
+        validation = None
+        if self.finished or self.step % config.validate_every_steps == 0:
+            with torch.no_grad():
+                validation = self.task.validate(self.ema.module)
+        if self.finished or self.step % config.save_every_steps == 0:
+            self.save()
+        metrics = {name: value.detach() for name, value in losses.items()} | {"grad_norm": grad_norm}
+        return self.describe(learning_rate, metrics, validation)
+
+    def describe(self, learning_rate: float, metrics: dict[str, Tensor], validation: dict[str, Any] | None) -> Step:
+        images = self.step * self.config.batch_size
+        return Step(self.step, self.total_steps, images, learning_rate, metrics, validation, self._cpu_seconds())
+
+    def save(self) -> None:
+        """Save the state, once per step, on the main process."""
+        if self.saved_step != self.step and self.accelerator.is_main_process:
+            progress = Progress(self.step, self.total_steps, round(self._cpu_seconds(), 2))
+            model = self.accelerator.unwrap_model(self.model)
+            save_state(self.run_dir, progress, model, self.ema, self.optimizer)
+        self.saved_step = self.step
+
+    def _batch(self) -> dict[str, Tensor]:
+        """This process's part of the global batch, on its device."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        indices = batch_indices(self.step, self.task.num_examples, self.config)
+        batch = self.task.batch(indices, _step_generator(self.step, self.config.seed))
+        return {name: value[rank::world].to(self.accelerator.device) for name, value in batch.items()}
+
+    def _time_the_budget(self) -> None:
+        if self.total_steps is None and self.step - self.first_step == STEPS_TO_TIME_A_BUDGET:
+            seconds_per_step = (time.monotonic() - self.started) / STEPS_TO_TIME_A_BUDGET
+            self.total_steps = max(self.step, budget_in_steps(self.config, self.task.num_examples, seconds_per_step))
+
+    def _cpu_seconds(self) -> float:
+        return self.cpu_seconds_before + time.process_time()
+
+
 def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) -> Iterator[tuple[Step, nn.Module]]:
     """Train; yields every step together with the averaged model, which the caller must not change.
 
     The state is saved every `save_every_steps`, at the end, and when the generator is closed early.
-    With `config.resume` the run goes on from the newest state in `run_dir`.
+    With `config.resume` the run goes on from the newest state in `run_dir`; a run that was trained to its end yields
+    its last step once more, without metrics.
     """
     if config.batch_size % accelerator.num_processes:
         raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
-    device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
-    ema = AveragedModel(task.model.to(device), multi_avg_fn=_ema_update(config)).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        task.model.parameters(),
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        betas=(0.9, 0.99),
-        fused=True,
-    )
-    done, total_steps, earlier_cpu_seconds = 0, budget_in_steps(config, task.num_examples, None), 0.0
-    if config.resume and (state := latest_state(run_dir)):
-        done, total_steps, earlier_cpu_seconds = _load_state(state, task.model, ema, optimizer)
-    model, optimizer = accelerator.prepare(task.model, optimizer)
-    parameters = list(model.parameters())
-    started_cpu, started = time.process_time(), time.monotonic()
-    saved, first = done, done
-    if done == total_steps:  # trained before, perhaps not exported
-        yield Step(done, total_steps, done * config.batch_size, 0.0, {}, None, earlier_cpu_seconds), ema.module
+    loop = _Loop(task, config, accelerator, run_dir)
     try:
-        while total_steps is None or done < total_steps:
-            learning_rate = learning_rate_at(done, total_steps, config)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-            batch = task.batch(batch_indices(done, task.num_examples, config), _step_generator(done, config.seed))
-            batch = {name: value[rank::world].to(device) for name, value in batch.items()}
-            losses = task.loss(model, batch)
-            accelerator.backward(losses["loss"])
-            grad_norm = accelerator.clip_grad_norm_(parameters, config.grad_clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            ema.update_parameters(accelerator.unwrap_model(model))
-            done += 1
-            if total_steps is None and done - first == STEPS_TO_TIME_A_BUDGET:
-                seconds_per_step = (time.monotonic() - started) / STEPS_TO_TIME_A_BUDGET
-                total_steps = max(done, budget_in_steps(config, task.num_examples, seconds_per_step))
-            validation = None
-            if done == total_steps or done % config.validate_every_steps == 0:
-                with torch.no_grad():
-                    validation = task.validate(ema.module)
-            cpu_seconds = earlier_cpu_seconds + time.process_time() - started_cpu
-            if done == total_steps or done % config.save_every_steps == 0:
-                _save_state(run_dir, accelerator, model, ema, optimizer, done, total_steps, cpu_seconds)
-                saved = done
-            metrics = {name: value.detach() for name, value in losses.items()} | {"grad_norm": grad_norm}
-            yield (
-                Step(done, total_steps, done * config.batch_size, learning_rate, metrics, validation, cpu_seconds),
-                ema.module,
-            )
+        if loop.finished:
+            yield loop.describe(0.0, {}, None), loop.ema.module
+        while not loop.finished:
+            yield loop.advance(), loop.ema.module
     except GeneratorExit:
-        if saved != done:
-            cpu_seconds = earlier_cpu_seconds + time.process_time() - started_cpu
-            _save_state(run_dir, accelerator, model, ema, optimizer, done, total_steps, cpu_seconds)
+        loop.save()
         raise
-
-
-def latest_state(run_dir: Path) -> Path | None:
-    """The newest whole state folder of a run."""
-    return max(run_dir.glob("state-*"), default=None)
-
-
-def _save_state(run_dir, accelerator, model, ema, optimizer, done, total_steps, cpu_seconds) -> None:
-    """Write `state-<step>` whole or not at all, then delete the older ones. Everything is safetensors or JSON."""
-    if not accelerator.is_main_process:
-        return
-    tensors = {f"model.{k}": v for k, v in accelerator.unwrap_model(model).state_dict().items()}
-    tensors |= {f"ema.{k}": v for k, v in ema.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-    previous = list(run_dir.glob("state-*"))
-    final = run_dir / f"state-{done:09d}"
-    with atomic_folder(final) as folder:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / "state.safetensors")
-        write_json(
-            folder / "progress.json", {"step": done, "total_steps": total_steps, "cpu_seconds": round(cpu_seconds, 2)}
-        )
-    for old in previous:
-        if old != final:
-            shutil.rmtree(old)
-
-
-def _load_state(folder: Path, model, ema, optimizer) -> tuple[int, int | None, float]:
-    tensors = load_file(folder / "state.safetensors")
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
-    ema.load_state_dict(part("ema."))
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in part("optimizer.").items():
-        index, slot = name.split(".")
-        slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    progress = json.loads((folder / "progress.json").read_text())
-    return progress["step"], progress["total_steps"], progress["cpu_seconds"]
 
 
 RESUMABLE_FIELDS = {"out", "resume", "tracker", "threads", "log_every_steps", "save_every_steps"}
@@ -300,56 +287,14 @@ def prepare_run_dir(config: FitConfig, run_dir: Path) -> None:
             )
 
 
-def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) -> nn.Module | None:
-    """Drive `fit` from a terminal: tqdm, train_log.jsonl, tracker. Returns the averaged model.
-
-    Ctrl-C or SIGTERM finishes the step at hand, saves the state and returns None; a second one kills.
-    """
-    log = _Log(run_dir / "train_log.jsonl", latest_state(run_dir) if config.resume else None, accelerator)
-    if config.tracker:
-        accelerator.init_trackers("ldm-explorer", config=json.loads(json.dumps(asdict(config), default=str)))
-    interrupted = False
-
-    def stop(signum, frame):
-        nonlocal interrupted
-        interrupted = True
-        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler)
-
-    handlers = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
-    steps = fit(task, config, accelerator, run_dir)
-    progress = tqdm(unit="img", unit_scale=True, disable=not accelerator.is_local_main_process, dynamic_ncols=True)
-    try:
-        for step, averaged in steps:
-            if progress.n == 0:
-                progress.initial = progress.n = step.images - config.batch_size
-            progress.total = step.total_steps and step.total_steps * config.batch_size
-            progress.update(step.images - progress.n)
-            if record := log.add(step, config.log_every_steps):
-                progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
-                if config.tracker:
-                    accelerator.log({k: v for k, v in record.items() if not isinstance(v, list)}, step=step.step)
-            if step.step == step.total_steps:
-                return averaged
-            if interrupted:
-                steps.close()
-                accelerator.print(f"\nstopped after step {step.step}: go on with the same command and --resume")
-                return None
-    finally:
-        progress.close()
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
-        if config.tracker:
-            accelerator.end_training()
-
-
-class _Log:
+class TrainLog:
     """train_log.jsonl: one line per log interval with the means since the last; cut back to the state on resume."""
 
     def __init__(self, path: Path, state: Path | None, accelerator: Accelerator):
         self.path, self.pending, self.active = path, [], accelerator.is_main_process
         if not self.active:
             return
-        step = json.loads((state / "progress.json").read_text())["step"] if state else 0
+        step = read_progress(state).step if state else 0
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         write_text(path, "".join(line + "\n" for line in kept))

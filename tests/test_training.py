@@ -13,17 +13,17 @@ from helpers import same_weights
 from torch import nn
 
 from ldm_explorer import training
+from ldm_explorer.run_state import latest_state
 from ldm_explorer.training import (
     FitConfig,
     batch_indices,
     budget_in_steps,
     fit,
-    latest_state,
     learning_rate_at,
     make_accelerator,
     prepare_run_dir,
-    run,
 )
+from train.common import run
 
 
 class Regression:
@@ -305,8 +305,19 @@ def test_a_batch_that_does_not_divide_over_the_processes_is_refused(tmp_path):
         next(fit(Regression(), CONFIG, three, tmp_path))
 
 
-def test_an_existing_run_is_refused_without_resume(tmp_path):
+def begin(run_dir):
+    prepare_run_dir(CONFIG, run_dir)
+    (run_dir / "train_log.jsonl").touch()
+
+
+def test_a_folder_in_which_nothing_was_trained_is_taken_again(tmp_path):
     prepare_run_dir(CONFIG, tmp_path / "run")
+    prepare_run_dir(replace(CONFIG, seed=1), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "train_config.json").read_text())["seed"] == 1
+
+
+def test_an_existing_run_is_refused_without_resume(tmp_path):
+    begin(tmp_path / "run")
     with pytest.raises(FileExistsError, match=r"--resume.*--out"):
         prepare_run_dir(CONFIG, tmp_path / "run")
     prepare_run_dir(replace(CONFIG, resume=True), tmp_path / "run")
@@ -316,7 +327,7 @@ def test_an_existing_run_is_refused_without_resume(tmp_path):
     "change", [{"seed": 1}, {"batch_size": 9}, {"learning_rate": 0.1}, {"max_steps": 21}, {"precision": "bf16"}]
 )
 def test_resuming_with_other_options_is_refused_by_name(tmp_path, change):
-    prepare_run_dir(CONFIG, tmp_path)
+    begin(tmp_path)
     before = (tmp_path / "train_config.json").read_text()
     ((name, value),) = change.items()
     with pytest.raises(ValueError, match=f"{name} = {getattr(CONFIG, name)}, not {value}"):
@@ -325,7 +336,7 @@ def test_resuming_with_other_options_is_refused_by_name(tmp_path, change):
 
 
 def test_options_that_change_no_weight_may_differ_on_resume(tmp_path):
-    prepare_run_dir(CONFIG, tmp_path)
+    begin(tmp_path)
     prepare_run_dir(replace(CONFIG, resume=True, threads=2, log_every_steps=7, save_every_steps=9), tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,10 +15,12 @@ import tyro
 from accelerate import Accelerator
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from ldm_explorer.checkpoints import update_metrics, write_text
 from ldm_explorer.data import DataError, DatasetSpec, dataset_spec
-from ldm_explorer.training import FitConfig, Task, make_accelerator, prepare_run_dir, run
+from ldm_explorer.run_state import latest_state
+from ldm_explorer.training import FitConfig, Task, TrainLog, fit, make_accelerator, prepare_run_dir
 
 Config = TypeVar("Config", bound=FitConfig)
 
@@ -71,6 +74,48 @@ def train(
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
         write_text(run_dir / "README.md", run_card(run_dir.name, config, cost, parameters))
         print(f"\nwrote {run_dir}")
+
+
+def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) -> nn.Module | None:
+    """Drive `fit` from a terminal: tqdm, train_log.jsonl, tracker. Returns the averaged model.
+
+    Ctrl-C or SIGTERM finishes the step at hand, saves the state and returns None; a second one kills.
+    """
+    log = TrainLog(run_dir / "train_log.jsonl", latest_state(run_dir) if config.resume else None, accelerator)
+    if config.tracker:
+        accelerator.init_trackers("ldm-explorer", config=json.loads(json.dumps(asdict(config), default=str)))
+    interrupted = False
+
+    def stop(signum, frame):
+        nonlocal interrupted
+        interrupted = True
+        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler)
+
+    handlers = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    steps = fit(task, config, accelerator, run_dir)
+    progress = tqdm(unit="img", unit_scale=True, disable=not accelerator.is_local_main_process, dynamic_ncols=True)
+    try:
+        for step, averaged in steps:
+            if progress.n == 0:
+                progress.initial = progress.n = step.images - config.batch_size
+            progress.total = step.total_steps and step.total_steps * config.batch_size
+            progress.update(step.images - progress.n)
+            if record := log.add(step, config.log_every_steps):
+                progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
+                if config.tracker:
+                    accelerator.log({k: v for k, v in record.items() if not isinstance(v, list)}, step=step.step)
+            if step.step == step.total_steps:
+                return averaged
+            if interrupted:
+                steps.close()
+                accelerator.print(f"\nstopped after step {step.step}: go on with the same command and --resume")
+                return None
+    finally:
+        progress.close()
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        if config.tracker:
+            accelerator.end_training()
 
 
 def training_cost(task: Task, config: Config, run_dir: Path) -> dict[str, Any]:
