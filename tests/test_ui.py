@@ -62,6 +62,12 @@ def test_refusals_become_one_sentence(library):
         list(bind(denoising.denoise, library)("tiny-ldm", 0, "Bag", "ddim", 5000, 1, 1))
 
 
+def test_the_app_starts_with_autoencoders_alone(vae_folder):
+    endpoints = build_app(open_library(vae_folder.parents[1])).get_api_info()["named_endpoints"]
+    assert "/reconstruct" in endpoints
+    assert "/denoise" not in endpoints
+
+
 def test_the_app_starts_with_nothing_to_show(tmp_path):
     app = build_app(open_library(tmp_path))
     texts = [block.value for block in app.blocks.values() if isinstance(block, gr.Markdown)]

@@ -77,6 +77,7 @@ def main() -> None:
         folder = Path(name)
         python = Path(sys.executable) if reuse else install(folder)
         checkout, port = read_only_checkout(folder), free_port()
+        files = sorted(checkout.rglob("*"))
         environment = os.environ | {
             "GRADIO_SERVER_NAME": "0.0.0.0",
             "GRADIO_SERVER_PORT": str(port),
@@ -87,6 +88,8 @@ def main() -> None:
         try:
             wait_for(f"http://127.0.0.1:{port}", process)
             subprocess.run([python, "-c", ASK, f"http://127.0.0.1:{port}"], check=True)
+            if written := sorted(set(checkout.rglob("*")) - set(files)):  # permissions do not bind root
+                sys.exit(f"the app wrote into its read-only checkout: {written}")
         finally:
             process.terminate()
             process.wait(30)

@@ -125,6 +125,7 @@ def training_cost(task: Task, config: Config, run_dir: Path) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         task.loss(model, batch)["loss"].backward()
     return {
+        "command": command_line(sys.argv),
         "steps": last["step"],
         "images": last["images"],
         "cpu_minutes": round(last["cpu_seconds"] / 60, 1),
@@ -135,10 +136,22 @@ def training_cost(task: Task, config: Config, run_dir: Path) -> dict[str, Any]:
     }
 
 
+OPTIONS_WITHOUT_EFFECT = {"--resume": 1, "--out": 2, "--threads": 2, "--data-dir": 2, "--tracker": 2}
+"""Options, and how many words they take, that change where and how a run works but not what comes out."""
+
+
+def command_line(arguments: list[str]) -> str:
+    """The command that repeats a run: its script and the options that change its result."""
+    words, kept = list(arguments[1:]), []
+    while words:
+        taken = OPTIONS_WITHOUT_EFFECT.get(words[0])
+        kept += words[:1] if taken is None else []
+        words = words[taken or 1 :]
+    return shlex.join(["accelerate", "launch", f"train/{Path(arguments[0]).name}", *kept])
+
+
 def run_card(name: str, config: Config, cost: dict[str, Any], parameters: int) -> str:
     """A README for the checkpoint folder: what it is, the command that made it, what it cost."""
-    script = Path(sys.argv[0]).name
-    options = " ".join(shlex.quote(argument) for argument in sys.argv[1:])
     return f"""---
 license: mit
 library_name: diffusers
@@ -147,9 +160,10 @@ datasets: [{config.dataset}]
 ---
 # {name}
 
-Trained on {config.dataset} by `{f"accelerate launch train/{script} {options}".strip()}`: {parameters / 1e6:.2f} M
-parameters, {cost["images"]:,} images in {cost["steps"]:,} steps, {cost["cpu_minutes"]} CPU-minutes,
-{cost["gflops_per_image"]} GFLOPs per image and step. The weights are the moving average of training, in fp16.
+`{cost["command"]}`
+
+Trained on {config.dataset}: {parameters / 1e6:.2f} M parameters, {cost["images"]:,} images in {cost["steps"]:,} steps,
+{cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The weights are the moving average of training, in fp16.
 Options are in `train_config.json`, the loss in `train_log.jsonl`, figures in `metrics.json`.
 """
 

@@ -91,6 +91,9 @@ def plot_loss(library: Library, checkpoint: str):
 
 def build(library: Library, shared: SharedChoices) -> None:
     """Lay out the tab inside the current Blocks."""
+    if not library.names("ldm"):
+        gr.Markdown("There is no denoiser among these checkpoints: train one with `accelerate launch train/ldm.py`.")
+        return
     class_names = dataset_spec(library.get(shared.checkpoint.value).dataset).class_names
     gr.Markdown(WHAT_TO_LOOK_AT)
     with gr.Row():
@@ -121,12 +124,14 @@ def build(library: Library, shared: SharedChoices) -> None:
     sentence_component = gr.Markdown(sentence)
     figure_component = gr.Plot(figure["value"], visible=figure["visible"], show_label=False)
 
-    generating = run.click(
+    generating = gr.on(
+        [run.click, *[setting.change for setting in settings]],
         handler,
         settings,
         [pictures, position, frames],
         api_name="denoise",
         api_description=denoise.__doc__,
+        trigger_mode="always_last",
         show_progress="hidden",
         **MODEL_QUEUE,
     )

@@ -1,0 +1,44 @@
+"""Write the results into README.md and checkpoints/README.md from the checkpoints' own metrics.json."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ldm_explorer.checkpoints import discover, read_json, write_text
+from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS
+from train.evaluate import table
+
+REPO = Path(__file__).resolve().parents[1]
+START, END = "<!-- results -->", "<!-- end of results -->"
+HEAD = """# Shipped checkpoints
+
+Trained on Fashion-MNIST by the scripts in `train/`, weights averaged and stored in fp16. CPU-minutes are process CPU
+time on two cores with AVX512-BF16 and AMX; `--seed 0`. Every folder holds its options, log and figures.
+"""
+
+
+def command_table(folders: list[Path]) -> str:
+    rows = ["| checkpoint | command | M parameters | images | CPU-minutes |", "| --- | --- | --- | --- | --- |"]
+    for folder in folders:
+        cost = read_json(folder / "metrics.json")["training"]
+        rows.append(
+            f"| {folder.name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
+            f"| {cost['cpu_minutes']} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    checkpoints, _ = discover(SHIPPED_CHECKPOINTS)
+    figures = table({checkpoint.name: checkpoint.metrics["evaluation"] for checkpoint in checkpoints})
+    commands = command_table(sorted({path.parent for path in SHIPPED_CHECKPOINTS.glob("*/*/metrics.json")}))
+    write_text(SHIPPED_CHECKPOINTS / "README.md", f"{HEAD}\n{commands}\n\n{figures}\n")
+    readme = (REPO / "README.md").read_text()
+    before, rest = readme.split(START)
+    _, after = rest.split(END)
+    write_text(REPO / "README.md", f"{before}{START}\n{figures}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()
