@@ -20,11 +20,16 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse_options(arguments)
-    library = open_library(*filter(None, [options.checkpoints, SHIPPED_CHECKPOINTS]))
+    library = open_library(*filter(None, [SHIPPED_CHECKPOINTS, options.checkpoints]))
     for skip in library.skipped:
         print(f"skipped: {skip.reason}")
     build_app(library).launch(
-        server_name=options.host, server_port=options.port, share=options.share, theme=THEME, css=CSS
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        theme=THEME,
+        css=CSS,
+        max_file_size="20mb",
     )
 
 

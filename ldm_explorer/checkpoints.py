@@ -41,7 +41,12 @@ def atomic_folder(final: Path) -> Iterator[Path]:
         old = temporary.with_name(temporary.name + ".old")
         if final.exists():
             os.replace(final, old)
-        os.replace(temporary, final)
+        try:
+            os.replace(temporary, final)
+        except OSError:
+            if old.exists():
+                os.replace(old, final)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -146,14 +151,11 @@ class Checkpoint:
     """A folder that looks whole. Weights are loaded on first use and then kept."""
 
     folder: Path
+    name: str
     kind: Kind
     dataset: str
     config: dict[str, Any]
     metrics: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -193,13 +195,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         if part != "scheduler" and not any((folder / part).glob("*.safetensors")):
             raise CheckpointError(f"{folder} is half-written: {part}/ holds no safetensors weights")
     config, metrics = read_json(folder / "train_config.json"), read_json(folder / "metrics.json")
-    return Checkpoint(folder, kind, config.get("dataset", folder.parent.name), config, metrics)
+    return Checkpoint(folder, folder.name, kind, config.get("dataset", folder.parent.name), config, metrics)
 
 
 def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
-    """Every checkpoint at or below `root` (up to `<root>/<dataset>/<run>`), and every folder that was passed over."""
+    """Every checkpoint at or below `root` (up to `<root>/<dataset>/<run>`), and every folder that was passed over.
+
+    The folder of a classifier (train/features.py) is neither.
+    """
     checkpoints, skipped = [], []
     for folder in _run_folders(root):
+        if (folder / "features" / "config.json").is_file():
+            continue
         try:
             checkpoints.append(read_checkpoint(folder))
         except CheckpointError as error:

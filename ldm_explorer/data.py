@@ -45,6 +45,12 @@ class DatasetSpec:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def label_of(self, class_name: str) -> int:
+        """Raises `ValueError` for a name that is no class."""
+        if class_name not in self.class_names:
+            raise ValueError(f"unknown class {class_name!r}: choose one of {', '.join(self.class_names)}")
+        return self.class_names.index(class_name)
+
     @property
     def null_class(self) -> int:
         """The label that means "no label" (measures: K)."""

@@ -15,6 +15,12 @@ from ldm_explorer.data import to_model
 ENCODE_BATCH = 500
 
 
+def latent_shape(vae: AutoencoderKL) -> tuple[int, int, int]:
+    """(c, h, w) of the latents of an autoencoder's own image side."""
+    side = vae.config.sample_size >> (len(vae.config.block_out_channels) - 1)
+    return vae.config.latent_channels, side, side
+
+
 @dataclass(frozen=True)
 class Posterior:
     """The encoder's Gaussian over normalised latents: `mean` and `std`, both `(N, c, h, w) float32`."""

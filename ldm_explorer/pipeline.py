@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import to_uint8
-from ldm_explorer.latents import LatentCodec, in_batches
+from ldm_explorer.latents import LatentCodec, in_batches, latent_shape
 from ldm_explorer.samplers import DEFAULT_SAMPLER, DenoiseStep, denoise, draw_noise, make_sampler
 
 
@@ -21,14 +21,8 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
         self.codec = LatentCodec(vae)
-        if unet.config.in_channels != vae.config.latent_channels:
-            raise ValueError(
-                f"the UNet takes {unet.config.in_channels} latent channels, the autoencoder makes "
-                f"{vae.config.latent_channels}"
-            )
-        side = vae.config.sample_size >> (len(vae.config.block_out_channels) - 1)
-        if unet.config.sample_size != side:
-            raise ValueError(f"the UNet takes latents of side {unet.config.sample_size}, the autoencoder makes {side}")
+        if self.latent_shape != latent_shape(vae):
+            raise ValueError(f"the UNet takes latents {self.latent_shape}, the autoencoder makes {latent_shape(vae)}")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -102,6 +102,8 @@ def denoise(
     if stochastic and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")
     sampler.set_timesteps(num_steps)
+    if len(sampler.timesteps) > num_steps:  # diffusers' arange gains t = -1 by rounding, for instance at 61 of 1000
+        sampler.set_timesteps(num_steps - 1e-9)
     alpha_bars = sampler.alphas_cumprod
     z = noise * sampler.init_noise_sigma
     null_labels = torch.full_like(class_labels, null_class) if guided else None

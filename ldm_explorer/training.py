@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -113,6 +114,8 @@ def bf16_is_native(device: torch.device) -> bool:
 
 def make_accelerator(config: FitConfig, out: Path) -> Accelerator:
     """An Accelerator with the precision resolved and, on a CPU, all cores in use (`accelerate launch` leaves one)."""
+    if config.tracker and config.tracker not in [str(name) for name in get_available_trackers()]:
+        raise ValueError(f"--tracker {config.tracker} is not installed: pip install {config.tracker}")
     device = PartialState().device
     bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_native(device))
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=config.tracker, project_dir=str(out))
@@ -233,7 +236,8 @@ class _Loop:
 
     def _time_the_budget(self) -> None:
         if self.total_steps is None and self.step - self.first_step == STEPS_TO_TIME_A_BUDGET:
-            seconds_per_step = (time.monotonic() - self.started) / STEPS_TO_TIME_A_BUDGET
+            seconds = torch.tensor(time.monotonic() - self.started, device=self.accelerator.device)
+            seconds_per_step = float(self.accelerator.reduce(seconds, "mean")) / STEPS_TO_TIME_A_BUDGET
             self.total_steps = max(self.step, budget_in_steps(self.config, self.task.num_examples, seconds_per_step))
 
     def _cpu_seconds(self) -> float:
@@ -260,8 +264,11 @@ def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
         raise
 
 
-RESUMABLE_FIELDS = {"out", "resume", "tracker", "threads", "log_every_steps", "save_every_steps"}
-"""The options that may differ when a run is resumed."""
+PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
+"""Options that say where and how a run works; they are not stored with it."""
+
+RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps"}
+"""Stored options that may differ when a run is resumed."""
 
 
 def prepare_run_dir(config: FitConfig, run_dir: Path) -> None:
@@ -271,7 +278,8 @@ def prepare_run_dir(config: FitConfig, run_dir: Path) -> None:
     differ from those the run was started with.
     """
     path = run_dir / "train_config.json"
-    options = json.loads(json.dumps(asdict(config), default=str))
+    options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS}
+    options = json.loads(json.dumps(options, default=str))
     if not path.exists() or not ((run_dir / "train_log.jsonl").exists() or latest_state(run_dir)):
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(path, options)

@@ -22,6 +22,9 @@ from ldm_explorer.data import DataError, DatasetSpec, dataset_spec
 from ldm_explorer.run_state import latest_state
 from ldm_explorer.training import FitConfig, Task, TrainLog, fit, make_accelerator, prepare_run_dir
 
+INTERRUPTED = 130
+"""The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
+
 Config = TypeVar("Config", bound=FitConfig)
 
 
@@ -42,6 +45,8 @@ def start(config: Config, name: str) -> tuple[Accelerator, Path]:
     """Claim the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done."""
     run_dir = config.out or Path("runs") / config.dataset / name
     accelerator = make_accelerator(config, run_dir)
+    if config.batch_size % accelerator.num_processes:
+        raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
     if accelerator.is_main_process:
         prepare_run_dir(config, run_dir)
     accelerator.wait_for_everyone()
@@ -68,7 +73,9 @@ def train(
         f"precision {accelerator.mixed_precision}"
     )
     averaged = run(task, config, accelerator, run_dir)
-    if averaged is not None and accelerator.is_main_process:
+    if averaged is None:
+        sys.exit(INTERRUPTED)
+    if accelerator.is_main_process:
         figures = export(averaged.cpu().eval(), run_dir)
         cost = training_cost(task, config, run_dir)
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
@@ -106,7 +113,7 @@ def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
                     accelerator.log({k: v for k, v in record.items() if not isinstance(v, list)}, step=step.step)
             if step.step == step.total_steps:
                 return averaged
-            if interrupted:
+            if _on_any_process(interrupted, accelerator):
                 steps.close()
                 accelerator.print(f"\nstopped after step {step.step}: go on with the same command and --resume")
                 return None
@@ -116,6 +123,12 @@ def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
             signal.signal(signum, handler)
         if config.tracker:
             accelerator.end_training()
+
+
+def _on_any_process(flag: bool, accelerator: Accelerator) -> bool:
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
 
 
 def training_cost(task: Task, config: Config, run_dir: Path) -> dict[str, Any]:
@@ -144,9 +157,10 @@ def command_line(arguments: list[str]) -> str:
     """The command that repeats a run: its script and the options that change its result."""
     words, kept = list(arguments[1:]), []
     while words:
-        taken = OPTIONS_WITHOUT_EFFECT.get(words[0])
+        option, equals, _ = words[0].partition("=")
+        taken = OPTIONS_WITHOUT_EFFECT.get(option)
         kept += words[:1] if taken is None else []
-        words = words[taken or 1 :]
+        words = words[1 if equals or taken is None else taken :]
     return shlex.join(["accelerate", "launch", f"train/{Path(arguments[0]).name}", *kept])
 
 
@@ -163,8 +177,9 @@ datasets: [{config.dataset}]
 `{cost["command"]}`
 
 Trained on {config.dataset}: {parameters / 1e6:.2f} M parameters, {cost["images"]:,} images in {cost["steps"]:,} steps,
-{cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The weights are the moving average of training, in fp16.
-Options are in `train_config.json`, the loss in `train_log.jsonl`, figures in `metrics.json`.
+{cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The weights are the moving
+average of training, in fp16. Options are in `train_config.json`, the loss in `train_log.jsonl`, figures in
+`metrics.json`.
 """
 
 

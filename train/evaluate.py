@@ -1,5 +1,6 @@
 """Measure checkpoints: `python train/evaluate.py checkpoints/fashion_mnist/*`. Definitions are in the README."""
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +15,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm_explorer.checkpoints import Checkpoint, load_model, read_checkpoint, update_metrics
-from ldm_explorer.data import crop, dataset_spec, load_split, to_model
+from ldm_explorer.data import crop, dataset_spec, load_split, to_model, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
-from ldm_explorer.latents import LatentCodec, encode_posterior
+from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS
+from ldm_explorer.latents import LatentCodec, latent_shape
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from train.common import main_of
 
-REPO = Path(__file__).resolve().parents[1]
 SEEDS = (0, 1, 2)
 
 
@@ -35,8 +36,8 @@ class EvaluateConfig:
     """Checkpoint folders, of autoencoders or of whole pipelines."""
     data_dir: Path | None = None
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
-    features: Path = REPO / "checkpoints/fashion_mnist/features"
-    """Folder of the classifier, made by train/features.py."""
+    features: Path | None = None
+    """Folder of the classifier, made by train/features.py. Default: the shipped one of the checkpoint's dataset."""
     sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
     steps: int = 25
     """Network evaluations per sample."""
@@ -65,7 +66,7 @@ class Evaluator:
 
     def __init__(self, config: EvaluateConfig, dataset: str):
         self.config, self.spec = config, dataset_spec(dataset)
-        self.network = load_model(FeatureNet, config.features, "features")
+        self.network = load_model(FeatureNet, config.features or SHIPPED_CHECKPOINTS / dataset / "features", "features")
         self.training = load_split(dataset, "train", config.data_dir)
         self.test = load_split(dataset, "test", config.data_dir)
         held_out = load_split(dataset, "validation", config.data_dir)
@@ -84,7 +85,7 @@ class Evaluator:
         """PSNR, SSIM, rFD and KL on the test set, beside PCA of as many dimensions."""
         reference = to_model(self.test_images)
         images = reconstruct(codec, self.test.images, self.spec)
-        values = encode_posterior(codec, self.test.images[:1]).mean.numel()
+        values = math.prod(latent_shape(codec.vae))
         pixels = reference[0].numel()
         lossless = values >= pixels
         return {
@@ -96,7 +97,7 @@ class Evaluator:
             "pca_psnr_db": None
             if lossless
             else float(psnr_db(self.pca.reconstruct(reference, values), reference).mean()),
-            "rfd_percent": self.fd_percent(images.add(1).mul(127.5).round().to(torch.uint8)),
+            "rfd_percent": self.fd_percent(to_uint8(images)),
             "fd_floor_percent": self.fd_floor_percent,
         }
 
@@ -124,7 +125,7 @@ class Evaluator:
             "fd_percent_spread": max(distances) - min(distances),
             "fd_floor_percent": self.fd_floor_percent,
             "fd_decoded_noise_percent": self.fd_percent(noise),
-            "class_consistency": _mean(consistencies),
+            "class_consistency": None if pipeline.null_class is None else _mean(consistencies),
             "classifier_accuracy": self.classifier_accuracy,
             "latents_std": _mean(deviations),
         }
@@ -151,7 +152,7 @@ def evaluate(evaluator: Evaluator, checkpoint: Checkpoint) -> dict[str, Any]:
     """All figures of one checkpoint, floats rounded to five digits."""
     figures = {"reconstruction": evaluator.reconstruction(LatentCodec(checkpoint.vae))}
     if checkpoint.kind == "ldm":
-        figures |= {"generation": evaluator.generation(checkpoint), "loss": loss_figures(checkpoint)}
+        figures |= {"loss": loss_figures(checkpoint), "generation": evaluator.generation(checkpoint)}
     conditions = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     return _rounded(figures | {"conditions": conditions})
 
@@ -178,6 +179,7 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "classifier": lambda m: m["generation"]["classifier_accuracy"],
     "latent std": lambda m: m["generation"]["latents_std"],
     "val loss": lambda m: m["loss"]["validation_last_tenth"],
+    "class Gaussian": lambda m: m["loss"]["floors"].get("gaussian_per_class"),
     "Gaussian": lambda m: m["loss"]["floors"]["gaussian"],
     "white": lambda m: m["loss"]["floors"]["white"],
     "zero": lambda m: m["loss"]["floors"]["zero"],
@@ -191,6 +193,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         try:
             value = column(figures)
         except KeyError:
+            value = None
+        if value is None:
             return "-"
         return f"{value:.3g}" if isinstance(value, float) else str(value)
 

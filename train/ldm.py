@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.data import load_split
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues
-from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior
+from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior, latent_shape
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.prediction import PredictionType, add_noise, target
 from ldm_explorer.samplers import make_scheduler
@@ -26,6 +26,7 @@ REPO = Path(__file__).resolve().parents[1]
 VALIDATION_LATENTS = 2048
 VALIDATION_BINS = 10
 VALIDATION_SEED = 20_201
+MIN_EPSILON_TERMINAL_SNR = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
 
     DEFAULT_MINUTES: ClassVar[float] = 60
 
-    vae: Path = REPO / "checkpoints/fashion_mnist/vae-8x8x4"
-    """Checkpoint folder of the autoencoder whose latents are learned."""
+    vae: Path = Path("checkpoints/fashion_mnist/vae-8x8x4")
+    """Checkpoint folder of the autoencoder whose latents are learned, from here or from the repository's root."""
     schedule: Literal[tuple(SCHEDULES)] = "cosine"
     num_timesteps: int = DEFAULT_NUM_TIMESTEPS
     prediction: PredictionType = "v_prediction"
@@ -51,13 +52,20 @@ class LDMTrainConfig(DataConfig, FitConfig):
     """Attention acts at grids of this side and below."""
     batch_size: int = 128
     learning_rate: float = 8e-4
-    grad_clip_norm: float = 1.0
+    validate_every_steps: int = 250
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.label_dropout < 1:
             raise ValueError(f"--label-dropout is {self.label_dropout}: give a share in [0, 1)")
-        _ = self.noise_schedule
+        if not self.class_labels and self.label_dropout != type(self).label_dropout:
+            raise ValueError("--label-dropout needs class labels: leave out --no-class-labels")
+        terminal_snr = float(self.noise_schedule.snr[-1])
+        if self.prediction == "epsilon" and terminal_snr < MIN_EPSILON_TERMINAL_SNR:
+            raise ValueError(
+                f"epsilon says nothing of the image where the SNR is {terminal_snr:.1g}, as at the end of the "
+                f"{self.schedule} schedule: choose --prediction v_prediction or another --schedule"
+            )
 
     @property
     def noise_schedule(self) -> Schedule:
@@ -66,8 +74,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
     def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
         """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""
         return UNetConfig(
-            latent_size=vae.config.sample_size >> (len(vae.config.block_out_channels) - 1),
-            latent_channels=vae.config.latent_channels,
+            latent_size=latent_shape(vae)[-1],
+            latent_channels=latent_shape(vae)[0],
             num_classes=self.spec.num_classes if self.class_labels else 0,
             widths=self.widths,
             layers_per_block=self.layers_per_block,
@@ -143,8 +151,17 @@ class LDMTask:
         return {"loss": float(errors.mean()), "loss_per_bin": per_bin}
 
 
+def eigenvalue_figures(posterior: Posterior, labels: Tensor) -> dict[str, list[float]]:
+    """Covariance eigenvalues of all latents ("all") and of each class ("0", "1", ...), to five digits."""
+    parts = {"all": torch.ones_like(labels, dtype=torch.bool)} | {str(k): labels == k for k in labels.unique().tolist()}
+    return {
+        name: [float(f"{v:.5g}") for v in covariance_eigenvalues(Posterior(posterior.mean[part], posterior.std[part]))]
+        for name, part in parts.items()
+    }
+
+
 def main(config: LDMTrainConfig) -> None:
-    vae = load_vae(config.vae)
+    vae = load_vae(config.vae if config.vae.exists() else REPO / config.vae)
     side, channels = config.spec.model_side, config.spec.channels
     if (vae.config.sample_size, vae.config.in_channels) != (side, channels):
         raise ValueError(f"{config.vae} was trained on images of another side or colour than {config.dataset}")
@@ -165,8 +182,7 @@ def main(config: LDMTrainConfig) -> None:
 
     def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        eigenvalues = covariance_eigenvalues(task.posterior)
-        return {"covariance_eigenvalues": [float(f"{value:.5g}") for value in eigenvalues]}
+        return {"covariance_eigenvalues": eigenvalue_figures(task.posterior, task.labels)}
 
     train(task, config, accelerator, run_dir, export)
 

@@ -20,7 +20,7 @@ class LossReading:
     validation_images: tuple[int, ...]
     validation_loss: tuple[float, ...]
     validation_per_bin: tuple[float, ...]  # of the last validation, equal bins over 0..T-1
-    floors: LossFloors  # per timestep, (T,)
+    floors: dict[str, Tensor]  # (T,) each: zero, white, gaussian, and with labels gaussian_per_class
 
     @property
     def validation_minimum(self) -> float:
@@ -35,35 +35,35 @@ class LossReading:
     @property
     def mean_floors(self) -> dict[str, float]:
         """Each floor averaged over all timesteps."""
-        return {name: float(floor.mean()) for name, floor in self._floors().items()}
+        return {name: float(floor.mean()) for name, floor in self.floors.items()}
 
     def floors_per_bin(self) -> dict[str, list[float]]:
-        """Each floor averaged over the bins of `validation_per_bin`."""
+        """Each floor averaged over the bins of `validation_per_bin`, equal parts of 0..T-1."""
         bins = len(self.validation_per_bin)
-        return {name: [float(part.mean()) for part in floor.chunk(bins)] for name, floor in self._floors().items()}
-
-    def _floors(self) -> dict[str, Tensor]:
-        return {"zero": self.floors.zero, "white": self.floors.white, "gaussian": self.floors.gaussian}
+        index = torch.arange(len(self.floors["white"])) * bins // len(self.floors["white"])
+        return {
+            name: [float(floor[index == bin_].mean()) for bin_ in range(bins)] for name, floor in self.floors.items()
+        }
 
     def sentence(self) -> str:
         """What this loss shows the network has learned."""
         loss, floors = self.validation_last_tenth, self.mean_floors
+        gaussian = floors.get("gaussian_per_class", floors["gaussian"])
+        whose = "the Gaussian floor of its class" if "gaussian_per_class" in floors else "the Gaussian floor"
         if self.validation_last_tenth > 1.02 * self.validation_minimum:
             return (
                 f"The validation loss rose again, from {self.validation_minimum:.3f} to {loss:.3f}: "
                 "the network started to memorise or training became unstable."
             )
-        if loss < 0.98 * floors["gaussian"]:
+        if loss < 0.98 * gaussian:
             return (
-                f"The validation loss ended at {loss:.3f}, {1 - loss / floors['gaussian']:.0%} below the Gaussian "
-                f"floor ({floors['gaussian']:.3f}): the network has learned structure that means and covariances do "
-                "not hold."
+                f"The validation loss ended at {loss:.3f}, {1 - loss / gaussian:.0%} below {whose} ({gaussian:.3f}): "
+                "the network has learned structure that means and covariances do not hold."
             )
         if loss < 0.98 * floors["white"]:
             return (
-                f"The validation loss ended at {loss:.3f}, between the Gaussian floor ({floors['gaussian']:.3f}) and "
-                f"the white floor ({floors['white']:.3f}): so far the network knows less than the latents' covariance "
-                "does."
+                f"The validation loss ended at {loss:.3f}, between {whose} ({gaussian:.3f}) and the white floor "
+                f"({floors['white']:.3f}): so far the network knows less than the latents' covariance does."
             )
         return (
             f"The validation loss ended at {loss:.3f}, no better than the white floor ({floors['white']:.3f}): "
@@ -81,8 +81,16 @@ def read_loss(checkpoint: Checkpoint) -> LossReading:
             f"{checkpoint.name} has no readable loss: train_log.jsonl holds no validation, or metrics.json no "
             "covariance eigenvalues of its latents; train/ldm.py writes both"
         )
-    scheduler = checkpoint.pipeline.scheduler
-    prediction_type = scheduler.config.prediction_type
+    pipeline = checkpoint.pipeline
+    prediction_type = pipeline.scheduler.config.prediction_type
+
+    def floors_of(name: str) -> LossFloors:
+        return loss_floors(prediction_type, pipeline.scheduler.alphas_cumprod, torch.tensor(eigenvalues[name]))
+
+    floors = vars(floors_of("all"))
+    if pipeline.null_class is not None:
+        of_classes = [floors_of(name).gaussian for name in eigenvalues if name != "all"]
+        floors = floors | {"gaussian_per_class": torch.stack(of_classes).mean(0)}
     return LossReading(
         prediction_type=prediction_type,
         images=tuple(line["images"] for line in log),
@@ -90,5 +98,5 @@ def read_loss(checkpoint: Checkpoint) -> LossReading:
         validation_images=tuple(line["images"] for line in validations),
         validation_loss=tuple(line["validation_loss"] for line in validations),
         validation_per_bin=tuple(validations[-1]["validation_loss_per_bin"]),
-        floors=loss_floors(prediction_type, scheduler.alphas_cumprod, torch.tensor(eigenvalues)),
+        floors=floors,
     )

@@ -10,6 +10,8 @@ from ldm_explorer.data import crop, dataset_spec, to_uint8
 
 MAX_IMAGES = 64
 MAX_KEPT_FRAMES = 100
+MAX_EVALUATIONS = 2 * MAX_IMAGES * 100
+"""Network evaluations of one image that one request may cost, so that it does not keep everyone else waiting."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class DenoisingFrame:
 
 def denoise_images(
     checkpoint: Checkpoint,
-    class_label: int | None,
+    class_name: str | None,
     seed: int,
     num_images: int = 1,
     *,
@@ -34,18 +36,25 @@ def denoise_images(
     num_steps: int,
     guidance_scale: float,
 ) -> Iterator[DenoisingFrame]:
-    """Sample `num_images` images (seeds seed, seed + 1, ...), decoding every step; at most about 100 are yielded.
+    """Sample `num_images` images (seeds seed, seed + 1, ...), decoding every step, or of long runs about 100 of them.
 
-    `class_label` None asks for every class in turn. Raises `ValueError` for arguments out of range.
+    `class_name` None asks for every class in turn, and for one image of each at least. Raises `ValueError` for
+    arguments out of range.
     """
     if checkpoint.kind != "ldm":
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
     if not 1 <= num_images <= MAX_IMAGES:
         raise ValueError(f"{num_images} images: give 1 to {MAX_IMAGES}")
     pipeline, spec = checkpoint.pipeline, dataset_spec(checkpoint.dataset)
+    if class_name is None:
+        num_images = max(num_images, spec.num_classes)
+    evaluations = num_images * num_steps * (1 if guidance_scale == 1 else 2)
+    if evaluations > MAX_EVALUATIONS:
+        raise ValueError(f"{evaluations:,} network evaluations: ask for fewer images or steps ({MAX_EVALUATIONS:,})")
     labels = None
     if pipeline.null_class is not None:
-        labels = [index % spec.num_classes if class_label is None else class_label for index in range(num_images)]
+        chosen = None if class_name is None else spec.label_of(class_name)
+        labels = [index % spec.num_classes if chosen is None else chosen for index in range(num_images)]
     steps = pipeline.denoise(
         labels,
         range(seed, seed + num_images),
@@ -53,7 +62,7 @@ def denoise_images(
         guidance_scale=guidance_scale,
         sampler=sampler,
     )
-    every = max(1, num_steps // MAX_KEPT_FRAMES)
+    every = -(-num_steps // MAX_KEPT_FRAMES)
 
     def decode(latents: Tensor) -> Tensor:
         return crop(to_uint8(pipeline.codec.decode(latents)), spec).cpu()

@@ -16,7 +16,8 @@ from ldm_explorer.evaluation.features import FeatureNet, extract_features
 SHIPPED_IMAGES = Path(__file__).resolve().parents[1] / "images"
 """<dataset>/<label>/<index in the test set>.png"""
 
-MAX_UPLOAD_PIXELS = 50_000_000
+MAX_UPLOAD_SIDE = 10_000
+UPLOAD_WORKING_SIDE = 1024
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,15 @@ def shipped_image(dataset: str, label: int, number: int) -> ImageToExplore:
 def uploaded_image(upload: Image.Image, dataset: str, classifier: FeatureNet | None) -> ImageToExplore:
     """Make any picture look like the dataset: upright, opaque, grey, square, dark background, the dataset's side.
 
-    Raises `ValueError` for a picture without content or of more than 50 megapixels.
+    Raises `ValueError` for a picture without content, cut short, or with a side of more than 10,000 pixels.
     """
     spec, notes = dataset_spec(dataset), []
-    if upload.width * upload.height > MAX_UPLOAD_PIXELS:
-        raise ValueError(f"the image has {upload.width} x {upload.height} pixels: give one of at most 50 megapixels")
-    image = ImageOps.exif_transpose(upload)
+    if max(upload.size) > MAX_UPLOAD_SIDE:
+        raise ValueError(f"the image has {upload.width} x {upload.height} pixels: give one of at most 10,000 a side")
+    try:
+        image = ImageOps.exif_transpose(upload)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"the image cannot be read, it may be cut short: {error}") from error
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -69,6 +73,7 @@ def uploaded_image(upload: Image.Image, dataset: str, classifier: FeatureNet | N
     if spec.channels == 1 and image.mode != "L":
         notes.append("It was made grey.")
     image = image.convert("L" if spec.channels == 1 else "RGB")
+    image.thumbnail((UPLOAD_WORKING_SIDE, UPLOAD_WORKING_SIDE))
     border = _border_level(image)
     if border > 127:
         image, border = ImageOps.invert(image), 255 - border
@@ -98,11 +103,12 @@ def _border_level(image: Image.Image) -> float:
 def looks_familiar(pixels: Tensor, dataset: str, classifier: FeatureNet) -> bool:
     """Whether `(1, C, side, side) uint8` lies, in features, as near to a shipped image as these lie to one another.
 
-    The bar is the largest distance of a shipped image to its nearest neighbour among the others.
+    The bar is the 95th percentile of the distances of shipped images to their nearest neighbour among the others.
     """
     reference = _shipped_features(dataset, classifier)
     between = torch.cdist(reference, reference).fill_diagonal_(torch.inf).min(1).values
-    return bool(torch.cdist(extract_features(classifier, pixels), reference).min() <= between.max())
+    distance = torch.cdist(extract_features(classifier, pixels), reference).min()
+    return bool(distance <= between.quantile(0.95))
 
 
 @cache

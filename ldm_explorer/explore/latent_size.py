@@ -1,5 +1,6 @@
 """Which latent size?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop, dataset_spec, to_model, to_uint8
 from ldm_explorer.explore.images import shipped_images
+from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.samplers import DEFAULT_SAMPLER
@@ -20,13 +22,17 @@ class SizeReport:
     """One checkpoint's row in the comparison. Figures are None where train/evaluate.py did not measure them."""
 
     name: str
+    color_index: int  # the checkpoint's place in the library: it keeps its colour whatever is selected
     size: LatentSize
     psnr_db: float | None
     ssim: float | None
     pca_psnr_db: float | None
     rfd_percent: float | None
+    fd_floor_percent: float | None
     fd_percent: float | None
+    fd_decoded_noise_percent: float | None
     class_consistency: float | None
+    classifier_accuracy: float | None
     gflops_per_sample: float | None  # all network evaluations and one decode
     num_steps: int
     images: Tensor  # (n, C, side, side) uint8
@@ -34,27 +40,40 @@ class SizeReport:
     samples: Tensor | None  # (K, C, side, side) uint8, one per class
 
 
-def compare_sizes(checkpoints: list[Checkpoint], seed: int, num_steps: int) -> tuple[SizeReport, ...]:
-    """Reconstruct the same images and generate from the same seeds with every checkpoint."""
-    return tuple(_report(checkpoint, seed, num_steps) for checkpoint in checkpoints)
+def compare_sizes(
+    library: Library, names: Sequence[str], image: Tensor, seed: int, num_steps: int
+) -> tuple[SizeReport, ...]:
+    """Reconstruct the same images, `image (1, C, S, S)` in [-1, 1] first, and generate from the same seeds.
+
+    Raises `ValueError` without a name or for one that the library does not hold.
+    """
+    if not names:
+        raise ValueError("choose at least one checkpoint to compare")
+    everything = list(library.checkpoints)
+    checkpoints = [library.get(name) for name in dict.fromkeys(names)]
+    return tuple(_report(item, everything.index(item.name), image, seed, num_steps) for item in checkpoints)
 
 
-def _report(checkpoint: Checkpoint, seed: int, num_steps: int) -> SizeReport:
+def _report(checkpoint: Checkpoint, color_index: int, image: Tensor, seed: int, num_steps: int) -> SizeReport:
     spec, codec = dataset_spec(checkpoint.dataset), LatentCodec(checkpoint.vae)
     images, labels, _ = shipped_images(checkpoint.dataset)
     first_of_class = torch.tensor([int((labels == label).nonzero()[0]) for label in range(spec.num_classes)])
-    images = images[first_of_class]
-    measured = checkpoint.metrics.get("evaluation") or checkpoint.metrics.get("evaluation_quick") or {}
+    images = torch.cat([to_uint8(image), images[first_of_class]])
+    measured = checkpoint.metrics.get("evaluation", {})
     reconstruction, generation = measured.get("reconstruction", {}), measured.get("generation", {})
     return SizeReport(
         name=checkpoint.name,
+        color_index=color_index,
         size=latent_size(checkpoint),
         psnr_db=reconstruction.get("psnr_db"),
         ssim=reconstruction.get("ssim"),
         pca_psnr_db=reconstruction.get("pca_psnr_db"),
         rfd_percent=reconstruction.get("rfd_percent"),
+        fd_floor_percent=reconstruction.get("fd_floor_percent"),
         fd_percent=generation.get("fd_percent"),
+        fd_decoded_noise_percent=generation.get("fd_decoded_noise_percent"),
         class_consistency=generation.get("class_consistency"),
+        classifier_accuracy=generation.get("classifier_accuracy"),
         gflops_per_sample=gflops_per_sample(checkpoint, num_steps) if checkpoint.kind == "ldm" else None,
         num_steps=num_steps,
         images=crop(images, spec),

@@ -1,10 +1,12 @@
 """The checkpoints that the app shows, by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ldm_explorer.checkpoints import Checkpoint, CheckpointError, Skipped, discover, load_model
+from ldm_explorer.data import dataset_spec
 from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.latents import LatentCodec
 
 SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 
@@ -44,16 +46,31 @@ def open_library(*roots: Path) -> Library:
             continue
         skipped += passed_over
         for checkpoint in found:
+            name = _unique(checkpoint.name, checkpoints)
             try:
-                _ = checkpoint.vae
-                checkpoints[_unique(checkpoint.name, checkpoints)] = checkpoint
-            except (CheckpointError, ValueError) as error:
-                skipped.append(Skipped(checkpoint.folder, str(error)))
-    for dataset in {checkpoint.dataset for checkpoint in checkpoints.values()}:
-        for root in roots:
-            if (root / dataset / "features" / "features").is_dir():
-                classifiers[dataset] = load_model(FeatureNet, root / dataset / "features", "features")
+                checkpoints[name] = _checked(replace(checkpoint, name=name))
+            except ValueError as error:
+                skipped.append(Skipped(checkpoint.folder, f"{checkpoint.folder.name}: {error}"))
+        for dataset in {checkpoint.dataset for checkpoint in found} - set(classifiers):
+            folder = root / dataset / "features"
+            try:
+                if folder.is_dir():
+                    classifiers[dataset] = load_model(FeatureNet, folder, "features")
+            except CheckpointError as error:
+                skipped.append(Skipped(folder, str(error)))
     return Library(checkpoints, tuple(skipped), classifiers)
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
+    """Load a checkpoint's weights; raises `ValueError` when they are broken or do not fit the dataset's images."""
+    spec, vae = dataset_spec(checkpoint.dataset), checkpoint.vae
+    LatentCodec(vae)
+    if (vae.config.in_channels, vae.config.sample_size) != (spec.channels, spec.model_side):
+        raise ValueError(
+            f"its autoencoder takes {vae.config.in_channels} channels of side {vae.config.sample_size}, "
+            f"{checkpoint.dataset} has {spec.channels} of side {spec.model_side}"
+        )
+    return checkpoint
 
 
 def _unique(name: str, taken: dict[str, Checkpoint]) -> str:

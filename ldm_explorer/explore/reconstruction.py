@@ -7,7 +7,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop, dataset_spec
 from ldm_explorer.evaluation.reconstruction import psnr_db, ssim
-from ldm_explorer.latents import LatentCodec
+from ldm_explorer.latents import LatentCodec, latent_shape
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class LatentSize:
 
 def latent_size(checkpoint: Checkpoint) -> LatentSize:
     """The latent grid of a checkpoint's autoencoder."""
-    config, spec = checkpoint.vae.config, dataset_spec(checkpoint.dataset)
-    side = config.sample_size >> (len(config.block_out_channels) - 1)
-    return LatentSize(side, config.latent_channels, spec.channels * spec.side**2)
+    spec, (channels, side, _) = dataset_spec(checkpoint.dataset), latent_shape(checkpoint.vae)
+    return LatentSize(side, channels, spec.channels * spec.side**2)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ldm_explorer.diagnosis.reading import LossReading
-from ldm_explorer.figures.style import FLOOR_COLORS, LOSS_COLOR, VALIDATION_COLOR, styled
+from ldm_explorer.figures.style import FLOOR_COLORS, LOSS_COLOR, VALIDATION_COLOR, plotted_timesteps, styled
 
-FLOOR_LABELS = {"white": "white floor: knows the scale", "gaussian": "Gaussian floor: knows the covariance"}
+FLOOR_LABELS = {
+    "white": "white floor: knows the scale",
+    "gaussian": "Gaussian floor: knows the covariance",
+    "gaussian_per_class": "Gaussian floor of the class",
+}
 
 
 def loss_figure(reading: LossReading) -> go.Figure:
@@ -22,18 +26,20 @@ def loss_figure(reading: LossReading) -> go.Figure:
     figure.add_trace(
         go.Scatter(x=reading.validation_images, y=reading.validation_loss, line=line, **validation, **curve)
     )
-    bins, length = len(reading.validation_per_bin), len(reading.floors.white)
+    bins, length = len(reading.validation_per_bin), len(reading.floors["white"])
     centres = [(index + 0.5) * length / bins for index in range(bins)]
     figure.add_trace(
         go.Scatter(x=centres, y=reading.validation_per_bin, line=line, showlegend=False, **validation, **curve), 1, 2
     )
-    every = max(1, length // 200)
-    for name, label in FLOOR_LABELS.items():
+    timesteps = plotted_timesteps(length)
+    for name, floor in reading.floors.items():
+        if not (label := FLOOR_LABELS.get(name)):
+            continue
         style = {"line": {"color": FLOOR_COLORS[name], "width": 2, "dash": "dash"}, "name": label, "legendgroup": name}
         ends = [0, max(reading.images)]
         figure.add_trace(go.Scatter(x=ends, y=[reading.mean_floors[name]] * 2, **style, **curve))
-        floor = getattr(reading.floors, name)[::every].tolist()
-        figure.add_trace(go.Scatter(x=list(range(0, length, every)), y=floor, showlegend=False, **style, **curve), 1, 2)
+        y = floor[timesteps].tolist()
+        figure.add_trace(go.Scatter(x=timesteps, y=y, showlegend=False, **style, **curve), 1, 2)
     figure.update_xaxes(title_text="images seen", row=1, col=1)
     figure.update_xaxes(title_text="timestep t", row=1, col=2)
     figure.update_yaxes(title_text="mean squared error", row=1, col=1, range=[0, 1.1 * reading.mean_floors["white"]])

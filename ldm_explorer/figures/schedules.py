@@ -5,10 +5,8 @@ from statistics import median
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ldm_explorer.figures.style import SCHEDULE_COLORS, styled
+from ldm_explorer.figures.style import SCHEDULE_COLORS, plotted_timesteps, styled
 from ldm_explorer.schedules import Schedule
-
-MAX_POINTS = 500
 
 
 def schedule_figure(schedules: tuple[Schedule, ...]) -> go.Figure:
@@ -18,21 +16,20 @@ def schedule_figure(schedules: tuple[Schedule, ...]) -> go.Figure:
     where the schedules can be told apart.
     """
     titles = (
-        "beta: noise added in one step",
+        "beta: noise added in a step (cosine ends at .999)",
         "alpha = 1 - beta: what a step keeps",
         "abar: share of signal variance left",
         "log SNR",
     )
     figure = make_subplots(rows=2, cols=2, subplot_titles=titles, vertical_spacing=0.16, horizontal_spacing=0.09)
     for schedule in schedules:
-        every = max(1, schedule.num_timesteps // MAX_POINTS)
-        timesteps = list(range(0, schedule.num_timesteps, every))
+        timesteps = plotted_timesteps(schedule.num_timesteps)
         curves = (schedule.betas, schedule.alphas, schedule.alpha_bars, schedule.snr.log())
         for panel, values in enumerate(curves):
             figure.add_trace(
                 go.Scatter(
                     x=timesteps,
-                    y=values[::every].tolist(),
+                    y=values[timesteps].tolist(),
                     name=schedule.name,
                     legendgroup=schedule.name,
                     showlegend=panel == 0,

@@ -3,13 +3,19 @@
 import plotly.graph_objects as go
 
 SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#009E73"}
-FLOOR_COLORS = {"zero": "#8C8C8C", "white": "#CC79A7", "gaussian": "#D55E00"}
-LOSS_COLOR = "#56B4E9"
-VALIDATION_COLOR = "#0072B2"
-SERIES_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+FLOOR_COLORS = {"white": "#CC79A7", "gaussian": "#D55E00", "gaussian_per_class": "#F0A65E"}
+LOSS_COLOR = "#8FB8DE"
+VALIDATION_COLOR = "#5B6FC4"
+CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F5D75")
+MAX_POINTS = 500
 
-_TEXT = "#7b7f86"
+_TEXT = "#72777f"
 _GRID = "rgba(128, 128, 128, 0.22)"
+
+
+def plotted_timesteps(num_timesteps: int) -> list[int]:
+    """At most about 500 of 0..T-1, the last one among them."""
+    return sorted({*range(0, num_timesteps, -(-num_timesteps // MAX_POINTS)), num_timesteps - 1})
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:

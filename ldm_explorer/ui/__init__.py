@@ -5,9 +5,10 @@ from pathlib import Path
 import gradio as gr
 
 from ldm_explorer.data import dataset_spec
+from ldm_explorer.explore.images import shipped_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui import denoising, latent_size, reconstruction, schedule
-from ldm_explorer.ui.common import IMAGES_PER_CLASS, MAX_SEED, SharedChoices
+from ldm_explorer.ui.common import MAX_SEED, SharedChoices
 from ldm_explorer.ui.pictures import notice
 
 TABS = (reconstruction, schedule, denoising, latent_size)
@@ -30,7 +31,7 @@ NO_CHECKPOINTS = (
 
 def build_app(library: Library) -> gr.Blocks:
     """The whole app over a library of checkpoints; it also starts when there are none, and says so."""
-    with gr.Blocks(title="LDM Explorer", analytics_enabled=False) as app:
+    with gr.Blocks(title="LDM Explorer", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
         gr.Markdown(INTRODUCTION)
         if skipped := [skip.reason + "." for skip in library.skipped]:
             gr.HTML(notice(["Not shown:", *skipped]))
@@ -49,11 +50,13 @@ def build_app(library: Library) -> gr.Blocks:
 def _shared_choices(library: Library) -> SharedChoices:
     names = library.names("ldm") or library.names()
     default = "ldm-8x8x4-cosine" if "ldm-8x8x4-cosine" in names else names[0]
-    class_names = list(dataset_spec(library.get(default).dataset).class_names)
+    dataset = library.get(default).dataset
+    class_names = list(dataset_spec(dataset).class_names)
+    per_class = int(shipped_images(dataset)[1].bincount().min())
     with gr.Row(elem_classes="ldm-shared"):
         checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=180)
-        class_name = gr.Dropdown(class_names, value="Ankle boot", label="Test image: class", min_width=140)
-        number = gr.Slider(1, IMAGES_PER_CLASS, 1, step=1, label="Test image: number", min_width=140)
+        class_name = gr.Dropdown(class_names, value=class_names[-1], label="Test image: class", min_width=140)
+        number = gr.Slider(1, per_class, 1, step=1, label="Test image: number", min_width=140)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=100)
     with gr.Accordion("Use your own image", open=False):
         upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)

@@ -2,8 +2,10 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import gradio as gr
 from PIL import Image
@@ -14,7 +16,7 @@ from ldm_explorer.explore.library import Library
 
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
 MAX_SEED = 2**31 - 1
-IMAGES_PER_CLASS = 10
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,30 +40,50 @@ def chosen_image(
     """The uploaded image, or else the shipped test image. Raises `ValueError` for what is not there."""
     dataset = library.get(checkpoint).dataset
     if upload is not None:
-        return uploaded_image(upload, dataset, library.classifiers.get(dataset))
-    return shipped_image(dataset, dataset_spec(dataset).class_names.index(class_name), int(number) - 1)
+        image = uploaded_image(upload, dataset, library.classifiers.get(dataset))
+        return replace(image, notes=("Your image is used; clear it to return to the test images.", *image.notes))
+    return shipped_image(dataset, dataset_spec(dataset).label_of(class_name), int(number) - 1)
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Refusals (`ValueError`) are shown as they are; what nobody foresaw is logged and shown as one plain sentence."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    except Exception as error:
+        _log.exception("a handler failed")
+        message = "Something went wrong that should not have; the app goes on. The server's log has the details."
+        raise gr.Error(message, print_exception=False) from error
 
 
 def bind(handler: Callable, library: Library) -> Callable:
-    """A handler with the library filled in, whose refusals (`ValueError`) become one sentence in the app."""
+    """A handler with the library filled in and its errors in one sentence; a field left empty is refused."""
+    parameters = list(inspect.signature(handler).parameters.values())[1:]
+
+    def check(inputs: tuple) -> None:
+        for parameter, value in zip(parameters, inputs, strict=False):
+            if value is None and parameter.name != "upload":
+                raise ValueError(f"{parameter.name.replace('_', ' ')} is empty: give a value")
+
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
         def bound(*inputs):
-            try:
+            with one_sentence():
+                check(inputs)
                 yield from handler(library, *inputs)
-            except ValueError as error:
-                raise gr.Error(str(error), print_exception=False) from error
     else:
 
         @functools.wraps(handler)
         def bound(*inputs):
-            try:
+            with one_sentence():
+                check(inputs)
                 return handler(library, *inputs)
-            except ValueError as error:
-                raise gr.Error(str(error), print_exception=False) from error
 
-    parameters = list(inspect.signature(handler).parameters.values())[1:]
     bound.__signature__ = inspect.Signature(parameters)
     del bound.__wrapped__
     return bound

@@ -19,6 +19,10 @@ WHAT_TO_LOOK_AT = (
     "The sampler starts from pure noise and the network says at every step what clean latent it believes in: watch the "
     "prediction (right) turn from a blur into a garment long before the noisy latent (left) does."
 )
+WHAT_THE_LOSS_SAYS = (
+    "### What the loss says\nA loss means something only beside a **floor**: the error of a denoiser that knows no "
+    "more than the latents' scale (white), or their mean and covariance (Gaussian)."
+)
 EVERY_CLASS = "one of each class"
 
 
@@ -29,21 +33,21 @@ class ShownFrame:
     noisy: Tensor
     predicted: Tensor
     caption: str
+    settings: str
 
     @classmethod
-    def of(cls, frame: DenoisingFrame) -> "ShownFrame":
+    def of(cls, frame: DenoisingFrame, settings: str) -> "ShownFrame":
         caption = f"step {frame.index + 1} of {frame.total}, t = {frame.timestep}, abar = {frame.alpha_bar:.2g}"
-        return cls(grid(frame.noisy), grid(frame.predicted), caption)
+        return cls(grid(frame.noisy), grid(frame.predicted), caption, settings)
 
     def html(self) -> str:
         pictures = [
             Picture(self.noisy, "What the network sees", f"z_t decoded, {self.caption}"),
             Picture(self.predicted, "What it predicts", f"z0 decoded, {self.caption}"),
         ]
-        return picture_row(pictures, large=True)
+        return picture_row(pictures, self.settings, large=True)
 
 
-@on_gpu
 def denoise(
     library: Library,
     checkpoint: str,
@@ -55,13 +59,11 @@ def denoise(
     num_images: float,
 ):
     """Generate images step by step; streams the pictures of each step as HTML, the step slider and the kept frames."""
-    label = None
-    if class_name != EVERY_CLASS:
-        label = dataset_spec(library.get(checkpoint).dataset).class_names.index(class_name)
     frames: list[ShownFrame] = []
+    settings = f"{checkpoint}, {class_name}, seed {int(seed)}, {sampler}, guidance {guidance_scale:g}"
     steps = denoise_images(
         library.get(checkpoint),
-        label,
+        None if class_name == EVERY_CLASS else class_name,
         int(seed),
         int(num_images),
         sampler=sampler,
@@ -69,7 +71,7 @@ def denoise(
         guidance_scale=guidance_scale,
     )
     for frame in steps:
-        frames.append(ShownFrame.of(frame))
+        frames.append(ShownFrame.of(frame, settings))
         yield frames[-1].html(), gr.update(maximum=max(2, len(frames)), value=len(frames)), frames
 
 
@@ -89,44 +91,77 @@ def plot_loss(library: Library, checkpoint: str):
     return gr.update(value=loss_figure(reading), visible=True), reading.sentence()
 
 
+@dataclass(frozen=True)
+class _Controls:
+    """The components of the left column."""
+
+    class_name: gr.Dropdown
+    num_steps: gr.Slider
+    guidance_scale: gr.Slider
+    sampler: gr.Dropdown
+    num_images: gr.Slider
+    run: gr.Button
+    stop: gr.Button
+
+
+def _controls(class_names: tuple[str, ...]) -> _Controls:
+    class_name = gr.Dropdown([EVERY_CLASS, *class_names], value=class_names[-1], label="Class to generate")
+    num_steps = gr.Slider(1, 250, 25, step=1, label="Steps", info="more: slower, nearer to what was learned")
+    guidance_scale = gr.Slider(
+        1, 8, 1, step=0.5, label="Guidance scale", info="above 1: more typical of the class, less varied"
+    )
+    with gr.Accordion("More", open=False):
+        sampler = gr.Dropdown(
+            list(SAMPLERS),
+            value=DEFAULT_SAMPLER,
+            label="Sampler",
+            info="ddpm adds fresh noise at every step, the others follow one smooth path",
+        )
+        num_images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Images", info="seeds seed, seed + 1, ...")
+    with gr.Row():
+        return _Controls(
+            class_name,
+            num_steps,
+            guidance_scale,
+            sampler,
+            num_images,
+            run=gr.Button("Generate", variant="primary"),
+            stop=gr.Button("Stop"),
+        )
+
+
+def _changes(settings: list[gr.components.Component]) -> list:
+    """Sliders count as changed when they are let go."""
+    return [setting.release if isinstance(setting, gr.Slider) else setting.change for setting in settings]
+
+
 def build(library: Library, shared: SharedChoices) -> None:
     """Lay out the tab inside the current Blocks."""
     if not library.names("ldm"):
         gr.Markdown("There is no denoiser among these checkpoints: train one with `accelerate launch train/ldm.py`.")
         return
-    class_names = dataset_spec(library.get(shared.checkpoint.value).dataset).class_names
     gr.Markdown(WHAT_TO_LOOK_AT)
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            class_name = gr.Dropdown([EVERY_CLASS, *class_names], value="Ankle boot", label="Class to generate")
-            num_steps = gr.Slider(1, 250, 25, step=1, label="Steps", info="network evaluations")
-            guidance = gr.Slider(
-                1, 8, 1, step=0.5, label="Guidance scale", info="above 1: more typical of the class, less varied"
-            )
-            with gr.Accordion("More", open=False):
-                sampler = gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")
-                num_images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Images", info="seeds seed, seed + 1, ...")
-            with gr.Row():
-                run = gr.Button("Generate", variant="primary")
-                stop = gr.Button("Stop")
+            controls = _controls(dataset_spec(library.get(shared.checkpoint.value).dataset).class_names)
         with gr.Column(scale=3):
-            settings = [shared.checkpoint, shared.seed, class_name, sampler, num_steps, guidance, num_images]
-            handler = bind(denoise, library)
-            *_, (first_pictures, _, first_frames) = handler(*[component.value for component in settings])
-            pictures = gr.HTML(first_pictures)
-            position = gr.Slider(1, max(2, len(first_frames)), len(first_frames), step=1, label="Step to look at")
-            frames = gr.State(first_frames)
-    gr.Markdown(
-        "### What the loss says\nA loss means something only beside a **floor**: the error of a denoiser that knows no "
-        "more than the latents' scale (white) or their covariance (Gaussian)."
-    )
-    figure, sentence = bind(plot_loss, library)(shared.checkpoint.value)
-    sentence_component = gr.Markdown(sentence)
-    figure_component = gr.Plot(figure["value"], visible=figure["visible"], show_label=False)
+            _build_pictures(library, shared, controls)
+    gr.Markdown(WHAT_THE_LOSS_SAYS)
+    _build_loss(library, shared)
 
+
+def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls) -> None:
+    settings = [shared.checkpoint, shared.seed, controls.class_name, controls.sampler]
+    settings += [controls.num_steps, controls.guidance_scale, controls.num_images]
+    handler = bind(denoise, library)
+    *_, (first_pictures, _, first_frames) = handler(*[component.value for component in settings])
+    last = len(first_frames)
+    pictures = gr.HTML(first_pictures)
+    position = gr.Slider(1, max(2, last), last, step=1, label="Step to look at", info="of the run above")
+    frames = gr.State(first_frames)
     generating = gr.on(
-        [run.click, *[setting.change for setting in settings]],
-        handler,
+        [controls.run.click, *_changes(settings)],
+        on_gpu(handler),
         settings,
         [pictures, position, frames],
         api_name="denoise",
@@ -135,7 +170,7 @@ def build(library: Library, shared: SharedChoices) -> None:
         show_progress="hidden",
         **MODEL_QUEUE,
     )
-    stop.click(None, None, None, cancels=[generating], api_visibility="private")
+    controls.stop.click(None, None, None, cancels=[generating], api_visibility="private")
     position.input(
         bind(show_step, library),
         [position, frames],
@@ -145,10 +180,17 @@ def build(library: Library, shared: SharedChoices) -> None:
         trigger_mode="always_last",
         show_progress="hidden",
     )
+
+
+def _build_loss(library: Library, shared: SharedChoices) -> None:
+    handler = bind(plot_loss, library)
+    figure, first_sentence = handler(shared.checkpoint.value)
+    sentence = gr.Markdown(first_sentence)
+    plot = gr.Plot(figure["value"], visible=figure["visible"], show_label=False)
     shared.checkpoint.change(
-        bind(plot_loss, library),
+        handler,
         shared.checkpoint,
-        [figure_component, sentence_component],
+        [plot, sentence],
         api_name="plot_loss",
         api_description=plot_loss.__doc__,
         show_progress="minimal",

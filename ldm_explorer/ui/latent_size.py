@@ -3,11 +3,13 @@
 import html
 
 import gradio as gr
+from PIL import Image
 
 from ldm_explorer.explore.latent_size import SizeReport, compare_sizes
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.figures.latent_size import size_figure
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, chosen_image
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "4 · Which latent size?"
@@ -28,21 +30,33 @@ COLUMNS = (
     ("SSIM ↑", lambda r: r.ssim),
     ("rFD % ↓", lambda r: r.rfd_percent),
     ("FD % ↓", lambda r: r.fd_percent),
+    ("FD floor %", lambda r: r.fd_floor_percent),
+    ("FD of noise %", lambda r: r.fd_decoded_noise_percent),
     ("class consistency ↑", lambda r: r.class_consistency),
+    ("classifier accuracy", lambda r: r.classifier_accuracy),
     ("GFLOPs per image ↓", lambda r: r.gflops_per_sample),
 )
 EXPLANATION = (
     "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance "
     "of 10,000 samples to the test images in the features of a small classifier trained here, in percent of their "
-    "variance (compares with no published FID); rFD: the same for reconstructions. A dash: not measured."
+    "variance (compares with no published FID); rFD: the same for reconstructions; floor: for other real images; of "
+    "noise: for decoded random latents. Class consistency is read beside the classifier's own accuracy. A dash: not "
+    "measured."
 )
 
 
-def compare(library: Library, names: list[str], seed: float):
+def compare(
+    library: Library,
+    checkpoint: str,
+    class_name: str,
+    number: float,
+    upload: Image.Image | None,
+    seed: float,
+    names: list[str],
+):
     """Checkpoints side by side on the same images and seeds: a table, a Plotly figure, and the pictures, as HTML."""
-    if not names:
-        raise ValueError("choose at least one checkpoint to compare")
-    reports = compare_sizes([library.get(name) for name in names], int(seed), NUM_STEPS)
+    image = chosen_image(library, checkpoint, class_name, number, upload)
+    reports = compare_sizes(library, names, image.pixels, int(seed), NUM_STEPS)
     return _table(reports), size_figure(reports), "".join(_pictures(report) for report in reports)
 
 
@@ -50,7 +64,7 @@ def _table(reports: tuple[SizeReport, ...]) -> str:
     def cell(value) -> str:
         return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else html.escape(str(value))
 
-    head = "".join(f"<th>{title}</th>" for title, _ in COLUMNS)
+    head = "".join(f"<th scope='col'>{title}</th>" for title, _ in COLUMNS)
     rows = "".join(
         "<tr>" + "".join(f"<td>{cell(figure(report))}</td>" for _, figure in COLUMNS) + "</tr>" for report in reports
     )
@@ -59,7 +73,7 @@ def _table(reports: tuple[SizeReport, ...]) -> str:
 
 def _pictures(report: SizeReport) -> str:
     pictures = [
-        Picture(grid(report.images), "Test images", "one of each class"),
+        Picture(grid(report.images), "Test images", "the chosen one, then one of each class"),
         Picture(grid(report.reconstructions), "Reconstructions", "of the same images"),
     ]
     if report.samples is not None:
@@ -70,10 +84,9 @@ def _pictures(report: SizeReport) -> str:
 
 def default_names(library: Library) -> list[str]:
     """The denoisers of different latents, else everything there is."""
-    sizes: dict[str, str] = {}
+    sizes: dict[LatentSize, str] = {}
     for name in library.names("ldm"):
-        config = library.get(name).vae.config
-        sizes.setdefault(f"{config.block_out_channels}{config.latent_channels}", name)
+        sizes.setdefault(latent_size(library.get(name)), name)
     return list(sizes.values()) if len(sizes) > 1 else library.names()
 
 
@@ -82,15 +95,16 @@ def build(library: Library, shared: SharedChoices) -> None:
     gr.Markdown(WHAT_TO_LOOK_AT)
     names = gr.CheckboxGroup(library.names(), value=default_names(library), label="Checkpoints to compare")
     handler = bind(compare, library)
-    table, figure, pictures = handler(names.value, shared.seed.value)
+    inputs = [*shared.image, shared.seed, names]
+    table, figure, pictures = handler(*[component.value for component in inputs])
     table_component = gr.HTML(table)
     gr.Markdown(EXPLANATION, elem_classes="ldm-small")
     pictures_component = gr.HTML(pictures)
     figure_component = gr.Plot(figure, show_label=False)
     gr.on(
-        [names.change, shared.seed.change],
+        [component.change for component in inputs],
         handler,
-        [names, shared.seed],
+        inputs,
         [table_component, figure_component, pictures_component],
         api_name="compare_sizes",
         api_description=compare.__doc__,

@@ -37,10 +37,12 @@ def png_data_uri(image: Tensor) -> str:
 
 def picture_row(pictures: Iterable[Picture], heading: str = "", scroll: bool = False, large: bool = False) -> str:
     """Pictures side by side; they wrap, or with `scroll` stay in one row that scrolls sideways."""
-    kind = "ldm-row ldm-scroll" if scroll else "ldm-row"
     figures = "".join(_figure(picture) for picture in pictures)
-    title = f"<h4>{html.escape(heading)}</h4>" if heading else ""
-    return f'<section>{title}<div class="{kind}{" ldm-large" if large else ""}" tabindex="0">{figures}</div></section>'
+    heading = html.escape(heading)
+    title = f"<h2>{heading}</h2>" if heading else ""
+    kind = "ldm-row" + (" ldm-scroll" if scroll else "") + (" ldm-large" if large else "")
+    focus = f' tabindex="0" role="region" aria-label="{heading}"' if scroll else ""
+    return f'<section>{title}<div class="{kind}"{focus}>{figures}</div></section>'
 
 
 def _figure(picture: Picture) -> str:

@@ -17,7 +17,8 @@ TITLE = "2 · How fast does noise take over?"
 WHAT_TO_LOOK_AT = (
     "Noising mixes an image with noise, $z_t = \\sqrt{\\bar\\alpha_t}\\, z_0 + \\sqrt{1-\\bar\\alpha_t}\\, \\epsilon$ "
     "with $\\bar\\alpha_t = \\prod_{s \\le t} (1 - \\beta_s)$: see where $\\bar\\alpha$ (abar) crosses one half. "
-    "“Linear” is linear in $\\beta$, not in the noise that has piled up."
+    "“Linear” is linear in $\\beta$, not in the noise that has piled up. SNR is the signal-to-noise ratio "
+    "$\\bar\\alpha / (1 - \\bar\\alpha)$."
 )
 MATH = [{"left": "$", "right": "$", "display": False}]
 
@@ -63,9 +64,16 @@ def build(library: Library, shared: SharedChoices) -> None:
     with gr.Row():
         num_timesteps = gr.Slider(10, 4000, DEFAULT_NUM_TIMESTEPS, step=10, label="T, number of timesteps")
         beta_start = gr.Number(
-            DEFAULT_BETA_START, label="beta at t = 0", info="cosine has no beta range", minimum=1e-6, maximum=0.5
+            DEFAULT_BETA_START,
+            label="beta at t = 0",
+            info="cosine has no beta range",
+            minimum=1e-6,
+            maximum=0.5,
+            step=1e-4,
         )
-        beta_end = gr.Number(DEFAULT_BETA_END, label="beta at t = T - 1", minimum=1e-6, maximum=0.9)
+        beta_end = gr.Number(
+            DEFAULT_BETA_END, label="beta at t = T - 1", info="same", minimum=1e-6, maximum=0.9, step=1e-3
+        )
     settings = [num_timesteps, beta_start, beta_end]
     plot, noise = bind(plot_schedules, library), bind(noise_along_schedules, library)
     figure, words = plot(*[component.value for component in settings])
