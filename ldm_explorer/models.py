@@ -73,7 +73,7 @@ class UNetConfig:
     latent_size: int
     latent_channels: int
     num_classes: int
-    widths: tuple[int, ...] = (96, 160)
+    widths: tuple[int, ...] = (128, 128)
     layers_per_block: int = 2
     attention_max_side: int = 4
 

@@ -74,6 +74,13 @@ def draw_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]), generators
 
 
+def set_timesteps(sampler: SchedulerMixin, num_steps: int) -> None:
+    """Give a sampler exactly `num_steps` trailing timesteps; diffusers' own arange gains t = -1 at 61 of 1000."""
+    sampler.set_timesteps(num_steps)
+    if len(sampler.timesteps) > num_steps:
+        sampler.set_timesteps(num_steps - 1e-9)
+
+
 @torch.no_grad()
 def denoise(
     unet: nn.Module,
@@ -101,9 +108,7 @@ def denoise(
     stochastic = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
     if stochastic and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")
-    sampler.set_timesteps(num_steps)
-    if len(sampler.timesteps) > num_steps:  # diffusers' arange gains t = -1 by rounding, for instance at 61 of 1000
-        sampler.set_timesteps(num_steps - 1e-9)
+    set_timesteps(sampler, num_steps)
     alpha_bars = sampler.alphas_cumprod
     z = noise * sampler.init_noise_sigma
     null_labels = torch.full_like(class_labels, null_class) if guided else None

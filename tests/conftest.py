@@ -127,7 +127,8 @@ def run_with_losses(ldm_folder, tmp_path):
             for step, loss in enumerate(losses, start=1):
                 line = {"step": step, "images": 100 * step, "loss": loss, "validation_loss": loss}
                 log.write(json.dumps(line | {"validation_loss_per_bin": [loss] * 10}) + "\n")
-        update_metrics(folder, "training", {"covariance_eigenvalues": [0.1] * 128 + [1.9] * 128})
+        eigenvalues = {"all": [0.1] * 128 + [1.9] * 128, "0": [0.1] * 128 + [1.5] * 128}
+        update_metrics(folder, "training", {"covariance_eigenvalues": eigenvalues})
         return read_checkpoint(folder)
 
     return write

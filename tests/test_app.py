@@ -29,11 +29,11 @@ def client(address):
 
 
 def test_every_endpoint_answers(client):
-    assert "dB" in client.predict("tiny-ldm", "Bag", 2, None, "tiny-ldm", "tiny-vae", api_name="/reconstruct")
+    assert "dB" in client.predict("tiny-ldm", "Bag", 2, None, "tiny-vae", api_name="/reconstruct")
     assert "terminal SNR" in client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[1]
     noised = client.predict("tiny-ldm", "Bag", 1, None, 0, 1000, 1e-4, 0.02, api_name="/noise_image")
     assert noised.count("<img") == 42
-    assert "<table>" in client.predict(["tiny-ldm"], 0, api_name="/compare_sizes")[0]
+    assert "<table>" in client.predict("tiny-ldm", "Bag", 1, None, 0, ["tiny-ldm"], api_name="/compare_sizes")[0]
     assert "no readable loss" in client.predict("tiny-ldm", api_name="/plot_loss")[1]
 
 
@@ -53,7 +53,9 @@ def test_denoising_streams_and_steps_back_without_sampling_again(client):
         ("/denoise", ("tiny-ldm", 0, "Bag", "nonsense", 5, 1, 1)),
         ("/denoise", ("../etc", 0, "Bag", "dpm++", 5, 1, 1)),
         ("/plot_schedules", (1000, 0.02, 1e-4)),
-        ("/reconstruct", ("tiny-ldm", "Bag", 99, None, "tiny-ldm", "tiny-vae")),
+        ("/reconstruct", ("tiny-ldm", "Bag", 99, None, "tiny-vae")),
+        ("/denoise", ("tiny-ldm", None, "Bag", "dpm++", 5, 1, 1)),
+        ("/compare_sizes", ("tiny-ldm", "Bag", 1, None, 0, [])),
     ],
 )
 def test_values_out_of_range_are_refused_in_a_sentence_and_the_app_stays_up(client, endpoint, inputs):
@@ -72,7 +74,7 @@ def test_an_uploaded_image_is_prepared_and_the_user_is_told(client, tmp_path):
 
     def reconstruct(name: str) -> str:
         upload = handle_file(str(tmp_path / name))
-        return client.predict("tiny-ldm", "Bag", 1, upload, "tiny-ldm", "tiny-vae", api_name="/reconstruct")
+        return client.predict("tiny-ldm", "Bag", 1, upload, "tiny-vae", api_name="/reconstruct")
 
     assert "inverted" in reconstruct("picture.png")
     with pytest.raises(AppError, match="flat colour"):

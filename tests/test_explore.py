@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,9 @@ from PIL import Image
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.data import crop, dataset_spec, load_split, to_model, to_uint8
-from ldm_explorer.explore.denoising import MAX_IMAGES, denoise_images
+from ldm_explorer.explore.denoising import MAX_IMAGES, MAX_KEPT_FRAMES, denoise_images
 from ldm_explorer.explore.images import shipped_image, shipped_images, uploaded_image
-from ldm_explorer.explore.latent_size import compare_sizes
+from ldm_explorer.explore.latent_size import compare_sizes, gflops_per_sample
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.reconstruction import LatentSize, reconstruct_image
 from ldm_explorer.explore.schedule import compare_schedules, describe, noise_image
@@ -88,8 +89,16 @@ def test_a_test_image_uploaded_again_stays_what_it_is(image):
 def test_flat_and_huge_uploads_are_refused():
     with pytest.raises(ValueError, match="flat colour"):
         uploaded_image(Image.new("RGB", (40, 40), "red"), "fashion_mnist", None)
-    with pytest.raises(ValueError, match="50 megapixels"):
-        uploaded_image(Image.new("1", (10_000, 6_000)), "fashion_mnist", None)
+    with pytest.raises(ValueError, match="10,000 a side"):
+        uploaded_image(Image.new("1", (60_000, 1)), "fashion_mnist", None)
+
+
+def test_an_upload_that_is_cut_short_is_refused(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:5000])
+    with pytest.raises(ValueError, match="cut short"):
+        uploaded_image(Image.open(tmp_path / "cut.jpg"), "fashion_mnist", None)
 
 
 @pytest.mark.parametrize(
@@ -132,47 +141,66 @@ def test_schedules_are_described_by_half_step_and_terminal_snr():
 
 
 def test_denoising_ends_with_the_pipeline_image(ldm):
-    frames = list(denoise_images(ldm, 3, seed=5, num_images=2, sampler="dpm++", num_steps=6, guidance_scale=2.0))
+    frames = list(denoise_images(ldm, "Dress", seed=5, num_images=2, sampler="dpm++", num_steps=6, guidance_scale=2.0))
     assert [frame.index for frame in frames] == list(range(6))
     images = ldm.pipeline([3, 3], [5, 6], num_inference_steps=6, guidance_scale=2.0, output_type="pt").images
     assert torch.equal(frames[-1].predicted, crop(to_uint8(images), SPEC))
 
 
 def test_long_runs_keep_about_a_hundred_frames_and_the_last(ldm):
-    frames = list(denoise_images(ldm, None, 0, sampler="ddpm", num_steps=250, guidance_scale=1.0))
-    assert len(frames) <= 130
+    frames = list(denoise_images(ldm, "Bag", 0, sampler="ddpm", num_steps=250, guidance_scale=1.0))
+    assert len(frames) <= MAX_KEPT_FRAMES
     assert frames[-1].index == 249
+
+
+def test_one_of_each_class_gives_at_least_that_many(ldm):
+    frame = next(denoise_images(ldm, None, 0, sampler="ddim", num_steps=1, guidance_scale=1.0))
+    assert len(frame.predicted) == 10
 
 
 def test_denoising_refuses_what_it_cannot_do(ldm, vae_folder):
     options = {"sampler": "ddim", "num_steps": 2, "guidance_scale": 1.0}
     with pytest.raises(ValueError, match="is an autoencoder"):
-        next(denoise_images(read_checkpoint(vae_folder), 0, 0, **options))
+        next(denoise_images(read_checkpoint(vae_folder), "Bag", 0, **options))
     with pytest.raises(ValueError, match=f"1 to {MAX_IMAGES}"):
-        next(denoise_images(ldm, 0, 0, MAX_IMAGES + 1, **options))
+        next(denoise_images(ldm, "Bag", 0, MAX_IMAGES + 1, **options))
+    with pytest.raises(ValueError, match="unknown class"):
+        next(denoise_images(ldm, "Teapot", 0, **options))
+    with pytest.raises(ValueError, match="fewer images or steps"):
+        next(denoise_images(ldm, "Bag", 0, MAX_IMAGES, **options | {"num_steps": 250}))
     with pytest.raises(ValueError, match="unknown sampler"):
-        next(denoise_images(ldm, 0, 0, **options | {"sampler": "nonsense"}))
+        next(denoise_images(ldm, "Bag", 0, **options | {"sampler": "nonsense"}))
 
 
-def test_sizes_are_compared_on_the_same_images_and_seeds(ldm, vae_folder):
-    first, second = compare_sizes([ldm, read_checkpoint(vae_folder)], seed=0, num_steps=2)
+def test_sizes_are_compared_on_the_same_images_and_seeds(ldm_folder, vae_folder, image):
+    library = open_library(ldm_folder.parents[1], vae_folder.parents[1])
+    names = ["tiny-ldm", "tiny-vae", "tiny-ldm"]
+    first, second = compare_sizes(library, names, image.pixels, seed=0, num_steps=2)
     assert torch.equal(first.images, second.images)
+    assert torch.equal(first.images[0], crop(to_uint8(image.pixels), SPEC)[0])
+    assert len(first.images) == len(first.reconstructions) == 11
     assert first.samples.shape == (10, 1, 28, 28)
     assert second.samples is None
     assert first.gflops_per_sample > 0
     assert first.psnr_db is None
+    with pytest.raises(ValueError, match="at least one"):
+        compare_sizes(library, [], image.pixels, seed=0, num_steps=2)
 
 
 def test_gflops_grow_with_the_steps(ldm):
-    few, many = (compare_sizes([ldm], 0, steps)[0].gflops_per_sample for steps in (1, 3))
+    few, many = (gflops_per_sample(ldm, steps) for steps in (1, 3))
     assert few < many < 3 * few
 
 
 def test_a_library_names_what_it_passes_over_and_keeps_same_names_apart(ldm_folder, vae_folder, tmp_path):
     (tmp_path / "fashion_mnist" / "empty").mkdir(parents=True)
+    foreign = tmp_path / "somewhere" / "foreign"
+    shutil.copytree(ldm_folder, foreign)
     library = open_library(ldm_folder.parents[1], ldm_folder.parents[1], tmp_path, Path("/nonexistent"))
     assert library.names("ldm") == ["tiny-ldm", "tiny-ldm (2)"]
-    assert {skip.folder.name for skip in library.skipped} == {"empty", "nonexistent"}
+    assert [library.get(name).name for name in library.names("ldm")] == library.names("ldm")
+    assert {skip.folder.name for skip in library.skipped} == {"empty", "foreign", "nonexistent"}
+    assert any("unknown dataset 'somewhere'" in skip.reason for skip in library.skipped)
     with pytest.raises(ValueError, match="choose one of tiny-ldm"):
         library.get("nothing")
 

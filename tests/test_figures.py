@@ -1,8 +1,9 @@
 import pytest
 
-from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.explore.images import shipped_image
 from ldm_explorer.explore.latent_size import compare_sizes
+from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.schedule import compare_schedules
 from ldm_explorer.figures.latent_size import size_figure
 from ldm_explorer.figures.loss import loss_figure
@@ -29,6 +30,8 @@ def test_the_plot_shows_the_schedule_own_tensors(num_timesteps):
             (log_snr, schedule.snr.log()),
         ):
             assert list(trace.y) == tensor[list(trace.x)].tolist()
+            assert trace.x[-1] == num_timesteps - 1
+            assert len(trace.x) <= 501
 
 
 def test_the_loss_is_drawn_beside_both_floors(run_with_losses):
@@ -39,10 +42,17 @@ def test_the_loss_is_drawn_beside_both_floors(run_with_losses):
     assert traces["white floor: knows the scale"].y[0] == pytest.approx(reading.mean_floors["white"])
 
 
-def test_each_checkpoint_is_drawn_in_one_colour(ldm_folder, vae_folder):
-    reports = compare_sizes([read_checkpoint(ldm_folder), read_checkpoint(vae_folder)], 0, 1)
-    colors: dict[str, set[str]] = {}
-    for trace in size_figure(reports).data:
-        colors.setdefault(trace.name, set()).add(trace.marker.color)
-    assert all(len(used) == 1 for used in colors.values())
-    assert len(set.union(*colors.values())) == 2
+def test_each_checkpoint_keeps_its_colour_whatever_is_selected(ldm_folder, vae_folder):
+    library = open_library(ldm_folder.parents[1], vae_folder.parents[1])
+    image = shipped_image("fashion_mnist", 0, 0).pixels
+
+    def colors(names: list[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for trace in size_figure(compare_sizes(library, names, image, 0, 1)).data:
+            found.setdefault(trace.name, set()).add(trace.marker.color)
+        return found
+
+    both = colors(["tiny-ldm", "tiny-vae"])
+    assert all(len(used) == 1 for used in both.values())
+    assert both["tiny-ldm"] != both["tiny-vae"]
+    assert colors(["tiny-vae"])["tiny-vae"] == both["tiny-vae"]

@@ -6,7 +6,16 @@ from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 from ldm_explorer.prediction import PREDICTION_TYPES
-from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS, denoise, draw_noise, make_sampler, make_scheduler, sample
+from ldm_explorer.samplers import (
+    DEFAULT_SAMPLER,
+    SAMPLERS,
+    denoise,
+    draw_noise,
+    make_sampler,
+    make_scheduler,
+    sample,
+    set_timesteps,
+)
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
 
 MEAN, STD = 0.3, 0.5
@@ -232,3 +241,16 @@ def test_denoising_is_lazy(tiny_unet):
     assert inspect.isgenerator(steps)
     next(steps)
     assert denoiser.calls == 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_number_of_steps_takes_that_many_and_ends_before_t_zero_is_passed(sampler):
+    scheduler = make_scheduler(make_schedule("linear"), "epsilon")
+    for num_steps in [*range(1, 251), 399, 400, 1000]:
+        walked = make_sampler(sampler, scheduler)
+        set_timesteps(walked, num_steps)
+        timesteps = walked.timesteps.tolist()
+        assert len(timesteps) == num_steps
+        assert timesteps[0] == 999
+        assert timesteps == sorted(set(timesteps), reverse=True)
+        assert timesteps[-1] >= 0

@@ -16,7 +16,7 @@ def library(ldm_folder, vae_folder) -> Library:
 
 
 def test_reconstruction_shows_both_autoencoders_with_their_figures(library):
-    html = reconstruction.reconstruct(library, *IMAGE, "tiny-ldm", "tiny-vae")
+    html = reconstruction.reconstruct(library, *IMAGE, "tiny-vae")
     assert html.count("<img") == 2 * (3 + 4)
     assert html.count("<span>PSNR") == 2
     assert "tiny-vae: 8x8x4 = 256 values" in html
@@ -48,18 +48,29 @@ def test_a_checkpoint_without_a_readable_loss_says_so_in_place_of_the_plot(libra
 
 
 def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
-    table, _, pictures = latent_size.compare(library, ["tiny-ldm", "tiny-vae"], 0)
+    table, _, pictures = latent_size.compare(library, *IMAGE, 0, ["tiny-ldm", "tiny-vae"])
     assert "<td>\u2013</td>" in table
     assert pictures.count("<img") == 3 + 2
     with pytest.raises(ValueError, match="at least one"):
-        latent_size.compare(library, [], 0)
+        latent_size.compare(library, *IMAGE, 0, [])
 
 
 def test_refusals_become_one_sentence(library):
     with pytest.raises(gr.Error, match="choose one of"):
-        bind(reconstruction.reconstruct, library)("nothing", "Bag", 1, None, "tiny-vae", "tiny-vae")
+        bind(reconstruction.reconstruct, library)("nothing", "Bag", 1, None, "tiny-vae")
+    with pytest.raises(gr.Error, match="seed is empty"):
+        list(bind(denoising.denoise, library)("tiny-ldm", None, "Bag", "ddim", 5, 1, 1))
     with pytest.raises(gr.Error, match="give 1 to"):
         list(bind(denoising.denoise, library)("tiny-ldm", 0, "Bag", "ddim", 5000, 1, 1))
+
+
+def test_what_nobody_foresaw_is_one_sentence_too(library):
+    def broken(library, number):
+        raise RuntimeError("secret detail")
+
+    with pytest.raises(gr.Error, match="the app goes on") as shown:
+        bind(broken, library)(1)
+    assert "secret" not in str(shown.value)
 
 
 def test_the_app_starts_with_autoencoders_alone(vae_folder):

@@ -25,10 +25,10 @@ VALIDATION_IMAGES = 2000
 class FeaturesTrainConfig(DataConfig, FitConfig):
     """Options of train/features.py."""
 
-    DEFAULT_MINUTES: ClassVar[float] = 10
+    DEFAULT_MINUTES: ClassVar[float] = 12
 
     batch_size: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.05
     ema_halflife_images: int = 50_000
 

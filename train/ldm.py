@@ -45,14 +45,14 @@ class LDMTrainConfig(DataConfig, FitConfig):
     """Condition on the class; the network learns the null class as well."""
     label_dropout: float = 0.1
     """Share of examples trained with the null class in place of their label."""
-    widths: tuple[int, ...] = (96, 160)
+    widths: tuple[int, ...] = (128, 128)
     """Channels per resolution of the UNet, finest first."""
     layers_per_block: int = 2
     attention_max_side: int = 4
     """Attention acts at grids of this side and below."""
-    batch_size: int = 128
-    learning_rate: float = 8e-4
-    validate_every_steps: int = 250
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    validate_every_steps: int = 200
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,7 +34,7 @@ class FeatureNet(ModelMixin, ConfigMixin):
     """A pre-activation ResNet (He et al. 2016): `(B, C, H, W) float32 in [-1, 1]` at the original side to K logits."""
 
     @register_to_config
-    def __init__(self, channels: int, num_classes: int, widths: tuple[int, ...] = (32, 64, 128)):
+    def __init__(self, channels: int, num_classes: int, widths: tuple[int, ...] = (48, 96, 192)):
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
         pairs = zip((widths[0], *widths), widths, strict=False)
