@@ -5,9 +5,9 @@ from ldm_explorer.explore.images import shipped_image
 from ldm_explorer.explore.latent_size import compare_sizes
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.schedule import compare_schedules
-from ldm_explorer.figures.latent_size import size_figure
-from ldm_explorer.figures.loss import loss_figure
-from ldm_explorer.figures.schedules import schedule_figure
+from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
+from ldm_explorer.figures.loss import timestep_figure, training_figure
+from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.figures.style import SCHEDULE_COLORS
 from ldm_explorer.schedules import SCHEDULES
 
@@ -20,15 +20,16 @@ def test_every_schedule_has_a_colour_of_its_own():
 @pytest.mark.parametrize("num_timesteps", [10, 400, 4000])
 def test_the_plot_shows_the_schedule_own_tensors(num_timesteps):
     schedules = compare_schedules(num_timesteps, 1e-4, 0.02)
-    figure = schedule_figure(schedules)
-    for schedule in schedules:
-        beta, alpha, abar, log_snr = [trace for trace in figure.data if trace.name == schedule.name]
-        for trace, tensor in (
-            (beta, schedule.betas),
-            (alpha, schedule.alphas),
-            (abar, schedule.alpha_bars),
-            (log_snr, schedule.snr.log()),
+    figures = schedule_figures(schedules)
+    for index, schedule in enumerate(schedules):
+        for figure, tensor in (
+            (figures.beta, schedule.betas),
+            (figures.alpha, schedule.alphas),
+            (figures.alpha_bar, schedule.alpha_bars),
+            (figures.log_snr, schedule.snr.log()),
         ):
+            trace = figure.data[index]
+            assert trace.name == schedule.name
             assert list(trace.y) == tensor[list(trace.x)].tolist()
             assert trace.x[-1] == num_timesteps - 1
             assert len(trace.x) <= 501
@@ -36,10 +37,14 @@ def test_the_plot_shows_the_schedule_own_tensors(num_timesteps):
 
 def test_the_loss_is_drawn_beside_both_floors(run_with_losses):
     reading = read_loss(run_with_losses([0.9, 0.5]))
-    traces = {trace.name: trace for trace in loss_figure(reading).data if trace.xaxis in (None, "x")}
+    traces = {trace.name: trace for trace in training_figure(reading).data}
     assert list(traces["validation"].y) == [0.9, 0.5]
-    assert traces["Gaussian floor: knows the covariance"].y[0] == pytest.approx(reading.mean_floors["gaussian"])
-    assert traces["white floor: knows the scale"].y[0] == pytest.approx(reading.mean_floors["white"])
+    floors = {"white floor": "white", "Gaussian floor": "gaussian", "Gaussian floor of the class": "gaussian_per_class"}
+    for label, name in floors.items():
+        assert traces[label].y[0] == pytest.approx(reading.mean_floors[name])
+    per_timestep = {trace.name: trace for trace in timestep_figure(reading).data}
+    assert set(per_timestep) == {"validation", *floors}
+    assert per_timestep["white floor"].y[-1] == pytest.approx(float(reading.floors["white"][-1]))
 
 
 def test_each_checkpoint_keeps_its_colour_whatever_is_selected(ldm_folder, vae_folder):
@@ -48,7 +53,8 @@ def test_each_checkpoint_keeps_its_colour_whatever_is_selected(ldm_folder, vae_f
 
     def colors(names: list[str]) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        for trace in size_figure(compare_sizes(library, names, image, 0, 1)).data:
+        reports = compare_sizes(library, names, image, 0, 1)
+        for trace in (*psnr_figure(reports).data, *distance_figure(reports).data):
             found.setdefault(trace.name, set()).add(trace.marker.color)
         return found
 

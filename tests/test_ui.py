@@ -23,8 +23,8 @@ def test_reconstruction_shows_both_autoencoders_with_their_figures(library):
 
 
 def test_schedule_tab_speaks_of_every_schedule(library):
-    figure, words = schedule.plot_schedules(library, 1000, 1e-4, 0.02)
-    assert len(figure.data) == 12
+    words, *figures = schedule.plot_schedules(library, 1000, 1e-4, 0.02)
+    assert [len(figure.data) for figure in figures] == [3] * 4
     assert words.count("terminal SNR") == 3
     html = schedule.noise_along_schedules(library, *IMAGE, 0, 1000, 1e-4, 0.02)
     assert html.count("<img") == 3 * 2 * 7
@@ -42,13 +42,13 @@ def test_denoising_streams_every_step_and_keeps_the_frames(library):
 
 
 def test_a_checkpoint_without_a_readable_loss_says_so_in_place_of_the_plot(library):
-    figure, sentence = denoising.plot_loss(library, "tiny-ldm")
-    assert figure["visible"] is False
+    sentence, *figures = denoising.plot_loss(library, "tiny-ldm")
+    assert [figure["visible"] for figure in figures] == [False, False]
     assert "no readable loss" in sentence
 
 
 def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
-    table, _, pictures = latent_size.compare(library, *IMAGE, 0, ["tiny-ldm", "tiny-vae"])
+    table, pictures, *_ = latent_size.compare(library, *IMAGE, 0, ["tiny-ldm", "tiny-vae"])
     assert "<td>\u2013</td>" in table
     assert pictures.count("<img") == 3 + 2
     with pytest.raises(ValueError, match="at least one"):

@@ -66,8 +66,8 @@ import sys
 from gradio_client import Client
 client = Client(sys.argv[1], verbose=False)
 answer = client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")
-assert "terminal SNR" in answer[1], answer
-print("the simulated Space answers:", answer[1][:120])
+assert "terminal SNR" in answer[0], answer
+print("the simulated Space answers:", answer[0][:120])
 """
 
 

@@ -17,7 +17,7 @@ from ldm_explorer.latents import LatentCodec
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SizeReport:
     """One checkpoint's row in the comparison. Figures are None where train/evaluate.py did not measure them."""
 

@@ -1,25 +1,29 @@
 """Latent sizes against one another."""
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ldm_explorer.explore.latent_size import SizeReport
 from ldm_explorer.figures.style import CHECKPOINT_COLORS, styled
 
 
-def size_figure(reports: tuple[SizeReport, ...]) -> go.Figure:
-    """Left: PSNR beside PCA of as many values. Right: rFD and FD. One colour per checkpoint."""
-    titles = ("reconstruction: PSNR in dB, higher is better", "feature FD in % (log scale), lower is better")
-    figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.12)
-    for report in reports:
-        marker = {"color": CHECKPOINT_COLORS[report.color_index % len(CHECKPOINT_COLORS)]}
-        bars = {"name": report.name, "legendgroup": report.name, "hovertemplate": "%{x}: %{y:.3g}"}
-        psnr = [report.psnr_db, report.pca_psnr_db]
-        figure.add_trace(go.Bar(x=["autoencoder", "PCA, as many values"], y=psnr, marker=marker, **bars), 1, 1)
-        distances = [report.rfd_percent, report.fd_percent]
-        x = ["rFD: reconstructions", "FD: samples"]
-        figure.add_trace(go.Bar(x=x, y=distances, marker=marker, showlegend=False, **bars), 1, 2)
-    figure.update_layout(barmode="group")
-    figure.update_yaxes(type="log", row=1, col=2)
-    figure.update_annotations(font_size=14)
-    return styled(figure, 360).update_layout(hovermode="closest")
+def psnr_figure(reports: tuple[SizeReport, ...]) -> go.Figure:
+    """PSNR of each autoencoder beside PCA of as many values."""
+    bars = {report: [report.psnr_db, report.pca_psnr_db] for report in reports}
+    figure = _bars(["autoencoder", "PCA, as many values"], bars)
+    return styled(figure, "reconstruction: PSNR in dB, higher is better", hovermode="closest")
+
+
+def distance_figure(reports: tuple[SizeReport, ...]) -> go.Figure:
+    """rFD and FD of each checkpoint, on a log scale."""
+    bars = {report: [report.rfd_percent, report.fd_percent] for report in reports}
+    figure = _bars(["rFD: reconstructions", "FD: samples"], bars)
+    figure.update_yaxes(type="log", dtick=1)
+    return styled(figure, "feature FD in % (log scale), lower is better", hovermode="closest")
+
+
+def _bars(groups: list[str], values: dict[SizeReport, list[float | None]]) -> go.Figure:
+    figure = go.Figure()
+    for report, heights in values.items():
+        color = CHECKPOINT_COLORS[report.color_index % len(CHECKPOINT_COLORS)]
+        figure.add_bar(x=groups, y=heights, name=report.name, marker={"color": color}, hovertemplate="%{x}: %{y:.3g}")
+    return figure.update_layout(barmode="group")

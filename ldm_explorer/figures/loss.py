@@ -1,47 +1,50 @@
-"""A loss that can be read: beside what knowing nothing, the scale or the covariance would reach."""
+"""A loss that can be read: beside what knowing the scale, the covariance or the class's covariance would reach."""
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ldm_explorer.diagnosis.reading import LossReading
 from ldm_explorer.figures.style import FLOOR_COLORS, LOSS_COLOR, VALIDATION_COLOR, plotted_timesteps, styled
 
 FLOOR_LABELS = {
-    "white": "white floor: knows the scale",
-    "gaussian": "Gaussian floor: knows the covariance",
+    "white": "white floor",
+    "gaussian": "Gaussian floor",
     "gaussian_per_class": "Gaussian floor of the class",
 }
+_CURVE = {"mode": "lines", "hovertemplate": "%{y:.3f}"}
 
 
-def loss_figure(reading: LossReading) -> go.Figure:
-    """Left: loss over images seen. Right: the last validation loss per timestep. The floors are in both."""
-    titles = ("loss over training", "validation loss per timestep, at the end")
-    figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.09)
-    curve = {"mode": "lines", "hovertemplate": "%{y:.3f}"}
-    figure.add_trace(
-        go.Scatter(x=reading.images, y=reading.loss, name="training", line={"color": LOSS_COLOR, "width": 1}, **curve)
+def training_figure(reading: LossReading) -> go.Figure:
+    """Training and validation loss over images seen, and the floors."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=reading.images, y=reading.loss, name="training", line={"color": LOSS_COLOR, "width": 1}, **_CURVE
     )
-    validation = {"name": "validation", "legendgroup": "validation"}
-    line = {"color": VALIDATION_COLOR, "width": 3}
-    figure.add_trace(
-        go.Scatter(x=reading.validation_images, y=reading.validation_loss, line=line, **validation, **curve)
-    )
+    figure.add_scatter(x=reading.validation_images, y=reading.validation_loss, **_validation())
+    for name, mean in reading.mean_floors.items():
+        if name in FLOOR_LABELS:
+            figure.add_scatter(x=[0, max(reading.images)], y=[mean] * 2, **_floor(name))
+    figure.update_yaxes(range=[0, 1.1 * reading.mean_floors["white"]])
+    return styled(figure, "loss (mean squared error) over training", x_title="images seen")
+
+
+def timestep_figure(reading: LossReading) -> go.Figure:
+    """The last validation loss per timestep, and the floors."""
     bins, length = len(reading.validation_per_bin), len(reading.floors["white"])
     centres = [(index + 0.5) * length / bins for index in range(bins)]
-    figure.add_trace(
-        go.Scatter(x=centres, y=reading.validation_per_bin, line=line, showlegend=False, **validation, **curve), 1, 2
-    )
+    figure = go.Figure()
+    figure.add_scatter(x=centres, y=reading.validation_per_bin, **_validation())
     timesteps = plotted_timesteps(length)
     for name, floor in reading.floors.items():
-        if not (label := FLOOR_LABELS.get(name)):
-            continue
-        style = {"line": {"color": FLOOR_COLORS[name], "width": 2, "dash": "dash"}, "name": label, "legendgroup": name}
-        ends = [0, max(reading.images)]
-        figure.add_trace(go.Scatter(x=ends, y=[reading.mean_floors[name]] * 2, **style, **curve))
-        y = floor[timesteps].tolist()
-        figure.add_trace(go.Scatter(x=timesteps, y=y, showlegend=False, **style, **curve), 1, 2)
-    figure.update_xaxes(title_text="images seen", row=1, col=1)
-    figure.update_xaxes(title_text="timestep t", row=1, col=2)
-    figure.update_yaxes(title_text="mean squared error", row=1, col=1, range=[0, 1.1 * reading.mean_floors["white"]])
-    figure.update_annotations(font_size=14)
-    return styled(figure, 380)
+        if name in FLOOR_LABELS:
+            figure.add_scatter(x=timesteps, y=floor[timesteps].tolist(), **_floor(name))
+    figure.update_yaxes(rangemode="tozero")
+    return styled(figure, "validation loss per timestep, at the end", x_title="timestep t")
+
+
+def _validation() -> dict:
+    return {"name": "validation", "line": {"color": VALIDATION_COLOR, "width": 3}, **_CURVE}
+
+
+def _floor(name: str) -> dict:
+    line = {"color": FLOOR_COLORS[name], "width": 2, "dash": "dash"}
+    return {"name": FLOOR_LABELS[name], "line": line, **_CURVE}

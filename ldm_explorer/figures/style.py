@@ -8,6 +8,7 @@ LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
 CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F5D75")
 MAX_POINTS = 500
+HEIGHT = 330
 
 _TEXT = "#72777f"
 _GRID = "rgba(128, 128, 128, 0.22)"
@@ -18,19 +19,21 @@ def plotted_timesteps(num_timesteps: int) -> list[int]:
     return sorted({*range(0, num_timesteps, -(-num_timesteps // MAX_POINTS)), num_timesteps - 1})
 
 
-def styled(figure: go.Figure, height: int) -> go.Figure:
-    """Transparent ground, quiet grid, legend above the plot."""
+def styled(figure: go.Figure, title: str, x_title: str | None = None, hovermode: str = "x unified") -> go.Figure:
+    """Transparent ground, quiet grid, title and legend above the plot."""
     figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 12, "t": 40, "b": 8},
+        title={"text": title, "font": {"size": 14}, "x": 0, "xref": "paper", "y": 0.98, "yanchor": "top"},
+        height=HEIGHT,
+        margin={"l": 8, "r": 12, "t": 74, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": _TEXT, "size": 13},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.06, "x": 0},
-        hovermode="x unified",
+        font={"color": _TEXT, "size": 12},
+        showlegend=True,
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.01, "x": 0},
+        hovermode=hovermode,
         hoverlabel={"bgcolor": "rgba(40,44,52,0.95)", "font": {"color": "#ffffff"}},
     )
-    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID, "automargin": True, "title_font_size": 13}
-    figure.update_xaxes(**axis)
+    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID, "automargin": True, "title_font_size": 12}
+    figure.update_xaxes(title_text=x_title, **axis)
     figure.update_yaxes(**axis)
     return figure

@@ -54,10 +54,10 @@ def _shared_choices(library: Library) -> SharedChoices:
     class_names = list(dataset_spec(dataset).class_names)
     per_class = int(shipped_images(dataset)[1].bincount().min())
     with gr.Row(elem_classes="ldm-shared"):
-        checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=180)
-        class_name = gr.Dropdown(class_names, value=class_names[-1], label="Test image: class", min_width=140)
-        number = gr.Slider(1, per_class, 1, step=1, label="Test image: number", min_width=140)
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=100)
+        checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=220)
+        class_name = gr.Dropdown(class_names, value=class_names[-1], label="Test image: class", min_width=180)
+        number = gr.Slider(1, per_class, 1, step=1, label="Test image: number", min_width=180)
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=140)
     with gr.Accordion("Use your own image", open=False):
         upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)
     return SharedChoices(checkpoint, class_name, number, upload, seed)

@@ -9,7 +9,7 @@ from ldm_explorer.data import dataset_spec
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
-from ldm_explorer.figures.loss import loss_figure
+from ldm_explorer.figures.loss import timestep_figure, training_figure
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, on_gpu
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
@@ -45,7 +45,7 @@ class ShownFrame:
             Picture(self.noisy, "What the network sees", f"z_t decoded, {self.caption}"),
             Picture(self.predicted, "What it predicts", f"z0 decoded, {self.caption}"),
         ]
-        return picture_row(pictures, self.settings, large=True)
+        return picture_row(pictures, self.settings, layout="large")
 
 
 def denoise(
@@ -83,12 +83,13 @@ def show_step(library: Library, position: float, frames: list[ShownFrame]) -> st
 
 
 def plot_loss(library: Library, checkpoint: str):
-    """The training loss of a checkpoint beside its floors, as a Plotly figure, and one sentence that reads it."""
+    """One sentence that reads the loss of a checkpoint, and Plotly figures of it over training and per timestep."""
     try:
         reading = read_loss(library.get(checkpoint))
     except ValueError as error:
-        return gr.update(value=None, visible=False), f"{error}."
-    return gr.update(value=loss_figure(reading), visible=True), reading.sentence()
+        return f"{error}.", gr.update(value=None, visible=False), gr.update(value=None, visible=False)
+    figures = training_figure(reading), timestep_figure(reading)
+    return reading.sentence(), *(gr.update(value=figure, visible=True) for figure in figures)
 
 
 @dataclass(frozen=True)
@@ -184,13 +185,15 @@ def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls
 
 def _build_loss(library: Library, shared: SharedChoices) -> None:
     handler = bind(plot_loss, library)
-    figure, first_sentence = handler(shared.checkpoint.value)
-    sentence = gr.Markdown(first_sentence)
-    plot = gr.Plot(figure["value"], visible=figure["visible"], show_label=False)
+    sentence, *figures = handler(shared.checkpoint.value)
+    shown = [gr.Markdown(sentence)]
+    with gr.Row():
+        for figure in figures:
+            shown.append(gr.Plot(figure["value"], visible=figure["visible"], show_label=False, min_width=320))
     shared.checkpoint.change(
         handler,
         shared.checkpoint,
-        [plot, sentence],
+        shown,
         api_name="plot_loss",
         api_description=plot_loss.__doc__,
         show_progress="minimal",

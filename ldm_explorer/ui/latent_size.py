@@ -8,9 +8,9 @@ from PIL import Image
 from ldm_explorer.explore.latent_size import SizeReport, compare_sizes
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
-from ldm_explorer.figures.latent_size import size_figure
+from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, chosen_image
-from ldm_explorer.ui.pictures import Picture, grid, picture_row
+from ldm_explorer.ui.pictures import Picture, grid, picture_row, scrolling
 
 TITLE = "4 · Which latent size?"
 WHAT_TO_LOOK_AT = (
@@ -23,18 +23,14 @@ NUM_STEPS = 25
 COLUMNS = (
     ("checkpoint", lambda r: r.name),
     ("latent", lambda r: f"{r.size.side}x{r.size.side}x{r.size.channels}"),
-    ("values", lambda r: r.size.values),
-    ("pixels / values", lambda r: f"{r.size.pixels / r.size.values:.1f}" if r.size.compresses else "no compression"),
-    ("PSNR dB ↑", lambda r: r.psnr_db),
-    ("PCA dB", lambda r: r.pca_psnr_db if r.size.compresses else "lossless"),
-    ("SSIM ↑", lambda r: r.ssim),
-    ("rFD % ↓", lambda r: r.rfd_percent),
-    ("FD % ↓", lambda r: r.fd_percent),
-    ("FD floor %", lambda r: r.fd_floor_percent),
-    ("FD of noise %", lambda r: r.fd_decoded_noise_percent),
-    ("class consistency ↑", lambda r: r.class_consistency),
-    ("classifier accuracy", lambda r: r.classifier_accuracy),
-    ("GFLOPs per image ↓", lambda r: r.gflops_per_sample),
+    ("values", lambda r: f"{r.size.values:,}"),
+    ("compression", lambda r: f"{r.size.pixels / r.size.values:.1f}x" if r.size.compresses else "none"),
+    ("PSNR dB \u2191", lambda r: _beside(r.psnr_db, PCA=r.pca_psnr_db if r.size.compresses else "lossless")),
+    ("SSIM \u2191", lambda r: _beside(r.ssim)),
+    ("rFD % \u2193", lambda r: _beside(r.rfd_percent, floor=r.fd_floor_percent)),
+    ("FD % \u2193", lambda r: _beside(r.fd_percent, noise=r.fd_decoded_noise_percent)),
+    ("class consistency", lambda r: _beside(r.class_consistency, classifier=r.classifier_accuracy)),
+    ("GFLOPs per image \u2193", lambda r: _beside(r.gflops_per_sample)),
 )
 EXPLANATION = (
     "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance "
@@ -54,21 +50,32 @@ def compare(
     seed: float,
     names: list[str],
 ):
-    """Checkpoints side by side on the same images and seeds: a table, a Plotly figure, and the pictures, as HTML."""
+    """Checkpoints side by side on the same images and seeds: a table and pictures as HTML, and two Plotly figures."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
     reports = compare_sizes(library, names, image.pixels, int(seed), NUM_STEPS)
-    return _table(reports), size_figure(reports), "".join(_pictures(report) for report in reports)
+    pictures = "".join(_pictures(report) for report in reports)
+    return _table(reports), pictures, psnr_figure(reports), distance_figure(reports)
+
+
+def _beside(figure: float | None, **context: float | str | None) -> str:
+    """A figure with what makes it readable in brackets; a dash where it was not measured."""
+
+    def text(value: float | str) -> str:
+        return value if isinstance(value, str) else f"{value:.3g}"
+
+    if figure is None:
+        return "\u2013"
+    known = ", ".join(f"{name} {text(value)}" for name, value in context.items() if value is not None)
+    return f"{text(figure)} ({known})" if known else text(figure)
 
 
 def _table(reports: tuple[SizeReport, ...]) -> str:
-    def cell(value) -> str:
-        return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else html.escape(str(value))
-
     head = "".join(f"<th scope='col'>{title}</th>" for title, _ in COLUMNS)
     rows = "".join(
-        "<tr>" + "".join(f"<td>{cell(figure(report))}</td>" for _, figure in COLUMNS) + "</tr>" for report in reports
+        "<tr>" + "".join(f"<td>{html.escape(figure(report))}</td>" for _, figure in COLUMNS) + "</tr>"
+        for report in reports
     )
-    return f'<div class="ldm-table" tabindex="0"><table><tr>{head}</tr>{rows}</table></div>'
+    return scrolling(f'<table class="ldm-table"><tr>{head}</tr>{rows}</table>', "comparison")
 
 
 def _pictures(report: SizeReport) -> str:
@@ -79,7 +86,7 @@ def _pictures(report: SizeReport) -> str:
     if report.samples is not None:
         caption = f"one of each class, {report.num_steps} evaluations, guidance 1"
         pictures.append(Picture(grid(report.samples), "Generated", caption))
-    return picture_row(pictures, f"{report.name}: {report.size}", large=True)
+    return picture_row(pictures, f"{report.name}: {report.size}", layout="large")
 
 
 def default_names(library: Library) -> list[str]:
@@ -96,16 +103,17 @@ def build(library: Library, shared: SharedChoices) -> None:
     names = gr.CheckboxGroup(library.names(), value=default_names(library), label="Checkpoints to compare")
     handler = bind(compare, library)
     inputs = [*shared.image, shared.seed, names]
-    table, figure, pictures = handler(*[component.value for component in inputs])
-    table_component = gr.HTML(table)
-    gr.Markdown(EXPLANATION, elem_classes="ldm-small")
-    pictures_component = gr.HTML(pictures)
-    figure_component = gr.Plot(figure, show_label=False)
+    table, pictures, *figures = handler(*[component.value for component in inputs])
+    shown = [gr.HTML(table)]
+    gr.Markdown(EXPLANATION)
+    shown.append(gr.HTML(pictures))
+    with gr.Row():
+        shown += [gr.Plot(figure, show_label=False, min_width=320) for figure in figures]
     gr.on(
         [component.change for component in inputs],
         handler,
         inputs,
-        [table_component, figure_component, pictures_component],
+        shown,
         api_name="compare_sizes",
         api_description=compare.__doc__,
         trigger_mode="always_last",

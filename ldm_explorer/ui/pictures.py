@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ldm_explorer.data import to_uint8
 
-ERROR_FULL_SCALE = 0.5
+ERROR_FULL_SCALE = 0.1
 LATENT_FULL_SCALE = 3.0
 _TOO_BRIGHT = torch.tensor([230.0, 159.0, 0.0])
 _TOO_DARK = torch.tensor([86.0, 180.0, 233.0])
@@ -35,14 +35,16 @@ def png_data_uri(image: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def picture_row(pictures: Iterable[Picture], heading: str = "", scroll: bool = False, large: bool = False) -> str:
-    """Pictures side by side; they wrap, or with `scroll` stay in one row that scrolls sideways."""
+def picture_row(pictures: Iterable[Picture], heading: str = "", layout: str = "") -> str:
+    """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", or "line" to stay in one line."""
     figures = "".join(_figure(picture) for picture in pictures)
-    heading = html.escape(heading)
-    title = f"<h2>{heading}</h2>" if heading else ""
-    kind = "ldm-row" + (" ldm-scroll" if scroll else "") + (" ldm-large" if large else "")
-    focus = f' tabindex="0" role="region" aria-label="{heading}"' if scroll else ""
-    return f'<section>{title}<div class="{kind}"{focus}>{figures}</div></section>'
+    title = f"<h2>{html.escape(heading)}</h2>" if heading else ""
+    return f'<section>{title}<div class="ldm-row {layout}">{figures}</div></section>'
+
+
+def scrolling(content: str, label: str) -> str:
+    """HTML that scrolls sideways as one where it is wider than the page, by finger or by keyboard."""
+    return f'<div class="ldm-scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">{content}</div>'
 
 
 def _figure(picture: Picture) -> str:

@@ -8,10 +8,10 @@ from PIL import Image
 from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.schedule import NoisedImage, compare_schedules, describe, noise_image
-from ldm_explorer.figures.schedules import schedule_figure
+from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, chosen_image
-from ldm_explorer.ui.pictures import Picture, picture_row
+from ldm_explorer.ui.pictures import Picture, picture_row, scrolling
 
 TITLE = "2 · How fast does noise take over?"
 WHAT_TO_LOOK_AT = (
@@ -24,10 +24,11 @@ MATH = [{"left": "$", "right": "$", "display": False}]
 
 
 def plot_schedules(library: Library, num_timesteps: float, beta_start: float, beta_end: float):
-    """beta, alpha, abar and log SNR of every schedule, as a Plotly figure and in words."""
+    """Every schedule in words, and its beta, alpha, abar and log SNR as Plotly figures."""
     schedules = compare_schedules(int(num_timesteps), beta_start, beta_end)
     words = "".join(f"<li><b>{html.escape(s.name)}</b>: {html.escape(describe(s))}.</li>" for s in schedules)
-    return schedule_figure(schedules), f"<ul>{words}</ul>"
+    figures = schedule_figures(schedules)
+    return f"<ul>{words}</ul>", figures.beta, figures.alpha, figures.alpha_bar, figures.log_snr
 
 
 def noise_along_schedules(
@@ -45,7 +46,8 @@ def noise_along_schedules(
     image = chosen_image(library, checkpoint, class_name, number, upload)
     schedules = compare_schedules(int(num_timesteps), beta_start, beta_end)
     noised = noise_image(library.get(checkpoint), image.pixels, schedules, int(seed))
-    return "".join(_row(result, "pixels") + _row(result, "latents, decoded") for result in noised)
+    rows = "".join(_row(result, "pixels") + _row(result, "latents, decoded") for result in noised)
+    return scrolling(rows, "one image noised along each schedule")
 
 
 def _row(result: NoisedImage, where: str) -> str:
@@ -55,7 +57,7 @@ def _row(result: NoisedImage, where: str) -> str:
         Picture(image, f"t = {t}", f"abar {float(abar[t]):.2g}")
         for image, t in zip(images, result.timesteps, strict=True)
     ]
-    return picture_row(pictures, f"{result.schedule.name}, noise in {where}", scroll=True)
+    return picture_row(pictures, f"{result.schedule.name}, noise in {where}", layout="line")
 
 
 def build(library: Library, shared: SharedChoices) -> None:
@@ -76,9 +78,11 @@ def build(library: Library, shared: SharedChoices) -> None:
         )
     settings = [num_timesteps, beta_start, beta_end]
     plot, noise = bind(plot_schedules, library), bind(noise_along_schedules, library)
-    figure, words = plot(*[component.value for component in settings])
-    words_component = gr.HTML(words)
-    figure_component = gr.Plot(figure, show_label=False)
+    words, *figures = plot(*[component.value for component in settings])
+    shown = [gr.HTML(words)]
+    for pair in (figures[:2], figures[2:]):
+        with gr.Row():
+            shown += [gr.Plot(figure, show_label=False, min_width=320) for figure in pair]
     gr.Markdown("### The same image, the same noise, the same steps")
     inputs = [*shared.image, shared.seed, *settings]
     pictures = gr.HTML(noise(*[component.value for component in inputs]))
@@ -86,7 +90,7 @@ def build(library: Library, shared: SharedChoices) -> None:
         [component.change for component in settings],
         plot,
         settings,
-        [figure_component, words_component],
+        shown,
         api_name="plot_schedules",
         api_description=plot_schedules.__doc__,
         trigger_mode="always_last",
