@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from PIL import Image, ImageDraw
+from torchvision.transforms.functional import pil_to_tensor
 
-from ldm_explorer.checkpoints import discover, load_model
-from ldm_explorer.data import crop, dataset_spec, to_uint8
+from ldm_explorer.checkpoints import discover, load_model, read_json
+from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
+from ldm_explorer.explore.images import looks_familiar
 from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS
 
 MAX_FILE_BYTES = 10_000_000
@@ -26,7 +29,42 @@ def test_every_checkpoint_has_its_card_config_log_and_figures(name):
     assert checkpoint.config["dataset"] == checkpoint.dataset
     assert checkpoint.log()
     assert checkpoint.metrics["training"]["images"] > 0
-    assert checkpoint.metrics["evaluation"]["reconstruction"]["psnr_db"] > 30
+
+
+BARS = {
+    "vae-8x8x4": {"PSNR": lambda m: psnr(m) >= 31.5, "rFD": lambda m: m["reconstruction"]["rfd_percent"] <= 0.6},
+    "vae-32x32x1": {"PSNR": lambda m: psnr(m) >= 42},
+    "ldm-8x8x4-cosine": {
+        "FD": lambda m: m["generation"]["fd_percent"] <= 0.9,
+        "evaluations": lambda m: m["generation"]["evaluations"] <= 25,
+        "consistency": lambda m: consistency(m) >= m["generation"]["classifier_accuracy"] - 0.035,
+        "latents": lambda m: abs(m["generation"]["latents_std"] - 1) <= 0.05,
+    },
+    "ldm-8x8x4-linear": {"consistency": lambda m: consistency(m) >= 0.80},
+    "ldm-32x32x1-cosine": {
+        "consistency": lambda m: consistency(m) >= 0.75,
+        "FD": lambda m: m["generation"]["fd_percent"] <= m["generation"]["fd_decoded_noise_percent"] / 4,
+    },
+}
+"""What each checkpoint has to reach, over the full evaluation of train/evaluate.py."""
+
+
+def psnr(figures) -> float:
+    return figures["reconstruction"]["psnr_db"]
+
+
+def consistency(figures) -> float:
+    return figures["generation"]["class_consistency"]
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_stored_figures_reach_their_bars(name):
+    figures = CHECKPOINTS[name].metrics["evaluation"]
+    assert [bar for bar, reached in BARS[name].items() if not reached(figures)] == []
+
+
+def test_the_classifier_is_good_enough_to_measure_with():
+    assert read_json(SHIPPED_CHECKPOINTS / "fashion_mnist/features/metrics.json")["training"]["test_accuracy"] >= 0.92
 
 
 @pytest.mark.parametrize("name", DENOISERS)
@@ -46,3 +84,30 @@ def test_samples_are_mostly_of_the_class_that_was_asked_for(name):
     images = checkpoint.pipeline(labels, range(30), num_inference_steps=10, output_type="pt").images
     predicted = predict_classes(classifier, extract_features(classifier, crop(to_uint8(images), spec)))
     assert (predicted == torch.tensor(labels)).float().mean() > 0.6
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return load_model(FeatureNet, SHIPPED_CHECKPOINTS / "fashion_mnist" / "features", "features")
+
+
+def test_most_real_test_images_look_familiar(classifier, fashion_mnist_dir):
+    spec = dataset_spec("fashion_mnist")
+    images = crop(load_split("fashion_mnist", "test", fashion_mnist_dir).images[5000:5200], spec)
+    familiar = [looks_familiar(image[None], "fashion_mnist", classifier) for image in images]
+    assert sum(familiar) > 0.8 * len(familiar)
+
+
+@pytest.mark.parametrize("strange", ["noise", "checkerboard", "stripes", "circle", "text"])
+def test_what_is_no_garment_is_said_to_look_strange(classifier, strange):
+    y, x = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
+    picture = Image.new("L", (28, 28))
+    ImageDraw.Draw(picture).text((2, 8), "2+2=4", fill=255)
+    images = {
+        "noise": torch.randint(0, 256, (28, 28), generator=torch.Generator().manual_seed(0)),
+        "checkerboard": (x // 4 + y // 4) % 2 * 255,
+        "stripes": x % 4 // 2 * 255,
+        "circle": ((x - 14) ** 2 + (y - 14) ** 2 < 60) * 255,
+        "text": pil_to_tensor(picture)[0],
+    }
+    assert not looks_familiar(images[strange].to(torch.uint8)[None, None], "fashion_mnist", classifier)

@@ -40,9 +40,7 @@ def _pictures(result: Reconstruction, caption: str) -> str:
             "Reconstruction",
             f"PSNR {result.psnr_db:.1f} dB, SSIM {result.ssim:.3f} (1 is perfect)",
         ),
-        Picture(
-            error_map(result.error), "Error", "orange: too bright, blue: too dark; full at a tenth of the range"
-        ),
+        Picture(error_map(result.error), "Error", "orange: too bright, blue: too dark; full at a tenth of the range"),
     ]
     channels = result.latents[:MAX_CHANNELS_SHOWN]
     pictures += [
