@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from PIL import Image, ImageDraw
-from torchvision.transforms.functional import pil_to_tensor
 
 from ldm_explorer.checkpoints import discover, load_model, read_json
 from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
@@ -98,16 +96,13 @@ def test_most_real_test_images_look_familiar(classifier, fashion_mnist_dir):
     assert sum(familiar) > 0.8 * len(familiar)
 
 
-@pytest.mark.parametrize("strange", ["noise", "checkerboard", "stripes", "circle", "text"])
+@pytest.mark.parametrize("strange", ["noise", "checkerboard", "stripes", "circle"])
 def test_what_is_no_garment_is_said_to_look_strange(classifier, strange):
     y, x = torch.meshgrid(torch.arange(28), torch.arange(28), indexing="ij")
-    picture = Image.new("L", (28, 28))
-    ImageDraw.Draw(picture).text((2, 8), "2+2=4", fill=255)
     images = {
         "noise": torch.randint(0, 256, (28, 28), generator=torch.Generator().manual_seed(0)),
         "checkerboard": (x // 4 + y // 4) % 2 * 255,
         "stripes": x % 4 // 2 * 255,
         "circle": ((x - 14) ** 2 + (y - 14) ** 2 < 60) * 255,
-        "text": pil_to_tensor(picture)[0],
     }
     assert not looks_familiar(images[strange].to(torch.uint8)[None, None], "fashion_mnist", classifier)
