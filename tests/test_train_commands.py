@@ -127,7 +127,10 @@ def test_training_a_denoiser_leaves_a_pipeline_that_makes_images(ldm_dir, vae_di
 
 def test_a_run_card_and_the_cost_lie_beside_the_weights(vae_dir, ldm_dir):
     for folder, script in ((vae_dir, "train/vae.py"), (ldm_dir, "train/ldm.py")):
-        assert f"accelerate launch {script} --threads 1" in (folder / "README.md").read_text()
+        card = (folder / "README.md").read_text()
+        assert f"accelerate launch {script} --log-every-steps 1" in card
+        assert "--out" not in card
+        assert "--threads" not in card
         training = read_checkpoint(folder).metrics["training"]
         assert training["images"] == 4 * training["steps"]
         assert training["gflops_per_image"] > 0

@@ -77,7 +77,7 @@ def train(
         sys.exit(INTERRUPTED)
     if accelerator.is_main_process:
         figures = export(averaged.cpu().eval(), run_dir)
-        cost = training_cost(task, config, run_dir)
+        cost = training_cost(task, run_dir) | {"precision": accelerator.mixed_precision}
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
         write_text(run_dir / "README.md", run_card(run_dir.name, config, cost, parameters))
         print(f"\nwrote {run_dir}")
@@ -131,7 +131,7 @@ def _on_any_process(flag: bool, accelerator: Accelerator) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
 
 
-def training_cost(task: Task, config: Config, run_dir: Path) -> dict[str, Any]:
+def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
     """Images seen, CPU time and FLOPs (forward and backward, counted on one batch) of a finished run."""
     last = json.loads((run_dir / "train_log.jsonl").read_text().splitlines()[-1])
     model, batch = task.model.cpu(), task.batch(torch.arange(4), torch.Generator().manual_seed(0))
@@ -143,7 +143,6 @@ def training_cost(task: Task, config: Config, run_dir: Path) -> dict[str, Any]:
         "images": last["images"],
         "cpu_minutes": round(last["cpu_seconds"] / 60, 1),
         "gflops_per_image": round(counter.get_total_flops() / 4 / 1e9, 4),
-        "precision": config.precision,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
     }

@@ -75,10 +75,10 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
 
 
 def main(config: FeaturesTrainConfig) -> None:
-    accelerator, run_dir = start(config, "features")
     training = load_split(config.dataset, "train", config.data_dir)
     task = FeaturesTask(config, training, load_split(config.dataset, "validation", config.data_dir))
     test = load_split(config.dataset, "test", config.data_dir)
+    accelerator, run_dir = start(config, "features")
 
     def export(model: FeatureNet, folder: Path) -> dict[str, Any]:
         save_model(model, folder / "features")

@@ -165,12 +165,11 @@ def main(config: LDMTrainConfig) -> None:
     side, channels = config.spec.model_side, config.spec.channels
     if (vae.config.sample_size, vae.config.in_channels) != (side, channels):
         raise ValueError(f"{config.vae} was trained on images of another side or colour than {config.dataset}")
-    unet_config = config.unet_for(vae)
-    side, channels = unet_config.latent_size, unet_config.latent_channels
-    accelerator, run_dir = start(config, f"ldm-{side}x{side}x{channels}-{config.schedule}")
-    codec = LatentCodec(vae)
+    codec, unet_config = LatentCodec(vae), config.unet_for(vae)
     training = load_split(config.dataset, "train", config.data_dir)
     validation = load_split(config.dataset, "validation", config.data_dir)
+    side, channels = unet_config.latent_size, unet_config.latent_channels
+    accelerator, run_dir = start(config, f"ldm-{side}x{side}x{channels}-{config.schedule}")
     task = LDMTask(
         config,
         unet_config,

@@ -124,12 +124,10 @@ class VAETask:
 
 
 def main(config: VAETrainConfig) -> None:
+    training = load_split(config.dataset, "train", config.data_dir)
+    validation = load_split(config.dataset, "validation", config.data_dir)
     accelerator, run_dir = start(config, config.name)
-    task = VAETask(
-        config,
-        load_split(config.dataset, "train", config.data_dir),
-        load_split(config.dataset, "validation", config.data_dir),
-    )
+    task = VAETask(config, training, validation)
 
     def export(model: Autoencoder, folder: Path) -> dict[str, Any]:
         vae = model.vae.half().float()
