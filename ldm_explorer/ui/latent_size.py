@@ -30,7 +30,7 @@ COLUMNS = (
     ("rFD % \u2193", lambda r: _beside(r.rfd_percent, floor=r.fd_floor_percent)),
     ("FD % \u2193", lambda r: _beside(r.fd_percent, noise=r.fd_decoded_noise_percent)),
     ("class consistency", lambda r: _beside(r.class_consistency, classifier=r.classifier_accuracy)),
-    ("GFLOPs per image \u2193", lambda r: _beside(r.gflops_per_sample)),
+    ("GFLOPs/image \u2193", lambda r: _beside(r.gflops_per_sample)),
 )
 EXPLANATION = (
     "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance "
