@@ -75,6 +75,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a train_log.jsonl; a last line cut short by a crash is left out."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
 def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
     """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
     write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {section: figures})
@@ -146,7 +152,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A folder that looks whole. Weights are loaded on first use and then kept."""
 
@@ -166,10 +172,7 @@ class Checkpoint:
         return load_pipeline(self.folder)
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines of train_log.jsonl; a last line cut short by a crash is left out."""
-        path = self.folder / "train_log.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return read_log(self.folder / "train_log.jsonl")
 
 
 @dataclass(frozen=True)

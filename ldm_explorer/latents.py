@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from ldm_explorer.data import to_model
+from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
 
 ENCODE_BATCH = 500
 
@@ -27,6 +27,10 @@ class Posterior:
 
     mean: Tensor
     std: Tensor
+
+    def __getitem__(self, index: Tensor) -> "Posterior":
+        """The posteriors of some of the N examples."""
+        return Posterior(self.mean[index], self.std[index])
 
     def sample(self, noise: Tensor) -> Tensor:
         """mean + std * noise, for standard normal noise of the same shape."""
@@ -67,6 +71,11 @@ class LatentCodec:
 def in_batches(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = ENCODE_BATCH) -> Tensor:
     """Apply a function to `(N, ...)` in slices and concatenate, so that memory stays bounded."""
     return torch.cat([function(part) for part in inputs.split(batch_size)])
+
+
+def decode_images(codec: LatentCodec, latents: Tensor, spec: DatasetSpec) -> Tensor:
+    """Normalised latents to images `(N, C, side, side) uint8` at the dataset's original side, on the CPU."""
+    return in_batches(lambda part: crop(to_uint8(codec.decode(part)), spec).cpu(), latents)
 
 
 def encode_posterior(codec: LatentCodec, images: Tensor) -> Posterior:

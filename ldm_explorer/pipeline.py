@@ -10,7 +10,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import to_uint8
 from ldm_explorer.latents import LatentCodec, in_batches, latent_shape
-from ldm_explorer.samplers import DEFAULT_SAMPLER, DenoiseStep, denoise, draw_noise, make_sampler
+from ldm_explorer.samplers import DEFAULT_SAMPLER, DenoiseStep, denoise, draw_noise, final_latents, make_sampler
 
 
 class LatentDiffusionPipeline(DiffusionPipeline):
@@ -91,8 +91,7 @@ class LatentDiffusionPipeline(DiffusionPipeline):
             guidance_scale=guidance_scale,
             sampler=sampler,
         )
-        for step in self.progress_bar(steps):
-            latents = step.z_next
+        latents = final_latents(self.progress_bar(steps))
         pixels = in_batches(self.codec.decode, latents).clamp(-1, 1).cpu()
         return ImagePipelineOutput(pixels if output_type == "pt" else to_pil(pixels))
 

@@ -3,7 +3,7 @@
 Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -129,8 +129,8 @@ def _predict(unet: nn.Module, z_t: Tensor, timestep: Tensor, class_labels: Tenso
     return unet(z_t, timestep, *labels, return_dict=False)[0]
 
 
-def sample(*args, **kwargs) -> Tensor:
-    """Run `denoise` to its end and return the clean latent."""
-    for step in denoise(*args, **kwargs):
-        last = step
-    return last.z_next
+def final_latents(steps: Iterable[DenoiseStep]) -> Tensor:
+    """Walk to the end and return the clean latents."""
+    for step in steps:
+        latents = step.z_next
+    return latents

@@ -18,7 +18,7 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ldm_explorer.checkpoints import write_json, write_text
+from ldm_explorer.checkpoints import read_log, write_json, write_text
 from ldm_explorer.run_state import Progress, latest_state, load_state, read_progress, save_state
 
 STEPS_TO_TIME_A_BUDGET = 50
@@ -124,6 +124,12 @@ def make_accelerator(config: FitConfig, out: Path) -> Accelerator:
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         torch.set_num_threads(config.threads or max(1, cores // local_processes))
     return accelerator
+
+
+def check_batch_divides(config: FitConfig, accelerator: Accelerator) -> None:
+    """Raises `ValueError` when the global batch cannot be shared out evenly."""
+    if config.batch_size % accelerator.num_processes:
+        raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
 
 
 def budget_in_steps(config: FitConfig, num_examples: int, seconds_per_step: float | None) -> int | None:
@@ -251,8 +257,7 @@ def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
     With `config.resume` the run goes on from the newest state in `run_dir`; a run that was trained to its end yields
     its last step once more, without metrics.
     """
-    if config.batch_size % accelerator.num_processes:
-        raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
+    check_batch_divides(config, accelerator)
     loop = _Loop(task, config, accelerator, run_dir)
     try:
         if loop.finished:
@@ -303,9 +308,8 @@ class TrainLog:
         if not self.active:
             return
         step = read_progress(state).step if state else 0
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        write_text(path, "".join(line + "\n" for line in kept))
+        kept = [record for record in read_log(path) if record["step"] <= step]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def add(self, step: Step, every_steps: int) -> dict[str, Any] | None:
         """Take a step in; returns the record that was written, if one was due."""

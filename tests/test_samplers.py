@@ -11,9 +11,9 @@ from ldm_explorer.samplers import (
     SAMPLERS,
     denoise,
     draw_noise,
+    final_latents,
     make_sampler,
     make_scheduler,
-    sample,
     set_timesteps,
 )
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
@@ -145,7 +145,7 @@ def test_the_fewest_and_the_most_steps_work(sampler, num_steps):
 def test_a_number_of_steps_out_of_range_is_refused(num_steps, tiny_unet):
     scheduler = make_sampler(DEFAULT_SAMPLER, make_scheduler(make_schedule("cosine"), "v_prediction"))
     with pytest.raises(ValueError, match="1 to 1000"):
-        sample(tiny_unet, scheduler, torch.zeros(1, 4, 8, 8), torch.tensor([0]), num_steps=num_steps)
+        final_latents(denoise(tiny_unet, scheduler, torch.zeros(1, 4, 8, 8), torch.tensor([0]), num_steps=num_steps))
 
 
 @pytest.mark.parametrize("schedule_name", SCHEDULES)

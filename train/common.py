@@ -17,10 +17,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from ldm_explorer.checkpoints import update_metrics, write_text
+from ldm_explorer.checkpoints import read_log, update_metrics, write_text
 from ldm_explorer.data import DataError, DatasetSpec, dataset_spec
 from ldm_explorer.run_state import latest_state
-from ldm_explorer.training import FitConfig, Task, TrainLog, fit, make_accelerator, prepare_run_dir
+from ldm_explorer.training import FitConfig, Task, TrainLog, check_batch_divides, fit, make_accelerator, prepare_run_dir
 
 INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
@@ -45,8 +45,7 @@ def start(config: Config, name: str) -> tuple[Accelerator, Path]:
     """Claim the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done."""
     run_dir = config.out or Path("runs") / config.dataset / name
     accelerator = make_accelerator(config, run_dir)
-    if config.batch_size % accelerator.num_processes:
-        raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
+    check_batch_divides(config, accelerator)
     if accelerator.is_main_process:
         prepare_run_dir(config, run_dir)
     accelerator.wait_for_everyone()
@@ -133,7 +132,7 @@ def _on_any_process(flag: bool, accelerator: Accelerator) -> bool:
 
 def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
     """Images seen, CPU time and FLOPs (forward and backward, counted on one batch) of a finished run."""
-    last = json.loads((run_dir / "train_log.jsonl").read_text().splitlines()[-1])
+    last = read_log(run_dir / "train_log.jsonl")[-1]
     model, batch = task.model.cpu(), task.batch(torch.arange(4), torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
         task.loss(model, batch)["loss"].backward()

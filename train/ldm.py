@@ -104,7 +104,7 @@ class LDMTask:
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         size, shape = len(indices), (len(indices), *self.posterior.mean.shape[1:])
         noise = torch.randn(shape, generator=generator)
-        z0 = self.posterior.mean[indices] + self.posterior.std[indices] * noise
+        z0 = self.posterior[indices].sample(noise)
         strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size
         batch = {
             "z0": z0,
@@ -154,10 +154,7 @@ class LDMTask:
 def eigenvalue_figures(posterior: Posterior, labels: Tensor) -> dict[str, list[float]]:
     """Covariance eigenvalues of all latents ("all") and of each class ("0", "1", ...), to five digits."""
     parts = {"all": torch.ones_like(labels, dtype=torch.bool)} | {str(k): labels == k for k in labels.unique().tolist()}
-    return {
-        name: [float(f"{v:.5g}") for v in covariance_eigenvalues(Posterior(posterior.mean[part], posterior.std[part]))]
-        for name, part in parts.items()
-    }
+    return {name: [float(f"{v:.5g}") for v in covariance_eigenvalues(posterior[part])] for name, part in parts.items()}
 
 
 def main(config: LDMTrainConfig) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ldm_explorer.data import DatasetSpec, crop, to_uint8
-from ldm_explorer.latents import LatentCodec, in_batches
+from ldm_explorer.data import DatasetSpec
+from ldm_explorer.latents import LatentCodec, decode_images
 from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.samplers import draw_noise
+from ldm_explorer.samplers import draw_noise, final_latents
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,11 @@ def generate(
         labels = [index % spec.num_classes for index in indices]
         seeds = [seed * 1_000_003 + index for index in indices]
         conditional = labels if pipeline.null_class is not None else None
-        for step in pipeline.denoise(conditional, seeds, num_inference_steps=num_steps, sampler=sampler):
-            latents = step.z_next
-        yield GeneratedBatch(_decode(pipeline.codec, latents, spec), torch.tensor(labels), latents.cpu())
+        latents = final_latents(pipeline.denoise(conditional, seeds, num_inference_steps=num_steps, sampler=sampler))
+        yield GeneratedBatch(decode_images(pipeline.codec, latents, spec), torch.tensor(labels), latents.cpu())
 
 
 def decoded_noise(codec: LatentCodec, latent_shape: tuple[int, int, int], spec: DatasetSpec, num_images: int) -> Tensor:
     """Images `(N, C, side, side) uint8` decoded from N(0, 1) latents: what no denoiser at all would generate."""
     noise, _ = draw_noise(latent_shape, range(num_images))
-    return _decode(codec, noise, spec)
-
-
-@torch.no_grad()
-def _decode(codec: LatentCodec, latents: Tensor, spec: DatasetSpec) -> Tensor:
-    return in_batches(lambda part: crop(to_uint8(codec.decode(part)), spec).cpu(), latents)
+    return decode_images(codec, noise, spec)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import crop, dataset_spec, to_uint8
+from ldm_explorer.data import dataset_spec
+from ldm_explorer.latents import decode_images
 
 MAX_IMAGES = 64
 MAX_KEPT_FRAMES = 100
@@ -63,10 +64,6 @@ def denoise_images(
         sampler=sampler,
     )
     every = -(-num_steps // MAX_KEPT_FRAMES)
-
-    def decode(latents: Tensor) -> Tensor:
-        return crop(to_uint8(pipeline.codec.decode(latents)), spec).cpu()
-
     for step in steps:
         last = step.index == step.total - 1
         if last or step.index % every == 0:
@@ -75,6 +72,6 @@ def denoise_images(
                 total=step.total,
                 timestep=step.timestep,
                 alpha_bar=float(pipeline.scheduler.alphas_cumprod[step.timestep]),
-                noisy=decode(step.z_t),
-                predicted=decode(step.z_next if last else step.z0),
+                noisy=decode_images(pipeline.codec, step.z_t, spec),
+                predicted=decode_images(pipeline.codec, step.z_next if last else step.z0, spec),
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ldm_explorer.data import crop, dataset_spec, to_model, to_uint8
 from ldm_explorer.explore.images import shipped_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
-from ldm_explorer.latents import LatentCodec
+from ldm_explorer.latents import LatentCodec, decode_images
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 
 
@@ -77,7 +78,7 @@ def _report(checkpoint: Checkpoint, color_index: int, image: Tensor, seed: int, 
         gflops_per_sample=gflops_per_sample(checkpoint, num_steps) if checkpoint.kind == "ldm" else None,
         num_steps=num_steps,
         images=crop(images, spec),
-        reconstructions=crop(to_uint8(codec.decode(codec.encode(to_model(images)))), spec),
+        reconstructions=decode_images(codec, codec.encode(to_model(images)), spec),
         samples=_samples(checkpoint, seed, num_steps) if checkpoint.kind == "ldm" else None,
     )
 
@@ -90,9 +91,16 @@ def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
     return crop(to_uint8(images), spec)
 
 
-@torch.no_grad()
 def gflops_per_sample(checkpoint: Checkpoint, num_steps: int) -> float:
     """Floating-point operations of one image without guidance: `num_steps` evaluations and one decode, in 1e9."""
+    evaluation, decode = _flops(checkpoint)
+    return (evaluation * num_steps + decode) / 1e9
+
+
+@cache
+@torch.no_grad()
+def _flops(checkpoint: Checkpoint) -> tuple[int, int]:
+    """Of one evaluation of the UNet and of one decode; counted once per checkpoint, by running them."""
     pipeline = checkpoint.pipeline
     latents = torch.zeros(1, *pipeline.latent_shape)
     labels: tuple[Any, ...] = () if pipeline.null_class is None else (torch.zeros(1, dtype=torch.long),)
@@ -100,4 +108,4 @@ def gflops_per_sample(checkpoint: Checkpoint, num_steps: int) -> float:
         pipeline.unet(latents, torch.zeros(1), *labels)
     with FlopCounterMode(display=False) as decode_counter:
         pipeline.codec.decode(latents)
-    return (unet_counter.get_total_flops() * num_steps + decode_counter.get_total_flops()) / 1e9
+    return unet_counter.get_total_flops(), decode_counter.get_total_flops()

@@ -53,7 +53,7 @@ def _shared_choices(library: Library) -> SharedChoices:
     dataset = library.get(default).dataset
     class_names = list(dataset_spec(dataset).class_names)
     per_class = int(shipped_images(dataset)[1].bincount().min())
-    with gr.Row(elem_classes="ldm-shared"):
+    with gr.Row():
         checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=220)
         class_name = gr.Dropdown(class_names, value=class_names[-1], label="Test image: class", min_width=180)
         number = gr.Slider(1, per_class, 1, step=1, label="Test image: number", min_width=180)

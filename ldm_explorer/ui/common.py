@@ -89,6 +89,26 @@ def bind(handler: Callable, library: Library) -> Callable:
     return bound
 
 
+def opening(handler: Callable, inputs: list[gr.components.Component]):
+    """What a bound handler answers to the values that its inputs open with."""
+    return handler(*[component.value for component in inputs])
+
+
+def answer_changes(handler: Callable, inputs: list, outputs, api_name: str, **queue) -> None:
+    """Call a bound handler when any of its inputs changes, as a documented endpoint; the last change wins."""
+    gr.on(
+        [component.change for component in inputs],
+        handler,
+        inputs,
+        outputs,
+        api_name=api_name,
+        api_description=handler.__doc__,
+        trigger_mode="always_last",
+        show_progress="minimal",
+        **queue,
+    )
+
+
 def on_gpu(handler: Callable) -> Callable:
     """`spaces.GPU` on a ZeroGPU Space, where at least one function must ask for it; nothing elsewhere."""
     try:

@@ -11,7 +11,7 @@ from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_i
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.loss import timestep_figure, training_figure
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, on_gpu
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, on_gpu, opening
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "3 · How does noise become an image?"
@@ -155,7 +155,7 @@ def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls
     settings = [shared.checkpoint, shared.seed, controls.class_name, controls.sampler]
     settings += [controls.num_steps, controls.guidance_scale, controls.num_images]
     handler = bind(denoise, library)
-    *_, (first_pictures, _, first_frames) = handler(*[component.value for component in settings])
+    *_, (first_pictures, _, first_frames) = opening(handler, settings)
     last = len(first_frames)
     pictures = gr.HTML(first_pictures)
     position = gr.Slider(1, max(2, last), last, step=1, label="Step to look at", info="of the run above")

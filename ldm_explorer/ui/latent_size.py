@@ -9,7 +9,7 @@ from ldm_explorer.explore.latent_size import SizeReport, compare_sizes
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, chosen_image
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.pictures import Picture, grid, picture_row, scrolling
 
 TITLE = "4 · Which latent size?"
@@ -103,20 +103,10 @@ def build(library: Library, shared: SharedChoices) -> None:
     names = gr.CheckboxGroup(library.names(), value=default_names(library), label="Checkpoints to compare")
     handler = bind(compare, library)
     inputs = [*shared.image, shared.seed, names]
-    table, pictures, *figures = handler(*[component.value for component in inputs])
+    table, pictures, *figures = opening(handler, inputs)
     shown = [gr.HTML(table)]
     gr.Markdown(EXPLANATION)
     shown.append(gr.HTML(pictures))
     with gr.Row():
         shown += [gr.Plot(figure, show_label=False, min_width=320) for figure in figures]
-    gr.on(
-        [component.change for component in inputs],
-        handler,
-        inputs,
-        shown,
-        api_name="compare_sizes",
-        api_description=compare.__doc__,
-        trigger_mode="always_last",
-        show_progress="minimal",
-        **MODEL_QUEUE,
-    )
+    answer_changes(handler, inputs, shown, "compare_sizes", **MODEL_QUEUE)

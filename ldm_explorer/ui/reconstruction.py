@@ -6,7 +6,7 @@ from PIL import Image
 from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import Reconstruction, latent_size, reconstruct_image
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, chosen_image
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.pictures import Picture, error_map, latent_channel, notice, picture_row
 
 TITLE = "1 · What does the autoencoder keep?"
@@ -67,14 +67,5 @@ def build(library: Library, shared: SharedChoices) -> None:
     )
     handler = bind(reconstruct, library)
     inputs = [*shared.image, beside]
-    pictures = gr.HTML(handler(*[component.value for component in inputs]))
-    gr.on(
-        [component.change for component in inputs],
-        handler,
-        inputs,
-        pictures,
-        api_name="reconstruct",
-        api_description=reconstruct.__doc__,
-        show_progress="minimal",
-        **MODEL_QUEUE,
-    )
+    pictures = gr.HTML(opening(handler, inputs))
+    answer_changes(handler, inputs, pictures, "reconstruct", **MODEL_QUEUE)

@@ -10,7 +10,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.schedule import NoisedImage, compare_schedules, describe, noise_image
 from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, chosen_image
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.pictures import Picture, picture_row, scrolling
 
 TITLE = "2 · How fast does noise take over?"
@@ -78,32 +78,13 @@ def build(library: Library, shared: SharedChoices) -> None:
         )
     settings = [num_timesteps, beta_start, beta_end]
     plot, noise = bind(plot_schedules, library), bind(noise_along_schedules, library)
-    words, *figures = plot(*[component.value for component in settings])
+    words, *figures = opening(plot, settings)
     shown = [gr.HTML(words)]
     for pair in (figures[:2], figures[2:]):
         with gr.Row():
             shown += [gr.Plot(figure, show_label=False, min_width=320) for figure in pair]
     gr.Markdown("### The same image, the same noise, the same steps")
     inputs = [*shared.image, shared.seed, *settings]
-    pictures = gr.HTML(noise(*[component.value for component in inputs]))
-    gr.on(
-        [component.change for component in settings],
-        plot,
-        settings,
-        shown,
-        api_name="plot_schedules",
-        api_description=plot_schedules.__doc__,
-        trigger_mode="always_last",
-        show_progress="minimal",
-    )
-    gr.on(
-        [component.change for component in inputs],
-        noise,
-        inputs,
-        pictures,
-        api_name="noise_image",
-        api_description=noise_along_schedules.__doc__,
-        trigger_mode="always_last",
-        show_progress="minimal",
-        **MODEL_QUEUE,
-    )
+    pictures = gr.HTML(opening(noise, inputs))
+    answer_changes(plot, settings, shown, "plot_schedules")
+    answer_changes(noise, inputs, pictures, "noise_image", **MODEL_QUEUE)
