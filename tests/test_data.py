@@ -32,10 +32,10 @@ def write_test_split(folder: Path, images: np.ndarray, labels: np.ndarray) -> No
 
 CONTENT = np.arange(3 * 5 * 4, dtype=np.uint8).reshape(3, 5, 4)
 WHOLE = idx_bytes(CONTENT)
-GZIPPED = gzip.compress(WHOLE)
+GZIPPED = gzip.compress(WHOLE, mtime=0)
 
 
-@pytest.mark.parametrize(("suffix", "content"), [("", WHOLE), (".gz", GZIPPED)])
+@pytest.mark.parametrize(("suffix", "content"), [("", WHOLE), (".gz", GZIPPED)], ids=["plain", "gzipped"])
 def test_idx_files_are_read_plain_and_gzipped(tmp_path, suffix, content):
     path = tmp_path / f"images-idx3-ubyte{suffix}"
     path.write_bytes(content)

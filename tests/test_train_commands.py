@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
+from ldm_explorer.film import read_film
 
 REPO = Path(__file__).resolve().parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
@@ -117,6 +118,10 @@ def test_training_a_denoiser_leaves_a_pipeline_that_makes_images(ldm_dir, vae_di
     checkpoint = read_checkpoint(ldm_dir)
     assert (checkpoint.kind, checkpoint.dataset) == ("ldm", "fashion_mnist")
     assert logged_steps(ldm_dir) == [1, 2, 3, 4]
+    film = read_film(ldm_dir, channels=1)
+    assert [frame.step for frame in film] == [1, 2, 4]
+    assert film[0].images.shape == (10, 1, 28, 28)
+    assert not film[0].images.equal(film[-1].images)
     assert checkpoint.log()[-1]["validation_loss"] > 0
     images = load_pipeline(ldm_dir)([3, 10], [0, 1], num_inference_steps=2, output_type="pt").images
     assert images.shape == (2, 1, 32, 32)

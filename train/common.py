@@ -13,13 +13,14 @@ import diffusers
 import torch
 import tyro
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from ldm_explorer.checkpoints import read_log, update_metrics, write_text
 from ldm_explorer.data import DataError, DatasetSpec, dataset_spec
-from ldm_explorer.run_state import latest_state
+from ldm_explorer.film import FilmFrame, cut_film, is_milestone, write_frame
+from ldm_explorer.run_state import latest_state, read_progress
 from ldm_explorer.training import FitConfig, Task, TrainLog, check_batch_divides, fit, make_accelerator, prepare_run_dir
 
 INTERRUPTED = 130
@@ -60,10 +61,12 @@ def train(
     accelerator: Accelerator,
     run_dir: Path,
     export: Callable[[nn.Module, Path], dict[str, Any]],
+    sample: Callable[[nn.Module], Tensor] | None = None,
 ) -> None:
     """Train a task, then export the averaged model into the run folder.
 
     `export(averaged model, folder)` writes the weights and returns figures for metrics.json.
+    `sample(averaged model)` generates the images `(B, C, side, side) uint8` of a frame of the run's film.
     """
     parameters = sum(p.numel() for p in task.model.parameters())
     accelerator.print(
@@ -71,7 +74,7 @@ def train(
         f"on {accelerator.device.type} with {torch.get_num_threads()} thread(s), "
         f"precision {accelerator.mixed_precision}"
     )
-    averaged = run(task, config, accelerator, run_dir)
+    averaged = run(task, config, accelerator, run_dir, sample)
     if averaged is None:
         sys.exit(INTERRUPTED)
     if accelerator.is_main_process:
@@ -82,12 +85,21 @@ def train(
         print(f"\nwrote {run_dir}")
 
 
-def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) -> nn.Module | None:
-    """Drive `fit` from a terminal: tqdm, train_log.jsonl, tracker. Returns the averaged model.
+def run(
+    task: Task,
+    config: FitConfig,
+    accelerator: Accelerator,
+    run_dir: Path,
+    sample: Callable[[nn.Module], Tensor] | None = None,
+) -> nn.Module | None:
+    """Drive `fit` from a terminal: tqdm, train_log.jsonl, film, tracker. Returns the averaged model.
 
     Ctrl-C or SIGTERM finishes the step at hand, saves the state and returns None; a second one kills.
     """
-    log = TrainLog(run_dir / "train_log.jsonl", latest_state(run_dir) if config.resume else None, accelerator)
+    state = latest_state(run_dir) if config.resume else None
+    log = TrainLog(run_dir / "train_log.jsonl", state, accelerator)
+    if accelerator.is_main_process:
+        cut_film(run_dir, read_progress(state).step if state else 0)
     if config.tracker:
         accelerator.init_trackers("ldm-explorer", config=json.loads(json.dumps(asdict(config), default=str)))
     interrupted = False
@@ -110,6 +122,8 @@ def run(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
                 progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
                 if config.tracker:
                     accelerator.log({k: v for k, v in record.items() if not isinstance(v, list)}, step=step.step)
+            if sample and accelerator.is_main_process and is_milestone(step.step, step.total_steps):
+                write_frame(run_dir, FilmFrame(step.step, sample(averaged)))
             if step.step == step.total_steps:
                 return averaged
             if _on_any_process(interrupted, accelerator):

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.data import load_split
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues
+from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior, latent_shape
 from ldm_explorer.models import UNetConfig
+from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PredictionType, add_noise, target
-from ldm_explorer.samplers import make_scheduler
+from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, SCHEDULES, Schedule, make_schedule
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
@@ -26,6 +28,9 @@ REPO = Path(__file__).resolve().parents[1]
 VALIDATION_LATENTS = 2048
 VALIDATION_BINS = 10
 VALIDATION_SEED = 20_201
+FILM_IMAGES = 10
+FILM_SEED = 0
+FILM_STEPS = 25
 MIN_EPSILON_TERMINAL_SNR = 1e-6
 
 
@@ -167,6 +172,7 @@ def main(config: LDMTrainConfig) -> None:
     validation = load_split(config.dataset, "validation", config.data_dir)
     side, channels = unet_config.latent_size, unet_config.latent_channels
     accelerator, run_dir = start(config, f"ldm-{side}x{side}x{channels}-{config.schedule}")
+    vae.to(accelerator.device)
     task = LDMTask(
         config,
         unet_config,
@@ -180,7 +186,12 @@ def main(config: LDMTrainConfig) -> None:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
         return {"covariance_eigenvalues": eigenvalue_figures(task.posterior, task.labels)}
 
-    train(task, config, accelerator, run_dir, export)
+    def sample(unet: UNet2DModel) -> Tensor:
+        pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))
+        film = generate(pipeline, config.spec, FILM_IMAGES, FILM_SEED, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER)
+        return torch.cat([batch.images for batch in film])
+
+    train(task, config, accelerator, run_dir, export, sample)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import save_vae
 from ldm_explorer.data import ImageSet, crop, load_split, to_model
+from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import measure_statistics
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.training import FitConfig
@@ -93,11 +94,12 @@ class VAETask:
         return {"pixels": to_model(self.images.images[indices]), "noise": noise}
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        pixels = batch["pixels"]
-        reconstruction, kl = model(pixels, batch["noise"])
-        error = reconstruction.float() - pixels
+        reconstruction, kl = model(batch["pixels"], batch["noise"])
+        return self._losses(reconstruction.float() - batch["pixels"], kl)
+
+    def _losses(self, error: Tensor, kl: Tensor) -> dict[str, Tensor]:
         mse, kl_per_value = error.square().mean(), kl.float().mean()
-        kl_per_pixel = kl_per_value * kl[0].numel() / pixels[0].numel()
+        kl_per_pixel = kl_per_value * kl[0].numel() / error[0].numel()
         return {"loss": mse + self.config.kl_weight * kl_per_pixel, "mse": mse, "kl_per_value": kl_per_value}
 
     @torch.no_grad()
@@ -107,15 +109,12 @@ class VAETask:
         device = next(model.parameters()).device
         totals = {"loss": 0.0, "psnr_db": 0.0, "kl_per_value": 0.0}
         for part in pixels.to(device).split(250):
-            zeros = torch.zeros(len(part), *self.latent_shape, device=device)
-            reconstruction, kl = model(part, zeros)
-            squared = (reconstruction.clamp(-1, 1) - part).square()
-            kl_per_pixel = kl.mean() * kl[0].numel() / part[0].numel()
-            loss = squared.mean() + self.config.kl_weight * kl_per_pixel
-            mse = crop(squared, self.config.spec).mean(dim=(1, 2, 3))
-            psnr = -10 * torch.log10((mse / 4).clamp_min(1e-10)).mean()
-            for name, value in (("loss", loss), ("psnr_db", psnr), ("kl_per_value", kl.mean())):
-                totals[name] += float(value) * len(part) / len(pixels)
+            reconstruction, kl = model(part, torch.zeros(len(part), *self.latent_shape, device=device))
+            reconstruction = reconstruction.clamp(-1, 1)
+            figures = self._losses(reconstruction - part, kl)
+            figures["psnr_db"] = psnr_db(*(crop(images, self.config.spec) for images in (reconstruction, part))).mean()
+            for name in totals:
+                totals[name] += float(figures[name]) * len(part) / len(pixels)
         return totals
 
     @property

@@ -1,0 +1,60 @@
+"""The film of a run: samples from fixed seeds at milestones of its training, each frame one lossless WebP strip."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+_FRAMES = "film/step-*.webp"
+
+
+@dataclass(frozen=True)
+class FilmFrame:
+    """What the averaged network generated after `step` steps: `(B, C, side, side) uint8`, always from one noise."""
+
+    step: int
+    images: Tensor
+
+
+def is_milestone(step: int, total_steps: int | None) -> bool:
+    """Whether a frame is due: after 1, 2, 4, 8, ... steps and after the last."""
+    return step & (step - 1) == 0 or step == total_steps
+
+
+def write_frame(run_dir: Path, frame: FilmFrame) -> None:
+    """Write one frame, whole or not at all, in place of an earlier one of that step."""
+    strip = torch.cat(list(frame.images.cpu()), dim=-1).permute(1, 2, 0).numpy()
+    path = run_dir / "film" / f"step-{frame.step:09d}.webp"
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(
+        temporary, "WEBP", lossless=True, quality=100
+    )
+    os.replace(temporary, path)
+
+
+def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:
+    """The frames of a run in the order of its training, none if it has no film. Raises `OSError` for a broken one."""
+    return tuple(_read(path, channels) for path in sorted(run_dir.glob(_FRAMES)))
+
+
+def cut_film(run_dir: Path, step: int) -> None:
+    """Delete the frames after `step`, to which a run goes back."""
+    for path in run_dir.glob(_FRAMES):
+        if _step(path) > step:
+            path.unlink()
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
+
+
+def _read(path: Path, channels: int) -> FilmFrame:
+    with Image.open(path) as image:
+        strip = torch.from_numpy(np.array(image.convert("L" if channels == 1 else "RGB")))
+    strip = strip.view(*strip.shape[:2], channels).permute(2, 0, 1)
+    return FilmFrame(_step(path), torch.stack(strip.split(strip.shape[1], dim=-1)))

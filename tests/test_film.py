@@ -1,0 +1,36 @@
+"""The film of a run: what is written is read back, in the order of training."""
+
+import pytest
+import torch
+
+from ldm_explorer.film import FilmFrame, cut_film, is_milestone, read_film, write_frame
+
+
+def frame(step: int, channels: int = 1) -> FilmFrame:
+    generator = torch.Generator().manual_seed(step)
+    return FilmFrame(step, torch.randint(0, 256, (3, channels, 28, 28), generator=generator, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_film_is_read_back_bit_for_bit_in_the_order_of_training(tmp_path, channels):
+    for step in (512, 8, 64):
+        write_frame(tmp_path, frame(step, channels))
+    film = read_film(tmp_path, channels)
+    assert [shown.step for shown in film] == [8, 64, 512]
+    assert all(torch.equal(shown.images, frame(shown.step, channels).images) for shown in film)
+
+
+def test_a_run_without_a_film_has_no_frames(tmp_path):
+    assert read_film(tmp_path, 1) == ()
+
+
+def test_going_back_cuts_the_film(tmp_path):
+    for step in (8, 64, 512):
+        write_frame(tmp_path, frame(step))
+    cut_film(tmp_path, 64)
+    assert [shown.step for shown in read_film(tmp_path, 1)] == [8, 64]
+
+
+def test_milestones_double_and_end_with_the_last_step():
+    assert [step for step in range(1, 101) if is_milestone(step, 100)] == [1, 2, 4, 8, 16, 32, 64, 100]
+    assert not is_milestone(100, None)
