@@ -38,7 +38,7 @@ def write_frame(run_dir: Path, frame: FilmFrame) -> None:
 
 
 def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:
-    """The frames of a run in the order of its training, none if it has no film. Raises `OSError` for a broken one."""
+    """The frames of a run in the order of its training, () without a film. Raises `ValueError` for a broken one."""
     return tuple(_read(path, channels) for path in sorted(run_dir.glob(_FRAMES)))
 
 
@@ -54,7 +54,10 @@ def _step(path: Path) -> int:
 
 
 def _read(path: Path, channels: int) -> FilmFrame:
-    with Image.open(path) as image:
-        strip = torch.from_numpy(np.array(image.convert("L" if channels == 1 else "RGB")))
+    try:
+        with Image.open(path) as image:
+            strip = torch.from_numpy(np.array(image.convert("L" if channels == 1 else "RGB")))
+    except OSError as error:
+        raise ValueError(f"{path} is no picture: {error}") from error
     strip = strip.view(*strip.shape[:2], channels).permute(2, 0, 1)
     return FilmFrame(_step(path), torch.stack(strip.split(strip.shape[1], dim=-1)))

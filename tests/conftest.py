@@ -18,6 +18,7 @@ from helpers import NUM_CLASSES, build_seeded, draw_shapes
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, update_metrics
 from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, ImageSet
+from ldm_explorer.film import FilmFrame, write_frame
 from ldm_explorer.latents import measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
@@ -113,6 +114,8 @@ def ldm_folder(tiny_pipeline, tmp_path_factory) -> Path:
     """A checkpoint folder that holds a pipeline. Read only: copy it to change it."""
     folder = tmp_path_factory.mktemp("ldm") / "fashion_mnist" / "tiny-ldm"
     save_pipeline(folder, tiny_pipeline.vae, tiny_pipeline.unet, tiny_pipeline.scheduler)
+    for step in (1, 2, 4, 5):
+        write_frame(folder, FilmFrame(step, torch.full((12, 1, 28, 28), 50 * step, dtype=torch.uint8)))
     return folder
 
 

@@ -34,6 +34,7 @@ def test_every_endpoint_answers(client):
     noised = client.predict("tiny-ldm", "Bag", 1, None, 0, 1000, 1e-4, 0.02, api_name="/noise_image")
     assert noised.count("<img") == 42
     assert "<table" in client.predict("tiny-ldm", "Bag", 1, None, 0, ["tiny-ldm"], api_name="/compare_sizes")[0]
+    assert "After 4 of 5" in client.predict("tiny-ldm", 3, api_name="/show_training")
     assert "no readable loss" in client.predict("tiny-ldm", api_name="/plot_loss")[0]
 
 

@@ -24,6 +24,13 @@ def test_a_run_without_a_film_has_no_frames(tmp_path):
     assert read_film(tmp_path, 1) == ()
 
 
+def test_a_broken_frame_is_named(tmp_path):
+    write_frame(tmp_path, frame(8))
+    (tmp_path / "film" / "step-000000008.webp").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match=r"step-000000008\.webp is no picture"):
+        read_film(tmp_path, 1)
+
+
 def test_going_back_cuts_the_film(tmp_path):
     for step in (8, 64, 512):
         write_frame(tmp_path, frame(step))

@@ -17,7 +17,7 @@ DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind
 def test_no_file_is_too_large_and_nothing_is_pickled():
     files = [path for path in SHIPPED_CHECKPOINTS.rglob("*") if path.is_file()]
     assert {path.name: path.stat().st_size for path in files if path.stat().st_size >= MAX_FILE_BYTES} == {}
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md"}
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".webp"}
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

@@ -41,6 +41,23 @@ def test_denoising_streams_every_step_and_keeps_the_frames(library):
         denoising.show_step(library, 1, [])
 
 
+def test_the_film_of_a_training_is_shown_moment_by_moment(library):
+    last, slider, shown = denoising.open_film(library, "tiny-ldm")
+    assert (slider["maximum"], slider["value"], shown["visible"]) == (4, 4, True)
+    assert last == denoising.show_training(library, "tiny-ldm", 4)
+    assert last.count("<img") == 12
+    assert "After 5 of 5 training steps" in last
+    assert "After 2 of 5 training steps" in denoising.show_training(library, "tiny-ldm", 2)
+    assert "Ankle boot" in last
+
+
+def test_a_run_without_a_film_hides_it(library):
+    pictures, _, shown = denoising.open_film(library, "tiny-vae")
+    assert (pictures, shown["visible"]) == ("", False)
+    with pytest.raises(ValueError, match="no film"):
+        denoising.show_training(library, "tiny-vae", 1)
+
+
 def test_a_checkpoint_without_a_readable_loss_says_so_in_place_of_the_plot(library):
     sentence, *figures = denoising.plot_loss(library, "tiny-ldm")
     assert [figure["visible"] for figure in figures] == [False, False]
@@ -88,7 +105,8 @@ def test_the_app_starts_with_nothing_to_show(tmp_path):
 def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(library):
     assert all(tab.TITLE.endswith("?") for tab in TABS)
     endpoints = build_app(library).get_api_info()["named_endpoints"]
-    expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_step", "plot_loss", "compare_sizes"}
+    expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_step", "show_training", "plot_loss"}
+    expected |= {"compare_sizes"}
     assert {name.strip("/") for name in endpoints} == expected
     assert all(len(endpoint.get("description", "")) > 40 for endpoint in endpoints.values())
 

@@ -9,6 +9,7 @@ from ldm_explorer.data import dataset_spec
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.figures.loss import timestep_figure, training_figure
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, on_gpu, opening
@@ -18,6 +19,10 @@ TITLE = "3 · How does noise become an image?"
 WHAT_TO_LOOK_AT = (
     "The sampler starts from pure noise and the network says at every step what clean latent it believes in: watch the "
     "prediction (right) turn from a blur into a garment long before the noisy latent (left) does."
+)
+WHAT_THE_FILM_SHOWS = (
+    "### How the images got better\nThe same noise, denoised by the network as it was early and late in its training. "
+    "Noise first turns into a blur of the mean, then into outlines, last into folds, straps and soles."
 )
 WHAT_THE_LOSS_SAYS = (
     "### What the loss says\nA loss means something only beside a **floor**: the error of a denoiser that knows no "
@@ -80,6 +85,23 @@ def show_step(library: Library, position: float, frames: list[ShownFrame]) -> st
     if not frames:
         raise ValueError("nothing was generated yet: press Generate first")
     return frames[min(max(int(position), 1), len(frames)) - 1].html()
+
+
+def show_training(library: Library, checkpoint: str, position: float) -> str:
+    """What a checkpoint's network generated at one kept moment of its training, from 1, as HTML."""
+    film = training_film(library.get(checkpoint))
+    if not film:
+        raise ValueError(f"{checkpoint} has no film of its training: train/ldm.py keeps one")
+    milestone = film[min(max(int(position), 1), len(film)) - 1]
+    pictures = map(Picture, milestone.images, milestone.titles)
+    return picture_row(pictures, f"After {milestone.step:,} of {milestone.total_steps:,} training steps")
+
+
+def open_film(library: Library, checkpoint: str):
+    """The last moment of a checkpoint's film, the slider over it, and whether there is a film at all."""
+    last = len(training_film(library.get(checkpoint)))
+    pictures = show_training(library, checkpoint, last) if last else ""
+    return pictures, gr.update(maximum=max(2, last), value=last), gr.update(visible=last > 0)
 
 
 def plot_loss(library: Library, checkpoint: str):
@@ -147,6 +169,7 @@ def build(library: Library, shared: SharedChoices) -> None:
             controls = _controls(dataset_spec(library.get(shared.checkpoint.value).dataset).class_names)
         with gr.Column(scale=3):
             _build_pictures(library, shared, controls)
+    _build_film(library, shared)
     gr.Markdown(WHAT_THE_LOSS_SAYS)
     _build_loss(library, shared)
 
@@ -178,6 +201,27 @@ def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls
         pictures,
         api_name="show_step",
         api_description=show_step.__doc__,
+        trigger_mode="always_last",
+        show_progress="hidden",
+    )
+
+
+def _build_film(library: Library, shared: SharedChoices) -> None:
+    handler = bind(open_film, library)
+    first_pictures, slider, group = handler(shared.checkpoint.value)
+    with gr.Column(visible=group["visible"]) as film:
+        gr.Markdown(WHAT_THE_FILM_SHOWS)
+        position = gr.Slider(
+            1, slider["maximum"], slider["value"], step=1, label="Moment of training", info="steps 1, 2, 4, 8, ... last"
+        )
+        pictures = gr.HTML(first_pictures)
+    shared.checkpoint.change(handler, shared.checkpoint, [pictures, position, film], api_visibility="private")
+    position.input(
+        bind(show_training, library),
+        [shared.checkpoint, position],
+        pictures,
+        api_name="show_training",
+        api_description=show_training.__doc__,
         trigger_mode="always_last",
         show_progress="hidden",
     )
