@@ -1,22 +1,37 @@
-"""The state of a run between two steps: model, average, optimizer and progress, as safetensors and JSON."""
+"""What a run keeps on disk while it trains: its options, its log, and its state between two steps.
+
+A state is model, average, optimizer and progress, as safetensors and JSON.
+"""
 
 import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ldm_explorer.checkpoints import atomic_folder, write_json
+from ldm_explorer.checkpoints import atomic_folder, read_log, write_json, write_text
+
+PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
+"""Options that say where and how a run works; they are not stored with it."""
+
+RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps", "on_divergence"}
+"""Stored options that may differ when a run is resumed."""
 
 
 @dataclass(frozen=True)
 class Progress:
     step: int = 0  # steps taken
     total_steps: int | None = None  # None until a budget in minutes is timed
-    cpu_seconds: float = 0.0  # of the main process, over all resumes
+    cpu_seconds: float = 0.0  # of all processes, over all resumes
+    smoothed_loss: float | None = None
+    lowest_loss: float | None = None
+    lr_scale: float = 1.0  # halved by every rollback
+    since_record: tuple[dict[str, float], ...] = ()  # metrics of the steps that are not in the log yet
 
 
 def latest_state(run_dir: Path) -> Path | None:
@@ -38,7 +53,10 @@ def save_state(run_dir: Path, progress: Progress, model: nn.Module, ema: nn.Modu
     final = run_dir / f"state-{progress.step:09d}"
     with atomic_folder(final) as folder:
         whole = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
-        save_file(whole, folder / "state.safetensors")
+        try:
+            save_file(whole, folder / "state.safetensors")
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(str(error)) from error
         write_json(folder / "progress.json", asdict(progress))
     for old in previous - {final}:
         shutil.rmtree(old)
@@ -59,3 +77,45 @@ def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimiz
         slots.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     return read_progress(state)
+
+
+def prepare_run_dir(config: Any, run_dir: Path) -> None:
+    """Create the run's folder and its train_config.json from a config dataclass.
+
+    Raises `FileExistsError` when it holds a run already, unless `config.resume`; `ValueError` when the options
+    differ from those the run was started with.
+    """
+    path = run_dir / "train_config.json"
+    options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS}
+    options = json.loads(json.dumps(options, default=str))
+    if not path.exists() or not ((run_dir / "train_log.jsonl").exists() or latest_state(run_dir)):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, options)
+        return
+    if not config.resume:
+        raise FileExistsError(f"{run_dir} already holds a run: go on with --resume, or give another --out")
+    before = json.loads(path.read_text())
+    for name, value in options.items():
+        if name not in RESUMABLE_FIELDS and before.get(name) != value:
+            raise ValueError(
+                f"{run_dir} was started with {name} = {before.get(name)}, not {value}: "
+                "resume with the same options, or give another --out"
+            )
+
+
+class TrainLog:
+    """train_log.jsonl: one line per record, each step once, in order."""
+
+    def __init__(self, path: Path, step: int):
+        """Cut back to the step that the run goes on from."""
+        self.path = path
+        self.go_back_to(step)
+
+    def add(self, record: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def go_back_to(self, step: int) -> None:
+        """Drop what is later than a step."""
+        kept = [record for record in read_log(self.path) if record["step"] <= step]
+        write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -4,11 +4,11 @@ Data order, noise, timesteps and label dropout of step k come from a generator s
 global batch and are then sliced by rank, so they depend neither on interruptions nor on the number of processes.
 """
 
-import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -18,12 +18,13 @@ from accelerate.tracking import get_available_trackers
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ldm_explorer.checkpoints import read_log, write_json, write_text
-from ldm_explorer.run_state import Progress, latest_state, load_state, read_progress, save_state
+from ldm_explorer.guard import Diverged, LossHistory
+from ldm_explorer.run_state import Progress, latest_state, load_state, save_state
 
 STEPS_TO_TIME_A_BUDGET = 50
 EMA_RAMPUP_RATIO = 0.05
 ADAM_BETAS = (0.9, 0.99)
+MIN_LR_SCALE = 1 / 32
 _SEED_STRIDE = 1_000_003
 
 
@@ -74,6 +75,9 @@ class FitConfig:
     log_every_steps: int = 20
     validate_every_steps: int = 500
     save_every_steps: int = 500
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """When the loss or the gradient is not finite or the loss diverges: stop, or go back to the last saved state and on
+    with half the learning rate, five times at most."""
     tracker: str | None = None
     """An Accelerate tracker by name (tensorboard, trackio, wandb, ...) beside train_log.jsonl."""
 
@@ -94,15 +98,13 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step, after it was taken. `metrics` are detached scalars: loss, grad_norm and the task's own."""
+    """One optimizer step, after it was taken."""
 
     step: int  # steps taken, from 1
     total_steps: int | None  # None until a budget in minutes is timed
     images: int  # images seen, over all processes
-    learning_rate: float
-    metrics: dict[str, Tensor]
-    validation: dict[str, Any] | None
-    cpu_seconds: float  # of this process, over all its resumes
+    record: dict[str, Any] | None = None  # the line for the log where one is due: means since the last, validation
+    notice: str | None = None  # a sentence for whoever watches: the run went back to an earlier step
 
 
 def bf16_is_native(device: torch.device) -> bool:
@@ -182,56 +184,91 @@ class _Loop:
         self.task, self.config, self.accelerator, self.run_dir = task, config, accelerator, run_dir
         self.ema = AveragedModel(task.model.to(accelerator.device), multi_avg_fn=_ema_update(config))
         self.ema.requires_grad_(False)
-        optimizer = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             task.model.parameters(), config.learning_rate, ADAM_BETAS, weight_decay=config.weight_decay, fused=True
         )
-        progress = Progress(total_steps=budget_in_steps(config, task.num_examples, None))
-        if config.resume and (state := latest_state(run_dir)):
-            progress = load_state(state, task.model, self.ema, optimizer)
-        self.model, self.optimizer = accelerator.prepare(task.model, optimizer)
-        self.step, self.total_steps = progress.step, progress.total_steps
-        self.first_step = self.saved_step = progress.step
+        self.unchecked: list[dict[str, Tensor]] = []  # metrics of this process, on its device
         self.started = time.monotonic()
-        self.cpu_seconds_before = progress.cpu_seconds - time.process_time()
+        self.cpu_seconds_started = time.process_time()
+        self.saved_step: int | None = None
+        self._start_from(Progress(total_steps=budget_in_steps(config, task.num_examples, None)))
+        if config.resume and (state := latest_state(run_dir)):
+            self._start_from(load_state(state, task.model, self.ema, self.optimizer))
+            self.saved_step = self.step
+        self.first_step, self.cpu_seconds_before = self.step, self.cpu_seconds
+        self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
+        if config.on_divergence == "rollback":
+            self.save()
+
+    def _start_from(self, progress: Progress) -> None:
+        self.step, self.total_steps, self.cpu_seconds = progress.step, progress.total_steps, progress.cpu_seconds
+        self.history, self.lr_scale = LossHistory(progress.smoothed_loss, progress.lowest_loss), progress.lr_scale
+        self.since_record = list(progress.since_record)
 
     @property
     def finished(self) -> bool:
         return self.step == self.total_steps
 
     def advance(self) -> Step:
-        """Take one step; validate and save where it is time to."""
-        config, accelerator = self.config, self.accelerator
-        learning_rate = learning_rate_at(self.step, self.total_steps, config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        losses = self.task.loss(self.model, self._batch())
-        accelerator.backward(losses["loss"])
-        grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), config.grad_clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.ema.update_parameters(accelerator.unwrap_model(self.model))
-        self.step += 1
+        """Take one step; check, validate, record and save where it is time to."""
+        config = self.config
+        learning_rate = self._take_step()
         self._time_the_budget()
-        validation = None
-        if self.finished or self.step % config.validate_every_steps == 0:
-            with torch.no_grad():
-                validation = self.task.validate(self.ema.module)
-        if self.finished or self.step % config.save_every_steps == 0:
+        validating = self.finished or self.step % config.validate_every_steps == 0
+        recording = validating or self.step % config.log_every_steps == 0
+        saving = self.finished or self.step % config.save_every_steps == 0
+        try:
+            if recording or saving:
+                self._check()
+        except Diverged as error:
+            return self._roll_back(error)
+        record = self._record(learning_rate, validating) if recording else None
+        if saving:
             self.save()
-        metrics = {name: value.detach() for name, value in losses.items()} | {"grad_norm": grad_norm}
-        return self.describe(learning_rate, metrics, validation)
+        return self.describe(record)
 
-    def describe(self, learning_rate: float, metrics: dict[str, Tensor], validation: dict[str, Any] | None) -> Step:
-        images = self.step * self.config.batch_size
-        return Step(self.step, self.total_steps, images, learning_rate, metrics, validation, self._cpu_seconds())
+    def describe(self, record: dict[str, Any] | None = None, notice: str | None = None) -> Step:
+        return Step(self.step, self.total_steps, self.step * self.config.batch_size, record, notice)
 
     def save(self) -> None:
         """Save the state, once per step, on the main process."""
         if self.saved_step != self.step and self.accelerator.is_main_process:
-            progress = Progress(self.step, self.total_steps, round(self._cpu_seconds(), 2))
+            progress = Progress(
+                self.step,
+                self.total_steps,
+                round(self.cpu_seconds, 2),
+                self.history.smoothed,
+                self.history.lowest,
+                self.lr_scale,
+                tuple(self.since_record),
+            )
             model = self.accelerator.unwrap_model(self.model)
             save_state(self.run_dir, progress, model, self.ema, self.optimizer)
         self.saved_step = self.step
+
+    def close(self) -> None:
+        """Save where the run stands, unless what happened since the last check must not be kept.
+
+        Other processes may be gone: nothing here waits for them.
+        """
+        with suppress(Diverged):
+            if self.unchecked:
+                self._check(alone=True)
+            self.save()
+
+    def _take_step(self) -> float:
+        learning_rate = learning_rate_at(self.step, self.total_steps, self.config) * self.lr_scale
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        losses = self.task.loss(self.model, self._batch())
+        self.accelerator.backward(losses["loss"])
+        grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.ema.update_parameters(self.accelerator.unwrap_model(self.model))
+        self.step += 1
+        self.unchecked.append({name: value.detach() for name, value in losses.items()} | {"grad_norm": grad_norm})
+        return learning_rate
 
     def _batch(self) -> dict[str, Tensor]:
         """This process's part of the global batch, on its device."""
@@ -240,14 +277,47 @@ class _Loop:
         batch = self.task.batch(indices, _step_generator(self.step, self.config.seed))
         return {name: value[rank::world].to(self.accelerator.device) for name, value in batch.items()}
 
+    def _check(self, alone: bool = False) -> None:
+        """Bring the metrics of all processes together and look at each step since the last check."""
+        seconds = time.process_time() - self.cpu_seconds_started
+        rows = torch.stack([torch.stack([v.float() for v in metrics.values()]) for metrics in self.unchecked])
+        if not alone:
+            rows = self.accelerator.reduce(rows, "mean")
+            seconds = float(self.accelerator.reduce(torch.tensor(seconds, device=rows.device), "sum"))
+        self.cpu_seconds = self.cpu_seconds_before + seconds
+        first = self.step - len(rows) + 1
+        for step, (metrics, row) in enumerate(zip(self.unchecked, rows.tolist(), strict=True), start=first):
+            values = dict(zip(metrics, row, strict=True))
+            learning_rate = learning_rate_at(step - 1, self.total_steps, self.config) * self.lr_scale
+            self.history = self.history.after(step, values["loss"], values["grad_norm"], learning_rate)
+            self.since_record.append(values)
+        self.unchecked = []
+
+    def _record(self, learning_rate: float, validating: bool) -> dict[str, Any]:
+        rows, self.since_record = self.since_record, []
+        record = {"step": self.step, "images": self.step * self.config.batch_size, "learning_rate": learning_rate}
+        record |= {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        record["cpu_seconds"] = round(self.cpu_seconds, 1)
+        if validating and self.accelerator.is_main_process:
+            with torch.no_grad():
+                figures = self.task.validate(self.ema.module)
+            record |= {f"validation_{name}": value for name, value in figures.items()}
+        return record
+
+    def _roll_back(self, error: Diverged) -> Step:
+        """Go back to the last saved state with half the learning rate; raises `Diverged` where that is not to be."""
+        state, lr_scale = latest_state(self.run_dir), self.lr_scale / 2
+        if self.config.on_divergence != "rollback" or state is None or lr_scale < MIN_LR_SCALE:
+            raise error
+        self._start_from(load_state(state, self.accelerator.unwrap_model(self.model), self.ema, self.optimizer))
+        self.lr_scale, self.unchecked = lr_scale, []
+        return self.describe(notice=f"{error}; back to step {self.step} with {lr_scale:g} of the learning rate")
+
     def _time_the_budget(self) -> None:
         if self.total_steps is None and self.step - self.first_step == STEPS_TO_TIME_A_BUDGET:
             seconds = torch.tensor(time.monotonic() - self.started, device=self.accelerator.device)
             seconds_per_step = float(self.accelerator.reduce(seconds, "mean")) / STEPS_TO_TIME_A_BUDGET
             self.total_steps = max(self.step, budget_in_steps(self.config, self.task.num_examples, seconds_per_step))
-
-    def _cpu_seconds(self) -> float:
-        return self.cpu_seconds_before + time.process_time()
 
 
 def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) -> Iterator[tuple[Step, nn.Module]]:
@@ -255,81 +325,16 @@ def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
 
     The state is saved every `save_every_steps`, at the end, and when the generator is closed early.
     With `config.resume` the run goes on from the newest state in `run_dir`; a run that was trained to its end yields
-    its last step once more, without metrics.
+    its last step once more, without a record. Raises `Diverged` where the loss or the gradient goes wrong; the last
+    saved state is then whole. With `on_divergence="rollback"` the step of that state is yielded again, with a notice.
     """
     check_batch_divides(config, accelerator)
     loop = _Loop(task, config, accelerator, run_dir)
     try:
         if loop.finished:
-            yield loop.describe(0.0, {}, None), loop.ema.module
+            yield loop.describe(), loop.ema.module
         while not loop.finished:
             yield loop.advance(), loop.ema.module
     except GeneratorExit:
-        loop.save()
+        loop.close()
         raise
-
-
-PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
-"""Options that say where and how a run works; they are not stored with it."""
-
-RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps"}
-"""Stored options that may differ when a run is resumed."""
-
-
-def prepare_run_dir(config: FitConfig, run_dir: Path) -> None:
-    """Create the run's folder and its train_config.json.
-
-    Raises `FileExistsError` when it holds a run already, unless `config.resume`; `ValueError` when the options
-    differ from those the run was started with.
-    """
-    path = run_dir / "train_config.json"
-    options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS}
-    options = json.loads(json.dumps(options, default=str))
-    if not path.exists() or not ((run_dir / "train_log.jsonl").exists() or latest_state(run_dir)):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_json(path, options)
-        return
-    if not config.resume:
-        raise FileExistsError(f"{run_dir} already holds a run: go on with --resume, or give another --out")
-    before = json.loads(path.read_text())
-    for name, value in options.items():
-        if name not in RESUMABLE_FIELDS and before.get(name) != value:
-            raise ValueError(
-                f"{run_dir} was started with {name} = {before.get(name)}, not {value}: "
-                "resume with the same options, or give another --out"
-            )
-
-
-class TrainLog:
-    """train_log.jsonl: one line per log interval with the means since the last; cut back to the state on resume."""
-
-    def __init__(self, path: Path, state: Path | None, accelerator: Accelerator):
-        self.path, self.pending, self.active = path, [], accelerator.is_main_process
-        if not self.active:
-            return
-        step = read_progress(state).step if state else 0
-        kept = [record for record in read_log(path) if record["step"] <= step]
-        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
-
-    def add(self, step: Step, every_steps: int) -> dict[str, Any] | None:
-        """Take a step in; returns the record that was written, if one was due."""
-        if not step.metrics:
-            return None
-        self.pending.append(step)
-        due = step.validation or step.step == step.total_steps or step.step % every_steps == 0
-        return self._flush() if due else None
-
-    def _flush(self) -> dict[str, Any]:
-        last = self.pending[-1]
-        means = {
-            name: float(torch.stack([step.metrics[name].float() for step in self.pending]).mean())
-            for name in last.metrics
-        }
-        record = {"step": last.step, "images": last.images, "learning_rate": last.learning_rate} | means
-        record |= {"cpu_seconds": round(last.cpu_seconds, 1)}
-        record |= {f"validation_{name}": value for name, value in (last.validation or {}).items()}
-        self.pending = []
-        if self.active:
-            with self.path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-        return record

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, UNet2DModel
 from helpers import NUM_CLASSES, build_seeded, draw_shapes
+from toy_training import CONFIG
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, update_metrics
 from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, ImageSet
@@ -24,6 +26,7 @@ from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
+from ldm_explorer.training import make_accelerator
 
 LATENT_SHAPE = (4, 8, 8)
 
@@ -55,6 +58,11 @@ def fresh_accelerate():
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def accelerator(fresh_accelerate, tmp_path) -> Accelerator:
+    return make_accelerator(CONFIG, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
 """What the training scripts share: the dataset options, the command line, and the way from a task to a checkpoint."""
 
-import json
+import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,13 +14,13 @@ import tyro
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 from ldm_explorer.checkpoints import read_log, update_metrics, write_text
 from ldm_explorer.data import DataError, DatasetSpec, dataset_spec
-from ldm_explorer.film import FilmFrame, cut_film, is_milestone, write_frame
-from ldm_explorer.run_state import latest_state, read_progress
-from ldm_explorer.training import FitConfig, Task, TrainLog, check_batch_divides, fit, make_accelerator, prepare_run_dir
+from ldm_explorer.guard import TrainingFailed
+from ldm_explorer.run_state import prepare_run_dir
+from ldm_explorer.training import FitConfig, Task, check_batch_divides, make_accelerator
+from train.run import run
 
 INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
@@ -85,65 +84,6 @@ def train(
         print(f"\nwrote {run_dir}")
 
 
-def run(
-    task: Task,
-    config: FitConfig,
-    accelerator: Accelerator,
-    run_dir: Path,
-    sample: Callable[[nn.Module], Tensor] | None = None,
-) -> nn.Module | None:
-    """Drive `fit` from a terminal: tqdm, train_log.jsonl, film, tracker. Returns the averaged model.
-
-    Ctrl-C or SIGTERM finishes the step at hand, saves the state and returns None; a second one kills.
-    """
-    state = latest_state(run_dir) if config.resume else None
-    log = TrainLog(run_dir / "train_log.jsonl", state, accelerator)
-    if accelerator.is_main_process:
-        cut_film(run_dir, read_progress(state).step if state else 0)
-    if config.tracker:
-        accelerator.init_trackers("ldm-explorer", config=json.loads(json.dumps(asdict(config), default=str)))
-    interrupted = False
-
-    def stop(signum, frame):
-        nonlocal interrupted
-        interrupted = True
-        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler)
-
-    handlers = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
-    steps = fit(task, config, accelerator, run_dir)
-    progress = tqdm(unit="img", unit_scale=True, disable=not accelerator.is_local_main_process, dynamic_ncols=True)
-    try:
-        for step, averaged in steps:
-            if progress.n == 0:
-                progress.initial = progress.n = step.images - config.batch_size
-            progress.total = step.total_steps and step.total_steps * config.batch_size
-            progress.update(step.images - progress.n)
-            if record := log.add(step, config.log_every_steps):
-                progress.set_postfix(loss=f"{record['loss']:.4f}", refresh=False)
-                if config.tracker:
-                    accelerator.log({k: v for k, v in record.items() if not isinstance(v, list)}, step=step.step)
-            if sample and accelerator.is_main_process and is_milestone(step.step, step.total_steps):
-                write_frame(run_dir, FilmFrame(step.step, sample(averaged)))
-            if step.step == step.total_steps:
-                return averaged
-            if _on_any_process(interrupted, accelerator):
-                steps.close()
-                accelerator.print(f"\nstopped after step {step.step}: go on with the same command and --resume")
-                return None
-    finally:
-        progress.close()
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
-        if config.tracker:
-            accelerator.end_training()
-
-
-def _on_any_process(flag: bool, accelerator: Accelerator) -> bool:
-    if accelerator.num_processes == 1:
-        return flag
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
-
-
 def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
     """Images seen, CPU time and FLOPs (forward and backward, counted on one batch) of a finished run."""
     last = read_log(run_dir / "train_log.jsonl")[-1]
@@ -196,9 +136,13 @@ average of training, in fp16. Options are in `train_config.json`, the loss in `t
 
 
 def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
-    """Parse the command line into the config and run; a refused option ends in one sentence, exit status 2."""
+    """Parse the command line into the config and run.
+
+    A refused option or a training that failed ends in one sentence, said once; exit status 2 or 1.
+    """
     try:
         main(tyro.cli(config_class))
-    except (ValueError, FileExistsError, FileNotFoundError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (ValueError, FileExistsError, FileNotFoundError, DataError, TrainingFailed) as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, TrainingFailed) else 2)
