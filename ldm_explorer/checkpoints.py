@@ -1,7 +1,8 @@
 """Checkpoint folders: save, load, discover. Weights are fp16 safetensors, everything beside them is JSON.
 
 checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline);
-                               README.md (run card), train_config.json, train_log.jsonl, metrics.json
+                               README.md (run card), train_config.json, train_log.jsonl, metrics.json;
+                               dataset.json and images/ where the dataset is not one that everybody has
 """
 
 import copy
@@ -11,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 from torch import nn
 
+from ldm_explorer.data import DatasetSpec, dataset_spec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 
 MAX_SHARD_SIZE = "9MB"
@@ -108,6 +110,21 @@ def save_model(model: ModelMixin, folder: Path) -> None:
         half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
 
 
+def write_spec(folder: Path, spec: DatasetSpec) -> None:
+    """Write `dataset.json`: what is to be known about the images of a dataset that others do not have."""
+    write_json(folder / "dataset.json", asdict(spec))
+
+
+def read_spec(folder: Path) -> DatasetSpec | None:
+    stored = read_json(folder / "dataset.json")
+    if not stored:
+        return None
+    try:
+        return DatasetSpec(**stored | {"class_names": tuple(stored["class_names"])})
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}/dataset.json does not describe a dataset: {error}") from error
+
+
 def load_vae(folder: Path) -> AutoencoderKL:
     """The autoencoder of a checkpoint folder of either kind, in fp32. Raises `CheckpointError`."""
     return load_model(AutoencoderKL, folder, "vae")
@@ -170,6 +187,11 @@ class Checkpoint:
     @cached_property
     def pipeline(self) -> LatentDiffusionPipeline:
         return load_pipeline(self.folder)
+
+    @cached_property
+    def spec(self) -> DatasetSpec:
+        """The images it was trained on. Raises `ValueError` for a dataset that is neither stored nor known."""
+        return read_spec(self.folder) or dataset_spec(self.dataset)
 
     def log(self) -> list[dict[str, Any]]:
         return read_log(self.folder / "train_log.jsonl")

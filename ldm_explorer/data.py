@@ -1,4 +1,4 @@
-"""Datasets: one `DatasetSpec` per name, held in memory as tensors.
+"""Datasets: one `Dataset` per name, held in memory as tensors.
 
 Images travel as `(N, C, S, S) uint8` already padded to the model's side S; `to_model` turns them into
 `(N, C, S, S) float32 in [-1, 1]` and `crop` goes back to the side they are scored at (measures: 28x28).
@@ -9,37 +9,32 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.datasets import FashionMNIST
+from torchvision import datasets
+from torchvision.datasets.utils import download_and_extract_archive
 
-Split = Literal["train", "validation", "test"]
+from ldm_explorer.image_folder import DataError, Split, read_image_folder
 
-
-class DataError(RuntimeError):
-    """The dataset cannot be had; the message says what to do."""
+FOLDER_PREFIX = "folder:"
+FOLDER_SIDE = 64
+SIDE_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What there is to know about a dataset before loading it.
-
-    `load(data_dir, train)` returns `(N, C, H, W) uint8` images and `(N,) int64` labels in 0..K-1. The last
-    `num_validation` training images are the validation split: no model in this project is trained on them.
-    """
+    """What there is to know about the images of a dataset; it is stored with every checkpoint."""
 
     channels: int
     side: int
     model_side: int
-    class_names: tuple[str, ...]
-    num_validation: int
+    class_names: tuple[str, ...]  # () when there are no classes
     background: int
-    load: Callable[[Path | None, bool], tuple[Tensor, Tensor]]
 
     @property
     def num_classes(self) -> int:
@@ -58,6 +53,18 @@ class DatasetSpec:
 
 
 @dataclass(frozen=True)
+class Dataset:
+    """A dataset and how to get it.
+
+    `load(data_dir, split)` returns `(N, C, side, side) uint8` images and `(N,) int64` labels in 0..K-1. No model in
+    this project is trained on the validation split or the test split.
+    """
+
+    spec: DatasetSpec
+    load: Callable[[Path | None, Split], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """Padded images `(N, C, S, S) uint8` with labels `(N,) int64`."""
 
@@ -73,24 +80,33 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ldm-explorer"
 
 
-def load_split(name: str, split: Split, data_dir: Path | None = None) -> ImageSet:
-    """Load one split of a registered dataset, padded to the model's side.
+def find_dataset(name: str, image_side: int | None = None) -> Dataset:
+    """A registered dataset, or `folder:PATH` with its images at `image_side` (default 64) pixels.
 
-    Raises `ValueError` for an unknown name and `DataError` when the files are nowhere to be had.
+    Raises `ValueError` for an unknown name or a side that does not fit, `DataError` for a folder without images.
     """
-    spec = dataset_spec(name)
-    images, labels = spec.load(data_dir, split != "test")
-    if split == "train":
-        images, labels = images[: -spec.num_validation], labels[: -spec.num_validation]
-    elif split == "validation":
-        images, labels = images[-spec.num_validation :], labels[-spec.num_validation :]
-    return ImageSet(pad(images, spec), labels)
+    if name.startswith(FOLDER_PREFIX):
+        return _folder_dataset(Path(name.removeprefix(FOLDER_PREFIX)), image_side or FOLDER_SIDE)
+    if image_side not in (None, dataset_spec(name).side):
+        raise ValueError(f"--image-side is {image_side}: the images of {name} have side {dataset_spec(name).side}")
+    return DATASETS[name]
+
+
+def load_split(name: str, split: Split, data_dir: Path | None = None, image_side: int | None = None) -> ImageSet:
+    """Load one split of a dataset, padded to the model's side.
+
+    Raises `ValueError` as `find_dataset` does and `DataError` when the files are nowhere to be had.
+    """
+    dataset = find_dataset(name, image_side)
+    images, labels = dataset.load(data_dir, split)
+    return ImageSet(pad(images, dataset.spec), labels)
 
 
 def dataset_spec(name: str) -> DatasetSpec:
+    """The images of a registered dataset. Raises `ValueError` for another name."""
     if name not in DATASETS:
-        raise ValueError(f"unknown dataset {name!r}: choose one of {', '.join(DATASETS)}")
-    return DATASETS[name]
+        raise ValueError(f"unknown dataset {name!r}: choose one of {', '.join(DATASETS)}, or {FOLDER_PREFIX}PATH")
+    return DATASETS[name].spec
 
 
 def pad(images: Tensor, spec: DatasetSpec) -> Tensor:
@@ -134,59 +150,114 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-FASHION_MNIST_SYSTEM_DIR = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the four IDX files."""
-
-
 def _find_idx(folder: Path, part: str, kind: str) -> Path | None:
     names = [f"{part}-{kind}-ubyte", f"{part}-{kind}-ubyte.gz"]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def load_fashion_mnist(data_dir: Path | None, train: bool) -> tuple[Tensor, Tensor]:
-    """Fashion-MNIST (Xiao et al. 2017, MIT licence) from `data_dir`, Debian's folder, the cache or the network."""
-    part, expected = ("train", 60_000) if train else ("t10k", 10_000)
-    folder = data_dir or FASHION_MNIST_SYSTEM_DIR
-    images_path = _find_idx(folder, part, "images-idx3")
-    labels_path = _find_idx(folder, part, "labels-idx1")
+def _held_out(images: Tensor, labels: Tensor, split: Split, num_validation: int) -> tuple[Tensor, Tensor]:
+    """The last training images are the validation split."""
+    if split == "train":
+        return images[:-num_validation], labels[:-num_validation]
+    return images[-num_validation:], labels[-num_validation:]
+
+
+FASHION_MNIST_SYSTEM_DIR = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts the four IDX files."""
+
+
+def load_mnist_like(name: str, data_dir: Path | None, split: Split) -> tuple[Tensor, Tensor]:
+    """MNIST and the datasets made in its image, by the name of their torchvision class.
+
+    From `data_dir` (the four IDX files), for Fashion-MNIST Debian's folder, the cache or the network.
+    """
+    part, expected = ("t10k", 10_000) if split == "test" else ("train", 60_000)
+    folder = data_dir or (FASHION_MNIST_SYSTEM_DIR if name == "FashionMNIST" else None)
+    images_path = folder and _find_idx(folder, part, "images-idx3")
+    labels_path = folder and _find_idx(folder, part, "labels-idx1")
     if data_dir and not (images_path and labels_path):
         raise DataError(f"{data_dir} lacks {part}-images-idx3-ubyte[.gz] or {part}-labels-idx1-ubyte[.gz]")
     if images_path and labels_path:
         images, labels = read_idx(images_path), read_idx(labels_path)
         if images.shape != (expected, 28, 28) or labels.shape != (expected,) or labels.max() > 9:
+            raise DataError(f"{folder} does not hold {name}: got {images.shape} images and {labels.shape} labels")
+        images, labels = torch.tensor(images)[:, None], torch.tensor(labels).long()
+    else:
+        try:
+            dataset = getattr(datasets, name)(cache_dir(), train=split != "test", download=True)
+        except (OSError, RuntimeError) as error:
+            debian = ", or install Debian's dataset-fashion-mnist" if name == "FashionMNIST" else ""
             raise DataError(
-                f"{folder} does not hold Fashion-MNIST: got {images.shape} images and {labels.shape} labels"
-            )
-        return torch.tensor(images)[:, None], torch.tensor(labels).long()
-    try:
-        dataset = FashionMNIST(cache_dir(), train=train, download=True)
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            "Fashion-MNIST is neither here nor can it be downloaded: connect to the network, or install Debian's "
-            "dataset-fashion-mnist, or give the folder of the four IDX files with --data-dir"
-        ) from error
-    return dataset.data[:, None], dataset.targets
+                f"{name} is neither here nor can it be downloaded: connect to the network{debian}, or give the folder "
+                "of the four IDX files with --data-dir"
+            ) from error
+        images, labels = dataset.data[:, None], dataset.targets
+    return (images, labels) if split == "test" else _held_out(images, labels, split, 10_000)
 
 
-DATASETS: dict[str, DatasetSpec] = {
-    "fashion_mnist": DatasetSpec(
-        channels=1,
-        side=28,
-        model_side=32,
-        class_names=(
-            "T-shirt",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+_CIFAR10_RECORD = 1 + 3 * 32 * 32
+
+
+def load_cifar10(data_dir: Path | None, split: Split) -> tuple[Tensor, Tensor]:
+    """CIFAR-10 (Krizhevsky 2009) from the binary files in `data_dir`, the cache or the network.
+
+    Not torchvision's own class: that one unpickles.
+    """
+    folder = data_dir or cache_dir() / "cifar-10-batches-bin"
+    names = ["test_batch.bin"] if split == "test" else [f"data_batch_{number}.bin" for number in range(1, 6)]
+    if data_dir is None and not all((folder / name).is_file() for name in names):
+        try:
+            download_and_extract_archive(CIFAR10_URL, cache_dir(), md5=CIFAR10_MD5)
+        except (OSError, RuntimeError) as error:
+            raise DataError(
+                "CIFAR-10 is neither here nor can it be downloaded: connect to the network, or give the folder of its "
+                "binary version's files with --data-dir"
+            ) from error
+    images, labels = zip(*(_read_cifar10_batch(folder / name) for name in names), strict=True)
+    images, labels = torch.cat(images), torch.cat(labels)
+    return (images, labels) if split == "test" else _held_out(images, labels, split, 5_000)
+
+
+def _read_cifar10_batch(path: Path) -> tuple[Tensor, Tensor]:
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    if data.size != 10_000 * _CIFAR10_RECORD or data[::_CIFAR10_RECORD].max() > 9:
+        raise DataError(f"{path} is missing or is no batch of CIFAR-10's binary version: get it again")
+    records = torch.from_numpy(data).view(-1, _CIFAR10_RECORD)
+    return records[:, 1:].view(-1, 3, 32, 32), records[:, 0].long()
+
+
+def _folder_dataset(path: Path, side: int) -> Dataset:
+    if side < SIDE_MULTIPLE or side % SIDE_MULTIPLE:
+        raise ValueError(f"--image-side is {side}: give a multiple of {SIDE_MULTIPLE}, such as {FOLDER_SIDE}")
+    folder = read_image_folder(path, side)
+    spec = DatasetSpec(folder.images.shape[1], side, side, folder.class_names, background=0)
+    return Dataset(spec, lambda data_dir, split: folder.split(split))
+
+
+def _mnist_like(torchvision_class: str, *class_names: str) -> Dataset:
+    return Dataset(DatasetSpec(1, 28, 32, class_names, background=0), partial(load_mnist_like, torchvision_class))
+
+
+DATASETS: dict[str, Dataset] = {
+    "fashion_mnist": _mnist_like(
+        "FashionMNIST",
+        *("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "mnist": _mnist_like("MNIST", *"0123456789"),
+    "kmnist": _mnist_like("KMNIST", "o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "cifar10": Dataset(
+        DatasetSpec(
+            channels=3,
+            side=32,
+            model_side=32,
+            class_names=(
+                *("airplane", "automobile", "bird", "cat", "deer"),
+                *("dog", "frog", "horse", "ship", "truck"),
+            ),
+            background=0,
         ),
-        num_validation=10_000,
-        background=0,
-        load=load_fashion_mnist,
+        load_cifar10,
     ),
 }

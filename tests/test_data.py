@@ -10,15 +10,17 @@ import torch
 from ldm_explorer import data
 from ldm_explorer.data import (
     DATASETS,
-    DataError,
     crop,
-    load_fashion_mnist,
+    dataset_spec,
+    load_cifar10,
+    load_mnist_like,
     load_split,
     pad,
     read_idx,
     to_model,
     to_uint8,
 )
+from ldm_explorer.image_folder import DataError
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -69,7 +71,7 @@ def test_a_damaged_idx_file_is_refused_by_name(tmp_path, name, content):
 def test_a_folder_that_lacks_a_file_is_refused(tmp_path):
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(WHOLE)
     with pytest.raises(DataError, match="t10k-labels-idx1-ubyte"):
-        load_fashion_mnist(tmp_path, train=False)
+        load_mnist_like("FashionMNIST", tmp_path, "test")
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,8 @@ def test_a_folder_that_lacks_a_file_is_refused(tmp_path):
 )
 def test_files_of_another_dataset_are_refused(tmp_path, images, labels):
     write_test_split(tmp_path, images, labels)
-    with pytest.raises(DataError, match="does not hold Fashion-MNIST"):
-        load_fashion_mnist(tmp_path, train=False)
+    with pytest.raises(DataError, match="does not hold FashionMNIST"):
+        load_mnist_like("FashionMNIST", tmp_path, "test")
 
 
 def test_a_folder_that_is_given_is_the_one_read(tmp_path):
@@ -93,7 +95,7 @@ def test_a_folder_that_is_given_is_the_one_read(tmp_path):
     labels = (np.arange(10_000) % 10).astype(np.uint8)
     write_test_split(tmp_path, images, labels)
     split = load_split("fashion_mnist", "test", tmp_path)
-    assert torch.equal(crop(split.images, DATASETS["fashion_mnist"]), torch.tensor(images)[:, None])
+    assert torch.equal(crop(split.images, dataset_spec("fashion_mnist")), torch.tensor(images)[:, None])
     assert torch.equal(split.labels, torch.tensor(labels).long())
 
 
@@ -103,9 +105,48 @@ def test_no_files_and_no_network_is_one_error_that_says_what_to_do(tmp_path, mon
         raise error
 
     monkeypatch.setattr(data, "FASHION_MNIST_SYSTEM_DIR", tmp_path / "nothing")
-    monkeypatch.setattr(data, "FashionMNIST", download)
+    monkeypatch.setattr(data.datasets, "FashionMNIST", download)
     with pytest.raises(DataError, match=r"network.*dataset-fashion-mnist.*--data-dir"):
         load_split("fashion_mnist", "test")
+
+
+def cifar10_batch(seed: int) -> bytes:
+    generator = np.random.default_rng(seed)
+    records = generator.integers(0, 256, (10_000, 3073), np.uint8)
+    records[:, 0] = np.arange(10_000) % 10
+    return records.tobytes()
+
+
+def test_cifar10_is_read_from_its_binary_version_plane_by_plane(tmp_path):
+    for number in range(1, 6):
+        (tmp_path / f"data_batch_{number}.bin").write_bytes(cifar10_batch(number))
+    (tmp_path / "test_batch.bin").write_bytes(cifar10_batch(6))
+    splits = {split: load_split("cifar10", split, tmp_path) for split in ("train", "validation", "test")}
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 45_000,
+        "validation": 5_000,
+        "test": 10_000,
+    }
+    record = np.frombuffer(cifar10_batch(5)[-3073:], np.uint8)
+    assert splits["validation"].labels[-1] == record[0] == 9
+    red, _, blue = splits["validation"].images[-1].numpy()
+    assert np.array_equal(red.ravel(), record[1:1025])
+    assert np.array_equal(blue.ravel(), record[2049:])
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"\x00" * 3073, b"\x0a" * 30_730_000], ids=["missing", "empty", "short", "label"]
+)
+def test_what_is_no_cifar10_is_refused_by_name(tmp_path, content):
+    if content is not None:
+        (tmp_path / "test_batch.bin").write_bytes(content)
+    with pytest.raises(DataError, match=r"test_batch\.bin"):
+        load_cifar10(tmp_path, "test")
+
+
+def test_the_side_of_a_registered_dataset_is_its_own():
+    with pytest.raises(ValueError, match="--image-side is 64: the images of mnist have side 28"):
+        load_split("mnist", "test", image_side=64)
 
 
 def test_downloads_go_to_the_cache_folder(tmp_path, monkeypatch):
@@ -114,7 +155,7 @@ def test_downloads_go_to_the_cache_folder(tmp_path, monkeypatch):
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(data, "FASHION_MNIST_SYSTEM_DIR", tmp_path / "nothing")
-    monkeypatch.setattr(data, "FashionMNIST", download)
+    monkeypatch.setattr(data.datasets, "FashionMNIST", download)
     with pytest.raises(DataError) as refusal:
         load_split("fashion_mnist", "test")
     assert str(refusal.value.__cause__) == str(tmp_path / "ldm-explorer")
@@ -126,7 +167,7 @@ def test_an_unknown_dataset_is_refused_with_the_known_ones():
 
 
 def test_real_splits_are_disjoint_slices_in_the_original_order(fashion_mnist_dir):
-    spec = DATASETS["fashion_mnist"]
+    spec = dataset_spec("fashion_mnist")
     splits = {name: load_split("fashion_mnist", name, fashion_mnist_dir) for name in ("train", "validation", "test")}
     assert {name: len(split) for name, split in splits.items()} == {
         "train": 50_000,
@@ -143,7 +184,7 @@ def test_real_splits_are_disjoint_slices_in_the_original_order(fashion_mnist_dir
     assert splits["train"].images.shape[1:] == (spec.channels, spec.model_side, spec.model_side)
 
 
-@pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS)
+@pytest.mark.parametrize("spec", [dataset.spec for dataset in DATASETS.values()], ids=DATASETS)
 def test_padding_frames_the_image_with_background_and_crop_undoes_it(spec):
     images = torch.randint(1, 256, (3, spec.channels, spec.side, spec.side), dtype=torch.uint8)
     padded = pad(images, spec)
@@ -154,7 +195,7 @@ def test_padding_frames_the_image_with_background_and_crop_undoes_it(spec):
     assert (padded[frame] == spec.background).all()
 
 
-@pytest.mark.parametrize("spec", DATASETS.values(), ids=DATASETS)
+@pytest.mark.parametrize("spec", [dataset.spec for dataset in DATASETS.values()], ids=DATASETS)
 def test_the_null_class_is_no_real_class(spec):
     assert spec.null_class == spec.num_classes == len(set(spec.class_names))
 

@@ -9,7 +9,7 @@ from PIL import Image
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.data import crop, dataset_spec, load_split, to_model, to_uint8
 from ldm_explorer.explore.denoising import MAX_IMAGES, MAX_KEPT_FRAMES, denoise_images
-from ldm_explorer.explore.images import shipped_image, shipped_images, uploaded_image
+from ldm_explorer.explore.images import example_image, example_images, uploaded_image
 from ldm_explorer.explore.latent_size import compare_sizes, gflops_per_sample
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.reconstruction import LatentSize, reconstruct_image
@@ -24,22 +24,26 @@ def ldm(ldm_folder):
     return read_checkpoint(ldm_folder)
 
 
-@pytest.fixture(scope="module")
-def image():
-    return shipped_image("fashion_mnist", 9, 0)
+@pytest.fixture
+def image(ldm):
+    return example_image(ldm, "Ankle boot", 0)
 
 
-def test_ten_images_of_every_class_are_shipped_and_are_the_test_set_own(fashion_mnist_dir):
-    images, labels, indices = shipped_images("fashion_mnist")
+def test_ten_images_of_every_class_are_shipped_and_are_the_test_set_own(ldm, fashion_mnist_dir):
+    examples = example_images(ldm)
+    images, labels, indices = examples.images, examples.labels, examples.test_indices
     test = load_split("fashion_mnist", "test", fashion_mnist_dir)
     assert labels.bincount().tolist() == [10] * 10
     assert torch.equal(images, test.images[list(indices)])
     assert torch.equal(labels, test.labels[list(indices)])
 
 
-def test_an_image_that_is_not_there_is_refused():
+def test_an_image_that_is_not_there_is_refused(ldm):
     with pytest.raises(ValueError, match="there are 10"):
-        shipped_image("fashion_mnist", 3, 10)
+        example_image(ldm, "Dress", 10)
+    with pytest.raises(ValueError, match="unknown class 'Teapot'"):
+        example_image(ldm, "Teapot", 0)
+    assert "test image" in example_image(ldm, None, 99).caption
 
 
 def garment(mode: str = "L", light: bool = False) -> Image.Image:
@@ -49,56 +53,56 @@ def garment(mode: str = "L", light: bool = False) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK", "1", "LA"])
-def test_every_mode_of_upload_becomes_a_padded_square(mode):
-    result = uploaded_image(garment(mode), "fashion_mnist", None)
+def test_every_mode_of_upload_becomes_a_padded_square(ldm, mode):
+    result = uploaded_image(garment(mode), ldm, None)
     assert result.pixels.shape == (1, 1, 32, 32)
     assert result.pixels.min() >= -1
     assert result.pixels.max() <= 1
     assert any("square" in note for note in result.notes)
 
 
-def test_a_light_background_is_inverted_and_a_dark_one_is_not():
+def test_a_light_background_is_inverted_and_a_dark_one_is_not(ldm):
     dark, light = (
-        uploaded_image(garment(), "fashion_mnist", None),
-        uploaded_image(garment(light=True), "fashion_mnist", None),
+        uploaded_image(garment(), ldm, None),
+        uploaded_image(garment(light=True), ldm, None),
     )
     assert any("inverted" in note for note in light.notes)
     assert not any("inverted" in note for note in dark.notes)
     assert torch.allclose(dark.pixels, light.pixels, atol=0.02)
 
 
-def test_sixteen_bit_and_transparent_uploads_keep_their_content():
+def test_sixteen_bit_and_transparent_uploads_keep_their_content(ldm):
     deep = Image.fromarray((np.asarray(garment()).astype(np.int32) * 256).astype(np.uint16))
-    expected = uploaded_image(garment(), "fashion_mnist", None).pixels
-    assert (uploaded_image(deep, "fashion_mnist", None).pixels > 0).float().mean() == pytest.approx(
+    expected = uploaded_image(garment(), ldm, None).pixels
+    assert (uploaded_image(deep, ldm, None).pixels > 0).float().mean() == pytest.approx(
         float((expected > 0).float().mean()), abs=0.02
     )
     transparent = garment("RGBA")
     transparent.putalpha(Image.fromarray((np.asarray(garment()) > 0).astype(np.uint8) * 255))
-    notes = uploaded_image(transparent, "fashion_mnist", None).notes
+    notes = uploaded_image(transparent, ldm, None).notes
     assert any("Transparent" in note for note in notes)
 
 
-def test_a_test_image_uploaded_again_stays_what_it_is(image):
+def test_a_test_image_uploaded_again_stays_what_it_is(ldm, image):
     upload = Image.fromarray(crop(to_uint8(image.pixels), SPEC)[0, 0].numpy())
-    result = uploaded_image(upload, "fashion_mnist", None)
+    result = uploaded_image(upload, ldm, None)
     assert torch.equal(to_uint8(result.pixels), to_uint8(image.pixels))
     assert result.notes == ()
 
 
-def test_flat_and_huge_uploads_are_refused():
+def test_flat_and_huge_uploads_are_refused(ldm):
     with pytest.raises(ValueError, match="flat colour"):
-        uploaded_image(Image.new("RGB", (40, 40), "red"), "fashion_mnist", None)
+        uploaded_image(Image.new("RGB", (40, 40), "red"), ldm, None)
     with pytest.raises(ValueError, match="10,000 a side"):
-        uploaded_image(Image.new("1", (60_000, 1)), "fashion_mnist", None)
+        uploaded_image(Image.new("1", (60_000, 1)), ldm, None)
 
 
-def test_an_upload_that_is_cut_short_is_refused(tmp_path):
+def test_an_upload_that_is_cut_short_is_refused(ldm, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:5000])
     with pytest.raises(ValueError, match="cut short"):
-        uploaded_image(Image.open(tmp_path / "cut.jpg"), "fashion_mnist", None)
+        uploaded_image(Image.open(tmp_path / "cut.jpg"), ldm, None)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +209,8 @@ def test_a_library_names_what_it_passes_over_and_keeps_same_names_apart(ldm_fold
         library.get("nothing")
 
 
-def test_to_model_is_not_in_place(image):
-    images, _, _ = shipped_images("fashion_mnist")
+def test_to_model_is_not_in_place(ldm):
+    images = example_images(ldm).images
     before = images.clone()
     to_model(images[:1])
     assert torch.equal(images, before)

@@ -1,7 +1,7 @@
 import pytest
 
 from ldm_explorer.diagnosis.reading import read_loss
-from ldm_explorer.explore.images import shipped_image
+from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.latent_size import compare_sizes
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.schedule import compare_schedules
@@ -49,7 +49,7 @@ def test_the_loss_is_drawn_beside_both_floors(run_with_losses):
 
 def test_each_checkpoint_keeps_its_colour_whatever_is_selected(ldm_folder, vae_folder):
     library = open_library(ldm_folder.parents[1], vae_folder.parents[1])
-    image = shipped_image("fashion_mnist", 0, 0).pixels
+    image = example_image(library.get("tiny-ldm"), "T-shirt", 0).pixels
 
     def colors(names: list[str]) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}

@@ -76,7 +76,7 @@ def test_the_validation_loss_stays_down_and_lies_below_the_gaussian_floor(name):
 def test_samples_are_mostly_of_the_class_that_was_asked_for(name):
     """Over 30 samples; the stored class consistency is over 30,000."""
     checkpoint = CHECKPOINTS[name]
-    spec = dataset_spec(checkpoint.dataset)
+    spec = checkpoint.spec
     classifier = load_model(FeatureNet, checkpoint.folder.parent / "features", "features")
     labels = [index % spec.num_classes for index in range(30)]
     images = checkpoint.pipeline(labels, range(30), num_inference_steps=10, output_type="pt").images
@@ -92,7 +92,7 @@ def classifier():
 def test_most_real_test_images_look_familiar(classifier, fashion_mnist_dir):
     spec = dataset_spec("fashion_mnist")
     images = crop(load_split("fashion_mnist", "test", fashion_mnist_dir).images[5000:5200], spec)
-    familiar = [looks_familiar(image[None], "fashion_mnist", classifier) for image in images]
+    familiar = [looks_familiar(image[None], CHECKPOINTS["vae-8x8x4"], classifier) for image in images]
     assert sum(familiar) > 0.8 * len(familiar)
 
 
@@ -105,4 +105,4 @@ def test_what_is_no_garment_is_said_to_look_strange(classifier, strange):
         "stripes": x % 4 // 2 * 255,
         "circle": ((x - 14) ** 2 + (y - 14) ** 2 < 60) * 255,
     }
-    assert not looks_familiar(images[strange].to(torch.uint8)[None, None], "fashion_mnist", classifier)
+    assert not looks_familiar(images[strange].to(torch.uint8)[None, None], CHECKPOINTS["vae-8x8x4"], classifier)

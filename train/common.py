@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 import diffusers
 import torch
 import tyro
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ldm_explorer.checkpoints import read_log, update_metrics, write_text
-from ldm_explorer.data import DataError, DatasetSpec, dataset_spec
+from ldm_explorer.checkpoints import read_log, update_metrics, write_spec, write_text
+from ldm_explorer.data import DATASETS, FOLDER_PREFIX, DatasetSpec, ImageSet, find_dataset, load_split
+from ldm_explorer.examples import write_examples
+from ldm_explorer.explore.images import SHIPPED_IMAGES
 from ldm_explorer.guard import TrainingFailed
+from ldm_explorer.image_folder import DataError, Split
 from ldm_explorer.run_state import prepare_run_dir
 from ldm_explorer.training import FitConfig, Task, check_batch_divides, make_accelerator
 from train.run import run
@@ -33,17 +36,30 @@ class DataConfig:
     """The dataset options."""
 
     dataset: str = "fashion_mnist"
+    """fashion_mnist, mnist, kmnist, cifar10, or folder:PATH (subfolders are classes)."""
+    image_side: int | None = None
+    """Side to which the images of a folder are cropped and scaled. Default: 64."""
     data_dir: Path | None = None
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
 
     @property
     def spec(self) -> DatasetSpec:
-        return dataset_spec(self.dataset)
+        return find_dataset(self.dataset, self.image_side).spec
+
+    @property
+    def dataset_name(self) -> str:
+        """The dataset's name, or that of its folder."""
+        return Path(self.dataset.removeprefix(FOLDER_PREFIX)).resolve().name
+
+    def load(self, split: Split) -> ImageSet:
+        """One split; of several processes on a machine one downloads and the others find it."""
+        with PartialState().local_main_process_first():
+            return load_split(self.dataset, split, self.data_dir, self.image_side)
 
 
 def start(config: Config, name: str) -> tuple[Accelerator, Path]:
     """Claim the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done."""
-    run_dir = config.out or Path("runs") / config.dataset / name
+    run_dir = config.out or Path("runs") / config.dataset_name / name
     accelerator = make_accelerator(config, run_dir)
     check_batch_divides(config, accelerator)
     if accelerator.is_main_process:
@@ -78,6 +94,7 @@ def train(
         sys.exit(INTERRUPTED)
     if accelerator.is_main_process:
         figures = export(averaged.cpu().eval(), run_dir)
+        keep_examples(config, run_dir)
         cost = training_cost(task, run_dir) | {"precision": accelerator.mixed_precision}
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
         write_text(run_dir / "README.md", run_card(run_dir.name, config, cost, parameters))
@@ -101,6 +118,14 @@ def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
     }
 
 
+def keep_examples(config: Config, run_dir: Path) -> None:
+    """What the app needs to show a run on a dataset that it does not carry: test images, and what is known of them."""
+    if config.dataset not in DATASETS:
+        write_spec(run_dir, config.spec)
+    if not (SHIPPED_IMAGES / config.dataset).is_dir():
+        write_examples(run_dir / "images", config.load("test"), config.spec)
+
+
 OPTIONS_WITHOUT_EFFECT = {"--resume": 1, "--out": 2, "--threads": 2, "--data-dir": 2, "--tracker": 2}
 """Options, and how many words they take, that change where and how a run works but not what comes out."""
 
@@ -122,16 +147,16 @@ def run_card(name: str, config: Config, cost: dict[str, Any], parameters: int) -
 license: mit
 library_name: diffusers
 tags: [ldm-explorer, latent-diffusion]
-datasets: [{config.dataset}]
+datasets: [{config.dataset_name}]
 ---
 # {name}
 
 `{cost["command"]}`
 
-Trained on {config.dataset}: {parameters / 1e6:.2f} M parameters, {cost["images"]:,} images in {cost["steps"]:,} steps,
-{cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The weights are the moving
-average of training, in fp16. Options are in `train_config.json`, the loss in `train_log.jsonl`, figures in
-`metrics.json`.
+Trained on {config.dataset_name}: {parameters / 1e6:.2f} M parameters, {cost["images"]:,} images in
+{cost["steps"]:,} steps, {cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The
+weights are the moving average of training, in fp16. Options are in `train_config.json`, the loss in `train_log.jsonl`,
+figures in `metrics.json`.
 """
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ldm_explorer.checkpoints import save_model
-from ldm_explorer.data import ImageSet, crop, load_split, to_model
+from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
@@ -75,9 +75,9 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
 
 
 def main(config: FeaturesTrainConfig) -> None:
-    training = load_split(config.dataset, "train", config.data_dir)
-    task = FeaturesTask(config, training, load_split(config.dataset, "validation", config.data_dir))
-    test = load_split(config.dataset, "test", config.data_dir)
+    if not config.spec.num_classes:
+        raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
+    task, test = FeaturesTask(config, config.load("train"), config.load("validation")), config.load("test")
     accelerator, run_dir = start(config, "features")
 
     def export(model: FeatureNet, folder: Path) -> dict[str, Any]:

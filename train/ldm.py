@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import load_vae, save_pipeline
-from ldm_explorer.data import load_split
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior, latent_shape
@@ -76,12 +76,17 @@ class LDMTrainConfig(DataConfig, FitConfig):
     def noise_schedule(self) -> Schedule:
         return make_schedule(self.schedule, self.num_timesteps)
 
+    @property
+    def conditional(self) -> bool:
+        """Whether the network learns classes: it is asked to, and there are some."""
+        return self.class_labels and self.spec.num_classes > 0
+
     def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
         """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""
         return UNetConfig(
             latent_size=latent_shape(vae)[-1],
             latent_channels=latent_shape(vae)[0],
-            num_classes=self.spec.num_classes if self.class_labels else 0,
+            num_classes=self.spec.num_classes if self.conditional else 0,
             widths=self.widths,
             layers_per_block=self.layers_per_block,
             attention_max_side=self.attention_max_side,
@@ -116,7 +121,7 @@ class LDMTask:
             "eps": torch.randn(shape, generator=generator),
             "timesteps": (strata * self.config.num_timesteps).long().clamp_max(self.config.num_timesteps - 1),
         }
-        if self.config.class_labels:
+        if self.config.conditional:
             dropped = torch.rand(size, generator=generator) < self.config.label_dropout
             batch["labels"] = self.labels[indices].masked_fill(dropped, self.config.spec.null_class)
         return batch
@@ -142,7 +147,7 @@ class LDMTask:
             "eps": torch.randn(shape, generator=generator),
             "timesteps": timesteps,
         }
-        if self.config.class_labels:
+        if self.config.conditional:
             everything["labels"] = self.validation_labels
         device = next(model.parameters()).device
         errors = torch.cat(
@@ -156,6 +161,15 @@ class LDMTask:
         return {"loss": float(errors.mean()), "loss_per_bin": per_bin}
 
 
+def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor) -> Posterior:
+    """Encode a whole set once, every process its part."""
+    share = -(-len(images) // accelerator.num_processes)
+    part = encode_posterior(codec, images[accelerator.process_index * share :][:share])
+    rows = torch.stack([part.mean, part.std], dim=1).to(accelerator.device)
+    rows = accelerator.gather(accelerator.pad_across_processes(rows))[: len(images)].cpu()
+    return Posterior(*rows.unbind(1))
+
+
 def eigenvalue_figures(posterior: Posterior, labels: Tensor) -> dict[str, list[float]]:
     """Covariance eigenvalues of all latents ("all") and of each class ("0", "1", ...), to five digits."""
     parts = {"all": torch.ones_like(labels, dtype=torch.bool)} | {str(k): labels == k for k in labels.unique().tolist()}
@@ -164,19 +178,21 @@ def eigenvalue_figures(posterior: Posterior, labels: Tensor) -> dict[str, list[f
 
 def main(config: LDMTrainConfig) -> None:
     vae = load_vae(config.vae if config.vae.exists() else REPO / config.vae)
-    side, channels = config.spec.model_side, config.spec.channels
-    if (vae.config.sample_size, vae.config.in_channels) != (side, channels):
-        raise ValueError(f"{config.vae} was trained on images of another side or colour than {config.dataset}")
+    side, channels = vae.config.sample_size, vae.config.in_channels
+    if (side, channels) != (config.spec.model_side, config.spec.channels):
+        raise ValueError(
+            f"{config.vae} takes {channels} channel(s) of side {side}, {config.dataset} has {config.spec.channels} of "
+            f"side {config.spec.model_side}: give another --vae, --dataset or --image-side"
+        )
     codec, unet_config = LatentCodec(vae), config.unet_for(vae)
-    training = load_split(config.dataset, "train", config.data_dir)
-    validation = load_split(config.dataset, "validation", config.data_dir)
+    training, validation = config.load("train"), config.load("validation")
     side, channels = unet_config.latent_size, unet_config.latent_channels
     accelerator, run_dir = start(config, f"ldm-{side}x{side}x{channels}-{config.schedule}")
     vae.to(accelerator.device)
     task = LDMTask(
         config,
         unet_config,
-        encode_posterior(codec, training.images),
+        encode_divided(accelerator, codec, training.images),
         training.labels,
         encode_posterior(codec, validation.images[:VALIDATION_LATENTS]),
         validation.labels[:VALIDATION_LATENTS],

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import save_vae
-from ldm_explorer.data import ImageSet, crop, load_split, to_model
+from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import measure_statistics
 from ldm_explorer.models import VAEConfig
@@ -123,8 +123,7 @@ class VAETask:
 
 
 def main(config: VAETrainConfig) -> None:
-    training = load_split(config.dataset, "train", config.data_dir)
-    validation = load_split(config.dataset, "validation", config.data_dir)
+    training, validation = config.load("train"), config.load("validation")
     accelerator, run_dir = start(config, config.name)
     task = VAETask(config, training, validation)
 

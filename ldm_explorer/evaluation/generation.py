@@ -29,10 +29,10 @@ def generate(
     sampler: str,
     batch_size: int = 500,
 ) -> Iterator[GeneratedBatch]:
-    """`num_images` samples at guidance 1 in batches; image i has label i mod K and its own seed."""
+    """`num_images` samples at guidance 1 in batches; image i has label i mod K (0 without classes) and its own seed."""
     for first in range(0, num_images, batch_size):
         indices = range(first, min(first + batch_size, num_images))
-        labels = [index % spec.num_classes for index in indices]
+        labels = [index % max(1, spec.num_classes) for index in indices]
         seeds = [seed * 1_000_003 + index for index in indices]
         conditional = labels if pipeline.null_class is not None else None
         latents = final_latents(pipeline.denoise(conditional, seeds, num_inference_steps=num_steps, sampler=sampler))

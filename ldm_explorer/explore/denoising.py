@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import dataset_spec
 from ldm_explorer.latents import decode_images
 
 MAX_IMAGES = 64
@@ -46,7 +45,7 @@ def denoise_images(
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
     if not 1 <= num_images <= MAX_IMAGES:
         raise ValueError(f"{num_images} images: give 1 to {MAX_IMAGES}")
-    pipeline, spec = checkpoint.pipeline, dataset_spec(checkpoint.dataset)
+    pipeline, spec = checkpoint.pipeline, checkpoint.spec
     if class_name is None:
         num_images = max(num_images, spec.num_classes)
     evaluations = num_images * num_steps * (1 if guidance_scale == 1 else 2)

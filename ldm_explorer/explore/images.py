@@ -10,8 +10,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from ldm_explorer.data import crop, dataset_spec, pad, to_model
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
+from ldm_explorer.examples import Examples, read_examples
 
 SHIPPED_IMAGES = Path(__file__).resolve().parents[1] / "images"
 """<dataset>/<label>/<index in the test set>.png"""
@@ -27,36 +29,35 @@ class ImageToExplore:
     notes: tuple[str, ...] = ()  # what was done to an upload, one sentence each
 
 
-@cache
-def shipped_images(dataset: str) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Padded images `(N, C, S, S) uint8`, labels `(N,)` and their indices in the test set."""
-    spec = dataset_spec(dataset)
-    paths = sorted((SHIPPED_IMAGES / dataset).glob("*/*.png"))
-    if not paths:
-        raise ValueError(f"no test images are shipped for {dataset}: upload an image instead")
-    mode = "L" if spec.channels == 1 else "RGB"
-    images = torch.stack([pil_to_tensor(Image.open(path).convert(mode)) for path in paths])
-    labels = torch.tensor([int(path.parent.name) for path in paths])
-    return pad(images, spec), labels, tuple(int(path.stem) for path in paths)
+def example_images(checkpoint: Checkpoint) -> Examples:
+    """Test images of a checkpoint's dataset. Raises `ValueError` when there are none."""
+    shipped = SHIPPED_IMAGES / checkpoint.dataset
+    return _read_once(shipped if shipped.is_dir() else checkpoint.folder / "images", checkpoint.spec)
 
 
-def shipped_image(dataset: str, label: int, number: int) -> ImageToExplore:
-    """The `number`-th shipped image of a class, from 0. Raises `ValueError` when there is none."""
-    images, labels, test_indices = shipped_images(dataset)
-    of_class = (labels == label).nonzero().flatten().tolist()
-    if not 0 <= number < len(of_class):
-        raise ValueError(f"image {number + 1} of class {label}: there are {len(of_class)} of this class")
-    index = of_class[number]
-    name = dataset_spec(dataset).class_names[label]
-    return ImageToExplore(to_model(images[index : index + 1]), f"{name}, test image {test_indices[index]}")
+_read_once = cache(read_examples)
 
 
-def uploaded_image(upload: Image.Image, dataset: str, classifier: FeatureNet | None) -> ImageToExplore:
-    """Make any picture look like the dataset: upright, opaque, grey, square, dark background, the dataset's side.
+def example_image(checkpoint: Checkpoint, class_name: str | None, number: int) -> ImageToExplore:
+    """The `number`-th example of a class, from 0; of any class when None. Raises `ValueError` when there is none."""
+    examples, spec = example_images(checkpoint), checkpoint.spec
+    chosen = torch.ones_like(examples.labels) if class_name is None else examples.labels == spec.label_of(class_name)
+    indices = chosen.nonzero().flatten().tolist()
+    if not 0 <= number < len(indices):
+        raise ValueError(f"image {number + 1} of {class_name or 'any class'}: there are {len(indices)}")
+    index = indices[number]
+    caption = f"test image {examples.test_indices[index]}"
+    if spec.num_classes:
+        caption = f"{spec.class_names[int(examples.labels[index])]}, {caption}"
+    return ImageToExplore(to_model(examples.images[index : index + 1]), caption)
+
+
+def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: FeatureNet | None) -> ImageToExplore:
+    """Make any picture look like the dataset: upright, opaque, square, its side; grey on dark where it is.
 
     Raises `ValueError` for a picture without content, cut short, or with a side of more than 10,000 pixels.
     """
-    spec, notes = dataset_spec(dataset), []
+    spec, notes = checkpoint.spec, []
     if max(upload.size) > MAX_UPLOAD_SIDE:
         raise ValueError(f"the image has {upload.width} x {upload.height} pixels: give one of at most 10,000 a side")
     try:
@@ -75,7 +76,7 @@ def uploaded_image(upload: Image.Image, dataset: str, classifier: FeatureNet | N
     image = image.convert("L" if spec.channels == 1 else "RGB")
     image.thumbnail((UPLOAD_WORKING_SIDE, UPLOAD_WORKING_SIDE))
     border = _border_level(image)
-    if border > 127:
+    if spec.channels == 1 and border > 127:
         image, border = ImageOps.invert(image), 255 - border
         notes.append("Its background is light, so it was inverted.")
     if image.width != image.height:
@@ -90,7 +91,7 @@ def uploaded_image(upload: Image.Image, dataset: str, classifier: FeatureNet | N
     pixels = pil_to_tensor(image)[None]
     if int(pixels.max()) - int(pixels.min()) < 8:
         raise ValueError("the image is one flat colour: give one with something on it")
-    if classifier is not None and not looks_familiar(pixels, dataset, classifier):
+    if classifier is not None and not looks_familiar(pixels, checkpoint, classifier):
         notes.append("It does not look like the images the models were trained on: expect a poor reconstruction.")
     return ImageToExplore(to_model(pad(pixels, spec)), "Your image", tuple(notes))
 
@@ -100,18 +101,17 @@ def _border_level(image: Image.Image) -> float:
     return float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
 
 
-def looks_familiar(pixels: Tensor, dataset: str, classifier: FeatureNet) -> bool:
-    """Whether `(1, C, side, side) uint8` lies, in features, as near to a shipped image as these lie to one another.
+def looks_familiar(pixels: Tensor, checkpoint: Checkpoint, classifier: FeatureNet) -> bool:
+    """Whether `(1, C, side, side) uint8` lies, in features, as near to an example as these lie to one another.
 
-    The bar is the 95th percentile of the distances of shipped images to their nearest neighbour among the others.
+    The bar is the 95th percentile of the distances of examples to their nearest neighbour among the others.
     """
-    reference = _shipped_features(dataset, classifier)
+    reference = _example_features(example_images(checkpoint), checkpoint.spec, classifier)
     between = torch.cdist(reference, reference).fill_diagonal_(torch.inf).min(1).values
     distance = torch.cdist(extract_features(classifier, pixels), reference).min()
     return bool(distance <= between.quantile(0.95))
 
 
 @cache
-def _shipped_features(dataset: str, classifier: FeatureNet) -> Tensor:
-    images, _, _ = shipped_images(dataset)
-    return extract_features(classifier, crop(images, dataset_spec(dataset)))
+def _example_features(examples: Examples, spec: DatasetSpec, classifier: FeatureNet) -> Tensor:
+    return extract_features(classifier, crop(examples.images, spec))

@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import crop, dataset_spec, to_model, to_uint8
-from ldm_explorer.explore.images import shipped_images
+from ldm_explorer.data import crop, to_model, to_uint8
+from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.latents import LatentCodec, decode_images
 from ldm_explorer.samplers import DEFAULT_SAMPLER
+
+MAX_IMAGES = 24
+UNCONDITIONAL_IMAGES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,7 @@ class SizeReport:
     num_steps: int
     images: Tensor  # (n, C, side, side) uint8
     reconstructions: Tensor  # (n, C, side, side) uint8
-    samples: Tensor | None  # (K, C, side, side) uint8, one per class
+    samples: Tensor | None  # (n, C, side, side) uint8, one per class
 
 
 def compare_sizes(
@@ -56,10 +59,10 @@ def compare_sizes(
 
 
 def _report(checkpoint: Checkpoint, color_index: int, image: Tensor, seed: int, num_steps: int) -> SizeReport:
-    spec, codec = dataset_spec(checkpoint.dataset), LatentCodec(checkpoint.vae)
-    images, labels, _ = shipped_images(checkpoint.dataset)
-    first_of_class = torch.tensor([int((labels == label).nonzero()[0]) for label in range(spec.num_classes)])
-    images = torch.cat([to_uint8(image), images[first_of_class]])
+    spec, codec = checkpoint.spec, LatentCodec(checkpoint.vae)
+    examples = example_images(checkpoint)
+    first_of_class = [int((examples.labels == label).nonzero()[0]) for label in examples.labels.unique().tolist()]
+    images = torch.cat([to_uint8(image), examples.images[first_of_class[:MAX_IMAGES]]])
     measured = checkpoint.metrics.get("evaluation", {})
     reconstruction, generation = measured.get("reconstruction", {}), measured.get("generation", {})
     return SizeReport(
@@ -84,9 +87,9 @@ def _report(checkpoint: Checkpoint, color_index: int, image: Tensor, seed: int, 
 
 
 def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
-    pipeline, spec = checkpoint.pipeline, dataset_spec(checkpoint.dataset)
-    labels = None if pipeline.null_class is None else list(range(spec.num_classes))
-    seeds = range(seed, seed + spec.num_classes)
+    pipeline, spec = checkpoint.pipeline, checkpoint.spec
+    labels = None if pipeline.null_class is None else list(range(min(spec.num_classes, MAX_IMAGES)))
+    seeds = range(seed, seed + (UNCONDITIONAL_IMAGES if labels is None else len(labels)))
     images = pipeline(labels, seeds, num_inference_steps=num_steps, sampler=DEFAULT_SAMPLER, output_type="pt").images
     return crop(to_uint8(images), spec)
 

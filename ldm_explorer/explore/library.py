@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ldm_explorer.checkpoints import Checkpoint, CheckpointError, Skipped, discover, load_model
-from ldm_explorer.data import dataset_spec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import LatentCodec
 
@@ -22,6 +21,15 @@ class Library:
     def names(self, kind: str | None = None) -> list[str]:
         """Names of all checkpoints, or of one kind ("vae", "ldm")."""
         return [name for name, checkpoint in self.checkpoints.items() if kind in (None, checkpoint.kind)]
+
+    def of_same_images(self, name: str) -> list[str]:
+        """The checkpoints that were trained on the same images as one of them, itself included."""
+        chosen = self.get(name)
+        return [
+            other.name
+            for other in self.checkpoints.values()
+            if (other.dataset, other.spec) == (chosen.dataset, chosen.spec)
+        ]
 
     def get(self, name: str) -> Checkpoint:
         """Raises `ValueError` for a name that is not there."""
@@ -63,7 +71,7 @@ def open_library(*roots: Path) -> Library:
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
     """Load a checkpoint's weights; raises `ValueError` when they are broken or do not fit the dataset's images."""
-    spec, vae = dataset_spec(checkpoint.dataset), checkpoint.vae
+    spec, vae = checkpoint.spec, checkpoint.vae
     LatentCodec(vae)
     if (vae.config.in_channels, vae.config.sample_size) != (spec.channels, spec.model_side):
         raise ValueError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import crop, dataset_spec
+from ldm_explorer.data import crop
 from ldm_explorer.evaluation.reconstruction import psnr_db, ssim
 from ldm_explorer.latents import LatentCodec, latent_shape
 
@@ -35,7 +35,7 @@ class LatentSize:
 
 def latent_size(checkpoint: Checkpoint) -> LatentSize:
     """The latent grid of a checkpoint's autoencoder."""
-    spec, (channels, side, _) = dataset_spec(checkpoint.dataset), latent_shape(checkpoint.vae)
+    spec, (channels, side, _) = checkpoint.spec, latent_shape(checkpoint.vae)
     return LatentSize(side, channels, spec.channels * spec.side**2)
 
 
@@ -59,7 +59,7 @@ class Reconstruction:
 
 def reconstruct_image(checkpoint: Checkpoint, pixels: Tensor) -> Reconstruction:
     """Encode (posterior mode) and decode one padded image `(1, C, S, S)` in [-1, 1]."""
-    codec, spec = LatentCodec(checkpoint.vae), dataset_spec(checkpoint.dataset)
+    codec, spec = LatentCodec(checkpoint.vae), checkpoint.spec
     latents = codec.encode(pixels)
     image, reconstruction = crop(pixels, spec), crop(codec.decode(latents).clamp(-1, 1), spec)
     return Reconstruction(

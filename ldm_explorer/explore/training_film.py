@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import dataset_spec
 from ldm_explorer.film import read_film
 
 
@@ -21,9 +20,9 @@ class Milestone:
 
 def training_film(checkpoint: Checkpoint) -> tuple[Milestone, ...]:
     """The milestones that a run kept, in order; none for a run without a film. Raises `ValueError` for a broken one."""
-    spec = dataset_spec(checkpoint.dataset)
+    spec = checkpoint.spec
     film = read_film(checkpoint.folder, spec.channels)
-    conditional = checkpoint.config.get("class_labels", True)
+    conditional = spec.num_classes > 0 and checkpoint.config.get("class_labels", True)
     return tuple(
         Milestone(
             frame.step,

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import gradio as gr
 
-from ldm_explorer.data import dataset_spec
-from ldm_explorer.explore.images import shipped_images
+from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui import denoising, latent_size, reconstruction, schedule
-from ldm_explorer.ui.common import MAX_SEED, SharedChoices
+from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, class_choices
 from ldm_explorer.ui.pictures import notice
 
 TABS = (reconstruction, schedule, denoising, latent_size)
@@ -47,17 +46,30 @@ def build_app(library: Library) -> gr.Blocks:
     return app
 
 
+def offer_classes(library: Library, checkpoint: str, class_name: str):
+    """The test images to choose from, where another checkpoint has other classes."""
+    choices = class_choices(library, checkpoint)
+    if class_name in choices:
+        return gr.update(), gr.update()
+    return gr.update(choices=choices, value=choices[-1]), gr.update(maximum=_per_class(library, checkpoint), value=1)
+
+
+def _per_class(library: Library, checkpoint: str) -> int:
+    return max(2, int(example_images(library.get(checkpoint)).labels.unique(return_counts=True)[1].min()))
+
+
 def _shared_choices(library: Library) -> SharedChoices:
     names = library.names("ldm") or library.names()
     default = "ldm-8x8x4-cosine" if "ldm-8x8x4-cosine" in names else names[0]
-    dataset = library.get(default).dataset
-    class_names = list(dataset_spec(dataset).class_names)
-    per_class = int(shipped_images(dataset)[1].bincount().min())
+    class_names = class_choices(library, default)
     with gr.Row():
         checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=220)
         class_name = gr.Dropdown(class_names, value=class_names[-1], label="Test image: class", min_width=180)
-        number = gr.Slider(1, per_class, 1, step=1, label="Test image: number", min_width=180)
+        number = gr.Slider(1, _per_class(library, default), 1, step=1, label="Test image: number", min_width=180)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=140)
     with gr.Accordion("Use your own image", open=False):
         upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)
+    checkpoint.change(
+        bind(offer_classes, library), [checkpoint, class_name], [class_name, number], api_visibility="private"
+    )
     return SharedChoices(checkpoint, class_name, number, upload, seed)

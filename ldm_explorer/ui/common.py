@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import gradio as gr
 from PIL import Image
 
-from ldm_explorer.data import dataset_spec
-from ldm_explorer.explore.images import ImageToExplore, shipped_image, uploaded_image
+from ldm_explorer.explore.images import ImageToExplore, example_image, uploaded_image
 from ldm_explorer.explore.library import Library
 
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
 MAX_SEED = 2**31 - 1
+ANY_CLASS = "any"
 _log = logging.getLogger(__name__)
 
 
@@ -37,12 +37,24 @@ class SharedChoices:
 def chosen_image(
     library: Library, checkpoint: str, class_name: str, number: float, upload: Image.Image | None
 ) -> ImageToExplore:
-    """The uploaded image, or else the shipped test image. Raises `ValueError` for what is not there."""
-    dataset = library.get(checkpoint).dataset
+    """The uploaded image, or else a test image. Raises `ValueError` for what is not there."""
+    chosen = library.get(checkpoint)
     if upload is not None:
-        image = uploaded_image(upload, dataset, library.classifiers.get(dataset))
+        image = uploaded_image(upload, chosen, library.classifiers.get(chosen.dataset))
         return replace(image, notes=("Your image is used; clear it to return to the test images.", *image.notes))
-    return shipped_image(dataset, dataset_spec(dataset).label_of(class_name), int(number) - 1)
+    return example_image(chosen, known_class(library, checkpoint, class_name), int(number) - 1)
+
+
+def class_choices(library: Library, checkpoint: str) -> list[str]:
+    """The classes of a checkpoint's images."""
+    return list(library.get(checkpoint).spec.class_names) or [ANY_CLASS]
+
+
+def known_class(library: Library, checkpoint: str, class_name: str) -> str | None:
+    """The class, or None for one of another checkpoint's images: so it stands just after another one was chosen."""
+    own = library.get(checkpoint).spec.class_names
+    others = {name for other in library.checkpoints.values() for name in other.spec.class_names}
+    return None if class_name not in own and class_name in others | {ANY_CLASS} else class_name
 
 
 @contextmanager

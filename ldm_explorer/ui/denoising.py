@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import gradio as gr
 from torch import Tensor
 
-from ldm_explorer.data import dataset_spec
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.figures.loss import timestep_figure, training_figure
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, on_gpu, opening
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, class_choices, known_class, on_gpu, opening
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "3 · How does noise become an image?"
@@ -68,7 +67,7 @@ def denoise(
     settings = f"{checkpoint}, {class_name}, seed {int(seed)}, {sampler}, guidance {guidance_scale:g}"
     steps = denoise_images(
         library.get(checkpoint),
-        None if class_name == EVERY_CLASS else class_name,
+        None if class_name == EVERY_CLASS else known_class(library, checkpoint, class_name),
         int(seed),
         int(num_images),
         sampler=sampler,
@@ -104,6 +103,12 @@ def open_film(library: Library, checkpoint: str):
     return pictures, gr.update(maximum=max(2, last), value=last), gr.update(visible=last > 0)
 
 
+def offer_classes(library: Library, checkpoint: str, class_name: str):
+    """The classes to generate, where another checkpoint has other ones."""
+    choices = [EVERY_CLASS, *class_choices(library, checkpoint)]
+    return gr.update() if class_name in choices else gr.update(choices=choices, value=choices[-1])
+
+
 def plot_loss(library: Library, checkpoint: str):
     """One sentence that reads the loss of a checkpoint, and Plotly figures of it over training and per timestep."""
     try:
@@ -127,7 +132,7 @@ class _Controls:
     stop: gr.Button
 
 
-def _controls(class_names: tuple[str, ...]) -> _Controls:
+def _controls(class_names: list[str]) -> _Controls:
     class_name = gr.Dropdown([EVERY_CLASS, *class_names], value=class_names[-1], label="Class to generate")
     num_steps = gr.Slider(1, 250, 25, step=1, label="Steps", info="more: slower, nearer to what was learned")
     guidance_scale = gr.Slider(
@@ -166,7 +171,13 @@ def build(library: Library, shared: SharedChoices) -> None:
     gr.Markdown(WHAT_TO_LOOK_AT)
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            controls = _controls(dataset_spec(library.get(shared.checkpoint.value).dataset).class_names)
+            controls = _controls(class_choices(library, shared.checkpoint.value))
+        shared.checkpoint.change(
+            bind(offer_classes, library),
+            [shared.checkpoint, controls.class_name],
+            controls.class_name,
+            api_visibility="private",
+        )
         with gr.Column(scale=3):
             _build_pictures(library, shared, controls)
     _build_film(library, shared)

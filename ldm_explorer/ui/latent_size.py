@@ -10,7 +10,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
-from ldm_explorer.ui.pictures import Picture, grid, picture_row, scrolling
+from ldm_explorer.ui.pictures import Picture, grid, notice, picture_row, scrolling
 
 TITLE = "4 · Which latent size?"
 WHAT_TO_LOOK_AT = (
@@ -52,8 +52,13 @@ def compare(
 ):
     """Checkpoints side by side on the same images and seeds: a table and pictures as HTML, and two Plotly figures."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
-    reports = compare_sizes(library, names, image.pixels, int(seed), NUM_STEPS)
-    pictures = "".join(_pictures(report) for report in reports)
+    comparable = library.of_same_images(checkpoint)
+    others = [f"{name} was trained on other images." for name in names if name not in comparable]
+    if names and len(others) == len(names):
+        raise ValueError(f"none of these was trained on the images of {checkpoint}: choose {', '.join(comparable)}")
+    chosen = [name for name in names if name in comparable]
+    reports = compare_sizes(library, chosen, image.pixels, int(seed), NUM_STEPS)
+    pictures = notice(others) + "".join(_pictures(report) for report in reports)
     return _table(reports), pictures, psnr_figure(reports), distance_figure(reports)
 
 
@@ -89,18 +94,22 @@ def _pictures(report: SizeReport) -> str:
     return picture_row(pictures, f"{report.name}: {report.size}", layout="large")
 
 
-def default_names(library: Library) -> list[str]:
-    """The denoisers of different latents, else everything there is."""
+def default_names(library: Library, checkpoint: str) -> list[str]:
+    """The denoisers of different latents over the same images as `checkpoint`, else all that are over these."""
     sizes: dict[LatentSize, str] = {}
-    for name in library.names("ldm"):
-        sizes.setdefault(latent_size(library.get(name)), name)
-    return list(sizes.values()) if len(sizes) > 1 else library.names()
+    comparable = library.of_same_images(checkpoint)
+    for name in comparable:
+        if library.get(name).kind == "ldm":
+            sizes.setdefault(latent_size(library.get(name)), name)
+    return list(sizes.values()) if len(sizes) > 1 else comparable
 
 
 def build(library: Library, shared: SharedChoices) -> None:
     """Lay out the tab inside the current Blocks."""
     gr.Markdown(WHAT_TO_LOOK_AT)
-    names = gr.CheckboxGroup(library.names(), value=default_names(library), label="Checkpoints to compare")
+    names = gr.CheckboxGroup(
+        library.names(), value=default_names(library, shared.checkpoint.value), label="Checkpoints to compare"
+    )
     handler = bind(compare, library)
     inputs = [*shared.image, shared.seed, names]
     table, pictures, *figures = opening(handler, inputs)

@@ -28,8 +28,12 @@ def reconstruct(
 ) -> str:
     """Encode and decode one image with two autoencoders; returns the pictures with PSNR and SSIM as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
-    results = [reconstruct_image(library.get(name), image.pixels) for name in (checkpoint, beside)]
-    return notice(image.notes) + "".join(_pictures(result, image.caption) for result in results)
+    comparable = library.of_same_images(checkpoint)
+    results = [
+        reconstruct_image(library.get(name), image.pixels) for name in (checkpoint, beside) if name in comparable
+    ]
+    notes = image.notes if beside in comparable else (*image.notes, f"{beside} was trained on other images.")
+    return notice(notes) + "".join(_pictures(result, image.caption) for result in results)
 
 
 def _pictures(result: Reconstruction, caption: str) -> str:
@@ -52,9 +56,8 @@ def _pictures(result: Reconstruction, caption: str) -> str:
 
 def _other_size(library: Library, checkpoint: str) -> str:
     """An autoencoder of another latent than the checkpoint's, where there is one."""
-    own = latent_size(library.get(checkpoint))
-    others = (name for name in library.names() if latent_size(library.get(name)) != own)
-    return next(others, library.names()[0])
+    own, comparable = latent_size(library.get(checkpoint)), library.of_same_images(checkpoint)
+    return next((name for name in comparable if latent_size(library.get(name)) != own), comparable[0])
 
 
 def build(library: Library, shared: SharedChoices) -> None:

@@ -1,0 +1,45 @@
+"""A few labelled test images beside a checkpoint, so that the app needs no dataset: `<label>/<index>.png`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+
+from ldm_explorer.data import DatasetSpec, ImageSet, crop, pad
+
+PER_CLASS = 10
+MAX_EXAMPLES = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Padded images `(N, C, S, S) uint8`, labels `(N,)` and their indices in the test split."""
+
+    images: Tensor
+    labels: Tensor
+    test_indices: tuple[int, ...]
+
+
+def write_examples(folder: Path, test: ImageSet, spec: DatasetSpec) -> None:
+    """Write the first ten test images of each class, fewer where there are many classes."""
+    images = crop(test.images, spec)
+    labels = test.labels.unique().tolist()
+    per_class = max(1, min(PER_CLASS, MAX_EXAMPLES // len(labels)))
+    for label in labels:
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        for index in (test.labels == label).nonzero().flatten().tolist()[:per_class]:
+            to_pil_image(images[index]).save(folder / str(label) / f"{index:05d}.png", optimize=True)
+
+
+def read_examples(folder: Path, spec: DatasetSpec) -> Examples:
+    """Raises `ValueError` when there are none."""
+    paths = sorted(folder.glob("*/*.png"), key=lambda path: (int(path.parent.name), path.name))
+    if not paths:
+        raise ValueError(f"{folder} holds no test images: upload an image instead")
+    mode = "L" if spec.channels == 1 else "RGB"
+    images = torch.stack([pil_to_tensor(Image.open(path).convert(mode)) for path in paths])
+    labels = torch.tensor([int(path.parent.name) for path in paths])
+    return Examples(pad(images, spec), labels, tuple(int(path.stem) for path in paths))
