@@ -40,6 +40,8 @@ def atomic_folder(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        for path in temporary.iterdir():
+            _write_through(path)
         old = temporary.with_name(temporary.name + ".old")
         if final.exists():
             os.replace(final, old)
@@ -54,6 +56,12 @@ def atomic_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _write_through(path: Path) -> None:
+    """Wait until a file is on the disk: a rename may be, before the content is, when the power goes."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
@@ -63,6 +71,7 @@ def write_text(path: Path, content: str) -> None:
     """Write whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(content)
+    _write_through(temporary)
     os.replace(temporary, path)
 
 

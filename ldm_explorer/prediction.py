@@ -63,5 +63,20 @@ def to_eps(prediction_type: PredictionType, prediction: Tensor, z_t: Tensor, alp
     raise _unknown(prediction_type)
 
 
+def min_snr_weight(prediction_type: PredictionType, alpha_bar: Tensor, gamma: float) -> Tensor:
+    """Loss weights that count every timestep as min(SNR, gamma) times its z0 error (Hang et al. 2023, section 3.4).
+
+    An error of z0 is one of eps over the SNR, and one of v over SNR + 1. Finite also where abar = 0.
+    """
+    snr = alpha_bar / (1 - alpha_bar)
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp_max(1)
+    if prediction_type == "sample":
+        return snr.clamp_max(gamma)
+    if prediction_type == "v_prediction":
+        return snr.clamp_max(gamma) / (snr + 1)
+    raise _unknown(prediction_type)
+
+
 def _unknown(prediction_type: str) -> ValueError:
     return ValueError(f"unknown prediction type {prediction_type!r}: choose one of {', '.join(PREDICTION_TYPES)}")

@@ -49,6 +49,8 @@ def save_state(run_dir: Path, progress: Progress, model: nn.Module, ema: nn.Modu
     tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+    for left_by_a_kill in run_dir.glob(".state-*"):
+        shutil.rmtree(left_by_a_kill)
     previous = set(run_dir.glob("state-*"))
     final = run_dir / f"state-{progress.step:09d}"
     with atomic_folder(final) as folder:

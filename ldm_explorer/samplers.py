@@ -31,6 +31,7 @@ def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMS
         prediction_type=prediction_type,
         clip_sample=False,
         timestep_spacing="trailing",
+        rescale_betas_zero_snr=bool(schedule.alpha_bars[-1] == 0),  # tells samplers not to divide by it
     )
 
 

@@ -75,6 +75,14 @@ class Schedule:
         below = torch.nonzero(self.alpha_bars < 0.5)
         return int(below[0]) if len(below) else None
 
+    def with_zero_terminal_snr(self) -> "Schedule":
+        """sqrt(abar) shifted and scaled so that the last step holds nothing of the image (Lin et al. 2023, alg. 1)."""
+        amplitudes = self.alpha_bars.double().sqrt()
+        first, last = amplitudes[0], amplitudes[-1]
+        alpha_bars = ((amplitudes - last) * first / (first - last)).square()
+        alphas = torch.cat([alpha_bars[:1], alpha_bars[1:] / alpha_bars[:-1]])
+        return Schedule(self.name, (1 - alphas).float())
+
 
 def make_schedule(
     name: str,

@@ -18,8 +18,9 @@ from diffusers import AutoencoderKL, UNet2DModel
 from helpers import NUM_CLASSES, build_seeded, draw_shapes
 from toy_training import CONFIG
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, update_metrics
-from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, ImageSet
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, update_metrics, write_spec
+from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, DatasetSpec, ImageSet
+from ldm_explorer.examples import write_examples
 from ldm_explorer.film import FilmFrame, write_frame
 from ldm_explorer.latents import measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
@@ -124,6 +125,23 @@ def ldm_folder(tiny_pipeline, tmp_path_factory) -> Path:
     save_pipeline(folder, tiny_pipeline.vae, tiny_pipeline.unet, tiny_pipeline.scheduler)
     for step in (1, 2, 4, 5):
         write_frame(folder, FilmFrame(step, torch.full((12, 1, 28, 28), 50 * step, dtype=torch.uint8)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def color_folder(tmp_path_factory) -> Path:
+    """A checkpoint folder that holds a pipeline over colour images of two classes of somebody's own."""
+    folder = tmp_path_factory.mktemp("color") / "pictures" / "tiny-color"
+    spec = DatasetSpec(channels=3, side=16, model_side=16, class_names=("green", "red"), background=0)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (8, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    vae = build_seeded(VAEConfig(latent_size=8, latent_channels=2, image_side=16, image_channels=3, widths=(16,)))
+    measure_statistics(vae, images)
+    unet = build_seeded(UNetConfig(8, 2, spec.num_classes, widths=(16, 32), layers_per_block=1))
+    save_pipeline(folder, vae, unet, make_scheduler(make_schedule("cosine"), "v_prediction"))
+    write_spec(folder, spec)
+    write_examples(folder / "images", ImageSet(images, torch.arange(8) % 2), spec)
+    (folder / "train_config.json").write_text(json.dumps({"dataset": "folder:pictures"}))
     return folder
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_eps, to_z0
+from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, min_snr_weight, target, to_eps, to_z0
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import SCHEDULES, make_schedule
 
@@ -57,3 +57,22 @@ def test_one_alpha_bar_for_all_equals_the_same_one_for_each(prediction_type, z0_
 def test_an_unknown_prediction_type_is_refused_with_the_known_ones(conversion, z0_and_eps):
     with pytest.raises(ValueError, match=r"flow.*v_prediction"):
         conversion("flow", *z0_and_eps, 0.5)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_min_snr_weighs_every_prediction_as_the_same_error_of_z0(prediction_type, z0_and_eps):
+    """Hang et al. 2023: whatever is predicted, a timestep counts min(SNR, gamma) times its squared error of z0."""
+    z0, eps = z0_and_eps
+    z_t = add_noise(z0, eps, ALPHA_BARS)
+    a, b = ALPHA_BARS.view(-1, 1, 1, 1).sqrt(), (1 - ALPHA_BARS).view(-1, 1, 1, 1).sqrt()
+    wrong_z0 = z0 + 0.1
+    wrong = target(prediction_type, wrong_z0, (z_t - a * wrong_z0) / b, ALPHA_BARS)
+    error = (wrong - target(prediction_type, z0, eps, ALPHA_BARS)).square().mean(dim=(1, 2, 3))
+    weighted = min_snr_weight(prediction_type, ALPHA_BARS, 5.0) * error
+    snr = ALPHA_BARS / (1 - ALPHA_BARS)
+    assert torch.allclose(weighted, snr.clamp_max(5.0) * 0.01, rtol=1e-2)
+
+
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_min_snr_weights_are_finite_at_zero_terminal_snr(prediction_type):
+    assert min_snr_weight(prediction_type, torch.tensor([0.0, 0.5]), 5.0).isfinite().all()

@@ -64,10 +64,21 @@ def standard_noise() -> tuple[Tensor, list[torch.Generator]]:
 
 def gaussian_steps(sampler: str, schedule_name: str, prediction_type="v_prediction", num_steps=25, **gaussian):
     schedule = make_schedule(schedule_name)
+    if gaussian.pop("zero_terminal_snr", False):
+        schedule = schedule.with_zero_terminal_snr()
     denoiser = GaussianDenoiser(schedule, prediction_type, **gaussian)
     noise, generators = standard_noise()
     scheduler = make_sampler(sampler, make_scheduler(schedule, prediction_type))
     return denoiser, list(denoise(denoiser, scheduler, noise, num_steps=num_steps, generators=generators))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_an_exact_denoiser_gives_back_the_gaussian_from_zero_terminal_snr(sampler, schedule):
+    _, tolerance = STD_TOLERANCES.get(sampler, DEFAULT_STD_TOLERANCE)
+    _, steps = gaussian_steps(sampler, schedule, num_steps=100, zero_terminal_snr=True)
+    assert float(steps[-1].z_next.mean()) == pytest.approx(MEAN, abs=0.01)
+    assert float(steps[-1].z_next.std()) == pytest.approx(STD, abs=tolerance)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
 
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, SCHEDULES, make_schedule
@@ -59,6 +60,16 @@ def test_a_schedule_that_stays_above_one_half_has_no_half_step():
     schedule = make_schedule("linear", 10, 1e-4, 1e-3)
     assert schedule.alpha_bars[-1] > 0.5
     assert schedule.half_step is None
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_zero_terminal_snr_is_that_of_diffusers_and_keeps_the_first_step(name):
+    schedule = make_schedule(name)
+    rescaled = schedule.with_zero_terminal_snr()
+    assert rescaled.alpha_bars[-1] == 0
+    assert rescaled.alpha_bars[0] == pytest.approx(float(schedule.alpha_bars[0]), rel=1e-6)
+    assert torch.allclose(rescaled.betas, rescale_zero_terminal_snr(schedule.betas), atol=1e-4)
+    assert (rescaled.alpha_bars.diff() < 0).all()
 
 
 def test_the_cosine_schedule_ignores_the_beta_range():

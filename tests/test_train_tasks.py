@@ -11,7 +11,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from ldm_explorer.data import crop, to_model
 from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.models import VAEConfig
-from ldm_explorer.prediction import PREDICTION_TYPES
+from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
 from ldm_explorer.schedules import SCHEDULES
 from train.ldm import VALIDATION_BINS, LDMTask, LDMTrainConfig
 from train.vae import VAETask, VAETrainConfig
@@ -64,6 +64,8 @@ class Zero(nn.Module):
 def test_epsilon_is_refused_where_the_schedule_leaves_no_signal():
     with pytest.raises(ValueError, match="epsilon says nothing of the image where the SNR is 2e-09"):
         replace(LDM_CONFIG, prediction="epsilon", schedule="cosine")
+    with pytest.raises(ValueError, match="SNR is 0"):
+        replace(LDM_CONFIG, prediction="epsilon", schedule="linear", zero_terminal_snr=True)
 
 
 def test_label_dropout_without_labels_is_refused():
@@ -96,6 +98,15 @@ def test_the_loss_is_the_mean_of_the_errors_per_image(task):
     errors = task.errors(task.model, batch)
     assert errors.shape == (16,)
     assert torch.equal(task.loss(task.model, batch)["loss"], errors.mean())
+
+
+def test_min_snr_weighs_the_training_loss_and_leaves_validation_alone(tiny_vae, shapes, other_shapes, task):
+    weighted = ldm_task(tiny_vae, shapes, other_shapes, min_snr_gamma=5.0)
+    batch = task.batch(torch.arange(16), generator())
+    weights = min_snr_weight("v_prediction", task.alpha_bars[batch["timesteps"]], 5.0)
+    expected = (weights * task.errors(task.model, batch)).mean()
+    assert float(weighted.loss(task.model, batch)["loss"]) == pytest.approx(float(expected), rel=1e-6)
+    assert weighted.validate(task.model) == task.validate(task.model)
 
 
 def test_latents_are_sampled_from_the_posterior_of_their_image(task):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ldm_explorer.explore.library import Library, open_library
-from ldm_explorer.ui import TABS, build_app, denoising, latent_size, reconstruction, schedule
+from ldm_explorer.ui import TABS, build_app, denoising, latent_size, offer_classes, reconstruction, schedule
 from ldm_explorer.ui.common import bind
 from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
 
@@ -70,6 +70,49 @@ def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
     assert pictures.count("<img") == 3 + 2
     with pytest.raises(ValueError, match="at least one"):
         latent_size.compare(library, *IMAGE, 0, [])
+
+
+COLOR_IMAGE = ("tiny-color", "red", 1, None)
+
+
+@pytest.fixture(scope="module")
+def mixed_library(ldm_folder, color_folder) -> Library:
+    return open_library(ldm_folder.parents[1], color_folder.parents[1])
+
+
+def test_a_checkpoint_over_other_images_is_shown_in_colour_in_every_tab(mixed_library):
+    html = reconstruction.reconstruct(mixed_library, *COLOR_IMAGE, "tiny-color")
+    assert "8x8x2 = 128 values, 6.0 times fewer than pixels" in html
+    assert "red, test image 1" in html
+    assert schedule.noise_along_schedules(mixed_library, *COLOR_IMAGE, 0, 1000, 1e-4, 0.02).count("<img") == 42
+    *_, (_, _, frames) = denoising.denoise(mixed_library, "tiny-color", 0, "red", "ddim", 2, 1, 1)
+    assert frames[-1].predicted.shape == (3, 16, 16)
+    _, pictures, *_ = latent_size.compare(mixed_library, *COLOR_IMAGE, 0, ["tiny-color"])
+    assert pictures.count("<img") == 3
+    build_app(mixed_library)
+
+
+def test_checkpoints_over_other_images_are_not_compared(mixed_library):
+    assert "tiny-color was trained on other images" in reconstruction.reconstruct(mixed_library, *IMAGE, "tiny-color")
+    _, pictures, *_ = latent_size.compare(mixed_library, *IMAGE, 0, ["tiny-ldm", "tiny-color"])
+    assert "tiny-color was trained on other images" in pictures
+    with pytest.raises(ValueError, match="choose tiny-ldm"):
+        latent_size.compare(mixed_library, *IMAGE, 0, ["tiny-color"])
+
+
+def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
+    class_name, number = offer_classes(mixed_library, "tiny-color", "Ankle boot")
+    assert (class_name["choices"], class_name["value"], number["maximum"]) == (["green", "red"], "red", 4)
+    assert "choices" not in offer_classes(mixed_library, "tiny-ldm", "Bag")[0]
+    to_generate = denoising.offer_classes(mixed_library, "tiny-color", "Bag")
+    assert to_generate["choices"] == [denoising.EVERY_CLASS, "green", "red"]
+    assert "choices" not in denoising.offer_classes(mixed_library, "tiny-color", denoising.EVERY_CLASS)
+
+
+def test_a_class_of_the_checkpoint_before_is_any_class_and_an_unknown_one_is_refused(mixed_library):
+    assert "test image 0" in reconstruction.reconstruct(mixed_library, "tiny-color", "Bag", 1, None, "tiny-color")
+    with pytest.raises(ValueError, match="unknown class 'Teapot'"):
+        reconstruction.reconstruct(mixed_library, "tiny-color", "Teapot", 1, None, "tiny-color")
 
 
 def test_refusals_become_one_sentence(library):

@@ -18,7 +18,7 @@ from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior, latent_shape
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.prediction import PredictionType, add_noise, target
+from ldm_explorer.prediction import PredictionType, add_noise, min_snr_weight, target
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, SCHEDULES, Schedule, make_schedule
 from ldm_explorer.training import FitConfig
@@ -43,6 +43,9 @@ class LDMTrainConfig(DataConfig, FitConfig):
     vae: Path = Path("checkpoints/fashion_mnist/vae-8x8x4")
     """Checkpoint folder of the autoencoder whose latents are learned, from here or from the repository's root."""
     schedule: Literal[tuple(SCHEDULES)] = "cosine"
+    zero_terminal_snr: bool = False
+    """Rescale the schedule so that the last step holds no image (Lin et al. 2023); needs another prediction than
+    epsilon."""
     num_timesteps: int = DEFAULT_NUM_TIMESTEPS
     prediction: PredictionType = "v_prediction"
     """What the network predicts."""
@@ -50,6 +53,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
     """Condition on the class; the network learns the null class as well."""
     label_dropout: float = 0.1
     """Share of examples trained with the null class in place of their label."""
+    min_snr_gamma: float | None = None
+    """Weight the training loss per timestep by min(SNR, gamma) (Hang et al. 2023 use 5); none: all timesteps alike."""
     widths: tuple[int, ...] = (128, 128)
     """Channels per resolution of the UNet, finest first."""
     layers_per_block: int = 2
@@ -63,18 +68,21 @@ class LDMTrainConfig(DataConfig, FitConfig):
         super().__post_init__()
         if not 0 <= self.label_dropout < 1:
             raise ValueError(f"--label-dropout is {self.label_dropout}: give a share in [0, 1)")
+        if self.min_snr_gamma is not None and self.min_snr_gamma <= 0:
+            raise ValueError(f"--min-snr-gamma is {self.min_snr_gamma}: it has to be above 0")
         if not self.class_labels and self.label_dropout != type(self).label_dropout:
             raise ValueError("--label-dropout needs class labels: leave out --no-class-labels")
         terminal_snr = float(self.noise_schedule.snr[-1])
         if self.prediction == "epsilon" and terminal_snr < MIN_EPSILON_TERMINAL_SNR:
             raise ValueError(
-                f"epsilon says nothing of the image where the SNR is {terminal_snr:.1g}, as at the end of the "
-                f"{self.schedule} schedule: choose --prediction v_prediction or another --schedule"
+                f"epsilon says nothing of the image where the SNR is {terminal_snr:.1g}, as at the end of "
+                "this schedule: choose --prediction v_prediction or another --schedule"
             )
 
     @property
     def noise_schedule(self) -> Schedule:
-        return make_schedule(self.schedule, self.num_timesteps)
+        schedule = make_schedule(self.schedule, self.num_timesteps)
+        return schedule.with_zero_terminal_snr() if self.zero_terminal_snr else schedule
 
     @property
     def conditional(self) -> bool:
@@ -127,7 +135,11 @@ class LDMTask:
         return batch
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"loss": self.errors(model, batch).mean()}
+        errors = self.errors(model, batch)
+        if self.config.min_snr_gamma is not None:
+            alpha_bar = self.alpha_bars.to(errors.device)[batch["timesteps"]]
+            errors = errors * min_snr_weight(self.config.prediction, alpha_bar, self.config.min_snr_gamma)
+        return {"loss": errors.mean()}
 
     def errors(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Mean squared error per image `(B,)`."""

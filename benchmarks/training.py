@@ -1,0 +1,148 @@
+"""Our training loop against a plain diffusers + Accelerate one: images per second, same UNet, same batch.
+
+The plain loop: a DataLoader over the same latents, fp32, DDPMScheduler.add_noise and get_velocity, AdamW, clipping,
+diffusers' EMAModel. Both train in turn; medians and spread over the pairs, after one that does not count. Beside it
+stand what encoding every batch would cost in place of encoding once, and the share of the machine's measured bf16
+convolution rate that our loop reaches. `python benchmarks/training.py`
+"""
+
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import accelerate
+import diffusers
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from diffusers import UNet2DModel
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from ldm_explorer.checkpoints import load_vae
+from ldm_explorer.data import load_split, to_model
+from ldm_explorer.latents import LatentCodec, encode_posterior
+from ldm_explorer.samplers import make_scheduler
+from ldm_explorer.training import fit, make_accelerator
+from train.ldm import REPO, LDMTask, LDMTrainConfig
+
+IMAGES, STEPS, PAIRS = 8192, 24, 5
+
+
+@dataclass
+class EncodingTask(LDMTask):
+    """As the parent, but every batch goes through the encoder."""
+
+    codec: LatentCodec | None = None
+    images: Tensor | None = None
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        self.posterior.mean[indices] = self.codec.posterior(to_model(self.images[indices])).mean
+        return super().batch(indices, generator)
+
+
+def our_loop(task: LDMTask, config: LDMTrainConfig) -> float:
+    """Seconds per step, the first ones left out."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with tempfile.TemporaryDirectory() as folder:
+        starts = [
+            time.perf_counter() for _ in fit(task, config, make_accelerator(config, Path(folder)), Path(folder))
+        ]  # the last step also validates and saves
+    return (starts[-2] - starts[3]) / (len(starts) - 5)
+
+
+def plain_loop(unet: UNet2DModel, latents: Tensor, labels: Tensor, config: LDMTrainConfig) -> float:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(mixed_precision="no")
+    scheduler = make_scheduler(config.noise_schedule, config.prediction)
+    optimizer = torch.optim.AdamW(unet.parameters(), config.learning_rate)
+    loader = DataLoader(TensorDataset(latents, labels), config.batch_size, shuffle=True, drop_last=True)
+    unet, optimizer, loader = accelerator.prepare(unet, optimizer, loader)
+    ema = EMAModel(unet.parameters(), decay=0.999)
+    starts = []
+    while len(starts) < STEPS:
+        for z0, label in loader:
+            eps = torch.randn_like(z0)
+            timesteps = torch.randint(0, config.num_timesteps, (len(z0),))
+            prediction = unet(scheduler.add_noise(z0, eps, timesteps), timesteps, label, return_dict=False)[0]
+            loss = F.mse_loss(prediction, scheduler.get_velocity(z0, eps, timesteps))
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(unet.parameters(), config.grad_clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            ema.step(unet.parameters())
+            starts.append(time.perf_counter())
+    return (starts[STEPS - 2] - starts[3]) / (STEPS - 5)
+
+
+def convolution_rate(dtype: torch.dtype, batch: int, channels: int, side: int) -> float:
+    """FLOP/s of the UNet's commonest layer, a 3x3 convolution, forward and backward."""
+    convolution = torch.nn.Conv2d(channels, channels, 3, padding=1).to(dtype)
+    images = torch.randn(batch, channels, side, side, dtype=dtype, requires_grad=True)
+    gradient = torch.randn_like(images)
+    seconds = []
+    for _ in range(12):
+        start = time.perf_counter()
+        convolution(images).backward(gradient)
+        seconds.append(time.perf_counter() - start)
+    return 3 * 2 * 9 * channels**2 * side**2 * batch / statistics.median(seconds[2:])
+
+
+def flops_per_image(task: LDMTask) -> float:
+    batch = task.batch(torch.arange(4), torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        task.loss(task.model, batch)["loss"].backward()
+    return counter.get_total_flops() / 4
+
+
+def in_turn(ours: Callable[[], float], theirs: Callable[[], float]) -> list[tuple[float, float]]:
+    return [(ours(), theirs()) for _ in range(PAIRS + 1)][1:]
+
+
+def report(name: str, pairs: list[tuple[float, float]], batch_size: int) -> None:
+    ratios = [theirs / ours for ours, theirs in pairs]
+    rates = [statistics.median(batch_size / pair[which] for pair in pairs) for which in (0, 1)]
+    print(f"ours {rates[0]:.0f} images/s, {name} {rates[1]:.0f} images/s, ", end="")
+    print(f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, {PAIRS} pairs)")
+
+
+def main() -> None:
+    config = LDMTrainConfig(max_steps=STEPS, log_every_steps=20, validate_every_steps=10_000, save_every_steps=10_000)
+    training = load_split(config.dataset, "train")
+    images, labels = training.images[:IMAGES], training.labels[:IMAGES]
+    codec = LatentCodec(load_vae(REPO / config.vae))
+    posterior = encode_posterior(codec, images)
+    small = posterior[torch.arange(8)]
+    arguments = (config, config.unet_for(codec.vae), posterior, labels, small, labels[:8])
+    make_accelerator(config, Path())
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}", end=", ")
+    print(f"accelerate {accelerate.__version__}, {torch.get_num_threads()} threads, batch {config.batch_size}")
+    widths = (config.batch_size, config.widths[0], codec.vae.config.sample_size // 4)
+    rates = {str(dtype): convolution_rate(dtype, *widths) for dtype in (torch.float32, torch.bfloat16)}
+    print(", ".join(f"{name} convolution {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
+    pairs = in_turn(
+        lambda: our_loop(LDMTask(*arguments), config),
+        lambda: plain_loop(arguments[1].build(), posterior.mean, labels, config),
+    )
+    report("plain loop", pairs, config.batch_size)
+    reached = flops_per_image(LDMTask(*arguments)) * config.batch_size / statistics.median(ours for ours, _ in pairs)
+    print(f"{reached / 1e9:.0f} GFLOP/s: {reached / rates['torch.bfloat16']:.0%} of the bf16 convolution rate")
+    pairs = in_turn(
+        lambda: our_loop(LDMTask(*arguments), config),
+        lambda: our_loop(EncodingTask(*arguments, codec=codec, images=images), config),
+    )
+    report("encoding every batch", pairs, config.batch_size)
+
+
+if __name__ == "__main__":
+    main()

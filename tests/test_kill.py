@@ -1,0 +1,73 @@
+"""A run that is killed and resumed ends with the weights of one that was not, bit for bit."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import draw_shapes, same_weights
+from safetensors.torch import load_file
+from test_train_commands import GIVE_UP_SECONDS, finish, logged_steps, run_command, start
+from torchvision.transforms.functional import to_pil_image
+
+from ldm_explorer.run_state import latest_state
+
+KILLED_WHILE_SAVING = """
+import os, runpy, signal, sys
+import ldm_explorer.run_state as run_state
+
+def write_half(tensors, path):
+    if "state-" in str(path) and int(str(path).split("state-")[1][:9]) >= 9:
+        path.write_bytes(bytes(1000))
+        os.kill(os.getpid(), signal.SIGKILL)
+    save_file(tensors, path)
+
+save_file, run_state.save_file = run_state.save_file, write_half
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("kill") / "shapes"
+    folder.mkdir()
+    for number, image in enumerate(draw_shapes(80, seed=0).images):
+        to_pil_image(image).save(folder / f"{number}.png")
+    options = ["--dataset", f"folder:{folder}", "--image-side", "32", "--latent-size", "8", "--widths", "16"]
+    options += ["--layers-per-block", "1", "--batch-size", "4", "--threads", "1", "--max-steps", "60"]
+    options += ["--save-every-steps", "3", "--log-every-steps", "1", "--validate-every-steps", "20"]
+    return ["train/vae.py", *options]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(command, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    run_command(sys.executable, *command, "--out", str(run_dir))
+    return run_dir
+
+
+def kill_after(step: int, *command: str, run_dir: Path) -> None:
+    process = start(*command, "--out", str(run_dir), "--resume")
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while max(logged_steps(run_dir), default=0) < step and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    finish(process)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_three_kills_one_of_them_while_the_state_is_written_change_nothing(command, uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    kill_after(5, sys.executable, *command, run_dir=run_dir)
+    kill_after(1000, sys.executable, "-c", KILLED_WHILE_SAVING, *command, run_dir=run_dir)
+    assert latest_state(run_dir).name < "state-000000012"
+    assert list(run_dir.glob(".state-*")), "the kill came while a state was being written"
+    kill_after(30, sys.executable, *command, run_dir=run_dir)
+    run_command(sys.executable, *command, "--out", str(run_dir), "--resume")
+    assert logged_steps(run_dir) == list(range(1, 61))
+    for part in ("vae/diffusion_pytorch_model.safetensors", "state-000000060/state.safetensors"):
+        assert same_weights(load_file(run_dir / part), load_file(uninterrupted / part))
+    assert not list(run_dir.glob(".state-*")), "what a kill left half-written is cleaned up"

@@ -1,0 +1,96 @@
+"""Two processes on one machine over gloo, with the real command on a small folder of images."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_train_commands import GIVE_UP_SECONDS, LAUNCH, finish, logged_steps, run_command, start
+
+from ldm_explorer.run_state import latest_state
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+OPTIONS = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1", "--precision", "fp32"]
+OPTIONS += ["--widths", "16", "32", "--batch-size", "8", "--image-side", "16"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> str:
+    """Sixty squares of two colours."""
+    folder = tmp_path_factory.mktemp("several") / "squares"
+    generator = np.random.default_rng(0)
+    for number in range(60):
+        array = np.zeros((16, 16, 3), np.uint8)
+        top, left, size = generator.integers(2, 8, 3)
+        array[top : top + size, left : left + size, number % 2] = generator.integers(100, 256)
+        path = folder / ("red", "green")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(path)
+    return f"folder:{folder}"
+
+
+@pytest.fixture(scope="module")
+def vae(images, tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("several-vae") / "vae"
+    options = [*OPTIONS, "--latent-size", "8", "--max-steps", "20", "--dataset", images, "--out", str(folder)]
+    run_command(*LAUNCH, "train/vae.py", *options)
+    return str(folder)
+
+
+@pytest.fixture
+def command(images, vae, tmp_path) -> list[str]:
+    return ["train/ldm.py", *OPTIONS, "--vae", vae, "--dataset", images, "--out", str(tmp_path / "run")]
+
+
+def losses(run_dir: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run_dir / "train_log.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_train_as_one_does(command, tmp_path):
+    run_command(*LAUNCH, *command, "--max-steps", "20")
+    (tmp_path / "run").rename(tmp_path / "alone")
+    run_command(*TORCHRUN, *command, "--max-steps", "20")
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+    assert len(losses(tmp_path / "run")) == 20
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {path.name for path in (tmp_path / "alone").iterdir()}
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the ranks through /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_dies_ends_the_run_and_leaves_a_state_that_resumes(command, tmp_path, rank):
+    run_dir = tmp_path / "run"
+    process = start(*TORCHRUN, *command, "--max-steps", "100000", "--save-every-steps", "5")
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while latest_state(run_dir) is None and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    ranks = {int(_environment(pid)["RANK"]): pid for pid in children(process.pid) if "RANK" in _environment(pid)}
+    os.kill(ranks[rank], signal.SIGKILL)
+    output = finish(process)
+    assert process.returncode != 0
+    assert output.count("another process of this run is gone: go on from step") <= 1, output
+    if rank == 1:
+        assert "go on from step" in output, output
+    step = int(latest_state(run_dir).name.removeprefix("state-"))
+    assert step >= 5
+    resumed = start(*TORCHRUN, *command, "--max-steps", "100000", "--save-every-steps", "5", "--resume")
+    while max(logged_steps(run_dir), default=0) <= step + 5 and resumed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(resumed.pid, signal.SIGINT)
+    assert "--resume" in finish(resumed)
+    steps = logged_steps(run_dir)
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def _environment(pid: int) -> dict[str, str]:
+    entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return dict(entry.decode(errors="replace").split("=", 1) for entry in entries if b"=" in entry)
