@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.tracking import get_available_trackers
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -114,13 +115,23 @@ def bf16_is_native(device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
+def process_state() -> PartialState:
+    """This process among the others: on the CPU where that is asked for or all there is, else on its accelerator."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
 def make_accelerator(config: FitConfig, out: Path) -> Accelerator:
     """An Accelerator with the precision resolved and, on a CPU, all cores in use (`accelerate launch` leaves one)."""
     if config.tracker and config.tracker not in [str(name) for name in get_available_trackers()]:
         raise ValueError(f"--tracker {config.tracker} is not installed: pip install {config.tracker}")
-    device = PartialState().device
+    device = process_state().device
     bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_native(device))
-    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=config.tracker, project_dir=str(out))
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if bf16 else "no",
+        log_with=config.tracker,
+        project_dir=str(out),
+    )
     if device.type == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -209,23 +220,27 @@ class _Loop:
     def finished(self) -> bool:
         return self.step == self.total_steps
 
+    @property
+    def _save_is_due(self) -> bool:
+        return self.finished or self.step % self.config.save_every_steps == 0
+
+    def save_if_due(self) -> None:
+        if self._save_is_due:
+            self.save()
+
     def advance(self) -> Step:
-        """Take one step; check, validate, record and save where it is time to."""
+        """Take one step; check, validate and record where it is time to."""
         config = self.config
         learning_rate = self._take_step()
         self._time_the_budget()
         validating = self.finished or self.step % config.validate_every_steps == 0
         recording = validating or self.step % config.log_every_steps == 0
-        saving = self.finished or self.step % config.save_every_steps == 0
         try:
-            if recording or saving:
+            if recording or self._save_is_due:
                 self._check()
         except Diverged as error:
             return self._roll_back(error)
-        record = self._record(learning_rate, validating) if recording else None
-        if saving:
-            self.save()
-        return self.describe(record)
+        return self.describe(self._record(learning_rate, validating) if recording else None)
 
     def describe(self, record: dict[str, Any] | None = None, notice: str | None = None) -> Step:
         return Step(self.step, self.total_steps, self.step * self.config.batch_size, record, notice)
@@ -335,6 +350,7 @@ def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
             yield loop.describe(), loop.ema.module
         while not loop.finished:
             yield loop.advance(), loop.ema.module
+            loop.save_if_due()  # not before the step was seen: a state must not be ahead of the log
     except GeneratorExit:
         loop.close()
         raise

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,10 @@ def kill_after(step: int, *command: str, run_dir: Path) -> None:
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while max(logged_steps(run_dir), default=0) < step and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    finish(process)
-    assert process.returncode == -signal.SIGKILL
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    output = finish(process)
+    assert process.returncode == -signal.SIGKILL, output
 
 
 def test_three_kills_one_of_them_while_the_state_is_written_change_nothing(command, uninterrupted, tmp_path):

@@ -14,7 +14,7 @@ from test_train_commands import GIVE_UP_SECONDS, LAUNCH, finish, logged_steps, r
 
 from ldm_explorer.run_state import latest_state
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 OPTIONS = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1", "--precision", "fp32"]
 OPTIONS += ["--widths", "16", "32", "--batch-size", "8", "--image-side", "16"]
 

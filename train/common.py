@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import diffusers
 import torch
 import tyro
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,11 +23,13 @@ from ldm_explorer.explore.images import SHIPPED_IMAGES
 from ldm_explorer.guard import TrainingFailed
 from ldm_explorer.image_folder import DataError, Split
 from ldm_explorer.run_state import prepare_run_dir
-from ldm_explorer.training import FitConfig, Task, check_batch_divides, make_accelerator
+from ldm_explorer.training import FitConfig, Task, check_batch_divides, make_accelerator, process_state
 from train.run import run
 
 INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
+
+SECONDS_FOR_RANK_0 = 3
 
 Config = TypeVar("Config", bound=FitConfig)
 
@@ -53,7 +56,7 @@ class DataConfig:
 
     def load(self, split: Split) -> ImageSet:
         """One split; of several processes on a machine one downloads and the others find it."""
-        with PartialState().local_main_process_first():
+        with process_state().local_main_process_first():
             return load_split(self.dataset, split, self.data_dir, self.image_side)
 
 
@@ -123,7 +126,8 @@ def keep_examples(config: Config, run_dir: Path) -> None:
     if config.dataset not in DATASETS:
         write_spec(run_dir, config.spec)
     if not (SHIPPED_IMAGES / config.dataset).is_dir():
-        write_examples(run_dir / "images", config.load("test"), config.spec)
+        test = load_split(config.dataset, "test", config.data_dir, config.image_side)
+        write_examples(run_dir / "images", test, config.spec)
 
 
 OPTIONS_WITHOUT_EFFECT = {"--resume": 1, "--out": 2, "--threads": 2, "--data-dir": 2, "--tracker": 2}
@@ -168,6 +172,7 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     try:
         main(tyro.cli(config_class))
     except (ValueError, FileExistsError, FileNotFoundError, DataError, TrainingFailed) as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike its message is enough, and the launcher ends the rest
+        print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1 if isinstance(error, TrainingFailed) else 2)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm_explorer.checkpoints import Checkpoint, load_model, read_checkpoint, update_metrics
-from ldm_explorer.data import crop, dataset_spec, load_split, to_model, to_uint8
+from ldm_explorer.data import crop, load_split, to_model, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
 from ldm_explorer.evaluation.generation import decoded_noise, generate
@@ -64,12 +64,19 @@ class EvaluateConfig:
 class Evaluator:
     """Holds what all checkpoints of a dataset are measured against, computed once."""
 
-    def __init__(self, config: EvaluateConfig, dataset: str):
-        self.config, self.spec = config, dataset_spec(dataset)
-        self.network = load_model(FeatureNet, config.features or SHIPPED_CHECKPOINTS / dataset / "features", "features")
-        self.training = load_split(dataset, "train", config.data_dir)
-        self.test = load_split(dataset, "test", config.data_dir)
-        held_out = load_split(dataset, "validation", config.data_dir)
+    def __init__(self, config: EvaluateConfig, checkpoint: Checkpoint):
+        self.config, self.spec, dataset = config, checkpoint.spec, checkpoint.dataset
+        features = config.features or SHIPPED_CHECKPOINTS / dataset / "features"
+        if not features.is_dir():
+            raise ValueError(
+                f"no classifier to measure {dataset} with: train one with train/features.py --dataset {dataset} and "
+                "give its folder with --features"
+            )
+        self.network = load_model(FeatureNet, features, "features")
+        place = {"data_dir": config.data_dir, "image_side": checkpoint.config.get("image_side")}
+        self.training, self.test, held_out = (
+            load_split(dataset, split, **place) for split in ("train", "test", "validation")
+        )
         self.test_images = crop(self.test.images, self.spec)
         self.test_features = extract_features(self.network, self.test_images)
         accuracy = (predict_classes(self.network, self.test_features) == self.test.labels).float().mean()
@@ -210,7 +217,7 @@ def main(config: EvaluateConfig) -> None:
     results = {}
     for checkpoint in checkpoints:
         if checkpoint.dataset not in evaluators:
-            evaluators[checkpoint.dataset] = Evaluator(config, checkpoint.dataset)
+            evaluators[checkpoint.dataset] = Evaluator(config, checkpoint)
         results[checkpoint.name] = evaluate(evaluators[checkpoint.dataset], checkpoint)
         update_metrics(
             checkpoint.folder, "evaluation_quick" if config.quick else "evaluation", results[checkpoint.name]

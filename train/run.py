@@ -36,15 +36,18 @@ def run(
             try:
                 for step, averaged in steps:
                     watcher.see(step, averaged)
-                    if step.step == step.total_steps:
-                        return averaged
-                    if interrupt.agreed(accelerator, step):
+                    finished = step.step == step.total_steps
+                    if finished or interrupt.agreed(accelerator, step):
                         steps.close()
-                        accelerator.print(f"\nstopped after step {step.step}: {_way_on(run_dir)}")
-                        return None
-            finally:
-                with suppress(OSError):
-                    steps.close()
+                        break
+            except Exception as error:
+                with suppress(Exception):
+                    steps.throw(error)  # close() would save a step that was not seen
+                raise
+        if finished:
+            return averaged
+        accelerator.print(f"\nstopped after step {step.step}: {_way_on(run_dir)}")
+        return None
     except Diverged as error:
         option = "" if config.on_divergence == "rollback" else " --on-divergence rollback"
         raise TrainingFailed(f"{error}; {_way_on(run_dir, option)}, or start again with a lower one") from error
