@@ -93,7 +93,7 @@ def show_training(library: Library, checkpoint: str, position: float) -> str:
         raise ValueError(f"{checkpoint} has no film of its training: train/ldm.py keeps one")
     milestone = film[min(max(int(position), 1), len(film)) - 1]
     pictures = map(Picture, milestone.images, milestone.titles)
-    return picture_row(pictures, f"After {milestone.step:,} of {milestone.total_steps:,} training steps")
+    return picture_row(pictures, f"After {milestone.step:,} of {milestone.total_steps:,} training steps", "film")
 
 
 def open_film(library: Library, checkpoint: str):

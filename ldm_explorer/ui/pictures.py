@@ -36,7 +36,7 @@ def png_data_uri(image: Tensor) -> str:
 
 
 def picture_row(pictures: Iterable[Picture], heading: str = "", layout: str = "") -> str:
-    """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", or "line" to stay in one line."""
+    """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", "film" five a row, "line" one."""
     figures = "".join(_figure(picture) for picture in pictures)
     title = f"<h2>{html.escape(heading)}</h2>" if heading else ""
     return f'<section>{title}<div class="ldm-row {layout}">{figures}</div></section>'
