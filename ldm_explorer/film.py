@@ -22,7 +22,7 @@ class FilmFrame:
 
 def is_milestone(step: int, total_steps: int | None) -> bool:
     """Whether a frame is due: after 1, 2, 4, 8, ... steps and after the last."""
-    return step & (step - 1) == 0 or step == total_steps
+    return step > 0 and (step & (step - 1) == 0 or step == total_steps)
 
 
 def write_frame(run_dir: Path, frame: FilmFrame) -> None:

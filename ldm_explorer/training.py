@@ -324,8 +324,10 @@ class _Loop:
         state, lr_scale = latest_state(self.run_dir), self.lr_scale / 2
         if self.config.on_divergence != "rollback" or state is None or lr_scale < MIN_LR_SCALE:
             raise error
+        total_steps = self.total_steps
         self._start_from(load_state(state, self.accelerator.unwrap_model(self.model), self.ema, self.optimizer))
-        self.lr_scale, self.unchecked = lr_scale, []
+        self.lr_scale, self.unchecked, self.total_steps = lr_scale, [], self.total_steps or total_steps
+        self.started, self.first_step = time.monotonic(), self.step
         return self.describe(notice=f"{error}; back to step {self.step} with {lr_scale:g} of the learning rate")
 
     def _time_the_budget(self) -> None:

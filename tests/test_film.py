@@ -41,3 +41,4 @@ def test_going_back_cuts_the_film(tmp_path):
 def test_milestones_double_and_end_with_the_last_step():
     assert [step for step in range(1, 101) if is_milestone(step, 100)] == [1, 2, 4, 8, 16, 32, 64, 100]
     assert not is_milestone(100, None)
+    assert not is_milestone(0, 100)

@@ -101,12 +101,14 @@ def test_checkpoints_over_other_images_are_not_compared(mixed_library):
 
 
 def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
-    class_name, number = offer_classes(mixed_library, "tiny-color", "Ankle boot")
+    class_name, number = offer_classes(mixed_library, "tiny-color", "Ankle boot", 7)
     assert (class_name["choices"], class_name["value"], number["maximum"]) == (["green", "red"], "red", 4)
-    assert "choices" not in offer_classes(mixed_library, "tiny-ldm", "Bag")[0]
+    assert number["value"] == 4
+    assert offer_classes(mixed_library, "tiny-ldm", "Bag", 7)[0]["value"] == "Bag"
     to_generate = denoising.offer_classes(mixed_library, "tiny-color", "Bag")
     assert to_generate["choices"] == [denoising.EVERY_CLASS, "green", "red"]
-    assert "choices" not in denoising.offer_classes(mixed_library, "tiny-color", denoising.EVERY_CLASS)
+    every = denoising.offer_classes(mixed_library, "tiny-color", denoising.EVERY_CLASS)
+    assert (every["choices"], every["value"]) == (to_generate["choices"], denoising.EVERY_CLASS)
 
 
 def test_a_class_of_the_checkpoint_before_is_any_class_and_an_unknown_one_is_refused(mixed_library):

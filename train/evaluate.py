@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm_explorer.checkpoints import Checkpoint, load_model, read_checkpoint, update_metrics
-from ldm_explorer.data import crop, load_split, to_model, to_uint8
+from ldm_explorer.data import DatasetSpec, crop, load_split, to_model, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
 from ldm_explorer.evaluation.generation import decoded_noise, generate
@@ -213,12 +213,13 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 def main(config: EvaluateConfig) -> None:
     torch.set_num_threads(config.threads)
     checkpoints = [read_checkpoint(folder) for folder in config.checkpoints if not (folder / "features").exists()]
-    evaluators: dict[str, Evaluator] = {}
+    evaluators: dict[tuple[str, DatasetSpec], Evaluator] = {}
     results = {}
     for checkpoint in checkpoints:
-        if checkpoint.dataset not in evaluators:
-            evaluators[checkpoint.dataset] = Evaluator(config, checkpoint)
-        results[checkpoint.name] = evaluate(evaluators[checkpoint.dataset], checkpoint)
+        images = (checkpoint.dataset, checkpoint.spec)
+        if images not in evaluators:
+            evaluators[images] = Evaluator(config, checkpoint)
+        results[checkpoint.name] = evaluate(evaluators[images], checkpoint)
         update_metrics(
             checkpoint.folder, "evaluation_quick" if config.quick else "evaluation", results[checkpoint.name]
         )

@@ -40,8 +40,8 @@ def run(
                     if finished or interrupt.agreed(accelerator, step):
                         steps.close()
                         break
-            except Exception as error:
-                with suppress(Exception):
+            except BaseException as error:
+                with suppress(BaseException):
                     steps.throw(error)  # close() would save a step that was not seen
                 raise
         if finished:
@@ -49,14 +49,15 @@ def run(
         accelerator.print(f"\nstopped after step {step.step}: {_way_on(run_dir)}")
         return None
     except Diverged as error:
-        option = "" if config.on_divergence == "rollback" else " --on-divergence rollback"
-        raise TrainingFailed(f"{error}; {_way_on(run_dir, option)}, or start again with a lower one") from error
+        way_on = f"{_way_on(run_dir, ' --on-divergence rollback')}, or " if config.on_divergence == "stop" else ""
+        raise TrainingFailed(f"{error}; {way_on}start again with a lower --learning-rate") from error
     except OSError as error:
         raise TrainingFailed(f"cannot write to {run_dir}: {error}; mend that and {_way_on(run_dir)}") from error
     except RuntimeError as error:
         if accelerator.num_processes == 1 or not _is_lost_connection(error):
             raise
-        raise TrainingFailed(f"another process of this run is gone: {_way_on(run_dir)}") from error
+        reason = str(error).strip().splitlines()[0]
+        raise TrainingFailed(f"another process of this run is gone: {_way_on(run_dir)} ({reason})") from error
 
 
 def _way_on(run_dir: Path, option: str = "") -> str:

@@ -46,12 +46,12 @@ def build_app(library: Library) -> gr.Blocks:
     return app
 
 
-def offer_classes(library: Library, checkpoint: str, class_name: str):
+def offer_classes(library: Library, checkpoint: str, class_name: str, number: float):
     """The test images to choose from, where another checkpoint has other classes."""
     choices = class_choices(library, checkpoint)
-    if class_name in choices:
-        return gr.update(), gr.update()
-    return gr.update(choices=choices, value=choices[-1]), gr.update(maximum=_per_class(library, checkpoint), value=1)
+    per_class = _per_class(library, checkpoint)
+    chosen = class_name if class_name in choices else choices[-1]
+    return gr.update(choices=choices, value=chosen), gr.update(maximum=per_class, value=min(int(number), per_class))
 
 
 def _per_class(library: Library, checkpoint: str) -> int:
@@ -70,6 +70,6 @@ def _shared_choices(library: Library) -> SharedChoices:
     with gr.Accordion("Use your own image", open=False):
         upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)
     checkpoint.change(
-        bind(offer_classes, library), [checkpoint, class_name], [class_name, number], api_visibility="private"
+        bind(offer_classes, library), [checkpoint, class_name, number], [class_name, number], api_visibility="private"
     )
     return SharedChoices(checkpoint, class_name, number, upload, seed)

@@ -106,7 +106,7 @@ def open_film(library: Library, checkpoint: str):
 def offer_classes(library: Library, checkpoint: str, class_name: str):
     """The classes to generate, where another checkpoint has other ones."""
     choices = [EVERY_CLASS, *class_choices(library, checkpoint)]
-    return gr.update() if class_name in choices else gr.update(choices=choices, value=choices[-1])
+    return gr.update(choices=choices, value=class_name if class_name in choices else choices[-1])
 
 
 def plot_loss(library: Library, checkpoint: str):
