@@ -316,8 +316,8 @@ def test_hidden_folders_are_no_checkpoints(vae_folder, tmp_path):
     assert ([checkpoint.name for checkpoint in good], skipped) == (["run"], [])
 
 
-def test_everything_beside_the_weights_is_json_or_text(ldm_folder):
+def test_everything_beside_the_weights_and_the_film_is_json(ldm_folder):
     suffixes = {path.suffix for path in ldm_folder.rglob("*") if path.is_file()}
-    assert suffixes == {".json", ".safetensors"}
+    assert suffixes == {".json", ".safetensors", ".webp"}
     for path in ldm_folder.rglob("*.json"):
         json.loads(path.read_text())
