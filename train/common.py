@@ -96,8 +96,8 @@ def train(
     if averaged is None:
         sys.exit(INTERRUPTED)
     if accelerator.is_main_process:
+        keep_examples(config, run_dir)  # before the weights: with them the folder counts as whole
         figures = export(averaged.cpu().eval(), run_dir)
-        keep_examples(config, run_dir)
         cost = training_cost(task, run_dir) | {"precision": accelerator.mixed_precision}
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
         write_text(run_dir / "README.md", run_card(run_dir.name, config, cost, parameters))
@@ -171,7 +171,7 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     """
     try:
         main(tyro.cli(config_class))
-    except (ValueError, FileExistsError, FileNotFoundError, DataError, TrainingFailed) as error:
+    except (ValueError, OSError, DataError, TrainingFailed) as error:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike its message is enough, and the launcher ends the rest
         print(f"error: {error}", file=sys.stderr, flush=True)

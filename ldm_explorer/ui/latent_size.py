@@ -54,9 +54,9 @@ def compare(
     image = chosen_image(library, checkpoint, class_name, number, upload)
     comparable = library.of_same_images(checkpoint)
     others = [f"{name} was trained on other images." for name in names if name not in comparable]
-    if names and len(others) == len(names):
-        raise ValueError(f"none of these was trained on the images of {checkpoint}: choose {', '.join(comparable)}")
     chosen = [name for name in names if name in comparable]
+    if names and not chosen:  # as it stands after a checkpoint over other images was chosen
+        chosen = default_names(library, checkpoint)
     reports = compare_sizes(library, chosen, image.pixels, int(seed), NUM_STEPS)
     pictures = notice(others) + "".join(_pictures(report) for report in reports)
     return _table(reports), pictures, psnr_figure(reports), distance_figure(reports)
