@@ -145,11 +145,11 @@ def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
     try:
         scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder}/scheduler is not a diffusers scheduler: {_first_line(error)}") from error
+        raise CheckpointError(f"{folder}/scheduler is not a diffusers scheduler: {first_line(error)}") from error
     try:
         pipeline = LatentDiffusionPipeline(load_vae(folder), unet, scheduler)
     except ValueError as error:
-        raise CheckpointError(f"{folder}: {_first_line(error)}") from error
+        raise CheckpointError(f"{folder}: {first_line(error)}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -168,13 +168,14 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> nn.Mod
             output_loading_info=True,
         )
     except Exception as error:  # whatever a broken file makes the loader raise, it is this one message
-        raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {first_line(error)}") from error
     if lost := [*loading["missing_keys"], *loading["unexpected_keys"]]:
         raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {len(lost)} tensors do not fit it")
     return model.eval().requires_grad_(False)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the rest; its kind when it says nothing."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 

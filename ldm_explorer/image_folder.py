@@ -104,12 +104,21 @@ def _read(path: Path, side: int) -> np.ndarray | Exception:
     return np.asarray(image)
 
 
+def has_transparency(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """A picture with transparent parts laid on white, as RGBA."""
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Any PIL image as RGB: turned as its EXIF data says, opaque on white, 16 bits scaled to 8."""
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if has_transparency(image):
+        image = on_white(image)
     elif image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8))
     elif image.mode == "F":

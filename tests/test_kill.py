@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from commands import GIVE_UP_SECONDS, finish, logged_steps, run_command, start
 from helpers import draw_shapes, same_weights
 from safetensors.torch import load_file
-from test_train_commands import GIVE_UP_SECONDS, finish, logged_steps, run_command, start
 from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.run_state import latest_state

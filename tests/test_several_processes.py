@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import GIVE_UP_SECONDS, LAUNCH, finish, logged_steps, run_command, start
 from PIL import Image
-from test_train_commands import GIVE_UP_SECONDS, LAUNCH, finish, logged_steps, run_command, start
 
 from ldm_explorer.run_state import latest_state
 

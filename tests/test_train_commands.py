@@ -1,6 +1,5 @@
 """The commands as they are typed, on the real images, with networks small enough to be done in seconds."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,50 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import ENVIRONMENT, GIVE_UP_SECONDS, LAUNCH, REPO, finish, logged_steps, run_command, start
 
 from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
 from ldm_explorer.film import read_film
 
-REPO = Path(__file__).resolve().parents[1]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
 QUICK = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1"]
 VAE_OPTIONS = [*QUICK, "--latent-size", "8", "--widths", "16", "--batch-size", "4", "--max-steps", "300"]
 LDM_OPTIONS = [*QUICK, "--widths", "16", "32", "--batch-size", "4", "--max-steps", "4"]
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
-GIVE_UP_SECONDS = 900
-
-
-def start(*command: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        command,
-        cwd=REPO,
-        env=ENVIRONMENT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What the process and its children printed."""
-    try:
-        return process.communicate(timeout=GIVE_UP_SECONDS)[0]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def run_command(*command: str) -> str:
-    process = start(*command)
-    output = finish(process)
-    assert process.returncode == 0, output
-    return output
-
-
-def logged_steps(run_dir: Path) -> list[int]:
-    log = run_dir / "train_log.jsonl"
-    return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
 
 
 @dataclass(frozen=True)

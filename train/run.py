@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ldm_explorer.checkpoints import first_line
 from ldm_explorer.film import FilmFrame, cut_film, is_milestone, write_frame
 from ldm_explorer.guard import Diverged, TrainingFailed
 from ldm_explorer.run_state import TrainLog, latest_state, read_progress
@@ -56,8 +57,9 @@ def run(
     except RuntimeError as error:
         if accelerator.num_processes == 1 or not _is_lost_connection(error):
             raise
-        reason = str(error).strip().splitlines()[0]
-        raise TrainingFailed(f"another process of this run is gone: {_way_on(run_dir)} ({reason})") from error
+        raise TrainingFailed(
+            f"another process of this run is gone: {_way_on(run_dir)} ({first_line(error)})"
+        ) from error
 
 
 def _way_on(run_dir: Path, option: str = "") -> str:

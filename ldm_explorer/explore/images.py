@@ -14,6 +14,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import Examples, read_examples
+from ldm_explorer.image_folder import has_transparency, on_white
 
 SHIPPED_IMAGES = Path(__file__).resolve().parents[1] / "images"
 """<dataset>/<label>/<index in the test set>.png"""
@@ -64,9 +65,8 @@ def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: Feat
         image = ImageOps.exif_transpose(upload)
     except (OSError, SyntaxError) as error:
         raise ValueError(f"the image cannot be read, it may be cut short: {error}") from error
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if has_transparency(image):
+        image = on_white(image)
         notes.append("Transparent parts were filled with white.")
     if image.mode.startswith("I"):
         deep = np.asarray(image).astype(np.float64)
