@@ -27,13 +27,13 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
-from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_explorer.checkpoints import load_vae
 from ldm_explorer.data import load_split, to_model
 from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training import fit, make_accelerator
+from train.common import flops_per_image
 from train.ldm import REPO, LDMTask, LDMTrainConfig
 
 IMAGES, STEPS, PAIRS = 8192, 24, 5
@@ -96,13 +96,6 @@ def convolution_rate(dtype: torch.dtype, batch: int, channels: int, side: int) -
         convolution(images).backward(gradient)
         seconds.append(time.perf_counter() - start)
     return 3 * 2 * 9 * channels**2 * side**2 * batch / statistics.median(seconds[2:])
-
-
-def flops_per_image(task: LDMTask) -> float:
-    batch = task.batch(torch.arange(4), torch.Generator().manual_seed(0))
-    with FlopCounterMode(display=False) as counter:
-        task.loss(task.model, batch)["loss"].backward()
-    return counter.get_total_flops() / 4
 
 
 def in_turn(ours: Callable[[], float], theirs: Callable[[], float]) -> list[tuple[float, float]]:

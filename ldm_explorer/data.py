@@ -86,7 +86,7 @@ def find_dataset(name: str, image_side: int | None = None) -> Dataset:
     Raises `ValueError` for an unknown name or a side that does not fit, `DataError` for a folder without images.
     """
     if name.startswith(FOLDER_PREFIX):
-        return _folder_dataset(Path(name.removeprefix(FOLDER_PREFIX)), image_side or FOLDER_SIDE)
+        return _folder_dataset(Path(name.removeprefix(FOLDER_PREFIX)).expanduser(), image_side or FOLDER_SIDE)
     if image_side not in (None, dataset_spec(name).side):
         raise ValueError(f"--image-side is {image_side}: the images of {name} have side {dataset_spec(name).side}")
     return DATASETS[name]

@@ -35,11 +35,21 @@ def write_examples(folder: Path, test: ImageSet, spec: DatasetSpec) -> None:
 
 
 def read_examples(folder: Path, spec: DatasetSpec) -> Examples:
-    """Raises `ValueError` when there are none."""
+    """Raises `ValueError` when there are none, or one is broken or of another size."""
     paths = sorted(folder.glob("*/*.png"), key=lambda path: (int(path.parent.name), path.name))
     if not paths:
-        raise ValueError(f"{folder} holds no test images: upload an image instead")
-    mode = "L" if spec.channels == 1 else "RGB"
-    images = torch.stack([pil_to_tensor(Image.open(path).convert(mode)) for path in paths])
+        raise ValueError(f"{folder} holds no test images: train/vae.py and train/ldm.py write some")
+    images = torch.stack([_read(path, spec) for path in paths])
     labels = torch.tensor([int(path.parent.name) for path in paths])
     return Examples(pad(images, spec), labels, tuple(int(path.stem) for path in paths))
+
+
+def _read(path: Path, spec: DatasetSpec) -> Tensor:
+    try:
+        with Image.open(path) as image:
+            pixels = pil_to_tensor(image.convert("L" if spec.channels == 1 else "RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} is no picture: {error}") from error
+    if pixels.shape[1:] != (spec.side, spec.side):
+        raise ValueError(f"{path} has {pixels.shape[2]} x {pixels.shape[1]} pixels, not {spec.side} x {spec.side}")
+    return pixels

@@ -60,4 +60,6 @@ def _read(path: Path, channels: int) -> FilmFrame:
     except OSError as error:
         raise ValueError(f"{path} is no picture: {error}") from error
     strip = strip.view(*strip.shape[:2], channels).permute(2, 0, 1)
+    if strip.shape[2] % strip.shape[1]:
+        raise ValueError(f"{path} is no strip of squares: it has {strip.shape[2]} x {strip.shape[1]} pixels")
     return FilmFrame(_step(path), torch.stack(strip.split(strip.shape[1], dim=-1)))

@@ -114,13 +114,18 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
+def to_8_bits(image: Image.Image) -> Image.Image:
+    """A grey image of 16 bits as one of 8."""
+    return Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8))
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Any PIL image as RGB: turned as its EXIF data says, opaque on white, 16 bits scaled to 8."""
     image = ImageOps.exif_transpose(image)
     if has_transparency(image):
         image = on_white(image)
     elif image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).clip(0, 255).round().astype(np.uint8))
+        image = to_8_bits(image)
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
     return image.convert("RGB")

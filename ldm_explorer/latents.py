@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
 
-ENCODE_BATCH = 500
+BATCH_IMAGES = 64
+"""Forward passes without gradients go in slices of this: malloc maps and zeroes blocks above 32 MB anew every time."""
 
 
 def latent_shape(vae: AutoencoderKL) -> tuple[int, int, int]:
@@ -68,7 +69,7 @@ class LatentCodec:
         return self.vae.decode(latents * self.std.to(latents) + self.mean.to(latents), return_dict=False)[0]
 
 
-def in_batches(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = ENCODE_BATCH) -> Tensor:
+def in_batches(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = BATCH_IMAGES) -> Tensor:
     """Apply a function to `(N, ...)` in slices and concatenate, so that memory stays bounded."""
     return torch.cat([function(part) for part in inputs.split(batch_size)])
 
@@ -80,7 +81,7 @@ def decode_images(codec: LatentCodec, latents: Tensor, spec: DatasetSpec) -> Ten
 
 def encode_posterior(codec: LatentCodec, images: Tensor) -> Posterior:
     """Encode a whole set of `uint8` images once; mean and std are kept so that each batch can be sampled afresh."""
-    parts = [codec.posterior(to_model(part)) for part in images.split(ENCODE_BATCH)]
+    parts = [codec.posterior(to_model(part)) for part in images.split(BATCH_IMAGES)]
     return Posterior(torch.cat([p.mean for p in parts]).cpu(), torch.cat([p.std for p in parts]).cpu())
 
 
@@ -91,7 +92,7 @@ def measure_statistics(vae: AutoencoderKL, images: Tensor) -> None:
     The variance of a sampled latent is Var(mu) + E[sigma^2].
     """
     moments = []  # per part and channel: mean, mean square and mean posterior variance, in float64
-    for part in images.split(ENCODE_BATCH):
+    for part in images.split(BATCH_IMAGES):
         raw = vae.encode(to_model(part).to(vae.device)).latent_dist
         mu, sigma2 = raw.mean.double(), raw.var.double()
         rows = [value.mean(dim=(0, 2, 3)) for value in (mu, mu.square(), sigma2)]

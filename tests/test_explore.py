@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import read_checkpoint, save_model
 from ldm_explorer.data import crop, dataset_spec, load_split, to_model, to_uint8
+from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.denoising import MAX_IMAGES, MAX_KEPT_FRAMES, denoise_images
 from ldm_explorer.explore.images import example_image, example_images, uploaded_image
 from ldm_explorer.explore.latent_size import compare_sizes, gflops_per_sample
@@ -207,6 +208,38 @@ def test_a_library_names_what_it_passes_over_and_keeps_same_names_apart(ldm_fold
     assert any("unknown dataset 'somewhere'" in skip.reason for skip in library.skipped)
     with pytest.raises(ValueError, match="choose one of tiny-ldm"):
         library.get("nothing")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "images/1/00001.png").write_bytes(b"no picture"), "00001.png is no picture"),
+        (lambda folder: Image.new("RGB", (9, 16)).save(folder / "images/1/00001.png"), "9 x 16 pixels, not 16 x 16"),
+        (lambda folder: shutil.rmtree(folder / "images"), "holds no test images"),
+        (lambda folder: _film_file(folder).write_bytes(b"no picture"), "webp is no picture"),
+        (lambda folder: Image.new("RGB", (9, 16)).save(_film_file(folder)), "no strip of squares"),
+    ],
+    ids=["broken image", "size", "no images", "broken film", "film size"],
+)
+def test_a_checkpoint_with_broken_pictures_is_passed_over_by_name(color_folder, tmp_path, damage, said):
+    folder = tmp_path / "pictures" / "tiny-color"
+    shutil.copytree(color_folder, folder)
+    damage(folder)
+    library = open_library(tmp_path)
+    assert library.names() == []
+    assert said in library.skipped[0].reason
+
+
+def _film_file(folder):
+    (folder / "film").mkdir(exist_ok=True)
+    return folder / "film" / "step-000000001.webp"
+
+
+def test_the_classifier_of_a_folder_of_images_lies_beside_its_checkpoints(color_folder, tmp_path):
+    shutil.copytree(color_folder, tmp_path / "pictures" / "tiny-color")
+    assert open_library(tmp_path).classifiers == {}
+    save_model(FeatureNet(3, 2, widths=(8, 8, 8)), tmp_path / "pictures" / "features" / "features")
+    assert open_library(tmp_path).classifiers.keys() == {"folder:pictures"}
 
 
 def test_to_model_is_not_in_place(ldm):

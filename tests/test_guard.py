@@ -8,9 +8,9 @@ import pytest
 from helpers import same_weights
 from toy_training import CONFIG, Regression, log_lines, progress, train
 
-from ldm_explorer import run_state
-from ldm_explorer.guard import Diverged, LossHistory, TrainingFailed
-from ldm_explorer.run_state import latest_state
+from ldm_explorer.training import run_state
+from ldm_explorer.training.guard import Diverged, LossHistory, TrainingFailed
+from ldm_explorer.training.run_state import latest_state
 from train.run import run
 
 
@@ -28,6 +28,10 @@ def test_a_loss_that_falls_stays_or_spikes_is_let_pass():
     history = watched([0.5] * 200 + [1.2] * 1000)
     assert history.lowest == pytest.approx(0.5)
     assert history.smoothed == pytest.approx(1.2)
+
+
+def test_a_loss_that_was_zero_is_no_measure():
+    watched([0.0] * 3 + [1.0] * 3)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])

@@ -13,11 +13,11 @@ from helpers import draw_shapes, same_weights
 from safetensors.torch import load_file
 from torchvision.transforms.functional import to_pil_image
 
-from ldm_explorer.run_state import latest_state
+from ldm_explorer.training.run_state import latest_state
 
 KILLED_WHILE_SAVING = """
 import os, runpy, signal, sys
-import ldm_explorer.run_state as run_state
+import ldm_explorer.training.run_state as run_state
 
 def write_half(tensors, path):
     if "state-" in str(path) and int(str(path).split("state-")[1][:9]) >= 9:

@@ -12,7 +12,7 @@ import pytest
 from commands import GIVE_UP_SECONDS, LAUNCH, finish, logged_steps, run_command, start
 from PIL import Image
 
-from ldm_explorer.run_state import latest_state
+from ldm_explorer.training.run_state import latest_state
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 OPTIONS = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1", "--precision", "fp32"]
@@ -59,6 +59,17 @@ def test_two_processes_train_as_one_does(command, tmp_path):
     assert len(losses(tmp_path / "run")) == 20
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {path.name for path in (tmp_path / "alone").iterdir()}
+
+
+def test_a_folder_that_holds_a_run_is_refused_by_all_processes_together(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train_config.json").write_text("{}")
+    (tmp_path / "run" / "train_log.jsonl").touch()
+    process = start(*TORCHRUN, *command, "--max-steps", "20")
+    output = finish(process)
+    assert process.returncode != 0
+    assert output.count("already holds a run: go on with --resume") == 1, output
+    assert "Connection" not in output, output
 
 
 def children(pid: int) -> list[int]:

@@ -105,7 +105,9 @@ def test_min_snr_weighs_the_training_loss_and_leaves_validation_alone(tiny_vae, 
     batch = task.batch(torch.arange(16), generator())
     weights = min_snr_weight("v_prediction", task.alpha_bars[batch["timesteps"]], 5.0)
     expected = (weights * task.errors(task.model, batch)).mean()
-    assert weighted.loss(task.model, batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    losses = weighted.loss(task.model, batch)
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert losses["mse"].item() == pytest.approx(task.loss(task.model, batch)["loss"].item(), rel=1e-6)
     assert weighted.validate(task.model) == task.validate(task.model)
 
 

@@ -8,18 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from helpers import same_weights
+from torch import nn
 from toy_training import CONFIG, Regression, log_lines, progress, train
 
-from ldm_explorer import training
-from ldm_explorer.run_state import latest_state, prepare_run_dir
-from ldm_explorer.training import (
-    FitConfig,
-    batch_indices,
-    budget_in_steps,
-    fit,
-    learning_rate_at,
-)
+from ldm_explorer.training import FitConfig, fit, latest_state, loop, make_accelerator, prepare_run_dir, processes
+from ldm_explorer.training.config import batch_indices, budget_in_steps, learning_rate_at
 from train.run import run
 
 
@@ -177,9 +172,9 @@ def test_budgets_become_steps():
 
 def set_clock(monkeypatch, seconds_per_step: float) -> None:
     """A clock that is read before the first step and after the last timed one."""
-    readings = iter([0.0, seconds_per_step * training.STEPS_TO_TIME_A_BUDGET])
+    readings = iter([0.0, seconds_per_step * loop.STEPS_TO_TIME_A_BUDGET])
     clock = SimpleNamespace(monotonic=lambda: next(readings), process_time=time.process_time)
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
 
 
 def test_minutes_become_steps_after_50_timed_ones_and_stay(accelerator, tmp_path, monkeypatch):
@@ -228,10 +223,10 @@ def test_options_out_of_range_are_refused_by_name(name, value):
         FitConfig(**{name: value})
 
 
-def test_a_batch_that_does_not_divide_over_the_processes_is_refused(tmp_path):
-    three = SimpleNamespace(num_processes=3)
+def test_a_batch_that_does_not_divide_over_the_processes_is_refused(fresh_accelerate, monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "Accelerator", lambda **options: SimpleNamespace(num_processes=3))
     with pytest.raises(ValueError, match="8 does not divide over 3"):
-        next(fit(Regression(), CONFIG, three, tmp_path))
+        make_accelerator(CONFIG, tmp_path)
 
 
 def begin(run_dir):
@@ -264,9 +259,68 @@ def test_resuming_with_other_options_is_refused_by_name(tmp_path, change):
     assert (tmp_path / "train_config.json").read_text() == before
 
 
+def test_a_run_from_before_an_option_existed_goes_on_with_its_default(tmp_path):
+    begin(tmp_path)
+    stored = json.loads((tmp_path / "train_config.json").read_text())
+    assert stored.pop("weight_decay") == 0.0
+    (tmp_path / "train_config.json").write_text(json.dumps(stored))
+    prepare_run_dir(replace(CONFIG, resume=True), tmp_path)
+    with pytest.raises(ValueError, match=r"weight_decay = 0.0, not 0.1"):
+        prepare_run_dir(replace(CONFIG, resume=True, weight_decay=0.1), tmp_path)
+
+
 def test_options_that_change_no_weight_may_differ_on_resume(tmp_path):
     begin(tmp_path)
     prepare_run_dir(replace(CONFIG, resume=True, threads=2, log_every_steps=7, save_every_steps=9), tmp_path)
+
+
+def test_resuming_on_other_images_is_refused(accelerator, tmp_path):
+    train(Regression(), CONFIG, accelerator, tmp_path, stop_after=7)
+    more = Regression()
+    more.num_examples = 101
+    with pytest.raises(ValueError, match="trained on 100 images and there are 101 now"):
+        train(more, replace(CONFIG, resume=True), accelerator, tmp_path)
+
+
+class Wider(Regression):
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Linear(1, 9), nn.Tanh(), nn.Linear(9, 1))
+
+
+@pytest.mark.parametrize("damage", ["weights cut short", "weights gone", "progress", "another network"])
+def test_resuming_from_a_damaged_state_or_one_of_another_network_is_refused_by_name(accelerator, tmp_path, damage):
+    train(Regression(), CONFIG, accelerator, tmp_path, stop_after=7)
+    state = latest_state(tmp_path)
+    if damage == "progress":
+        (state / "progress.json").write_text('{"step": 7, "no": "such figure"}')
+    weights = (state / "state.safetensors").read_bytes()
+    if damage == "weights cut short":
+        (state / "state.safetensors").write_bytes(weights[:-100])
+    if damage == "weights gone":
+        (state / "state.safetensors").unlink()
+    task = Wider() if damage == "another network" else Regression()
+    with pytest.raises(ValueError, match=r"state-000000007 is damaged or of another network .*delete it"):
+        train(task, replace(CONFIG, resume=True), accelerator, tmp_path)
+
+
+def test_a_run_that_goes_on_keeps_the_precision_it_began_with(fresh_accelerate, tmp_path, monkeypatch):
+    """Where bf16 is worth it is measured, and may be measured otherwise another day."""
+    config = replace(CONFIG, precision="auto")
+    for resume, bf16_is_faster in ((False, True), (True, False)):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        monkeypatch.setattr(processes, "bf16_is_faster", lambda device, answer=bf16_is_faster: answer)
+        accelerator = make_accelerator(replace(config, resume=resume), tmp_path)
+        assert accelerator.mixed_precision == "bf16"
+        train(Regression(), replace(config, resume=resume), accelerator, tmp_path, stop_after=7)
+        assert progress(tmp_path)["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(("bf16_seconds", "worth_it"), [(0.4, True), (0.9, False), (1.8, False)])
+def test_bf16_is_used_where_it_is_clearly_faster(monkeypatch, bf16_seconds, worth_it):
+    seconds = {torch.float32: 1.0, torch.bfloat16: bf16_seconds}
+    monkeypatch.setattr(processes, "_convolution_seconds", seconds.get)
+    assert processes.bf16_is_faster(torch.device("cpu")) is worth_it
 
 
 def test_resuming_what_never_began_begins(accelerator, tmp_path):

@@ -1,10 +1,12 @@
+import shutil
+
 import gradio as gr
 import pytest
 import torch
 
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.ui import TABS, build_app, denoising, latent_size, offer_classes, reconstruction, schedule
-from ldm_explorer.ui.common import bind
+from ldm_explorer.ui.common import bind, class_choices, example_classes
 from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
 
 IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
@@ -109,6 +111,16 @@ def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
     assert to_generate["choices"] == [denoising.EVERY_CLASS, "green", "red"]
     every = denoising.offer_classes(mixed_library, "tiny-color", denoising.EVERY_CLASS)
     assert (every["choices"], every["value"]) == (to_generate["choices"], denoising.EVERY_CLASS)
+
+
+def test_a_class_without_a_test_image_is_not_offered(color_folder, tmp_path):
+    folder = tmp_path / "pictures" / "tiny-color"
+    shutil.copytree(color_folder, folder)
+    shutil.rmtree(folder / "images" / "1")
+    library = open_library(tmp_path)
+    assert example_classes(library, "tiny-color") == ["green"]
+    assert class_choices(library, "tiny-color") == ["green", "red"]
+    build_app(library)
 
 
 def test_a_class_of_the_checkpoint_before_is_any_class_and_an_unknown_one_is_refused(mixed_library):

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ldm_explorer.run_state import latest_state
 from ldm_explorer.training import FitConfig, fit
+from ldm_explorer.training.run_state import latest_state
 
 
 class Regression:

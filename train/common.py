@@ -13,6 +13,7 @@ import diffusers
 import torch
 import tyro
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,14 +21,22 @@ from ldm_explorer.checkpoints import read_log, update_metrics, write_spec, write
 from ldm_explorer.data import DATASETS, FOLDER_PREFIX, DatasetSpec, ImageSet, find_dataset, load_split
 from ldm_explorer.examples import write_examples
 from ldm_explorer.explore.images import SHIPPED_IMAGES
-from ldm_explorer.guard import TrainingFailed
 from ldm_explorer.image_folder import DataError, Split
-from ldm_explorer.run_state import prepare_run_dir
-from ldm_explorer.training import FitConfig, Task, check_batch_divides, make_accelerator, process_state
+from ldm_explorer.training import (
+    PLACE_FIELDS,
+    FitConfig,
+    Task,
+    TrainingFailed,
+    make_accelerator,
+    prepare_run_dir,
+    process_state,
+)
 from train.run import run
 
 INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
+
+REFUSED = 2
 
 SECONDS_FOR_RANK_0 = 3
 
@@ -52,7 +61,7 @@ class DataConfig:
     @property
     def dataset_name(self) -> str:
         """The dataset's name, or that of its folder."""
-        return Path(self.dataset.removeprefix(FOLDER_PREFIX)).resolve().name
+        return Path(self.dataset.removeprefix(FOLDER_PREFIX)).expanduser().resolve().name
 
     def load(self, split: Split) -> ImageSet:
         """One split; of several processes on a machine one downloads and the others find it."""
@@ -64,10 +73,16 @@ def start(config: Config, name: str) -> tuple[Accelerator, Path]:
     """Claim the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done."""
     run_dir = config.out or Path("runs") / config.dataset_name / name
     accelerator = make_accelerator(config, run_dir)
-    check_batch_divides(config, accelerator)
-    if accelerator.is_main_process:
-        prepare_run_dir(config, run_dir)
-    accelerator.wait_for_everyone()
+    claimed = True
+    try:
+        if accelerator.is_main_process:
+            prepare_run_dir(config, run_dir)
+    except (ValueError, OSError):
+        claimed = False
+        raise
+    finally:
+        if not broadcast_object_list([claimed])[0] and not accelerator.is_main_process:
+            sys.exit(REFUSED)  # the main process says why
     for option, value in asdict(config).items():
         accelerator.print(f"{option:24} {value}")
     return accelerator, run_dir
@@ -104,18 +119,24 @@ def train(
         print(f"\nwrote {run_dir}")
 
 
-def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
-    """Images seen, CPU time and FLOPs (forward and backward, counted on one batch) of a finished run."""
-    last = read_log(run_dir / "train_log.jsonl")[-1]
-    model, batch = task.model.cpu(), task.batch(torch.arange(4), torch.Generator().manual_seed(0))
+def flops_per_image(task: Task) -> float:
+    """Forward and backward, counted on one small batch."""
+    size = min(4, task.num_examples)
+    model, batch = task.model.cpu(), task.batch(torch.arange(size), torch.Generator().manual_seed(0))
     with FlopCounterMode(display=False) as counter:
         task.loss(model, batch)["loss"].backward()
+    return counter.get_total_flops() / size
+
+
+def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
+    """Images seen, CPU time and FLOPs of a finished run."""
+    last = read_log(run_dir / "train_log.jsonl")[-1]
     return {
         "command": command_line(sys.argv),
         "steps": last["step"],
         "images": last["images"],
         "cpu_minutes": round(last["cpu_seconds"] / 60, 1),
-        "gflops_per_image": round(counter.get_total_flops() / 4 / 1e9, 4),
+        "gflops_per_image": round(flops_per_image(task) / 1e9, 4),
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
     }
@@ -130,18 +151,14 @@ def keep_examples(config: Config, run_dir: Path) -> None:
         write_examples(run_dir / "images", test, config.spec)
 
 
-OPTIONS_WITHOUT_EFFECT = {"--resume": 1, "--out": 2, "--threads": 2, "--data-dir": 2, "--tracker": 2}
-"""Options, and how many words they take, that change where and how a run works but not what comes out."""
-
-
 def command_line(arguments: list[str]) -> str:
     """The command that repeats a run: its script and the options that change its result."""
     words, kept = list(arguments[1:]), []
     while words:
         option, equals, _ = words[0].partition("=")
-        taken = OPTIONS_WITHOUT_EFFECT.get(option)
-        kept += words[:1] if taken is None else []
-        words = words[1 if equals or taken is None else taken :]
+        without_effect = option.removeprefix("--").replace("-", "_") in PLACE_FIELDS | {"threads"}
+        kept += [] if without_effect else words[:1]
+        words = words[2 if without_effect and not equals and option != "--resume" else 1 :]
     return shlex.join(["accelerate", "launch", f"train/{Path(arguments[0]).name}", *kept])
 
 
@@ -175,4 +192,4 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike its message is enough, and the launcher ends the rest
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1 if isinstance(error, TrainingFailed) else 2)
+        sys.exit(1 if isinstance(error, TrainingFailed) else REFUSED)

@@ -20,8 +20,8 @@ from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
-from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS
-from ldm_explorer.latents import LatentCodec, latent_shape
+from ldm_explorer.explore.library import classifier_folder
+from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, latent_shape
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from train.common import main_of
 
@@ -37,7 +37,7 @@ class EvaluateConfig:
     data_dir: Path | None = None
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
     features: Path | None = None
-    """Folder of the classifier, made by train/features.py. Default: the shipped one of the checkpoint's dataset."""
+    """Folder of the classifier, made by train/features.py. Default: the one beside the checkpoint, or shipped."""
     sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
     steps: int = 25
     """Network evaluations per sample."""
@@ -66,13 +66,7 @@ class Evaluator:
 
     def __init__(self, config: EvaluateConfig, checkpoint: Checkpoint):
         self.config, self.spec, dataset = config, checkpoint.spec, checkpoint.dataset
-        features = config.features or SHIPPED_CHECKPOINTS / dataset / "features"
-        if not features.is_dir():
-            raise ValueError(
-                f"no classifier to measure {dataset} with: train one with train/features.py --dataset {dataset} and "
-                "give its folder with --features"
-            )
-        self.network = load_model(FeatureNet, features, "features")
+        self.network = _classifier(config, checkpoint)
         place = {"data_dir": config.data_dir, "image_side": checkpoint.config.get("image_side")}
         self.training, self.test, held_out = (
             load_split(dataset, split, **place) for split in ("train", "test", "validation")
@@ -113,10 +107,10 @@ class Evaluator:
         config, pipeline = self.config, checkpoint.pipeline
         distances, consistencies, deviations = [], [], []
         for seed in config.seeds:
-            batches = generate(
-                pipeline, self.spec, config.num_samples, seed, num_steps=config.steps, sampler=config.sampler
-            )
-            batches = list(tqdm(batches, f"sampling {checkpoint.name}, seed {seed}", config.num_samples // 500))
+            arguments = (pipeline, self.spec, config.num_samples, seed)
+            batches = generate(*arguments, num_steps=config.steps, sampler=config.sampler)
+            total = -(-config.num_samples // BATCH_IMAGES)
+            batches = list(tqdm(batches, f"sampling {checkpoint.name}, seed {seed}", total))
             features = extract_features(self.network, torch.cat([batch.images for batch in batches]))
             labels = torch.cat([batch.labels for batch in batches])
             distances.append(feature_fd_percent(features, self.test_features))
@@ -136,6 +130,28 @@ class Evaluator:
             "classifier_accuracy": self.classifier_accuracy,
             "latents_std": _mean(deviations),
         }
+
+
+def _classifier(config: EvaluateConfig, checkpoint: Checkpoint) -> FeatureNet:
+    """The classifier of a checkpoint's images. Raises `ValueError` when there is none, or one of other images."""
+    folder = config.features or classifier_folder(checkpoint)
+    if folder is None and not checkpoint.spec.num_classes:
+        raise ValueError(
+            f"{checkpoint.name} was trained on images without classes: distances are measured in the features of a "
+            "classifier, so give the folder of one of similar images with --features"
+        )
+    if folder is None:
+        raise ValueError(
+            f"no classifier to measure {checkpoint.name} with: train one with train/features.py --dataset "
+            f"{checkpoint.dataset}, or give the folder of one with --features"
+        )
+    network = load_model(FeatureNet, folder, "features")
+    if network.config.channels != checkpoint.spec.channels:
+        raise ValueError(
+            f"the classifier in {folder} takes images of {network.config.channels} channel(s), {checkpoint.name} makes "
+            f"ones of {checkpoint.spec.channels}: give another with --features"
+        )
+    return network
 
 
 def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues
 from ldm_explorer.evaluation.generation import generate
-from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior, latent_shape
+from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior, latent_shape
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PredictionType, add_noise, min_snr_weight, target
@@ -136,10 +136,11 @@ class LDMTask:
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         errors = self.errors(model, batch)
-        if self.config.min_snr_gamma is not None:
-            alpha_bar = self.alpha_bars.to(errors.device)[batch["timesteps"]]
-            errors = errors * min_snr_weight(self.config.prediction, alpha_bar, self.config.min_snr_gamma)
-        return {"loss": errors.mean()}
+        if self.config.min_snr_gamma is None:
+            return {"loss": errors.mean()}
+        alpha_bar = self.alpha_bars.to(errors.device)[batch["timesteps"]]
+        weights = min_snr_weight(self.config.prediction, alpha_bar, self.config.min_snr_gamma)
+        return {"loss": (weights * errors).mean(), "mse": errors.mean()}  # floors are of the error without weights
 
     def errors(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Mean squared error per image `(B,)`."""
@@ -165,7 +166,7 @@ class LDMTask:
         errors = torch.cat(
             [
                 self.errors(model, {name: value[part].to(device) for name, value in everything.items()}).cpu()
-                for part in torch.arange(shape[0]).split(256)
+                for part in torch.arange(shape[0]).split(BATCH_IMAGES)
             ]
         )
         bins = timesteps * VALIDATION_BINS // self.config.num_timesteps

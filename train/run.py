@@ -14,9 +14,17 @@ from tqdm import tqdm
 
 from ldm_explorer.checkpoints import first_line
 from ldm_explorer.film import FilmFrame, cut_film, is_milestone, write_frame
-from ldm_explorer.guard import Diverged, TrainingFailed
-from ldm_explorer.run_state import TrainLog, latest_state, read_progress
-from ldm_explorer.training import FitConfig, Step, Task, fit
+from ldm_explorer.training import (
+    Diverged,
+    FitConfig,
+    Step,
+    Task,
+    TrainingFailed,
+    TrainLog,
+    fit,
+    latest_state,
+    read_progress,
+)
 
 
 def run(

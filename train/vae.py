@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ldm_explorer.checkpoints import save_vae
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.reconstruction import psnr_db
-from ldm_explorer.latents import measure_statistics
+from ldm_explorer.latents import BATCH_IMAGES, measure_statistics
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
@@ -108,7 +108,7 @@ class VAETask:
         pixels = to_model(self.validation.images[:VALIDATION_IMAGES])
         device = next(model.parameters()).device
         totals = {"loss": 0.0, "psnr_db": 0.0, "kl_per_value": 0.0}
-        for part in pixels.to(device).split(250):
+        for part in pixels.to(device).split(BATCH_IMAGES):
             reconstruction, kl = model(part, torch.zeros(len(part), *self.latent_shape, device=device))
             reconstruction = reconstruction.clamp(-1, 1)
             figures = self._losses(reconstruction - part, kl)

@@ -16,7 +16,7 @@ class LossReading:
 
     prediction_type: PredictionType
     images: tuple[int, ...]
-    loss: tuple[float, ...]
+    loss: tuple[float, ...]  # mean squared error, without the weights that training may have given the timesteps
     validation_images: tuple[int, ...]
     validation_loss: tuple[float, ...]
     validation_per_bin: tuple[float, ...]  # of the last validation, equal bins over 0..T-1
@@ -94,7 +94,7 @@ def read_loss(checkpoint: Checkpoint) -> LossReading:
     return LossReading(
         prediction_type=prediction_type,
         images=tuple(line["images"] for line in log),
-        loss=tuple(line["loss"] for line in log),
+        loss=tuple(line.get("mse", line["loss"]) for line in log),
         validation_images=tuple(line["images"] for line in validations),
         validation_loss=tuple(line["validation_loss"] for line in validations),
         validation_per_bin=tuple(validations[-1]["validation_loss_per_bin"]),

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ldm_explorer.data import to_model
+from ldm_explorer.latents import BATCH_IMAGES
 
 NUM_FEATURES = 64
-_BATCH = 500
 
 
 class _Block(nn.Module):
@@ -56,7 +56,7 @@ class FeatureNet(ModelMixin, ConfigMixin):
 @torch.no_grad()
 def extract_features(network: FeatureNet, images: Tensor) -> Tensor:
     """`(N, C, H, W) uint8` at the original side to `(N, 64) float32`."""
-    return torch.cat([network.features(to_model(part)) for part in images.split(_BATCH)])
+    return torch.cat([network.features(to_model(part)) for part in images.split(BATCH_IMAGES)])
 
 
 def predict_classes(network: FeatureNet, features: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.data import DatasetSpec
-from ldm_explorer.latents import LatentCodec, decode_images
+from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, decode_images
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import draw_noise, final_latents
 
@@ -27,7 +27,7 @@ def generate(
     *,
     num_steps: int,
     sampler: str,
-    batch_size: int = 500,
+    batch_size: int = BATCH_IMAGES,
 ) -> Iterator[GeneratedBatch]:
     """`num_images` samples at guidance 1 in batches; image i has label i mod K (0 without classes) and its own seed."""
     for first in range(0, num_images, batch_size):

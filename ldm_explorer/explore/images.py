@@ -14,7 +14,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import Examples, read_examples
-from ldm_explorer.image_folder import has_transparency, on_white
+from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
 
 SHIPPED_IMAGES = Path(__file__).resolve().parents[1] / "images"
 """<dataset>/<label>/<index in the test set>.png"""
@@ -69,8 +69,7 @@ def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: Feat
         image = on_white(image)
         notes.append("Transparent parts were filled with white.")
     if image.mode.startswith("I"):
-        deep = np.asarray(image).astype(np.float64)
-        image = Image.fromarray((255 * deep / max(deep.max(), 1)).astype(np.uint8))
+        image = to_8_bits(image)
     if spec.channels == 1 and image.mode != "L":
         notes.append("It was made grey.")
     image = image.convert("L" if spec.channels == 1 else "RGB")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ldm_explorer.checkpoints import Checkpoint, CheckpointError, Skipped, discover, load_model
 from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.explore.images import example_images
+from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.latents import LatentCodec
 
 SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -59,20 +61,30 @@ def open_library(*roots: Path) -> Library:
                 checkpoints[name] = _checked(replace(checkpoint, name=name))
             except ValueError as error:
                 skipped.append(Skipped(checkpoint.folder, f"{checkpoint.folder.name}: {error}"))
-        for dataset in {checkpoint.dataset for checkpoint in found} - set(classifiers):
-            folder = root / dataset / "features"
+        for checkpoint in found:
+            folder = classifier_folder(checkpoint)
+            if folder is None or checkpoint.dataset in classifiers:
+                continue
             try:
-                if folder.is_dir():
-                    classifiers[dataset] = load_model(FeatureNet, folder, "features")
+                classifiers[checkpoint.dataset] = load_model(FeatureNet, folder, "features")
             except CheckpointError as error:
-                skipped.append(Skipped(folder, str(error)))
+                if folder not in (skip.folder for skip in skipped):
+                    skipped.append(Skipped(folder, str(error)))
     return Library(checkpoints, tuple(skipped), classifiers)
 
 
+def classifier_folder(checkpoint: Checkpoint) -> Path | None:
+    """Where the classifier of a checkpoint's dataset is: beside it, or shipped."""
+    folders = [checkpoint.folder.parent / "features", SHIPPED_CHECKPOINTS / checkpoint.dataset / "features"]
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    """Load a checkpoint's weights; raises `ValueError` when they are broken or do not fit the dataset's images."""
+    """Load what the app needs of a checkpoint; raises `ValueError` when it is broken or does not fit together."""
     spec, vae = checkpoint.spec, checkpoint.vae
     LatentCodec(vae)
+    example_images(checkpoint)
+    training_film(checkpoint)
     if (vae.config.in_channels, vae.config.sample_size) != (spec.channels, spec.model_side):
         raise ValueError(
             f"its autoencoder takes {vae.config.in_channels} channels of side {vae.config.sample_size}, "

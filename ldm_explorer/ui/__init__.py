@@ -7,7 +7,7 @@ import gradio as gr
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui import denoising, latent_size, reconstruction, schedule
-from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, class_choices
+from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, example_classes
 from ldm_explorer.ui.pictures import notice
 
 TABS = (reconstruction, schedule, denoising, latent_size)
@@ -48,7 +48,7 @@ def build_app(library: Library) -> gr.Blocks:
 
 def offer_classes(library: Library, checkpoint: str, class_name: str, number: float):
     """The test images to choose from, where another checkpoint has other classes."""
-    choices = class_choices(library, checkpoint)
+    choices = example_classes(library, checkpoint)
     per_class = _per_class(library, checkpoint)
     chosen = class_name if class_name in choices else choices[-1]
     return gr.update(choices=choices, value=chosen), gr.update(maximum=per_class, value=min(int(number), per_class))
@@ -61,7 +61,7 @@ def _per_class(library: Library, checkpoint: str) -> int:
 def _shared_choices(library: Library) -> SharedChoices:
     names = library.names("ldm") or library.names()
     default = "ldm-8x8x4-cosine" if "ldm-8x8x4-cosine" in names else names[0]
-    class_names = class_choices(library, default)
+    class_names = example_classes(library, default)
     with gr.Row():
         checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=220)
         class_name = gr.Dropdown(class_names, value=class_names[-1], label="Test image: class", min_width=180)

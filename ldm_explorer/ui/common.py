@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import gradio as gr
 from PIL import Image
 
-from ldm_explorer.explore.images import ImageToExplore, example_image, uploaded_image
+from ldm_explorer.explore.images import ImageToExplore, example_image, example_images, uploaded_image
 from ldm_explorer.explore.library import Library
 
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -48,6 +48,12 @@ def chosen_image(
 def class_choices(library: Library, checkpoint: str) -> list[str]:
     """The classes of a checkpoint's images."""
     return list(library.get(checkpoint).spec.class_names) or [ANY_CLASS]
+
+
+def example_classes(library: Library, checkpoint: str) -> list[str]:
+    """The classes that a checkpoint has test images of."""
+    present = example_images(library.get(checkpoint)).labels.unique().tolist()
+    return [name for label, name in enumerate(class_choices(library, checkpoint)) if label in present]
 
 
 def known_class(library: Library, checkpoint: str, class_name: str) -> str | None:

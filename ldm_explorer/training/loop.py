@@ -4,29 +4,26 @@ Data order, noise, timesteps and label dropout of step k come from a generator s
 global batch and are then sliced by rank, so they depend neither on interruptions nor on the number of processes.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import parse_flag_from_env
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from ldm_explorer.guard import Diverged, LossHistory
-from ldm_explorer.run_state import Progress, latest_state, load_state, save_state
+from ldm_explorer.training.config import FitConfig, batch_indices, budget_in_steps, learning_rate_at, step_generator
+from ldm_explorer.training.guard import Diverged, LossHistory
+from ldm_explorer.training.run_state import Progress, latest_state, load_state, save_state
 
 STEPS_TO_TIME_A_BUDGET = 50
 EMA_RAMPUP_RATIO = 0.05
 ADAM_BETAS = (0.9, 0.99)
 MIN_LR_SCALE = 1 / 32
-_SEED_STRIDE = 1_000_003
 
 
 class Task(Protocol):
@@ -45,58 +42,6 @@ class Task(Protocol):
         """Figures of the averaged model on held-out data with fixed noise; must hold "loss"."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """The options that every training shares. Give at most one budget: steps, epochs or minutes."""
-
-    DEFAULT_MINUTES: ClassVar[float] = 30
-
-    out: Path | None = None
-    """Folder of the run: state while it trains, then the checkpoint. Default: runs/<dataset>/<name>."""
-    resume: bool = False
-    """Go on from the last saved state, if there is one."""
-    max_steps: int | None = None
-    max_epochs: float | None = None
-    max_minutes: float | None = None
-    """Wall-clock budget; becomes a number of steps once the first 50 are timed. Used when no budget is given."""
-    batch_size: int = 128
-    """Images per step, over all processes."""
-    learning_rate: float = 1e-3
-    """Peak of AdamW's learning rate: linear warm-up, then linear decay to 0."""
-    lr_warmup_steps: int = 200
-    weight_decay: float = 0.0
-    grad_clip_norm: float = 1.0
-    ema_halflife_images: int = 100_000
-    """Half-life of the weight average; shorter at the start (Karras et al. 2022, EDM, ramp-up ratio 0.05)."""
-    seed: int = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast where the processor computes in it, else fp32."""
-    threads: int | None = None
-    """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
-    log_every_steps: int = 20
-    validate_every_steps: int = 500
-    save_every_steps: int = 500
-    on_divergence: Literal["stop", "rollback"] = "stop"
-    """When the loss or the gradient is not finite or the loss diverges: stop, or go back to the last saved state and on
-    with half the learning rate, five times at most."""
-    tracker: str | None = None
-    """An Accelerate tracker by name (tensorboard, trackio, wandb, ...) beside train_log.jsonl."""
-
-    def __post_init__(self) -> None:
-        budgets = [self.max_steps, self.max_epochs, self.max_minutes]
-        if sum(budget is not None for budget in budgets) > 1:
-            raise ValueError("give one budget, not several: --max-steps, --max-epochs or --max-minutes")
-        if budgets == [None, None, None]:
-            object.__setattr__(self, "max_minutes", self.DEFAULT_MINUTES)
-        positive = ("max_steps", "max_epochs", "max_minutes", "batch_size", "learning_rate", "grad_clip_norm")
-        positive += ("threads", "log_every_steps", "validate_every_steps", "save_every_steps", "ema_halflife_images")
-        for name in positive:
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise ValueError(f"--{name.replace('_', '-')} is {value}: it has to be above 0")
-        if self.lr_warmup_steps < 0:
-            raise ValueError(f"--lr-warmup-steps is {self.lr_warmup_steps}: it cannot be negative")
-
-
 @dataclass(frozen=True)
 class Step:
     """One optimizer step, after it was taken."""
@@ -106,75 +51,6 @@ class Step:
     images: int  # images seen, over all processes
     record: dict[str, Any] | None = None  # the line for the log where one is due: means since the last, validation
     notice: str | None = None  # a sentence for whoever watches: the run went back to an earlier step
-
-
-def bf16_is_native(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware (on CPUs: AVX512-BF16 or AMX)."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-
-
-def process_state() -> PartialState:
-    """This process among the others: on the CPU where that is asked for or all there is, else on its accelerator."""
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
-
-
-def make_accelerator(config: FitConfig, out: Path) -> Accelerator:
-    """An Accelerator with the precision resolved and, on a CPU, all cores in use (`accelerate launch` leaves one)."""
-    if config.tracker and config.tracker not in [str(name) for name in get_available_trackers()]:
-        raise ValueError(f"--tracker {config.tracker} is not installed: pip install {config.tracker}")
-    device = process_state().device
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_native(device))
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if bf16 else "no",
-        log_with=config.tracker,
-        project_dir=str(out),
-    )
-    if device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        torch.set_num_threads(config.threads or max(1, cores // local_processes))
-    return accelerator
-
-
-def check_batch_divides(config: FitConfig, accelerator: Accelerator) -> None:
-    """Raises `ValueError` when the global batch cannot be shared out evenly."""
-    if config.batch_size % accelerator.num_processes:
-        raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
-
-
-def budget_in_steps(config: FitConfig, num_examples: int, seconds_per_step: float | None) -> int | None:
-    """The budget as a number of steps; None for a budget in minutes as long as no step was timed."""
-    if config.max_steps is not None:
-        return config.max_steps
-    if config.max_epochs is not None:
-        return max(1, round(config.max_epochs * num_examples / config.batch_size))
-    return None if seconds_per_step is None else max(1, round(config.max_minutes * 60 / seconds_per_step))
-
-
-def learning_rate_at(step: int, total_steps: int | None, config: FitConfig) -> float:
-    """Linear warm-up, then linear decay that would reach 0 one step after the last; `step` counts from 0."""
-    warmup = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
-    decay = 1.0 if total_steps is None else max(0.0, 1 - step / total_steps)
-    return config.learning_rate * warmup * decay
-
-
-def batch_indices(step: int, num_examples: int, config: FitConfig) -> Tensor:
-    """The examples of a step `(B,)`: consecutive slices of one permutation per epoch."""
-    first = step * config.batch_size
-    positions = torch.arange(first, first + config.batch_size)
-    indices = torch.empty_like(positions)
-    for epoch in range(first // num_examples, (first + config.batch_size - 1) // num_examples + 1):
-        generator = torch.Generator().manual_seed(config.seed * _SEED_STRIDE + epoch)
-        inside = positions // num_examples == epoch
-        indices[inside] = torch.randperm(num_examples, generator=generator)[positions[inside] % num_examples]
-    return indices
-
-
-def _step_generator(step: int, seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed + 1) * _SEED_STRIDE * 1000 + step)
 
 
 def _ema_update(config: FitConfig):
@@ -204,7 +80,13 @@ class _Loop:
         self.saved_step: int | None = None
         self._start_from(Progress(total_steps=budget_in_steps(config, task.num_examples, None)))
         if config.resume and (state := latest_state(run_dir)):
-            self._start_from(load_state(state, task.model, self.ema, self.optimizer))
+            progress = load_state(state, task.model, self.ema, self.optimizer)
+            if progress.num_examples not in (None, task.num_examples):
+                raise ValueError(
+                    f"{run_dir} was trained on {progress.num_examples} images and there are {task.num_examples} now: "
+                    "bring back the images it began with, or start again with another --out"
+                )
+            self._start_from(progress)
             self.saved_step = self.step
         self.first_step, self.cpu_seconds_before = self.step, self.cpu_seconds
         self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
@@ -256,6 +138,8 @@ class _Loop:
                 self.history.lowest,
                 self.lr_scale,
                 tuple(self.since_record),
+                self.task.num_examples,
+                "bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
             )
             model = self.accelerator.unwrap_model(self.model)
             save_state(self.run_dir, progress, model, self.ema, self.optimizer)
@@ -289,7 +173,7 @@ class _Loop:
         """This process's part of the global batch, on its device."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         indices = batch_indices(self.step, self.task.num_examples, self.config)
-        batch = self.task.batch(indices, _step_generator(self.step, self.config.seed))
+        batch = self.task.batch(indices, step_generator(self.step, self.config.seed))
         return {name: value[rank::world].to(self.accelerator.device) for name, value in batch.items()}
 
     def _check(self, alone: bool = False) -> None:
@@ -345,7 +229,6 @@ def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) 
     its last step once more, without a record. Raises `Diverged` where the loss or the gradient goes wrong; the last
     saved state is then whole. With `on_divergence="rollback"` the step of that state is yielded again, with a notice.
     """
-    check_batch_divides(config, accelerator)
     loop = _Loop(task, config, accelerator, run_dir)
     try:
         if loop.finished:

@@ -37,7 +37,7 @@ class LossHistory:
             )
         smoothed = loss if self.smoothed is None else SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
         lowest = smoothed if self.lowest is None else min(self.lowest, smoothed)
-        if smoothed > DIVERGED_RATIO * lowest:
+        if smoothed > DIVERGED_RATIO * lowest > 0:
             raise Diverged(
                 f"the loss diverges: its average at step {step} is {smoothed:.3g}, {smoothed / lowest:.1f} times its "
                 f"lowest ({lowest:.3g}): {too_high}"

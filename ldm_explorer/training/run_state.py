@@ -5,7 +5,7 @@ A state is model, average, optimizer and progress, as safetensors and JSON.
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ldm_explorer.checkpoints import atomic_folder, read_log, write_json, write_text
+from ldm_explorer.checkpoints import atomic_folder, first_line, read_json, read_log, write_json, write_text
 
 PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
 """Options that say where and how a run works; they are not stored with it."""
@@ -32,6 +32,8 @@ class Progress:
     lowest_loss: float | None = None
     lr_scale: float = 1.0  # halved by every rollback
     since_record: tuple[dict[str, float], ...] = ()  # metrics of the steps that are not in the log yet
+    num_examples: int | None = None
+    precision: str | None = None  # "fp32" or "bf16", as the run began
 
 
 def latest_state(run_dir: Path) -> Path | None:
@@ -40,7 +42,18 @@ def latest_state(run_dir: Path) -> Path | None:
 
 
 def read_progress(state: Path) -> Progress:
-    return Progress(**json.loads((state / "progress.json").read_text()))
+    """Raises `ValueError` when the state is not whole."""
+    try:
+        return Progress(**json.loads((state / "progress.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise _unusable(state, error) from error
+
+
+def _unusable(state: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{state} is damaged or of another network ({first_line(error)}): delete it to start again, or give another "
+        "--out"
+    )
 
 
 def save_state(run_dir: Path, progress: Progress, model: nn.Module, ema: nn.Module, optimizer: Optimizer) -> None:
@@ -65,20 +78,24 @@ def save_state(run_dir: Path, progress: Progress, model: nn.Module, ema: nn.Modu
 
 
 def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimizer) -> Progress:
-    """Put a saved state back in place."""
-    tensors = load_file(state / "state.safetensors")
+    """Put a saved state back in place. Raises `ValueError` when it is not whole or of another network."""
+    progress = read_progress(state)
+    try:
+        tensors = load_file(state / "state.safetensors")
 
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
-    model.load_state_dict(part("model."))
-    ema.load_state_dict(part("ema."))
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in part("optimizer.").items():
-        index, slot = name.split(".")
-        slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return read_progress(state)
+        model.load_state_dict(part("model."))
+        ema.load_state_dict(part("ema."))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            index, slot = name.split(".")
+            slots.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        raise _unusable(state, error) from error
+    return progress
 
 
 def prepare_run_dir(config: Any, run_dir: Path) -> None:
@@ -96,11 +113,12 @@ def prepare_run_dir(config: Any, run_dir: Path) -> None:
         return
     if not config.resume:
         raise FileExistsError(f"{run_dir} already holds a run: go on with --resume, or give another --out")
-    before = json.loads(path.read_text())
+    defaults = {option.name: json.loads(json.dumps(option.default, default=str)) for option in fields(config)}
+    before = defaults | read_json(path)  # an option that came later had its default
     for name, value in options.items():
-        if name not in RESUMABLE_FIELDS and before.get(name) != value:
+        if name not in RESUMABLE_FIELDS and before[name] != value:
             raise ValueError(
-                f"{run_dir} was started with {name} = {before.get(name)}, not {value}: "
+                f"{run_dir} was started with {name} = {before[name]}, not {value}: "
                 "resume with the same options, or give another --out"
             )
 

@@ -1,0 +1,23 @@
+"""Training: the options that every run shares, the one loop, its guard, and what a run keeps on disk."""
+
+from ldm_explorer.training.config import FitConfig
+from ldm_explorer.training.guard import Diverged, TrainingFailed
+from ldm_explorer.training.loop import Step, Task, fit
+from ldm_explorer.training.processes import make_accelerator, process_state
+from ldm_explorer.training.run_state import PLACE_FIELDS, TrainLog, latest_state, prepare_run_dir, read_progress
+
+__all__ = [
+    "PLACE_FIELDS",
+    "Diverged",
+    "FitConfig",
+    "Step",
+    "Task",
+    "TrainLog",
+    "TrainingFailed",
+    "fit",
+    "latest_state",
+    "make_accelerator",
+    "prepare_run_dir",
+    "process_state",
+    "read_progress",
+]

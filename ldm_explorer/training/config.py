@@ -1,0 +1,95 @@
+"""The options that every training shares, and what follows from them alone: budget, learning rate, data order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+_SEED_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """The options that every training shares. Give at most one budget: steps, epochs or minutes."""
+
+    DEFAULT_MINUTES: ClassVar[float] = 30
+
+    out: Path | None = None
+    """Folder of the run: state while it trains, then the checkpoint. Default: runs/<dataset>/<name>."""
+    resume: bool = False
+    """Go on from the last saved state, if there is one."""
+    max_steps: int | None = None
+    max_epochs: float | None = None
+    max_minutes: float | None = None
+    """Wall-clock budget; becomes a number of steps once the first 50 are timed. Used when no budget is given."""
+    batch_size: int = 128
+    """Images per step, over all processes."""
+    learning_rate: float = 1e-3
+    """Peak of AdamW's learning rate: linear warm-up, then linear decay to 0."""
+    lr_warmup_steps: int = 200
+    weight_decay: float = 0.0
+    grad_clip_norm: float = 1.0
+    ema_halflife_images: int = 100_000
+    """Half-life of the weight average; shorter at the start (Karras et al. 2022, EDM, ramp-up ratio 0.05)."""
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 autocast where a convolution is faster in it, else fp32."""
+    threads: int | None = None
+    """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
+    log_every_steps: int = 20
+    validate_every_steps: int = 500
+    save_every_steps: int = 500
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """When the loss or the gradient is not finite or the loss diverges: stop, or go back to the last saved state and on
+    with half the learning rate, five times at most."""
+    tracker: str | None = None
+    """An Accelerate tracker by name (tensorboard, trackio, wandb, ...) beside train_log.jsonl."""
+
+    def __post_init__(self) -> None:
+        budgets = [self.max_steps, self.max_epochs, self.max_minutes]
+        if sum(budget is not None for budget in budgets) > 1:
+            raise ValueError("give one budget, not several: --max-steps, --max-epochs or --max-minutes")
+        if budgets == [None, None, None]:
+            object.__setattr__(self, "max_minutes", self.DEFAULT_MINUTES)
+        positive = ("max_steps", "max_epochs", "max_minutes", "batch_size", "learning_rate", "grad_clip_norm")
+        positive += ("threads", "log_every_steps", "validate_every_steps", "save_every_steps", "ema_halflife_images")
+        for name in positive:
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ValueError(f"--{name.replace('_', '-')} is {value}: it has to be above 0")
+        if self.lr_warmup_steps < 0:
+            raise ValueError(f"--lr-warmup-steps is {self.lr_warmup_steps}: it cannot be negative")
+
+
+def budget_in_steps(config: FitConfig, num_examples: int, seconds_per_step: float | None) -> int | None:
+    """The budget as a number of steps; None for a budget in minutes as long as no step was timed."""
+    if config.max_steps is not None:
+        return config.max_steps
+    if config.max_epochs is not None:
+        return max(1, round(config.max_epochs * num_examples / config.batch_size))
+    return None if seconds_per_step is None else max(1, round(config.max_minutes * 60 / seconds_per_step))
+
+
+def learning_rate_at(step: int, total_steps: int | None, config: FitConfig) -> float:
+    """Linear warm-up, then linear decay that would reach 0 one step after the last; `step` counts from 0."""
+    warmup = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
+    decay = 1.0 if total_steps is None else max(0.0, 1 - step / total_steps)
+    return config.learning_rate * warmup * decay
+
+
+def batch_indices(step: int, num_examples: int, config: FitConfig) -> Tensor:
+    """The examples of a step `(B,)`: consecutive slices of one permutation per epoch."""
+    first = step * config.batch_size
+    positions = torch.arange(first, first + config.batch_size)
+    indices = torch.empty_like(positions)
+    for epoch in range(first // num_examples, (first + config.batch_size - 1) // num_examples + 1):
+        generator = torch.Generator().manual_seed(config.seed * _SEED_STRIDE + epoch)
+        inside = positions // num_examples == epoch
+        indices[inside] = torch.randperm(num_examples, generator=generator)[positions[inside] % num_examples]
+    return indices
+
+
+def step_generator(step: int, seed: int) -> torch.Generator:
+    """The randomness of one step, for the whole global batch."""
+    return torch.Generator().manual_seed((seed + 1) * _SEED_STRIDE * 1000 + step)
