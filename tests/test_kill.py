@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -38,7 +39,18 @@ def command(tmp_path_factory) -> list[str]:
     for number, image in enumerate(draw_shapes(80, seed=0).images):
         to_pil_image(image).save(folder / f"{number}.png")
     options = ["--dataset", f"folder:{folder}", "--image-side", "32", "--latent-size", "8", "--widths", "16"]
-    options += ["--layers-per-block", "1", "--batch-size", "4", "--threads", "1", "--max-steps", "60"]
+    options += [
+        "--layers-per-block",
+        "1",
+        "--batch-size",
+        "4",
+        "--threads",
+        "1",
+        "--max-steps",
+        "60",
+        "--precision",
+        "fp32",
+    ]
     options += ["--save-every-steps", "3", "--log-every-steps", "1", "--validate-every-steps", "20"]
     return ["train/vae.py", *options]
 
@@ -73,3 +85,30 @@ def test_three_kills_one_of_them_while_the_state_is_written_change_nothing(comma
     for part in ("vae/diffusion_pytorch_model.safetensors", "state-000000060/state.safetensors"):
         assert same_weights(load_file(run_dir / part), load_file(uninterrupted / part))
     assert not list(run_dir.glob(".state-*")), "what a kill left half-written is cleaned up"
+
+
+@pytest.fixture
+def small_disk(tmp_path, uninterrupted):
+    """A disk on which one state has room and a second one, written before the first is deleted, has not."""
+    size = 1.5 * (uninterrupted / "state-000000060/state.safetensors").stat().st_size
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size:.0f}", "tmpfs", disk], capture_output=True)
+    if mount.returncode:
+        pytest.skip("a disk can only be mounted by root")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_ends_in_a_sentence_and_a_larger_one_goes_on(command, uninterrupted, small_disk):
+    run_dir = small_disk / "run"
+    process = start(sys.executable, *command, "--out", str(run_dir))
+    output = finish(process)
+    assert process.returncode == 1, output
+    assert "No space left on device" in output, output
+    assert "go on from step 3 with the same command and --resume" in output, output
+    assert "Traceback" not in output, output
+    subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
+    run_command(sys.executable, *command, "--out", str(run_dir), "--resume")
+    part = "state-000000060/state.safetensors"
+    assert same_weights(load_file(run_dir / part), load_file(uninterrupted / part))
