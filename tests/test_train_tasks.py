@@ -157,6 +157,24 @@ def test_timesteps_are_spread_evenly_and_reach_all_of_them(tiny_vae, shapes, oth
     assert set(drawn.flatten().tolist()) == set(range(num_timesteps))
 
 
+@pytest.mark.parametrize("prediction", PREDICTION_TYPES)
+def test_importance_draws_where_errors_are_and_leaves_the_expected_loss(tiny_vae, shapes, other_shapes, prediction):
+    """Nothing is learned yet by a network that predicts nothing, so its loss per timestep is the zero floor."""
+    options = {"prediction": prediction, "schedule": "linear", "timesteps": "importance"}
+    task = ldm_task(tiny_vae, shapes, other_shapes, **options)
+    probabilities = task.timestep_probabilities
+    assert float(probabilities.sum()) == pytest.approx(1)
+    assert float(probabilities.min()) >= 0.5 / 1000
+    size = 100_000
+    drawn = task._draw_timesteps(size, generator())
+    counts = torch.bincount(drawn, minlength=1000)
+    assert (counts - size * probabilities).abs().max() <= 2
+    even = ldm_task(tiny_vae, shapes, other_shapes, prediction=prediction, schedule="linear")
+    of_many = [torch.arange(2000) % 200, generator()]
+    losses = [one.loss(Zero(), one.batch(*of_many))["loss"].item() for one in (task, even)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1 - 2**-24], ids=["smallest", "largest"])
 def test_the_extreme_draws_stay_inside_the_schedule(task, monkeypatch, fraction):
     """torch.rand gives multiples of 2^-24 below 1; added to the number of a stratum they may round up."""

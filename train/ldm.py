@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import load_vae, save_pipeline
-from ldm_explorer.diagnosis.floors import covariance_eigenvalues
+from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior, latent_shape
 from ldm_explorer.models import UNetConfig
@@ -55,6 +55,9 @@ class LDMTrainConfig(DataConfig, FitConfig):
     """Share of examples trained with the null class in place of their label."""
     min_snr_gamma: float | None = None
     """Weight the training loss per timestep by min(SNR, gamma) (Hang et al. 2023 use 5); none: all timesteps alike."""
+    timesteps: Literal["uniform", "importance"] = "uniform"
+    """How training draws timesteps: evenly, or half of them where a denoiser that knows only the latents' covariance
+    errs most, with every error weighted back so that the expected loss is the same."""
     widths: tuple[int, ...] = (128, 128)
     """Channels per resolution of the UNet, finest first."""
     layers_per_block: int = 2
@@ -118,17 +121,33 @@ class LDMTask:
         self.model = self.unet_config.build()
         self.num_examples = len(self.posterior.mean)
         self.alpha_bars = self.config.noise_schedule.alpha_bars
+        self.timestep_probabilities = self._timestep_probabilities() if self.config.timesteps == "importance" else None
+
+    def _timestep_probabilities(self) -> Tensor:
+        """`(T,)`: half even, half in proportion to the error expected there (Nichol & Dhariwal 2021, section 3.3, take
+        their network's own past errors; these need no past, so a resumed run draws the same)."""
+        eigenvalues = covariance_eigenvalues(self.posterior)
+        expected = loss_floors(self.config.prediction, self.alpha_bars, eigenvalues).gaussian.double()
+        if self.config.min_snr_gamma is not None:
+            alpha_bars = self.alpha_bars.double()
+            expected = expected * min_snr_weight(self.config.prediction, alpha_bars, self.config.min_snr_gamma)
+        return (1 / len(expected) + expected / expected.sum()) / 2
+
+    def _draw_timesteps(self, size: int, generator: torch.Generator) -> Tensor:
+        """`(size,)`, stratified: one in every `size`-th part of the probability."""
+        quantiles = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+        if self.timestep_probabilities is None:
+            timesteps = (quantiles * self.config.num_timesteps).long()
+        else:
+            timesteps = torch.searchsorted(self.timestep_probabilities.cumsum(0), quantiles.double(), right=True)
+        return timesteps.clamp_max(self.config.num_timesteps - 1)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         size, shape = len(indices), (len(indices), *self.posterior.mean.shape[1:])
         noise = torch.randn(shape, generator=generator)
         z0 = self.posterior[indices].sample(noise)
-        strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size
-        batch = {
-            "z0": z0,
-            "eps": torch.randn(shape, generator=generator),
-            "timesteps": (strata * self.config.num_timesteps).long().clamp_max(self.config.num_timesteps - 1),
-        }
+        timesteps = self._draw_timesteps(size, generator)
+        batch = {"z0": z0, "eps": torch.randn(shape, generator=generator), "timesteps": timesteps}
         if self.config.conditional:
             dropped = torch.rand(size, generator=generator) < self.config.label_dropout
             batch["labels"] = self.labels[indices].masked_fill(dropped, self.config.spec.null_class)
@@ -136,6 +155,9 @@ class LDMTask:
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         errors = self.errors(model, batch)
+        if self.timestep_probabilities is not None:
+            drawn = self.timestep_probabilities.to(errors.device, errors.dtype)[batch["timesteps"]]
+            errors = errors / (self.config.num_timesteps * drawn)
         if self.config.min_snr_gamma is None:
             return {"loss": errors.mean()}
         alpha_bar = self.alpha_bars.to(errors.device)[batch["timesteps"]]
