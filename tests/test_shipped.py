@@ -14,6 +14,11 @@ CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CH
 DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind == "ldm"]
 
 
+def test_the_five_checkpoints_and_their_classifier_are_here():
+    assert set(CHECKPOINTS) == set(BARS)
+    assert (SHIPPED_CHECKPOINTS / "fashion_mnist" / "features" / "features" / "config.json").is_file()
+
+
 def test_no_file_is_too_large_and_nothing_is_pickled():
     files = [path for path in SHIPPED_CHECKPOINTS.rglob("*") if path.is_file()]
     assert {path.name: path.stat().st_size for path in files if path.stat().st_size >= MAX_FILE_BYTES} == {}

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ldm_explorer.checkpoints import save_model
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.latents import BATCH_IMAGES
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
 
@@ -70,7 +71,7 @@ class FeaturesTask:
 @torch.no_grad()
 def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
     device = next(model.parameters()).device
-    logits = torch.cat([model(to_model(part).to(device)).cpu() for part in images.split(500)])
+    logits = torch.cat([model(to_model(part).to(device)).cpu() for part in images.split(BATCH_IMAGES)])
     return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 
 
