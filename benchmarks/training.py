@@ -2,8 +2,8 @@
 
 The plain loop: a DataLoader over the same latents, fp32, DDPMScheduler.add_noise and get_velocity, AdamW, clipping,
 diffusers' EMAModel. Both train in turn; medians and spread over the pairs, after one that does not count. Beside it
-stand what encoding every batch would cost in place of encoding once, and the share of the machine's measured bf16
-convolution rate that our loop reaches. `python benchmarks/training.py`
+stand what encoding every batch would cost in place of encoding once, and the share of the machine's measured
+convolution rates that our loop reaches. `python benchmarks/training.py`
 """
 
 import platform
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,7 +32,7 @@ from ldm_explorer.checkpoints import load_vae
 from ldm_explorer.data import load_split, to_model
 from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.samplers import make_scheduler
-from ldm_explorer.training import fit, make_accelerator
+from ldm_explorer.training import fit, make_accelerator, precision_of
 from train.common import flops_per_image
 from train.ldm import REPO, LDMTask, LDMTrainConfig
 
@@ -117,9 +117,12 @@ def main() -> None:
     posterior = encode_posterior(codec, images)
     small = posterior[torch.arange(8)]
     arguments = (config, config.unet_for(codec.vae), posterior, labels, small, labels[:8])
-    make_accelerator(config, Path())
+    config = replace(config, precision=precision_of(make_accelerator(config, Path())))  # measured once
     print(f"Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}", end=", ")
-    print(f"accelerate {accelerate.__version__}, {torch.get_num_threads()} threads, batch {config.batch_size}")
+    print(
+        f"accelerate {accelerate.__version__}, {torch.get_num_threads()} threads, batch {config.batch_size}", end=", "
+    )
+    print(f"our loop in {config.precision}")
     widths = (config.batch_size, config.widths[0], codec.vae.config.sample_size // 4)
     rates = {str(dtype): convolution_rate(dtype, *widths) for dtype in (torch.float32, torch.bfloat16)}
     print(", ".join(f"{name} convolution {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
@@ -129,7 +132,8 @@ def main() -> None:
     )
     report("plain loop", pairs, config.batch_size)
     reached = flops_per_image(LDMTask(*arguments)) * config.batch_size / statistics.median(ours for ours, _ in pairs)
-    print(f"{reached / 1e9:.0f} GFLOP/s: {reached / rates['torch.bfloat16']:.0%} of the bf16 convolution rate")
+    shares = ", ".join(f"{reached / rate:.0%} of the {name} rate" for name, rate in rates.items())
+    print(f"{reached / 1e9:.0f} GFLOP/s: {shares}")
     pairs = in_turn(
         lambda: our_loop(LDMTask(*arguments), config),
         lambda: our_loop(EncodingTask(*arguments, codec=codec, images=images), config),

@@ -31,7 +31,7 @@ def test_the_posterior_matters_to_the_statistics(tiny_vae, shapes):
 
 def test_statistics_do_not_depend_on_the_batches_they_are_measured_in(tiny_vae, shapes, monkeypatch):
     vae = copy.deepcopy(tiny_vae)
-    monkeypatch.setattr(latents, "ENCODE_BATCH", 30)
+    monkeypatch.setattr(latents, "BATCH_IMAGES", 30)
     measure_statistics(vae, shapes.images)
     assert vae.config.latents_mean == pytest.approx(tiny_vae.config.latents_mean, abs=1e-6)
     assert vae.config.latents_std == pytest.approx(tiny_vae.config.latents_std, abs=1e-6)
@@ -65,7 +65,7 @@ def test_an_autoencoder_without_statistics_is_refused(tiny_vae, missing):
 def test_encoding_a_set_equals_encoding_its_images(tiny_vae, shapes, monkeypatch):
     codec = LatentCodec(tiny_vae)
     whole = codec.posterior(to_model(shapes.images[:20]))
-    monkeypatch.setattr(latents, "ENCODE_BATCH", 8)
+    monkeypatch.setattr(latents, "BATCH_IMAGES", 8)
     parts = encode_posterior(codec, shapes.images[:20])
     assert torch.allclose(parts.mean, whole.mean, atol=1e-5)
     assert torch.allclose(parts.std, whole.std, atol=1e-5)

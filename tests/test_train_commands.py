@@ -13,6 +13,7 @@ from commands import ENVIRONMENT, GIVE_UP_SECONDS, LAUNCH, REPO, finish, logged_
 
 from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
 from ldm_explorer.film import read_film
+from train.common import command_line
 
 QUICK = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1"]
 VAE_OPTIONS = [*QUICK, "--latent-size", "8", "--widths", "16", "--batch-size", "4", "--max-steps", "300"]
@@ -102,6 +103,33 @@ def test_a_run_card_and_the_cost_lie_beside_the_weights(vae_dir, ldm_dir):
         training = read_checkpoint(folder).metrics["training"]
         assert training["images"] == 4 * training["steps"]
         assert training["gflops_per_image"] > 0
+
+
+def test_measuring_writes_the_figures_beside_the_weights(ldm_dir, fashion_mnist_dir):
+    options = ["--quick", "--steps", "1", "--threads", "1", "--data-dir", str(fashion_mnist_dir)]
+    output = run_command(sys.executable, "train/evaluate.py", str(ldm_dir), *options)
+    assert "| ldm-8x8x4-cosine | 256 |" in output
+    figures = read_checkpoint(ldm_dir).metrics["evaluation_quick"]
+    assert figures["generation"]["num_images"] == 2000
+    assert figures["generation"]["fd_percent"] > figures["generation"]["fd_floor_percent"]
+    assert 0.05 < figures["generation"]["class_consistency"] < 0.3, "four steps of training teach no class"
+    assert figures["reconstruction"]["pca_psnr_db"] == pytest.approx(26.9, abs=0.1)
+    assert figures["loss"]["floors"]["gaussian"] < figures["loss"]["floors"]["white"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("ldm.py --out run --seed 3 --resume --vae out", "ldm.py --seed 3 --vae out"),
+        (
+            "ldm.py --vae=threads --data-dir=here --threads 2 --seed 3",
+            "ldm.py --vae=threads --seed 3",
+        ),
+        ("vae.py --tracker tensorboard --widths 16 32", "vae.py --widths 16 32"),
+    ],
+)
+def test_the_recorded_command_keeps_what_changes_the_result(typed, kept):
+    assert command_line(f"train/{typed}".split()) == f"accelerate launch train/{kept}"
 
 
 @pytest.mark.parametrize(

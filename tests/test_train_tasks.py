@@ -9,6 +9,7 @@ from torch import nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from ldm_explorer.data import crop, to_model
+from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
@@ -48,6 +49,20 @@ class Oracle(nn.Module):
         assert torch.allclose(z_t, self.scheduler.add_noise(z0, eps, timesteps), atol=1e-6)
         v = self.scheduler.get_velocity(z0, eps, timesteps)
         return ({"epsilon": eps, "sample": z0, "v_prediction": v}[self.prediction_type],)
+
+
+class Early(nn.Module):
+    """Wrong by 3 in the first tenth of 1000 timesteps only."""
+
+    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+        return (3.0 * (timesteps < 100).float().view(-1, 1, 1, 1).expand_as(z_t),)
+
+
+class Late(nn.Module):
+    """Wrong by 9 in the last tenth of 1000 timesteps only."""
+
+    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+        return (9.0 * (timesteps >= 900).float().view(-1, 1, 1, 1).expand_as(z_t),)
 
 
 class Zero(nn.Module):
@@ -159,7 +174,6 @@ def test_timesteps_are_spread_evenly_and_reach_all_of_them(tiny_vae, shapes, oth
 
 @pytest.mark.parametrize("prediction", PREDICTION_TYPES)
 def test_importance_draws_where_errors_are_and_leaves_the_expected_loss(tiny_vae, shapes, other_shapes, prediction):
-    """Nothing is learned yet by a network that predicts nothing, so its loss per timestep is the zero floor."""
     options = {"prediction": prediction, "schedule": "linear", "timesteps": "importance"}
     task = ldm_task(tiny_vae, shapes, other_shapes, **options)
     probabilities = task.timestep_probabilities
@@ -170,9 +184,13 @@ def test_importance_draws_where_errors_are_and_leaves_the_expected_loss(tiny_vae
     counts = torch.bincount(drawn, minlength=1000)
     assert (counts - size * probabilities).abs().max() <= 2
     even = ldm_task(tiny_vae, shapes, other_shapes, prediction=prediction, schedule="linear")
-    of_many = [torch.arange(2000) % 200, generator()]
-    losses = [one.loss(Zero(), one.batch(*of_many))["loss"].item() for one in (task, even)]
+    of_many = torch.arange(4000) % 200
+    wrong = [Early(), Late()]
+    losses = [[one.loss(net, one.batch(of_many, generator()))["loss"].item() for net in wrong] for one in (task, even)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert max(losses[1]) > 2 * min(losses[1])
+    floor = loss_floors(prediction, task.alpha_bars, covariance_eigenvalues(task.posterior)).gaussian
+    assert torch.equal(probabilities.argsort(), floor.double().argsort())
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1 - 2**-24], ids=["smallest", "largest"])

@@ -45,8 +45,9 @@ def main(folder: Path) -> None:
         sys.exit(f"error: {folder} exists already: delete it, or give another folder")
     if shutil.which("npm") is None:
         sys.exit("error: npm is not installed: install Node.js, which brings it")
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as temporary:
-        command = ["npm", "pack", PACKAGE, "--silent", "--pack-destination", temporary]
+        command = ["npm", "pack", PACKAGE, "--loglevel=error", "--pack-destination", temporary]
         if subprocess.run(command, check=False).returncode:
             sys.exit(f"error: npm cannot fetch {PACKAGE}: its message is above")
         with tarfile.open(next(Path(temporary).glob("*.tgz"))) as archive:

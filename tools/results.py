@@ -14,8 +14,8 @@ START, END = "<!-- results -->", "<!-- end of results -->"
 HEAD = """# Shipped checkpoints
 
 Trained on Fashion-MNIST by the scripts in `train/`, weights averaged and stored in fp16. CPU-minutes are process CPU
-time on two cores of a Xeon, with AMX where it trained in bf16, without where it trained in fp32; `--seed 0`. Every folder
-holds its options, log and figures.
+time on two cores of a Xeon: one with AMX for what trained in bf16, one without for what trained in fp32. `--seed 0`.
+Every folder holds its options, log and figures.
 """
 
 

@@ -28,6 +28,7 @@ from ldm_explorer.training import (
     Task,
     TrainingFailed,
     make_accelerator,
+    precision_of,
     prepare_run_dir,
     process_state,
 )
@@ -73,19 +74,22 @@ def start(config: Config, name: str) -> tuple[Accelerator, Path]:
     """Claim the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done."""
     run_dir = config.out or Path("runs") / config.dataset_name / name
     accelerator = make_accelerator(config, run_dir)
-    claimed = True
-    try:
-        if accelerator.is_main_process:
-            prepare_run_dir(config, run_dir)
-    except (ValueError, OSError):
-        claimed = False
-        raise
-    finally:
-        if not broadcast_object_list([claimed])[0] and not accelerator.is_main_process:
+    refusal = _claim(config, run_dir) if accelerator.is_main_process else None
+    if broadcast_object_list([refusal is not None])[0]:
+        if refusal is None:
             sys.exit(REFUSED)  # the main process says why
+        raise refusal
     for option, value in asdict(config).items():
         accelerator.print(f"{option:24} {value}")
     return accelerator, run_dir
+
+
+def _claim(config: Config, run_dir: Path) -> Exception | None:
+    try:
+        prepare_run_dir(config, run_dir)
+    except Exception as error:
+        return error
+    return None
 
 
 def train(
@@ -105,7 +109,7 @@ def train(
     accelerator.print(
         f"{parameters / 1e6:.2f} M parameters, {task.num_examples} examples, {accelerator.num_processes} process(es) "
         f"on {accelerator.device.type} with {torch.get_num_threads()} thread(s), "
-        f"precision {accelerator.mixed_precision}"
+        f"precision {precision_of(accelerator)}"
     )
     averaged = run(task, config, accelerator, run_dir, sample)
     if averaged is None:
@@ -113,7 +117,7 @@ def train(
     if accelerator.is_main_process:
         keep_examples(config, run_dir)  # before the weights: with them the folder counts as whole
         figures = export(averaged.cpu().eval(), run_dir)
-        cost = training_cost(task, run_dir) | {"precision": accelerator.mixed_precision}
+        cost = training_cost(task, run_dir) | {"precision": precision_of(accelerator)}
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
         write_text(run_dir / "README.md", run_card(run_dir.name, config, cost, parameters))
         print(f"\nwrote {run_dir}")
@@ -156,9 +160,10 @@ def command_line(arguments: list[str]) -> str:
     words, kept = list(arguments[1:]), []
     while words:
         option, equals, _ = words[0].partition("=")
-        without_effect = option.removeprefix("--").replace("-", "_") in PLACE_FIELDS | {"threads"}
+        name = option[2:].replace("-", "_") if option.startswith("--") else ""
+        without_effect = name in PLACE_FIELDS | {"threads"}
         kept += [] if without_effect else words[:1]
-        words = words[2 if without_effect and not equals and option != "--resume" else 1 :]
+        words = words[2 if without_effect and not equals and name != "resume" else 1 :]
     return shlex.join(["accelerate", "launch", f"train/{Path(arguments[0]).name}", *kept])
 
 

@@ -14,13 +14,13 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from ldm_explorer.checkpoints import Checkpoint, load_model, read_checkpoint, update_metrics
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics
 from ldm_explorer.data import DatasetSpec, crop, load_split, to_model, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
-from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
+from ldm_explorer.evaluation.features import extract_features, feature_fd_percent, predict_classes
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
-from ldm_explorer.explore.library import classifier_folder
+from ldm_explorer.explore.library import classifier_folder, load_classifier
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, latent_shape
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from train.common import main_of
@@ -37,7 +37,7 @@ class EvaluateConfig:
     data_dir: Path | None = None
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
     features: Path | None = None
-    """Folder of the classifier, made by train/features.py. Default: the one beside the checkpoint, or shipped."""
+    """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint."""
     sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
     steps: int = 25
     """Network evaluations per sample."""
@@ -64,17 +64,18 @@ class EvaluateConfig:
 class Evaluator:
     """Holds what all checkpoints of a dataset are measured against, computed once."""
 
-    def __init__(self, config: EvaluateConfig, checkpoint: Checkpoint):
+    def __init__(self, config: EvaluateConfig, checkpoint: Checkpoint, classifier: Path):
         self.config, self.spec, dataset = config, checkpoint.spec, checkpoint.dataset
-        self.network = _classifier(config, checkpoint)
+        self.network = load_classifier(classifier, checkpoint)
         place = {"data_dir": config.data_dir, "image_side": checkpoint.config.get("image_side")}
         self.training, self.test, held_out = (
             load_split(dataset, split, **place) for split in ("train", "test", "validation")
         )
         self.test_images = crop(self.test.images, self.spec)
         self.test_features = extract_features(self.network, self.test_images)
-        accuracy = (predict_classes(self.network, self.test_features) == self.test.labels).float().mean()
-        self.classifier_accuracy = float(accuracy)
+        self.knows_the_classes = self.network.config.num_classes == self.spec.num_classes
+        right = predict_classes(self.network, self.test_features) == self.test.labels
+        self.classifier_accuracy = float(right.float().mean()) if self.knows_the_classes else None
         held_out_features = extract_features(self.network, crop(held_out.images, self.spec))
         self.fd_floor_percent = feature_fd_percent(held_out_features, self.test_features)
         self.pca = PCA.fit(to_model(crop(self.training.images, self.spec)))
@@ -126,32 +127,26 @@ class Evaluator:
             "fd_percent_spread": max(distances) - min(distances),
             "fd_floor_percent": self.fd_floor_percent,
             "fd_decoded_noise_percent": self.fd_percent(noise),
-            "class_consistency": None if pipeline.null_class is None else _mean(consistencies),
+            "class_consistency": _mean(consistencies) if pipeline.null_class and self.knows_the_classes else None,
             "classifier_accuracy": self.classifier_accuracy,
             "latents_std": _mean(deviations),
         }
 
 
-def _classifier(config: EvaluateConfig, checkpoint: Checkpoint) -> FeatureNet:
-    """The classifier of a checkpoint's images. Raises `ValueError` when there is none, or one of other images."""
+def _classifier(config: EvaluateConfig, checkpoint: Checkpoint) -> Path:
+    """The folder of the classifier to measure a checkpoint with. Raises `ValueError` when there is none."""
     folder = config.features or classifier_folder(checkpoint)
-    if folder is None and not checkpoint.spec.num_classes:
+    if folder is not None:
+        return folder
+    if not checkpoint.spec.num_classes:
         raise ValueError(
             f"{checkpoint.name} was trained on images without classes: distances are measured in the features of a "
             "classifier, so give the folder of one of similar images with --features"
         )
-    if folder is None:
-        raise ValueError(
-            f"no classifier to measure {checkpoint.name} with: train one with train/features.py --dataset "
-            f"{checkpoint.dataset}, or give the folder of one with --features"
-        )
-    network = load_model(FeatureNet, folder, "features")
-    if network.config.channels != checkpoint.spec.channels:
-        raise ValueError(
-            f"the classifier in {folder} takes images of {network.config.channels} channel(s), {checkpoint.name} makes "
-            f"ones of {checkpoint.spec.channels}: give another with --features"
-        )
-    return network
+    raise ValueError(
+        f"no classifier to measure {checkpoint.name} with: train one with train/features.py --dataset "
+        f"{checkpoint.dataset}, or give the folder of one with --features"
+    )
 
 
 def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -229,13 +224,13 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 def main(config: EvaluateConfig) -> None:
     torch.set_num_threads(config.threads)
     checkpoints = [read_checkpoint(folder) for folder in config.checkpoints if not (folder / "features").exists()]
-    evaluators: dict[tuple[str, DatasetSpec], Evaluator] = {}
+    evaluators: dict[tuple[str, DatasetSpec, Path], Evaluator] = {}
     results = {}
     for checkpoint in checkpoints:
-        images = (checkpoint.dataset, checkpoint.spec)
-        if images not in evaluators:
-            evaluators[images] = Evaluator(config, checkpoint)
-        results[checkpoint.name] = evaluate(evaluators[images], checkpoint)
+        ruler = (checkpoint.dataset, checkpoint.spec, _classifier(config, checkpoint))
+        if ruler not in evaluators:
+            evaluators[ruler] = Evaluator(config, checkpoint, ruler[-1])
+        results[checkpoint.name] = evaluate(evaluators[ruler], checkpoint)
         update_metrics(
             checkpoint.folder, "evaluation_quick" if config.quick else "evaluation", results[checkpoint.name]
         )

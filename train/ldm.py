@@ -106,7 +106,7 @@ class LDMTrainConfig(DataConfig, FitConfig):
 
 @dataclass
 class LDMTask:
-    """Mean squared error of the prediction, over timesteps drawn evenly (Kingma et al. 2021, app. I.1)."""
+    """Mean squared error of the prediction, over stratified timesteps (Kingma et al. 2021, app. I.1)."""
 
     config: LDMTrainConfig
     unet_config: UNetConfig

@@ -61,22 +61,33 @@ def open_library(*roots: Path) -> Library:
                 checkpoints[name] = _checked(replace(checkpoint, name=name))
             except ValueError as error:
                 skipped.append(Skipped(checkpoint.folder, f"{checkpoint.folder.name}: {error}"))
-        for checkpoint in found:
-            folder = classifier_folder(checkpoint)
-            if folder is None or checkpoint.dataset in classifiers:
-                continue
-            try:
-                classifiers[checkpoint.dataset] = load_model(FeatureNet, folder, "features")
-            except CheckpointError as error:
-                if folder not in (skip.folder for skip in skipped):
-                    skipped.append(Skipped(folder, str(error)))
+    for checkpoint in checkpoints.values():
+        folder = classifier_folder(checkpoint)
+        if folder is None or checkpoint.dataset in classifiers:
+            continue
+        try:
+            classifiers[checkpoint.dataset] = load_classifier(folder, checkpoint)
+        except CheckpointError as error:
+            if folder not in (skip.folder for skip in skipped):
+                skipped.append(Skipped(folder, str(error)))
     return Library(checkpoints, tuple(skipped), classifiers)
 
 
 def classifier_folder(checkpoint: Checkpoint) -> Path | None:
-    """Where the classifier of a checkpoint's dataset is: beside it, or shipped."""
-    folders = [checkpoint.folder.parent / "features", SHIPPED_CHECKPOINTS / checkpoint.dataset / "features"]
-    return next((folder for folder in folders if folder.is_dir()), None)
+    """Where the classifier of a checkpoint's dataset is: shipped, else beside it."""
+    folders = [SHIPPED_CHECKPOINTS / checkpoint.dataset / "features", checkpoint.folder.parent / "features"]
+    return next((folder for folder in folders if (folder / "features" / "config.json").is_file()), None)
+
+
+def load_classifier(folder: Path, checkpoint: Checkpoint) -> FeatureNet:
+    """Raises `CheckpointError` for a folder that holds none, or one that takes other images than a checkpoint's."""
+    network = load_model(FeatureNet, folder, "features")
+    if network.config.channels != checkpoint.spec.channels:
+        raise CheckpointError(
+            f"the classifier in {folder} takes images of {network.config.channels} channel(s), {checkpoint.name} makes "
+            f"ones of {checkpoint.spec.channels}"
+        )
+    return network
 
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:

@@ -3,7 +3,7 @@
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
-from ldm_explorer.training.processes import make_accelerator, process_state
+from ldm_explorer.training.processes import make_accelerator, precision_of, process_state
 from ldm_explorer.training.run_state import PLACE_FIELDS, TrainLog, latest_state, prepare_run_dir, read_progress
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "fit",
     "latest_state",
     "make_accelerator",
+    "precision_of",
     "prepare_run_dir",
     "process_state",
     "read_progress",

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ldm_explorer.training.config import FitConfig, batch_indices, budget_in_steps, learning_rate_at, step_generator
 from ldm_explorer.training.guard import Diverged, LossHistory
+from ldm_explorer.training.processes import precision_of
 from ldm_explorer.training.run_state import Progress, latest_state, load_state, save_state
 
 STEPS_TO_TIME_A_BUDGET = 50
@@ -139,7 +140,7 @@ class _Loop:
                 self.lr_scale,
                 tuple(self.since_record),
                 self.task.num_examples,
-                "bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
+                precision_of(self.accelerator),
             )
             model = self.accelerator.unwrap_model(self.model)
             save_state(self.run_dir, progress, model, self.ema, self.optimizer)

@@ -53,6 +53,11 @@ def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:
     return broadcast_object_list([precision or ("bf16" if bf16_is_faster(device) else "fp32")])[0]
 
 
+def precision_of(accelerator: Accelerator) -> str:
+    """ "fp32" or "bf16"."""
+    return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+
+
 def bf16_is_faster(device: torch.device) -> bool:
     """Whether bf16 is worth computing in: on a CPU a convolution is timed, for having the instructions says too little.
 
@@ -60,8 +65,9 @@ def bf16_is_faster(device: torch.device) -> bool:
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    seconds = {dtype: _convolution_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return device.type == "cpu" and seconds[torch.bfloat16] < (1 - BF16_HAS_TO_SAVE) * seconds[torch.float32]
+    if device.type != "cpu":
+        return False
+    return _convolution_seconds(torch.bfloat16) < (1 - BF16_HAS_TO_SAVE) * _convolution_seconds(torch.float32)
 
 
 def _convolution_seconds(dtype: torch.dtype) -> float:

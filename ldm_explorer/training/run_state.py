@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -45,14 +46,14 @@ def read_progress(state: Path) -> Progress:
     """Raises `ValueError` when the state is not whole."""
     try:
         return Progress(**json.loads((state / "progress.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (FileNotFoundError, ValueError, TypeError) as error:
         raise _unusable(state, error) from error
 
 
 def _unusable(state: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{state} is damaged or of another network ({first_line(error)}): delete it to start again, or give another "
-        "--out"
+        f"{state} cannot be loaded, it is damaged or of another network ({first_line(error)}): "
+        "start again with another --out, or in this one without that state"
     )
 
 
@@ -93,7 +94,9 @@ def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimiz
             index, slot = name.split(".")
             slots.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (FileNotFoundError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise _unusable(state, error) from error
     return progress
 
