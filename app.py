@@ -1,6 +1,7 @@
 """Start the explorer: `python app.py`. On a Hugging Face Space this file is the `app_file`."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, open_library
@@ -23,14 +24,17 @@ def main(arguments: list[str] | None = None) -> None:
     library = open_library(*filter(None, [SHIPPED_CHECKPOINTS, options.checkpoints]))
     for skip in library.skipped:
         print(f"skipped: {skip.reason}")
-    build_app(library).launch(
-        server_name=options.host,
-        server_port=options.port,
-        share=options.share,
-        theme=THEME,
-        css=CSS,
-        max_file_size="20mb",
-    )
+    try:
+        build_app(library).launch(
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share,
+            theme=THEME,
+            css=CSS,
+            max_file_size="20mb",
+        )
+    except OSError as error:
+        sys.exit(f"error: the app cannot start ({error}): give another --host or --port")
 
 
 if __name__ == "__main__":

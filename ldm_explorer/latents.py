@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
+from tqdm import tqdm
 
 from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
 
@@ -81,7 +82,8 @@ def decode_images(codec: LatentCodec, latents: Tensor, spec: DatasetSpec) -> Ten
 
 def encode_posterior(codec: LatentCodec, images: Tensor) -> Posterior:
     """Encode a whole set of `uint8` images once; mean and std are kept so that each batch can be sampled afresh."""
-    parts = [codec.posterior(to_model(part)) for part in images.split(BATCH_IMAGES)]
+    batches = tqdm(images.split(BATCH_IMAGES), "encoding", leave=False, disable=None)  # None: not without a terminal
+    parts = [codec.posterior(to_model(part)) for part in batches]
     return Posterior(torch.cat([p.mean for p in parts]).cpu(), torch.cat([p.std for p in parts]).cpu())
 
 

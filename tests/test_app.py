@@ -46,6 +46,12 @@ def test_denoising_streams_and_steps_back_without_sampling_again(client):
     assert client.predict(3, api_name="/show_step") == streamed[2]
 
 
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(AppError, match="cannot be read as an image"):
+        client.predict("tiny-ldm", "Bag", 1, handle_file(tmp_path / "text.png"), "tiny-vae", api_name="/reconstruct")
+
+
 @pytest.mark.parametrize(
     ("endpoint", "inputs"),
     [
@@ -126,7 +132,7 @@ def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     open_tab(page, TABS[2].TITLE)
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("step 25 of 25").first.wait_for()
-    page.get_by_label("Step to look at").first.focus()
+    page.get_by_label("Moment to look at").first.focus()
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1, "the page scrolls sideways"
     assert errors == []
     outside = [url for url in requests if not url.startswith((address, "data:", "blob:"))]

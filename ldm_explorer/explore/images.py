@@ -91,7 +91,7 @@ def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: Feat
     if int(pixels.max()) - int(pixels.min()) < 8:
         raise ValueError("the image is one flat colour: give one with something on it")
     if classifier is not None and not looks_familiar(pixels, checkpoint, classifier):
-        notes.append("It does not look like the images the models were trained on: expect a poor reconstruction.")
+        notes.append("It does not look like the images the models were trained on.")
     return ImageToExplore(to_model(pad(pixels, spec)), "Your image", tuple(notes))
 
 

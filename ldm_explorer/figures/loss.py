@@ -11,6 +11,7 @@ FLOOR_LABELS = {
     "gaussian_per_class": "Gaussian floor of the class",
 }
 _CURVE = {"mode": "lines", "hovertemplate": "%{y:.3f}"}
+_FEW_POINTS = 3
 
 
 def training_figure(reading: LossReading) -> go.Figure:
@@ -23,7 +24,9 @@ def training_figure(reading: LossReading) -> go.Figure:
     for name, mean in reading.mean_floors.items():
         if name in FLOOR_LABELS:
             figure.add_scatter(x=[0, max(reading.images)], y=[mean] * 2, **_floor(name))
-    figure.update_yaxes(range=[0, 1.1 * reading.mean_floors["white"]])
+    figure.update_yaxes(range=[0, 1.1 * max(reading.mean_floors["white"], reading.validation_minimum)])
+    if len(reading.validation_loss) < _FEW_POINTS:
+        figure.update_traces(mode="lines+markers")
     return styled(figure, "loss (mean squared error) over training", x_title="images seen")
 
 

@@ -7,7 +7,7 @@ import gradio as gr
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui import denoising, latent_size, reconstruction, schedule
-from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, example_classes
+from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, example_classes, uploads_in_one_sentence
 from ldm_explorer.ui.pictures import notice
 
 TABS = (reconstruction, schedule, denoising, latent_size)
@@ -69,6 +69,7 @@ def _shared_choices(library: Library) -> SharedChoices:
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=140)
     with gr.Accordion("Use your own image", open=False):
         upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)
+        uploads_in_one_sentence(upload)
     checkpoint.change(
         bind(offer_classes, library), [checkpoint, class_name, number], [class_name, number], api_visibility="private"
     )

@@ -63,6 +63,21 @@ def known_class(library: Library, checkpoint: str, class_name: str) -> str | Non
     return None if class_name not in own and class_name in others | {ANY_CLASS} else class_name
 
 
+def uploads_in_one_sentence(image: gr.Image) -> None:
+    """Refuse a file that is no image in one sentence. Not by a subclass: gradio writes a .pyi file for each."""
+    decode = image.preprocess
+
+    def preprocess(payload):
+        try:
+            return decode(payload)
+        except gr.Error:
+            raise
+        except Exception as error:  # whatever a broken file makes the decoder raise
+            raise gr.Error("the file cannot be read as an image: give a PNG or JPEG", print_exception=False) from error
+
+    image.preprocess = preprocess
+
+
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """Refusals (`ValueError`) are shown as they are; what nobody foresaw is logged and shown as one plain sentence."""

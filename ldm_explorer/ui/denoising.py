@@ -76,7 +76,8 @@ def denoise(
     )
     for frame in steps:
         frames.append(ShownFrame.of(frame, settings))
-        yield frames[-1].html(), gr.update(maximum=max(2, len(frames)), value=len(frames)), frames
+        kept = len(frames)
+        yield frames[-1].html(), gr.update(maximum=max(2, kept), value=kept, interactive=kept > 1), frames
 
 
 def show_step(library: Library, position: float, frames: list[ShownFrame]) -> str:
@@ -192,7 +193,7 @@ def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls
     *_, (first_pictures, _, first_frames) = opening(handler, settings)
     last = len(first_frames)
     pictures = gr.HTML(first_pictures)
-    position = gr.Slider(1, max(2, last), last, step=1, label="Step to look at", info="of the run above")
+    position = gr.Slider(1, max(2, last), last, step=1, label="Moment to look at", info="of the run above")
     frames = gr.State(first_frames)
     generating = gr.on(
         [controls.run.click, *_changes(settings)],
