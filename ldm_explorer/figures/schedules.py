@@ -26,7 +26,7 @@ def schedule_figures(schedules: tuple[Schedule, ...]) -> ScheduleFigures:
     where the schedules can be told apart.
     """
     top = 3 * median(float(schedule.betas[-1]) for schedule in schedules)
-    beta = _overlay("beta: noise added in a step (cosine ends at .999)", schedules, lambda s: s.betas)
+    beta = _overlay("beta: noise per step (cosine: up to .999)", schedules, lambda s: s.betas)
     alpha = _overlay("alpha = 1 - beta: what a step keeps", schedules, lambda s: s.alphas)
     alpha_bar = _overlay("abar: share of signal variance left", schedules, lambda s: s.alpha_bars)
     beta.update_yaxes(range=[-0.02 * top, top])
