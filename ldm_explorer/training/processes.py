@@ -1,6 +1,8 @@
 """The processes that train together: where each computes, in which precision and with how many threads."""
 
+import ctypes
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.run_state import latest_state, read_progress
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Parameters of mallopt(3), as malloc.h numbers them."""
 
 BF16_HAS_TO_SAVE = 0.2
 """Share of a convolution's time that bf16 has to save to be chosen: casting costs something as well."""
@@ -34,6 +39,7 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         torch.set_num_threads(config.threads or max(1, cores // local_processes))
+        keep_freed_memory()
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if _precision(config, run_dir, device) == "bf16" else "no",
@@ -43,6 +49,17 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
     if config.batch_size % accelerator.num_processes:
         raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
     return accelerator
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc's malloc to use freed blocks again in place of giving them back and mapping zeroed pages anew.
+
+    It does that to every block above 32 MB: an autoencoder on batches of 64 images of 64x64 then trains at .6 of the rate.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:
