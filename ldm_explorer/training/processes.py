@@ -54,7 +54,7 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
 def keep_freed_memory() -> None:
     """Tell glibc's malloc to use freed blocks again in place of giving them back and mapping zeroed pages anew.
 
-    It does that to every block above 32 MB: an autoencoder on batches of 64 images of 64x64 then trains at .6 of the rate.
+    It does that to every block above 32 MB: autoencoders of 64x64 images, 64 at a time, then train at .6 of the rate.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
