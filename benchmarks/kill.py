@@ -20,18 +20,8 @@ REPO = Path(__file__).resolve().parents[1]
 STEPS_PER_KILL = 6
 MAX_SECONDS_OF_TRAINING = 1.0
 COMMAND = [sys.executable, "train/vae.py", "--latent-size", "8", "--widths", "16", "--layers-per-block", "1"]
-COMMAND += [
-    "--batch-size",
-    "4",
-    "--threads",
-    "1",
-    "--precision",
-    "fp32",
-    "--save-every-steps",
-    "1",
-    "--log-every-steps",
-    "5",
-]
+COMMAND += ["--batch-size", "4", "--threads", "1", "--precision", "fp32"]
+COMMAND += ["--save-every-steps", "1", "--log-every-steps", "5"]
 
 
 def start(run_dir: Path, steps: int) -> subprocess.Popen:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import DatasetSpec, ImageSet, crop, pad
+from ldm_explorer.image_folder import read_picture
 
 PER_CLASS = 10
 MAX_EXAMPLES = 200
@@ -45,11 +45,7 @@ def read_examples(folder: Path, spec: DatasetSpec) -> Examples:
 
 
 def _read(path: Path, spec: DatasetSpec) -> Tensor:
-    try:
-        with Image.open(path) as image:
-            pixels = pil_to_tensor(image.convert("L" if spec.channels == 1 else "RGB"))
-    except OSError as error:
-        raise ValueError(f"{path} is no picture: {error}") from error
+    pixels = read_picture(path, spec.channels)
     if pixels.shape[1:] != (spec.side, spec.side):
         raise ValueError(f"{path} has {pixels.shape[2]} x {pixels.shape[1]} pixels, not {spec.side} x {spec.side}")
     return pixels

@@ -4,10 +4,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from ldm_explorer.image_folder import read_picture
 
 _FRAMES = "film/step-*.webp"
 
@@ -54,12 +55,7 @@ def _step(path: Path) -> int:
 
 
 def _read(path: Path, channels: int) -> FilmFrame:
-    try:
-        with Image.open(path) as image:
-            strip = torch.from_numpy(np.array(image.convert("L" if channels == 1 else "RGB")))
-    except OSError as error:
-        raise ValueError(f"{path} is no picture: {error}") from error
-    strip = strip.view(*strip.shape[:2], channels).permute(2, 0, 1)
+    strip = read_picture(path, channels)
     if strip.shape[2] % strip.shape[1]:
         raise ValueError(f"{path} is no strip of squares: it has {strip.shape[2]} x {strip.shape[1]} pixels")
     return FilmFrame(_step(path), torch.stack(strip.split(strip.shape[1], dim=-1)))

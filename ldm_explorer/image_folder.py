@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
 Split = Literal["train", "validation", "test"]
@@ -102,6 +103,15 @@ def _read(path: Path, side: int) -> np.ndarray | Exception:
     except Exception as error:  # whatever a broken file makes the decoder raise
         return error
     return np.asarray(image)
+
+
+def read_picture(path: Path, channels: int) -> Tensor:
+    """One picture as it is, `(channels, H, W) uint8`. Raises `ValueError` for a file that is none."""
+    try:
+        with Image.open(path) as image:
+            return pil_to_tensor(image.convert("L" if channels == 1 else "RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} is no picture: {error}") from error
 
 
 def has_transparency(image: Image.Image) -> bool:

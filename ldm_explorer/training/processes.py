@@ -63,10 +63,10 @@ def keep_freed_memory() -> None:
 
 
 def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:
+    if config.precision != "auto":
+        return config.precision
     state = latest_state(run_dir) if config.resume else None
     precision = read_progress(state).precision if state else None
-    if config.precision != "auto":
-        precision = config.precision
     return broadcast_object_list([precision or ("bf16" if bf16_is_faster(device) else "fp32")])[0]
 
 
