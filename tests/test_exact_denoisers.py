@@ -148,11 +148,11 @@ def test_statistics_come_back_as_they_were_written(tmp_path):
 def test_a_run_without_statistics_or_with_broken_ones(tmp_path, tiny_pipeline):
     assert read_statistics(tmp_path) is None
     (tmp_path / "latents.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(CheckpointError, match="train/latents.py"):
+    with pytest.raises(CheckpointError, match=r"train/latents\.py"):
         read_statistics(tmp_path)
     assert make_denoiser("network", None, tiny_pipeline) is tiny_pipeline.unet
     for name in set(DENOISERS) - {"network"}:
-        with pytest.raises(ValueError, match="train/latents.py"):
+        with pytest.raises(ValueError, match=r"train/latents\.py"):
             make_denoiser(name, None, tiny_pipeline)
     with pytest.raises(ValueError, match="unknown denoiser 'perfect'"):
         make_denoiser("perfect", uneven_statistics(), tiny_pipeline)
