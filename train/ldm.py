@@ -215,7 +215,8 @@ def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor)
     return Posterior(*rows.unbind(1))
 
 
-def main(config: LDMTrainConfig) -> None:
+def load_frozen_vae(config: LDMTrainConfig) -> AutoencoderKL:
+    """The autoencoder of the options. Raises `ValueError` when it is of other images than the dataset's."""
     vae = load_vae(config.vae if config.vae.exists() else REPO / config.vae)
     side, channels = vae.config.sample_size, vae.config.in_channels
     if (side, channels) != (config.spec.model_side, config.spec.channels):
@@ -225,6 +226,11 @@ def main(config: LDMTrainConfig) -> None:
         )
     if not config.normalise_latents:
         vae.register_to_config(**identity_statistics(vae))
+    return vae
+
+
+def main(config: LDMTrainConfig) -> None:
+    vae = load_frozen_vae(config)
     codec, unet_config = LatentCodec(vae), config.unet_for(vae)
     training, validation = config.load("train"), config.load("validation")
     side, channels = unet_config.latent_size, unet_config.latent_channels

@@ -11,7 +11,7 @@ from torch import Tensor
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, add_noise
 
-MEMORISING_SAMPLES = 256
+MEMORISING_SAMPLES = 128
 MEMORISING_SEED = 0
 MEMORISING_SLICE = 8192
 """Training latents in memory at a time."""
@@ -97,7 +97,7 @@ def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor) -> Tensor
 def memorising_z0_mse(posterior: Posterior, alpha_bars: Tensor, labels: Tensor | None = None) -> Tensor:
     """z0-MSE `(P,)` at `alpha_bars (P,)` of the denoiser that knows the training set, by Monte Carlo.
 
-    Over 256 noisy *training* latents: it is no floor for any others. With `labels (N,)` it also knows the label.
+    Over 128 noisy *training* latents: it is no floor for any others. With `labels (N,)` it also knows the label.
     Optimal loss: arXiv 2506.13763.
     """
     generator = torch.Generator().manual_seed(MEMORISING_SEED)

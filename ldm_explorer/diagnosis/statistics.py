@@ -19,7 +19,7 @@ SUBSET_SEED = 0
 MAX_COVARIANCE_VALUES = 1024
 """A larger covariance would make a file of more than 10 MB; its eigenvalues, and so the floors, are kept even then."""
 
-MEMORISING_POINTS = 33
+MEMORISING_POINTS = 17
 
 NORMALISED_WITHIN = 0.05
 
