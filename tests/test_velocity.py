@@ -116,19 +116,19 @@ def test_a_and_b_are_the_schedule_own():
 
 
 def test_the_tab_shows_five_latents_and_their_numbers(library):
-    plane, coefficients, numbers, pictures = velocity.show_velocity(library, *IMAGE, 500, 150)
+    plane, coefficients, pictures, numbers = velocity.show_velocity(library, *IMAGE, 500, 150)
     assert pictures.count("<img") == 5
     assert "t = 500" in numbers
     assert "s = 350" in numbers
     assert "tiny-ldm was trained with" in numbers
     assert plane.layout.height and coefficients.layout.height
-    *_, numbers, _ = velocity.show_velocity(library, "tiny-vae", *IMAGE[1:], 5, 150)
+    *_, numbers = velocity.show_velocity(library, "tiny-vae", *IMAGE[1:], 5, 150)
     assert "cosine schedule" in numbers
     assert "the clean end" in numbers
 
 
 def test_a_t_of_a_longer_schedule_is_the_last_of_this_one(library):
-    *_, numbers, _ = velocity.show_velocity(library, *IMAGE, 5000, 150)
+    *_, numbers = velocity.show_velocity(library, *IMAGE, 5000, 150)
     assert "t = 999" in numbers
     assert velocity.offer_steps(library, "tiny-ldm", 5000) == gr.update(maximum=999, value=999)
 

@@ -23,6 +23,8 @@ TOLERANCE = Decimal("1e-20")
 NOTHING = Decimal("1e-90")
 """What is smaller counts as zero: with 120 digits a^2 + b^2 - 1 is not exactly it."""
 
+MAX_TERMS = 4
+MAX_TEXT = 60
 _FRACTIONS_OF_T = (0.5, 0.25, 0.75, 0.1, 0.9, 0.4, 0.6, 1.0)
 
 
@@ -83,8 +85,10 @@ class Verdict:
             how = "identical by algebra, and equal" if self.proven else "equal"
             more = "" if self.proven else f" {self.remark}"
             return f"Right: {how} to the truth in numbers along the schedule.{more}{self._where_undefined()}"
-        terms = "; ".join(_say(term) for term in self.wrong_terms)
-        return f"Wrong: {terms}." if terms else f"Wrong. {self.remark}"
+        terms = [_say(term) for term in self.wrong_terms[:MAX_TERMS]]
+        if more := len(self.wrong_terms) - len(terms):
+            terms.append(f"and {more} more")
+        return f"Wrong: {'; '.join(terms)}." if terms else f"Wrong. {self.remark}"
 
     def _where_undefined(self) -> str:
         if self.undefined is None:
@@ -176,7 +180,7 @@ def _wrong_terms(comparison: Comparison, example: Trial) -> tuple[WrongTerm, ...
         given, needed = comparison.coefficients(powers)
         values = value_at(given, **letters), value_at(needed, **letters)
         terms.append(WrongTerm(_name(powers), readable(given), readable(needed), *values))
-    return tuple(terms)
+    return tuple(sorted(terms, key=lambda term: term.needed == "0"))
 
 
 def _name(powers: Monomial) -> str:
@@ -189,13 +193,13 @@ def _name(powers: Monomial) -> str:
 
 
 def _say(term: WrongTerm) -> str:
-    given = _with_value(term.given, term.given_value)
-    if term.needed == "0":
-        what = "a term with neither z0 nor eps" if term.name == "1" else f"a term with {term.name}"
-        return f"it holds {what}, {given}, where none belongs"
-    return f"the coefficient of {term.name} is {given} where {_with_value(term.needed, term.needed_value)} is needed"
+    what = "the part with neither z0 nor eps" if term.name == "1" else f"the coefficient of {term.name}"
+    given, needed = _with_value(term.given, term.given_value), _with_value(term.needed, term.needed_value)
+    return f"{what} is {given} where {needed} is needed"
 
 
 def _with_value(text: str, value: float) -> str:
-    """A coefficient, and beside it its number unless it is one."""
-    return text if text.lstrip("-").isdigit() else f"{text} ({value:.3g})"
+    """A coefficient with its number beside it, or the number alone where the text is one or is too long to read."""
+    if text.lstrip("-").isdigit():
+        return text
+    return f"{text} ({value:.3g})" if len(text) <= MAX_TEXT else f"{value:.3g}"

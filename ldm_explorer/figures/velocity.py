@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from ldm_explorer.explore.velocity import VelocityView
 from ldm_explorer.figures.style import HEIGHT, LATENT_COLORS, plotted_timesteps, styled
 
-PLANE_HEIGHT = 460
+PLANE_HEIGHT = 390
 _CIRCLE_COLOR = "rgba(128, 128, 128, 0.55)"
 _LABELS = {"z0": "z<sub>0</sub>", "eps": "ε", "z_t": "z<sub>t</sub>", "v": "v", "z_s": "z<sub>s</sub>"}
 
@@ -26,17 +26,18 @@ def plane_figure(view: VelocityView) -> go.Figure:
     arc = [view.angle + (view.angle_s - view.angle) * step / 60 for step in range(61)]
     _line(figure, [_on_circle(angle) for angle in arc], LATENT_COLORS["z_s"], width=5)
     _line(figure, [_on_circle(view.angle * step / 60, 0.2) for step in range(61)], _CIRCLE_COLOR, width=1.5)
-    _arrow(figure, "z0", (0, 0), (1, 0), "top center")
-    _arrow(figure, "eps", (0, 0), (0, 1), "middle right")
+    _arrow(figure, "z0", (0, 0), (1, 0), "bottom center")
+    _arrow(figure, "eps", (0, 0), (0, 1), "middle left")
     _arrow(figure, "z_s", (0, 0), _on_circle(view.angle_s), "middle right")
     _arrow(figure, "z_t", (0, 0), (a, b), "middle right")
     _arrow(figure, "v", (a, b), (a - b, b + a), "top center")
     half = _on_circle(view.angle / 2, 0.28)
     figure.add_annotation(x=half[0], y=half[1], text="φ", showarrow=False, font_size=14)
-    styled(figure, f"the plane of z0 and eps, turned by φ = {math.degrees(view.angle):.1f}°", hovermode="closest")
+    styled(figure, f"z0 and eps, turned by φ = {math.degrees(view.angle):.1f}°", hovermode="closest")
     figure.update_layout(height=PLANE_HEIGHT, showlegend=False, margin_t=40)
     figure.update_xaxes(title_text="coefficient of z0", range=[-1.1, 1.3], constrain="domain", zeroline=True)
-    figure.update_yaxes(title_text="coefficient of eps", range=[-0.3, 1.55], scaleanchor="x", constrain="domain")
+    figure.update_yaxes(title_text="coefficient of eps", range=[-0.3, 1.6], scaleanchor="x", constrain="domain")
+    figure.update_yaxes(constraintoward="top")
     return figure
 
 
@@ -53,10 +54,10 @@ def coefficient_figure(view: VelocityView) -> go.Figure:
             line={"color": LATENT_COLORS[like], "width": 2.5},
             hovertemplate="%{y:.4f}",
         )
-    for name, step in (("z_s", view.s), ("z_t", view.t)):
+    for name, step, side in (("z_s", view.s, "left"), ("z_t", view.t, "right")):
         line = {"color": LATENT_COLORS[name], "width": 2, "dash": "dot"}
         figure.add_vline(
-            x=step, line=line, annotation_text=name[-1], annotation_position="top", annotation_font_size=13
+            x=step, line=line, annotation_text=f"<b>{name[-1]}</b>", annotation_position=f"bottom {side}"
         )
     return styled(figure, "a = cos φ and b = sin φ over t", x_title="timestep t").update_layout(height=HEIGHT)
 

@@ -32,14 +32,16 @@ WHAT_TO_LOOK_AT = (
 DERIVATION = r"""### Where the formulas come from
 Write $a = \cos\phi$ and $b = \sin\phi$. Then $z_t$ moves along a circle, and $v$ is how fast it moves as $\phi$ grows:
 
-$$z_t = \cos\phi\; z_0 + \sin\phi\; \epsilon, \qquad
-v = \frac{dz_t}{d\phi} = -\sin\phi\; z_0 + \cos\phi\; \epsilon = a\,\epsilon - b\,z_0$$
+$$z_t = \cos\phi\; z_0 + \sin\phi\; \epsilon$$
+
+$$v = \frac{dz_t}{d\phi} = -\sin\phi\; z_0 + \cos\phi\; \epsilon = a\,\epsilon - b\,z_0$$
 
 The pair $(z_t, v)$ is $(z_0, \epsilon)$ in axes turned by $\phi$, and turning them back is the transposed matrix:
 
 $$\begin{pmatrix} z_t \\ v \end{pmatrix} = \begin{pmatrix} a & b \\ -b & a \end{pmatrix}
-\begin{pmatrix} z_0 \\ \epsilon \end{pmatrix}
-\quad\Rightarrow\quad z_0 = a\,z_t - b\,v, \qquad \epsilon = b\,z_t + a\,v$$
+\begin{pmatrix} z_0 \\ \epsilon \end{pmatrix}$$
+
+$$z_0 = a\,z_t - b\,v, \qquad \epsilon = b\,z_t + a\,v$$
 
 Nothing is divided here. From $\epsilon$, $z_0 = (z_t - b\,\epsilon)/a$ divides by $a$, which is nearly 0 for the last $t$;
 from $z_0$, $\epsilon = (z_t - a\,z_0)/b$ divides by $b$, which is nearly 0 for the first.
@@ -47,14 +49,19 @@ from $z_0$, $\epsilon = (z_t - a\,z_0)/b$ divides by $b$, which is nearly 0 for 
 A DDIM step from $t$ to an earlier $s$ (usually called $t - 1$) mixes the same $z_0$ and $\epsilon$ in the share of $s$;
 put in, it turns $z_t$ back by the angle between them:
 
-$$z_s = a_s\,z_0 + b_s\,\epsilon = a_s\,(a\,z_t - b\,v) + b_s\,(b\,z_t + a\,v)
-= \cos(\phi - \phi_s)\,z_t - \sin(\phi - \phi_s)\,v$$
+$$\begin{aligned} z_s &= a_s\,z_0 + b_s\,\epsilon \\ &= a_s\,(a\,z_t - b\,v) + b_s\,(b\,z_t + a\,v) \\
+&= \cos(\phi - \phi_s)\,z_t - \sin(\phi - \phi_s)\,v \end{aligned}$$
 """
 CHECKER = r"""### Check a formula
 Type a formula for $z_0$, $\epsilon$, $v$, $z_t$ or $z_{t-1}$ in terms of the others. It is compared by exact algebra
-and on numbers along the schedule. The example comes from a report on a training that failed,
-$\epsilon = \frac{v_4 + \sqrt{1-\bar\alpha_3}}{\sqrt{\bar\alpha_3}}\, z_0$: the bracket closes too late, so that
-$z_0$ multiplies $v$. Solving $v = a\,\epsilon - b\,z_0$ for $\epsilon$ gives $\epsilon = (v + b\,z_0)/a$.
+and on numbers along the schedule. The example is a line from a report on a training that failed, which multiplies $v$
+by $z_0$, too:
+
+$$\epsilon \neq \frac{v_4 + \sqrt{1-\bar\alpha_3}}{\sqrt{\bar\alpha_3}}\; z_0$$
+
+Solving $v = a\,\epsilon - b\,z_0$ for $\epsilon$ gives
+
+$$\epsilon = \frac{v + \sqrt{1-\bar\alpha_t}\; z_0}{\sqrt{\bar\alpha_t}} = \frac{v + b\,z_0}{a}$$
 """
 SPELLING = (
     "Write `z0`, `eps`, `v`, `z_t`, `z_s` (or `z_{t-1}`), `a`, `b`, `abar` at $t$ and `a_s`, `b_s`, `abar_s` at $s$, "
@@ -98,8 +105,8 @@ def show_velocity(
     t: float,
     stride: float,
 ):
-    """One latent at step t and one DDIM step from it: the (z0, eps) plane and a, b over t as Plotly figures, the numbers
-    and the decoded latents as HTML."""
+    """One latent at step t and one DDIM step from it: the (z0, eps) plane and a, b over t as Plotly figures, the decoded
+    latents and the numbers as HTML."""
     image, chosen = chosen_image(library, checkpoint, class_name, number, upload), library.get(checkpoint)
     alpha_bars, whose = schedule_of(chosen)
     last = len(alpha_bars) - 1  # t may be of another checkpoint's longer schedule, just after this one was chosen
@@ -109,7 +116,7 @@ def show_velocity(
         [Picture(decoded[name], name, what) for name, what in _WHAT.items()],
         f"{image.caption}, noise of seed {int(seed)}, each latent decoded",
     )
-    return plane_figure(view), coefficient_figure(view), _numbers(view, whose), notice(image.notes) + pictures
+    return plane_figure(view), coefficient_figure(view), notice(image.notes) + pictures, _numbers(view, whose)
 
 
 def check(library: Library, checkpoint: str, quantity: str, formula: str) -> str:
@@ -135,19 +142,19 @@ def _numbers(view: VelocityView, whose: str) -> str:
     place = (0, view.z0.shape[1] // 2, view.z0.shape[2] // 2)
     where = "the clean end" if view.s == CLEAN else f"s = {view.s}"
     rows = [
-        ("z0", "", view.z0),
-        ("eps", "", view.eps),
-        ("z_t", "a z0 + b eps", view.z_t),
-        ("v", "a eps − b z0", view.v),
-        ("z0 back", "a z_t − b v", view.z0_back),
-        ("eps back", "b z_t + a v", view.eps_back),
-        ("z_s", "a_s z0 + b_s eps", view.z_s),
+        ("z0", view.z0),
+        ("eps", view.eps),
+        ("z_t = a z0 + b eps", view.z_t),
+        ("v = a eps − b z0", view.v),
+        ("a z_t − b v = z0 again", view.z0_back),
+        ("b z_t + a v = eps again", view.eps_back),
+        ("z_s = a_s z0 + b_s eps", view.z_s),
     ]
     body = "".join(
-        f"<tr><td>{name}</td><td>{formula}</td><td>{float(latent[place]):.3f}</td><td>{rms(latent):.3f}</td></tr>"
-        for name, formula, latent in rows
+        f"<tr><td>{name}</td><td>{float(latent[place]):.3f}</td><td>{rms(latent):.3f}</td></tr>"
+        for name, latent in rows
     )
-    head = "".join(f"<th scope='col'>{title}</th>" for title in ("", "", "one value", "whole latent: RMS"))
+    head = "".join(f"<th scope='col'>{title}</th>" for title in ("latent", "one value", "RMS of all"))
     table = f'<table class="ldm-table"><tr>{head}</tr>{body}</table>'
     words = (
         f"<p>On {html.escape(whose)}: t = {view.t}, {_coefficients(view.alpha_bar)}; {where}, "
@@ -196,17 +203,16 @@ def build(library: Library, shared: SharedChoices) -> None:
     gr.Markdown(WHAT_TO_LOOK_AT, latex_delimiters=MATH)
     last = len(schedule_of(library.get(shared.checkpoint.value))[0]) - 1
     with gr.Row():
-        t = gr.Slider(0, last, last // 2, step=1, label="Timestep t", info="0: hardly any noise; the last: hardly else")
+        t = gr.Slider(0, last, last // 2, step=1, label="Timestep t", info="0: hardly any noise; the last: almost only noise")
         stride = gr.Slider(1, 1000, 150, step=1, label="One DDIM step: t − s", info="to s = t − 1, or further back")
     handler = bind(show_velocity, library)
     inputs = [*shared.image, shared.seed, t, stride]
-    plane, coefficients, numbers, pictures = opening(handler, inputs)
+    plane, coefficients, pictures, numbers = opening(handler, inputs)
     with gr.Row():
-        shown = [gr.Plot(plane, show_label=False, min_width=320)]
         with gr.Column(min_width=320):
-            shown_coefficients = gr.Plot(coefficients, show_label=False)
-            shown_numbers = gr.HTML(numbers)
-    shown += [shown_coefficients, shown_numbers, gr.HTML(pictures)]
+            shown = [gr.Plot(figure, show_label=False) for figure in (plane, coefficients)]
+        with gr.Column(min_width=320):
+            shown += [gr.HTML(pictures), gr.HTML(numbers)]
     answer_changes(handler, inputs, shown, "show_velocity", **MODEL_QUEUE)
     shared.checkpoint.change(bind(offer_steps, library), [shared.checkpoint, t], t, api_visibility="private")
     gr.Markdown(DERIVATION, latex_delimiters=MATH)
