@@ -58,7 +58,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class WrongTerm:
-    """A term whose coefficient differs: as text in a, b, a_s and b_s, and as the number it is in the counter-example."""
+    """A term whose coefficient differs: as text in a, b, a_s, b_s and as a number in the counter-example."""
 
     name: str  # "z0", "eps", "z0*eps", ...; "1" for what stands without either
     given: str

@@ -1,7 +1,7 @@
 """The velocity algebra over exact fractions of polynomials, so that two formulas can be compared, not only sampled.
 
-A formula is an element of the field Q(a, b, a_s, b_s, z0, eps); a^2 + b^2 = 1 and a_s^2 + b_s^2 = 1 are applied when two
-are compared. Only sympy's polynomials are used: text never reaches sympy.
+A formula is an element of the field Q(a, b, a_s, b_s, z0, eps); a^2 + b^2 = 1 and a_s^2 + b_s^2 = 1 are applied when
+two are compared. Only sympy's polynomials are used: text never reaches sympy.
 """
 
 import operator

@@ -145,7 +145,7 @@ def _parse(text: str) -> ast.expr:
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
-            "this cannot be read as a formula: write every product with *, close every bracket, and give sqrt its brackets"
+            "this cannot be read as a formula: write every product with *, close every bracket, give sqrt its own"
         ) from error
 
 
@@ -209,7 +209,9 @@ def _signed(node: ast.expr) -> tuple[int, ast.expr]:
 
 
 def _bad_exponent() -> ValueError:
-    return ValueError(f"an exponent is a whole or half number from -{MAX_EXPONENT} to {MAX_EXPONENT}: give one of these")
+    return ValueError(
+        f"an exponent is a whole or half number from -{MAX_EXPONENT} to {MAX_EXPONENT}: give one of these"
+    )
 
 
 def _is_number(value: object) -> bool:

@@ -13,7 +13,7 @@ _LABELS = {"z0": "z<sub>0</sub>", "eps": "ε", "z_t": "z<sub>t</sub>", "v": "v",
 
 
 def plane_figure(view: VelocityView) -> go.Figure:
-    """Every latent as its coefficients of z0 and eps: z_t on the unit circle at angle phi, v its tangent, the step's arc.
+    """Latents as their coefficients of z0 and eps: z_t on the unit circle at angle phi, v its tangent, the step's arc.
 
     v stands at the tip of z_t; its own coefficients are (-b, a).
     """
@@ -56,9 +56,7 @@ def coefficient_figure(view: VelocityView) -> go.Figure:
         )
     for name, step, side in (("z_s", view.s, "left"), ("z_t", view.t, "right")):
         line = {"color": LATENT_COLORS[name], "width": 2, "dash": "dot"}
-        figure.add_vline(
-            x=step, line=line, annotation_text=f"<b>{name[-1]}</b>", annotation_position=f"bottom {side}"
-        )
+        figure.add_vline(x=step, line=line, annotation_text=f"<b>{name[-1]}</b>", annotation_position=f"bottom {side}")
     return styled(figure, "a = cos φ and b = sin φ over t", x_title="timestep t").update_layout(height=HEIGHT)
 
 

@@ -43,8 +43,8 @@ $$\begin{pmatrix} z_t \\ v \end{pmatrix} = \begin{pmatrix} a & b \\ -b & a \end{
 
 $$z_0 = a\,z_t - b\,v, \qquad \epsilon = b\,z_t + a\,v$$
 
-Nothing is divided here. From $\epsilon$, $z_0 = (z_t - b\,\epsilon)/a$ divides by $a$, which is nearly 0 for the last $t$;
-from $z_0$, $\epsilon = (z_t - a\,z_0)/b$ divides by $b$, which is nearly 0 for the first.
+Nothing is divided here. From $\epsilon$, $z_0 = (z_t - b\,\epsilon)/a$ divides by $a$, nearly 0 for the last $t$;
+from $z_0$, $\epsilon = (z_t - a\,z_0)/b$ divides by $b$, nearly 0 for the first.
 
 A DDIM step from $t$ to an earlier $s$ (usually called $t - 1$) mixes the same $z_0$ and $\epsilon$ in the share of $s$;
 put in, it turns $z_t$ back by the angle between them:
@@ -65,8 +65,8 @@ $$\epsilon = \frac{v + \sqrt{1-\bar\alpha_t}\; z_0}{\sqrt{\bar\alpha_t}} = \frac
 """
 SPELLING = (
     "Write `z0`, `eps`, `v`, `z_t`, `z_s` (or `z_{t-1}`), `a`, `b`, `abar` at $t$ and `a_s`, `b_s`, `abar_s` at $s$, "
-    "numbers, `+ - * / ^`, brackets and `sqrt(...)`. An index that is a number, as in `v_4`, means $t$; `ε`, `ᾱ`, `√` and "
-    "`²` are understood."
+    "numbers, `+ - * / ^`, brackets and `sqrt(...)`. An index that is a number, as in `v_4`, means $t$; `ε`, `ᾱ`, `√` "
+    "and `²` are understood."
 )
 MATH = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
@@ -105,8 +105,8 @@ def show_velocity(
     t: float,
     stride: float,
 ):
-    """One latent at step t and one DDIM step from it: the (z0, eps) plane and a, b over t as Plotly figures, the decoded
-    latents and the numbers as HTML."""
+    """One latent at t and a DDIM step from it: the (z0, eps) plane and a, b over t as Plotly figures, the latents
+    decoded and in numbers as HTML."""
     image, chosen = chosen_image(library, checkpoint, class_name, number, upload), library.get(checkpoint)
     alpha_bars, whose = schedule_of(chosen)
     last = len(alpha_bars) - 1  # t may be of another checkpoint's longer schedule, just after this one was chosen
@@ -120,7 +120,7 @@ def show_velocity(
 
 
 def check(library: Library, checkpoint: str, quantity: str, formula: str) -> str:
-    """Say as HTML whether a formula for z0, eps, v, z_t or z_s is right, or show a counter-example and the wrong term."""
+    """Say as HTML that a formula for z0, eps, v, z_t or z_s is right, or name the wrong term and a counter-example."""
     alpha_bars, _ = schedule_of(library.get(checkpoint))
     return _verdict(check_formula(formula, quantity, alpha_bars))
 
@@ -191,7 +191,7 @@ def _example(verdict: Verdict, trial: Trial) -> str:
     step = f"t = {trial.t} (abar = {trial.alpha_bar:.4g}, a = {letters['a']:.4g}, b = {letters['b']:.4g})"
     if "_s" in str(verdict.formula):
         step += f" and s = {trial.s} (a_s = {letters['a_s']:.4g}, b_s = {letters['b_s']:.4g})"
-    given = "is no real number" if trial.given is None else f"is {float(trial.given):.5g}"
+    given = "has no value" if trial.given is None else f"is {float(trial.given):.5g}"
     return (
         f"For example at {step}: with z0 = {trial.z0:g} and eps = {trial.eps:g} the right side {given}, "
         f"while {quantity} is {float(trial.needed):.5g}."
@@ -203,7 +203,9 @@ def build(library: Library, shared: SharedChoices) -> None:
     gr.Markdown(WHAT_TO_LOOK_AT, latex_delimiters=MATH)
     last = len(schedule_of(library.get(shared.checkpoint.value))[0]) - 1
     with gr.Row():
-        t = gr.Slider(0, last, last // 2, step=1, label="Timestep t", info="0: hardly any noise; the last: almost only noise")
+        t = gr.Slider(
+            0, last, last // 2, step=1, label="Timestep t", info="0: hardly any noise; the last: almost only noise"
+        )
         stride = gr.Slider(1, 1000, 150, step=1, label="One DDIM step: t − s", info="to s = t − 1, or further back")
     handler = bind(show_velocity, library)
     inputs = [*shared.image, shared.seed, t, stride]
@@ -228,7 +230,13 @@ def _build_checker(library: Library, shared: SharedChoices) -> None:
             list(QUANTITIES), value="eps", label="Formula for", info="unless the text says so", min_width=140
         )
         formula = gr.Textbox(
-            first, label="Formula", info=f"up to {MAX_CHARACTERS} characters", max_lines=1, scale=2, min_width=300
+            first,
+            label="Formula",
+            info=f"up to {MAX_CHARACTERS} characters",
+            placeholder="eps = ...",
+            max_lines=1,
+            scale=2,
+            min_width=300,
         )
     button = gr.Button("Check", variant="primary")
     verdict = gr.HTML(check(library, shared.checkpoint.value, "eps", first))
