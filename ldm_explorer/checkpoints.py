@@ -24,6 +24,7 @@ from torch import nn
 from ldm_explorer.data import DatasetSpec, dataset_spec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 
+SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm"]
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
-from ldm_explorer.diagnosis.faults import Sampling
+from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.latents import in_batches

@@ -3,13 +3,18 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldm_explorer.checkpoints import Checkpoint, CheckpointError, Skipped, discover, load_model
+from ldm_explorer.checkpoints import (
+    SHIPPED_CHECKPOINTS,
+    Checkpoint,
+    CheckpointError,
+    Skipped,
+    discover,
+    load_model,
+)
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.latents import LatentCodec
-
-SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
 
 
 @dataclass(frozen=True)
