@@ -179,8 +179,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "not_normalised": Fault(
         title="An image's latents not normalised (image to image)",
-        what_happens="The network learned latents of mean 0 and standard deviation 1 per channel, and is given what the "
-        "encoder wrote: in Stable Diffusion's terms, times 0.18215 was forgotten.",
+        what_happens="The network learned latents of mean 0 and standard deviation 1 per channel, and is given what "
+        "the encoder wrote: in Stable Diffusion's terms, times 0.18215 was forgotten.",
         mend="z = (vae.encode(x).latent_dist.mean - latents_mean) / latents_std",
         symptom="roughness",
         inject=lambda sampling: replace(sampling, encode=_encode_raw(sampling)),
@@ -255,8 +255,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "middle_weights": Fault(
         title="Weights from the middle of training, not averaged",
-        what_happens="Half-way the learning rate is still high, and the weights of one step are as noisy as its gradient; "
-        "their moving average (EMA) is not.",
+        what_happens="Half-way the learning rate is still high, and the weights of one step are as noisy as its "
+        "gradient; their moving average (EMA) is not.",
         mend="load the average of the last step, not the weights of some checkpoint on the way",
         symptom="class_probability",
         **_of_training("healthy", "middle-weights"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 from torch import Tensor
 
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
@@ -26,6 +27,10 @@ WHAT_THE_FILM_SHOWS = (
 WHAT_THE_LOSS_SAYS = (
     "### What the loss says\nA loss means something only beside a **floor**: the error of a denoiser that knows no "
     "more than the latents' scale (white), or their mean and covariance (Gaussian)."
+)
+WHAT_IS_EXACT = (
+    "Two need no training: the Gaussian one knows mean and covariance of the training latents, the memorising one "
+    "1,000 of them. What looks wrong with these is the sampler's fault."
 )
 EVERY_CLASS = "one of each class"
 
@@ -61,10 +66,12 @@ def denoise(
     num_steps: float,
     guidance_scale: float,
     num_images: float,
+    denoiser: str,
 ):
     """Generate images step by step; streams the pictures of each step as HTML, the step slider and the kept frames."""
     frames: list[ShownFrame] = []
-    settings = f"{checkpoint}, {class_name}, seed {int(seed)}, {sampler}, guidance {guidance_scale:g}"
+    who = "" if denoiser == DEFAULT_DENOISER else f"{denoiser} denoiser, "
+    settings = f"{checkpoint}, {who}{class_name}, seed {int(seed)}, {sampler}, guidance {guidance_scale:g}"
     steps = denoise_images(
         library.get(checkpoint),
         None if class_name == EVERY_CLASS else known_class(library, checkpoint, class_name),
@@ -73,6 +80,7 @@ def denoise(
         sampler=sampler,
         num_steps=int(num_steps),
         guidance_scale=guidance_scale,
+        denoiser=denoiser,
     )
     for frame in steps:
         frames.append(ShownFrame.of(frame, settings))
@@ -129,6 +137,7 @@ class _Controls:
     guidance_scale: gr.Slider
     sampler: gr.Dropdown
     num_images: gr.Slider
+    denoiser: gr.Dropdown
     run: gr.Button
     stop: gr.Button
 
@@ -147,6 +156,7 @@ def _controls(class_names: list[str]) -> _Controls:
             info="ddpm adds fresh noise at every step, the others follow one smooth path",
         )
         num_images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Images", info="seeds seed, seed + 1, ...")
+        denoiser = gr.Dropdown(list(DENOISERS), value=DEFAULT_DENOISER, label="Denoiser", info=WHAT_IS_EXACT)
     with gr.Row():
         return _Controls(
             class_name,
@@ -154,6 +164,7 @@ def _controls(class_names: list[str]) -> _Controls:
             guidance_scale,
             sampler,
             num_images,
+            denoiser,
             run=gr.Button("Generate", variant="primary"),
             stop=gr.Button("Stop"),
         )
@@ -188,7 +199,7 @@ def build(library: Library, shared: SharedChoices) -> None:
 
 def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls) -> None:
     settings = [shared.checkpoint, shared.seed, controls.class_name, controls.sampler]
-    settings += [controls.num_steps, controls.guidance_scale, controls.num_images]
+    settings += [controls.num_steps, controls.guidance_scale, controls.num_images, controls.denoiser]
     handler = bind(denoise, library)
     *_, (first_pictures, _, first_frames) = opening(handler, settings)
     last = len(first_frames)
