@@ -6,6 +6,7 @@ SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#
 FLOOR_COLORS = {"white": "#CC79A7", "gaussian": "#D55E00", "gaussian_per_class": "#F0A65E"}
 LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
+MARKER_COLOR = "#8C8C8C"
 CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F5D75")
 MAX_POINTS = 500
 HEIGHT = 330
@@ -37,3 +38,13 @@ def styled(figure: go.Figure, title: str, x_title: str | None = None, hovermode:
     figure.update_xaxes(title_text=x_title, **axis)
     figure.update_yaxes(**axis)
     return figure
+
+
+def run_colors(indices: list[int]) -> list[str]:
+    """The colours of runs by their place in the list of all, told apart where the palette begins again."""
+    colors: list[str] = []
+    for index in indices:
+        while (color := CHECKPOINT_COLORS[index % len(CHECKPOINT_COLORS)]) in colors:
+            index += 1
+        colors.append(color)
+    return colors
