@@ -18,7 +18,8 @@ FIELDS = {
     "learning_rate": "learning rate",
 }
 RATIO_COLORS = ((0, "#0072B2"), (0.5, "#EDEDED"), (1, "#D55E00"))
-RATIOS = (0.5, 0.7, 1, 1.4, 2)
+RATIOS = (0.7, 0.8, 1, 1.2, 1.5)
+FULL_RATIO = 1.5
 _FEW_POINTS = 3
 
 
@@ -125,7 +126,7 @@ def _add_map(figure: go.Figure, report: RunReport) -> None:
     if floors:
         ratios = [[math.log2(loss / floor) for loss in row] for row, floor in zip(losses, floors, strict=True)]
         bar |= {"tickvals": [math.log2(ratio) for ratio in RATIOS], "ticktext": [f"{ratio:g}" for ratio in RATIOS]}
-        trace |= {"z": ratios, "zmin": -1, "zmax": 1, "colorscale": RATIO_COLORS}
+        trace |= {"z": ratios, "zmin": -math.log2(FULL_RATIO), "zmax": math.log2(FULL_RATIO), "colorscale": RATIO_COLORS}
     else:
         trace |= {"z": losses, "zmin": 0, "colorscale": "Cividis"}
     figure.add_heatmap(
@@ -150,7 +151,9 @@ def _lay_out(figure: go.Figure, total: float, reports: tuple[RunReport, ...], im
     height = total + TOP_MARGIN + BOTTOM_MARGIN
     figure.update_layout(height=height, margin={"t": TOP_MARGIN, "b": BOTTOM_MARGIN}, title_y=1 - 7 / height)
     figure.update_annotations(x=0, xanchor="left", font_size=13)
+    ticks = [head * 10**power for power in range(12) for head in (1, 3) if start <= head * 10**power <= end]
     figure.update_xaxes(type="log", range=[math.log10(start), math.log10(end)], hoverformat=",")
+    figure.update_xaxes(tickvals=ticks, tickformat="~s")
     figure.update_xaxes(title_text="images seen, log scale", row=len(figure.layout.annotations) + 1)
     if images is not None:
         at = max(images, start)

@@ -124,10 +124,10 @@ def build(library: Library, shared: SharedChoices) -> None:
     """Lay out the tab inside the current Blocks."""
     gr.Markdown(WHAT_TO_LOOK_AT)
     runs, others = _choices(library, shared.checkpoint.value, NONE)
-    with gr.Row(equal_height=True):
+    with gr.Row():
         run = gr.Dropdown(runs, value=shared.checkpoint.value, label="Run", info="follows the checkpoint above")
         beside = gr.Dropdown(others, value=NONE, label="Beside it", info="a second run in the same plots")
-        again = gr.Button("Look for new runs", min_width=160, scale=0)
+        again = gr.Button("Look for new runs", size="sm", min_width=160, scale=0)
     names = [run, beside]
     first = opening(bind(plot_loss, library), names)
     shown = _build_shown(*first[:-2])
