@@ -14,8 +14,16 @@ from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
+from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
-from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior, latent_shape
+from ldm_explorer.latents import (
+    BATCH_IMAGES,
+    LatentCodec,
+    Posterior,
+    encode_posterior,
+    identity_statistics,
+    latent_shape,
+)
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PredictionType, add_noise, min_snr_weight, target
@@ -49,6 +57,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
     num_timesteps: int = DEFAULT_NUM_TIMESTEPS
     prediction: PredictionType = "v_prediction"
     """What the network predicts."""
+    normalise_latents: bool = True
+    """Off: the network sees the autoencoder's raw latents, whatever their scale."""
     class_labels: bool = True
     """Condition on the class; the network learns the null class as well."""
     label_dropout: float = 0.1
@@ -205,12 +215,6 @@ def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor)
     return Posterior(*rows.unbind(1))
 
 
-def eigenvalue_figures(posterior: Posterior, labels: Tensor) -> dict[str, list[float]]:
-    """Covariance eigenvalues of all latents ("all") and of each class ("0", "1", ...), to five digits."""
-    parts = {"all": torch.ones_like(labels, dtype=torch.bool)} | {str(k): labels == k for k in labels.unique().tolist()}
-    return {name: [float(f"{v:.5g}") for v in covariance_eigenvalues(posterior[part])] for name, part in parts.items()}
-
-
 def main(config: LDMTrainConfig) -> None:
     vae = load_vae(config.vae if config.vae.exists() else REPO / config.vae)
     side, channels = vae.config.sample_size, vae.config.in_channels
@@ -219,6 +223,8 @@ def main(config: LDMTrainConfig) -> None:
             f"{config.vae} takes {channels} channel(s) of side {side}, {config.dataset} has {config.spec.channels} of "
             f"side {config.spec.model_side}: give another --vae, --dataset or --image-side"
         )
+    if not config.normalise_latents:
+        vae.register_to_config(**identity_statistics(vae))
     codec, unet_config = LatentCodec(vae), config.unet_for(vae)
     training, validation = config.load("train"), config.load("validation")
     side, channels = unet_config.latent_size, unet_config.latent_channels
@@ -233,9 +239,13 @@ def main(config: LDMTrainConfig) -> None:
         validation.labels[:VALIDATION_LATENTS],
     )
 
+    if accelerator.is_main_process:  # now, so that the loss can be read beside its floors while the run goes on
+        classes = config.spec.num_classes if config.conditional else 0
+        write_statistics(run_dir, measure_latents(task.posterior, task.labels, task.alpha_bars, classes))
+
     def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        return {"covariance_eigenvalues": eigenvalue_figures(task.posterior, task.labels)}
+        return {}
 
     def sample(unet: UNet2DModel) -> Tensor:
         pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))
