@@ -6,7 +6,7 @@ from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.schedule import compare_schedules
 from ldm_explorer.explore.training_run import read_run
 from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
-from ldm_explorer.figures.loss import timestep_figure
+from ldm_explorer.figures.loss import FLOOR_LABELS, timestep_figure
 from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.figures.style import SCHEDULE_COLORS
 from ldm_explorer.figures.training import training_figure
@@ -41,7 +41,8 @@ def test_the_loss_is_drawn_beside_its_floors(run_with_losses, tmp_path):
     report = read_run(open_library(tmp_path), "run")
     traces = {trace.name: trace for trace in training_figure((report,), None).data}
     assert traces["validation"].y == (0.9, 0.5)
-    floors = {"white floor": "white", "Gaussian floor": "gaussian", "Gaussian floor of the class": "gaussian_per_class"}
+    floors = {FLOOR_LABELS[name]: name for name in report.floors if name not in ("zero", "memorising")}
+    assert len(floors) == 4
     for label, name in floors.items():
         assert traces[label].y[0] == pytest.approx(report.mean_floors[name])
     per_timestep = {trace.name: trace for trace in timestep_figure((report,), 200).data}

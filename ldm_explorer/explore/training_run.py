@@ -1,6 +1,6 @@
 """What did training learn? The folder of a run, finished or still going, read as it is at this moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from ldm_explorer.checkpoints import (
     read_spec,
 )
 from ldm_explorer.data import DATASETS
-from ldm_explorer.diagnosis.reading import LossReading, read_loss
+from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
+from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.library import Library, unique_name
 from ldm_explorer.explore.training_film import Milestone, read_milestones
-from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS
+from ldm_explorer.prediction import PredictionType
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, make_schedule
 
 LOG = "train_log.jsonl"
 VALIDATION = "validation_loss"
@@ -34,7 +36,7 @@ class Run:
 
     name: str
     folder: Path
-    checkpoint: Checkpoint | None  # None as long as the run has no weights
+    checkpoint: Checkpoint | None = field(compare=False)  # None as long as the run has no weights
     color_index: int  # its place in the list of runs: it keeps its colour whatever stands beside it
 
     @property
@@ -68,8 +70,10 @@ class RunReport:
     config: dict[str, Any]
     records: tuple[dict[str, Any], ...]  # the lines of its log, in order; at least one
     film: tuple[Milestone, ...]
-    reading: LossReading | None  # None where no floors can be had
+    prediction_type: PredictionType | None  # None for an autoencoder
+    floors: dict[str, Tensor]  # `(T,)` each; {} where none can be had
     why_no_floors: str
+    eigenvalues: Tensor | None  # `(D,)` of the covariance of its latents, where that was kept
 
     @property
     def is_autoencoder(self) -> bool:
@@ -85,13 +89,16 @@ class RunReport:
         return {field for record in self.records for field in record}
 
     @property
-    def floors(self) -> dict[str, Tensor]:
-        """`(T,)` each; {} where none can be had."""
-        return self.reading.floors if self.reading else {}
+    def reading(self) -> LossReading | None:
+        """The loss beside its floors; None without floors, and before the first validation."""
+        if not self.floors or PER_BIN not in self.fields:
+            return None
+        return reading_of(list(self.records), self.prediction_type, self.floors)
 
     @property
     def mean_floors(self) -> dict[str, float]:
-        return self.reading.mean_floors if self.reading else {}
+        """Each floor averaged over all timesteps."""
+        return {name: float(floor.mean()) for name, floor in self.floors.items()}
 
     @property
     def gaussian_floor(self) -> str | None:
@@ -100,8 +107,7 @@ class RunReport:
 
     @property
     def num_timesteps(self) -> int:
-        floors = next(iter(self.floors.values()), ())
-        return len(floors) or self.config.get("num_timesteps", DEFAULT_NUM_TIMESTEPS)
+        return self.config.get("num_timesteps") or len(self.floors.get("white", ())) or DEFAULT_NUM_TIMESTEPS
 
     @property
     def moments(self) -> tuple[int, ...]:
@@ -178,8 +184,24 @@ def read_run(library: Library, name: str) -> RunReport:
 def _read(run: Run, stamp: tuple[int, ...]) -> RunReport:
     config = read_json(run.folder / "train_config.json")
     records = _records(run)
-    reading, why_no_floors = _reading(run)
-    return RunReport(run, config, records, _film(run, config), reading, why_no_floors)
+    statistics, why_no_floors = None, ""
+    try:
+        statistics = read_statistics(run.folder)
+    except CheckpointError as error:
+        why_no_floors = str(error)
+    denoiser, floors = _denoiser(run, config), {}
+    if statistics and denoiser:
+        floors = floors_of(statistics, *denoiser, conditional=statistics.class_eigenvalues is not None)
+    return RunReport(
+        run,
+        config,
+        records,
+        _film(run, config),
+        prediction_type=denoiser[0] if denoiser else None,
+        floors=floors,
+        why_no_floors=why_no_floors or "the run kept no latents.safetensors, which `python train/latents.py` writes",
+        eigenvalues=statistics.eigenvalues if statistics else None,
+    )
 
 
 def _records(run: Run) -> tuple[dict[str, Any], ...]:
@@ -195,14 +217,16 @@ def _records(run: Run) -> tuple[dict[str, Any], ...]:
     return tuple(records)
 
 
-def _reading(run: Run) -> tuple[LossReading | None, str]:
-    """The loss beside its floors, or why there are none."""
-    if run.checkpoint is None:
-        return None, "floors need the finished run's metrics"
-    try:
-        return read_loss(run.checkpoint), ""
-    except ValueError as error:
-        return None, str(error)
+def _denoiser(run: Run, config: dict[str, Any]) -> tuple[PredictionType, Tensor] | None:
+    """What it predicts, and `alpha_bars (T,)`; None for an autoencoder."""
+    if run.checkpoint and run.checkpoint.kind == "ldm":
+        scheduler = run.checkpoint.pipeline.scheduler
+        return scheduler.config.prediction_type, scheduler.alphas_cumprod
+    if not config.get("prediction"):
+        return None
+    schedule = make_schedule(config.get("schedule", ""), config.get("num_timesteps", DEFAULT_NUM_TIMESTEPS))
+    schedule = schedule.with_zero_terminal_snr() if config.get("zero_terminal_snr") else schedule
+    return config["prediction"], schedule.alpha_bars
 
 
 def _film(run: Run, config: dict[str, Any]) -> tuple[Milestone, ...]:

@@ -2,7 +2,11 @@
 
 import time
 
+import torch
+
 from ldm_explorer.explore.training_run import LOG, VALIDATION, RunReport
+
+SAME_WITHIN = 1e-2
 
 
 def status(report: RunReport) -> str:
@@ -25,7 +29,8 @@ def _ago(seconds: float) -> str:
 def describe(report: RunReport) -> str:
     """What the log of one run says, in a sentence or two."""
     if report.reading:
-        return report.reading.sentence()
+        sentence = report.reading.sentence()
+        return sentence if report.run.finished else sentence.replace("ended at", "stands at")
     validations = report.records_with(VALIDATION)
     if not validations:
         return f"No validation so far: the training loss stands at {report.curve('loss').values[-1]:.3g}."
@@ -71,7 +76,7 @@ def why_not_comparable(one: RunReport, other: RunReport) -> str:
             f"{names} predict different things ({one.config.get('prediction')} and {other.config.get('prediction')}): "
             "their losses are different quantities. Read each by its own floor."
         )
-    if differ("vae"):
+    if _latents_differ(one, other):
         return f"{names} learn different latents: their losses are different quantities. Read each by its own floor."
     if differ("schedule") or differ("num_timesteps") or differ("zero_terminal_snr"):
         return (
@@ -79,3 +84,11 @@ def why_not_comparable(one: RunReport, other: RunReport) -> str:
             "do not compare. Read each by its own floor."
         )
     return ""
+
+
+def _latents_differ(one: RunReport, other: RunReport) -> bool:
+    """By their covariance where both kept it, else by the name of the autoencoder."""
+    if one.eigenvalues is None or other.eigenvalues is None:
+        return one.config.get("vae") != other.config.get("vae")
+    same_shape = one.eigenvalues.shape == other.eigenvalues.shape
+    return not (same_shape and torch.allclose(one.eigenvalues, other.eigenvalues, rtol=SAME_WITHIN))

@@ -8,9 +8,19 @@ from ldm_explorer.figures.style import FLOOR_COLORS, VALIDATION_COLOR, plotted_t
 FLOOR_LABELS = {
     "white": "white floor",
     "gaussian": "Gaussian floor",
-    "gaussian_per_class": "Gaussian floor of the class",
+    "gaussian_per_class": "class Gaussian",
+    "memorising": "memorising",
+    "memorising_per_class": "class memorising",
 }
 CURVE = {"mode": "lines", "hovertemplate": "%{y:.3f}"}
+
+
+def drawn_floors(report: RunReport, alone: bool = True) -> list[str]:
+    """The floors that are drawn of a run; beside another one, the Gaussian one alone."""
+    if not alone:
+        return [report.gaussian_floor] if report.gaussian_floor else []
+    hidden = {"memorising"} if "memorising_per_class" in report.floors else set()
+    return [name for name in FLOOR_LABELS if name in report.floors and name not in hidden]
 
 
 def floor_line(name: str) -> dict:
@@ -40,11 +50,10 @@ def timestep_figure(reports: tuple[RunReport, ...], images: int) -> go.Figure:
 
 
 def _add_floors(figure: go.Figure, report: RunReport, color: str | None) -> None:
-    """All floors of a run, or with a colour for it the Gaussian one alone."""
+    """The floors of a run, in a colour where it stands beside another one."""
     timesteps = plotted_timesteps(report.num_timesteps)
-    for name, floor in report.floors.items():
-        if name in FLOOR_LABELS and (color is None or name == report.gaussian_floor):
-            trace = floor_line(name)
-            if color:
-                trace |= {"name": f"{report.run.name}: {FLOOR_LABELS[name]}", "line": trace["line"] | {"color": color}}
-            figure.add_scatter(x=timesteps, y=floor[timesteps].tolist(), **trace)
+    for name in drawn_floors(report, alone=color is None):
+        trace = floor_line(name)
+        if color:
+            trace |= {"name": f"{report.run.name}: {FLOOR_LABELS[name]}", "line": trace["line"] | {"color": color}}
+        figure.add_scatter(x=timesteps, y=report.floors[name][timesteps].tolist(), **trace)

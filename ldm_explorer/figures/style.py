@@ -3,7 +3,13 @@
 import plotly.graph_objects as go
 
 SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#009E73"}
-FLOOR_COLORS = {"white": "#CC79A7", "gaussian": "#D55E00", "gaussian_per_class": "#F0A65E"}
+FLOOR_COLORS = {
+    "white": "#CC79A7",
+    "gaussian": "#D55E00",
+    "gaussian_per_class": "#F0A65E",
+    "memorising": "#009E73",
+    "memorising_per_class": "#009E73",
+}
 LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
 MARKER_COLOR = "#8C8C8C"

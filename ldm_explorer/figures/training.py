@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ldm_explorer.explore.training_run import PER_BIN, VALIDATION, Curve, RunReport
-from ldm_explorer.figures.loss import CURVE, FLOOR_LABELS, floor_line
+from ldm_explorer.figures.loss import CURVE, FLOOR_LABELS, drawn_floors, floor_line
 from ldm_explorer.figures.style import LOSS_COLOR, MARKER_COLOR, VALIDATION_COLOR, run_colors, styled
 
 LOSS_HEIGHT, MAP_HEIGHT, ROW_HEIGHT, GAP = 260, 190, 90, 44
@@ -67,12 +67,11 @@ def _add_losses(figure: go.Figure, reports: tuple[RunReport, ...], colors: list[
         _add(figure, 1, report.curve("loss"), f"{name}training", line, showlegend=alone, opacity=1 if alone else 0.6)
         line = {"color": color, "width": 3}
         _add(figure, 1, report.curve(VALIDATION), f"{name}validation" if alone else report.run.name, line)
-        for floor, mean in report.mean_floors.items():
-            if floor in FLOOR_LABELS and (alone or floor == report.gaussian_floor):
-                trace = floor_line(floor)
-                if not alone:
-                    trace |= {"name": f"{name}{FLOOR_LABELS[floor]}", "line": trace["line"] | {"color": color}}
-                figure.add_scatter(x=_span(reports), y=[mean] * 2, row=1, col=1, **trace)
+        for floor in drawn_floors(report, alone):
+            trace = floor_line(floor)
+            if not alone:
+                trace |= {"name": f"{name}{FLOOR_LABELS[floor]}", "line": trace["line"] | {"color": color}}
+            figure.add_scatter(x=_span(reports), y=[report.mean_floors[floor]] * 2, row=1, col=1, **trace)
     if reports[0].is_autoencoder:
         figure.update_yaxes(type="log", dtick=1, row=1)
     else:
@@ -109,8 +108,8 @@ def _map_title(reports: tuple[RunReport, ...]) -> str:
     """What the colours of the map mean."""
     whose = "" if len(reports) == 1 else f", {reports[0].run.name}"
     if reports[0].gaussian_floor:
-        return f"validation loss at timestep t / {FLOOR_LABELS[reports[0].gaussian_floor]}{whose}"
-    return f"validation loss at timestep t{whose}"
+        return f"loss at timestep t / {FLOOR_LABELS[reports[0].gaussian_floor]}{whose}"
+    return f"loss at timestep t{whose}"
 
 
 def _add_map(figure: go.Figure, report: RunReport) -> None:
@@ -124,9 +123,16 @@ def _add_map(figure: go.Figure, report: RunReport) -> None:
     bar = {"thickness": 10, "xpad": 4, "len": y_axis.domain[1] - y_axis.domain[0], "y": sum(y_axis.domain) / 2}
     trace = {"customdata": losses, "hovertemplate": "t near %{y:.0f}: loss %{customdata:.3f}<extra></extra>"}
     if floors:
-        ratios = [[math.log2(loss / floor) for loss in row] for row, floor in zip(losses, floors, strict=True)]
+        ratios = [
+            [math.log2(max(loss, 1e-9) / floor) for loss in row] for row, floor in zip(losses, floors, strict=True)
+        ]
         bar |= {"tickvals": [math.log2(ratio) for ratio in RATIOS], "ticktext": [f"{ratio:g}" for ratio in RATIOS]}
-        trace |= {"z": ratios, "zmin": -math.log2(FULL_RATIO), "zmax": math.log2(FULL_RATIO), "colorscale": RATIO_COLORS}
+        trace |= {
+            "z": ratios,
+            "zmin": -math.log2(FULL_RATIO),
+            "zmax": math.log2(FULL_RATIO),
+            "colorscale": RATIO_COLORS,
+        }
     else:
         trace |= {"z": losses, "zmin": 0, "colorscale": "Cividis"}
     figure.add_heatmap(
@@ -146,6 +152,13 @@ def _span(reports: tuple[RunReport, ...]) -> list[int]:
     return [min(images), max(max(images), 2 * min(images))]
 
 
+def _short(number: int) -> str:
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if number >= size:
+            return f"{number // size}{letter}"
+    return str(number)
+
+
 def _lay_out(figure: go.Figure, total: float, reports: tuple[RunReport, ...], images: int | None) -> None:
     start, end = _span(reports)
     height = total + TOP_MARGIN + BOTTOM_MARGIN
@@ -153,7 +166,7 @@ def _lay_out(figure: go.Figure, total: float, reports: tuple[RunReport, ...], im
     figure.update_annotations(x=0, xanchor="left", font_size=13)
     ticks = [head * 10**power for power in range(12) for head in (1, 3) if start <= head * 10**power <= end]
     figure.update_xaxes(type="log", range=[math.log10(start), math.log10(end)], hoverformat=",")
-    figure.update_xaxes(tickvals=ticks, tickformat="~s")
+    figure.update_xaxes(tickvals=ticks, ticktext=[_short(tick) for tick in ticks])
     figure.update_xaxes(title_text="images seen, log scale", row=len(figure.layout.annotations) + 1)
     if images is not None:
         at = max(images, start)
