@@ -136,7 +136,7 @@ def test_damage_is_named_and_a_cut_last_line_is_not(tmp_path):
 def test_how_far_an_unfinished_run_is_and_when_it_was_last_heard_of(library, write_run):
     folder = write_run("young", denoiser_records(3))
     os.utime(folder / "train_log.jsonl", (time.time() - 7260,) * 2)
-    assert "step 3 of 50; its log was last written 2 hours ago" in status(read_run(library, "young"))
+    assert "step 3 of 50; its log was last written 2 h ago" in status(read_run(library, "young"))
     write_json(folder / "train_config.json", CONFIG | {"max_steps": None})
     write_log(folder, denoiser_records(4))
     assert "step 4;" in status(read_run(library, "young"))

@@ -3,7 +3,14 @@
 import plotly.graph_objects as go
 
 from ldm_explorer.explore.training_run import PER_BIN, RunReport
-from ldm_explorer.figures.style import FLOOR_COLORS, VALIDATION_COLOR, plotted_timesteps, run_colors, styled
+from ldm_explorer.figures.style import (
+    FLOOR_COLORS,
+    VALIDATION_COLOR,
+    plotted_timesteps,
+    run_colors,
+    styled,
+    title_in_legend,
+)
 
 FLOOR_LABELS = {
     "white": "white floor",
@@ -46,7 +53,7 @@ def timestep_figure(reports: tuple[RunReport, ...], images: int) -> go.Figure:
         figure.add_scatter(x=centres, y=losses, name=name if alone else report.run.name, line=line, **CURVE)
         _add_floors(figure, report, None if alone else color)
     figure.update_yaxes(rangemode="tozero")
-    return styled(figure, "validation loss per timestep, at that moment", x_title="timestep t")
+    return title_in_legend(styled(figure, "validation loss per timestep, at that moment", x_title="timestep t"))
 
 
 def _add_floors(figure: go.Figure, report: RunReport, color: str | None) -> None:

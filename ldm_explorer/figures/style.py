@@ -46,6 +46,12 @@ def styled(figure: go.Figure, title: str, x_title: str | None = None, hovermode:
     return figure
 
 
+def title_in_legend(figure: go.Figure) -> go.Figure:
+    """Put the title on top of the legend, which would cover it where its entries stand in many lines, as on a phone."""
+    title = {"text": figure.layout.title.text, "font": {"size": 14}, "side": "top"}
+    return figure.update_layout(title=None, legend={"title": title})
+
+
 def run_colors(indices: list[int]) -> list[str]:
     """The colours of runs by their place in the list of all, told apart where the palette begins again."""
     colors: list[str] = []

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from ldm_explorer.explore.training_run import PER_BIN, VALIDATION, Curve, RunReport
 from ldm_explorer.figures.loss import CURVE, FLOOR_LABELS, drawn_floors, floor_line
-from ldm_explorer.figures.style import LOSS_COLOR, MARKER_COLOR, VALIDATION_COLOR, run_colors, styled
+from ldm_explorer.figures.style import LOSS_COLOR, MARKER_COLOR, VALIDATION_COLOR, run_colors, styled, title_in_legend
 
 LOSS_HEIGHT, MAP_HEIGHT, ROW_HEIGHT, GAP = 260, 190, 90, 44
 TOP_MARGIN, BOTTOM_MARGIN = 78, 40
@@ -65,6 +65,9 @@ def _add_losses(figure: go.Figure, reports: tuple[RunReport, ...], colors: list[
         name = "" if alone else f"{report.run.name}: "
         line = {"color": training_color, "width": 1}
         _add(figure, 1, report.curve("loss"), f"{name}training", line, showlegend=alone, opacity=1 if alone else 0.6)
+        if report.is_autoencoder:
+            dotted = line | {"dash": "dot", "width": 2}
+            _add(figure, 1, report.curve("mse"), f"{name}squared error alone", dotted, showlegend=alone)
         line = {"color": color, "width": 3}
         _add(figure, 1, report.curve(VALIDATION), f"{name}validation" if alone else report.run.name, line)
         for floor in drawn_floors(report, alone):
@@ -101,7 +104,7 @@ def _add_field(
             curve = Curve(tuple(_span(reports)), (report.config["grad_clip_norm"],) * 2)
             _add(figure, row, curve, "clipped to", line, showlegend=False, mode="lines")
     if field == "grad_norm":
-        figure.update_yaxes(type="log", dtick=1, row=row)
+        figure.update_yaxes(type="log", nticks=4, row=row)
 
 
 def _map_title(reports: tuple[RunReport, ...]) -> str:
@@ -162,7 +165,8 @@ def _short(number: int) -> str:
 def _lay_out(figure: go.Figure, total: float, reports: tuple[RunReport, ...], images: int | None) -> None:
     start, end = _span(reports)
     height = total + TOP_MARGIN + BOTTOM_MARGIN
-    figure.update_layout(height=height, margin={"t": TOP_MARGIN, "b": BOTTOM_MARGIN}, title_y=1 - 7 / height)
+    figure.update_layout(height=height, margin={"t": TOP_MARGIN, "b": BOTTOM_MARGIN})
+    title_in_legend(figure)
     figure.update_annotations(x=0, xanchor="left", font_size=13)
     ticks = [head * 10**power for power in range(12) for head in (1, 3) if start <= head * 10**power <= end]
     figure.update_xaxes(type="log", range=[math.log10(start), math.log10(end)], hoverformat=",")
