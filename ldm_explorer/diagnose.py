@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diffusers.utils import logging
 
-from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict
+from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.image_folder import DataError
 
@@ -25,16 +25,13 @@ def card(diagnosis: Diagnosis) -> str:
     for number, cause in enumerate(diagnosis.causes, start=1):
         parts.append(f"\n{number}. {cause.title}\n" + _wrapped(cause.evidence, "   "))
         parts.append(_wrapped(f"Mend: {cause.mend}", "   "))
-    symptoms = [f"{v.title} (follows from: {diagnosis.title_of(v.explained_by)}). {v.evidence}" for v in diagnosis.symptoms]
+    symptoms = [f"{v.title} (follows from: {diagnosis.title_of(v.explained_by)})" for v in diagnosis.symptoms]
+    not_run = by_reason(diagnosis.not_run)
     parts.append(_section("Also seen", symptoms))
-    parts.append(_section("Passed", [_line(verdict) for verdict in diagnosis.passed]))
-    parts.append(_section("Not run", [_line(verdict) for verdict in diagnosis.not_run]))
+    parts.append(_section("Passed", [f"{verdict.title}: {verdict.evidence}" for verdict in diagnosis.passed]))
+    parts.append(_section("Not run", [f"{'; '.join(titles)}: {why}" for why, titles in not_run.items()]))
     parts.append(_section("Out of reach, because it lives in the code that calls a model", OUT_OF_REACH))
     return "\n".join(part for part in parts if part)
-
-
-def _line(verdict: Verdict) -> str:
-    return f"{verdict.title}: {verdict.evidence}"
 
 
 def _section(title: str, lines) -> str:
@@ -47,8 +44,8 @@ def _wrapped(text: str, indent: str = "", first: str | None = None) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ldm_explorer.diagnose", description="Find out why a model fails.")
-    parser.add_argument("folder", type=Path, help="a run folder, or any folder with a diffusers VAE, UNet and scheduler")
-    parser.add_argument("--images", type=Path, help="folder of images like those it was trained on; subfolders: classes")
+    parser.add_argument("folder", type=Path, help="a run, or any folder of a diffusers VAE, UNet and scheduler")
+    parser.add_argument("--images", type=Path, help="folder of images like those of its training; subfolders: classes")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
     options = parser.parse_args(arguments)
     logging.set_verbosity_error()

@@ -77,3 +77,35 @@ def forgotten_record(inject: Callable[[Path], None]) -> Callable[[Path], None]:
         (folder / "train_config.json").unlink()
 
     return without
+
+
+FAULTS: dict[str, FolderFault] = {
+    "clip_sample": FolderFault(scheduler(clip_sample=True, clip_sample_range=1.5), "clipping"),
+    "schedule scaled_linear": FolderFault(schedule("scaled_linear", 1000, 0.00085, 0.012), "schedule"),
+    "schedule beta_end .03": FolderFault(schedule("linear", 1000, 1e-4, 0.03), "schedule"),
+    "schedule T = 400": FolderFault(schedule("cosine", 400), "schedule"),
+    "num_train_timesteps alone": FolderFault(scheduler(num_train_timesteps=1500), "schedule"),
+    "schedule without a record": FolderFault(
+        forgotten_record(schedule("linear", 1000, 1e-4, 0.05)), "schedule_by_behaviour"
+    ),
+    "prediction epsilon": FolderFault(scheduler(prediction_type="epsilon"), "prediction_type"),
+    "prediction sample": FolderFault(scheduler(prediction_type="sample"), "prediction_type"),
+    "prediction without a record": FolderFault(
+        forgotten_record(scheduler(prediction_type="sample")), "prediction_type"
+    ),
+    "latents_std of ones": FolderFault(latents_std(lambda std: 1.0), "latent_scale"),
+    "latents_std missing": FolderFault(latents_std(None), "latent_scale"),
+    "latents_std x 0.6": FolderFault(latents_std(lambda std: 0.6 * std), "latent_scale"),
+    "latents_std squared": FolderFault(latents_std(lambda std: std**2), "latent_scale"),
+    "leading": FolderFault(scheduler(timestep_spacing="leading", steps_offset=1), "spacing"),
+    "NaN in the UNet": FolderFault(weights("unet", "mid_block.resnets.1.conv2.weight", one_nan), "finite"),
+    "NaN in the autoencoder": FolderFault(weights("vae", "encoder.conv_out.weight", one_nan), "finite"),
+    "class embedding of zeros": FolderFault(weights("unet", "class_embedding", torch.zeros_like), "label_response"),
+    "class embedding rolled": FolderFault(
+        weights("unet", "class_embedding.weight", lambda rows: rows.roll(-1, 0)), "labels_match"
+    ),
+    "time embedding of zeros": FolderFault(weights("unet", "time_embedding", torch.zeros_like), "time_response"),
+    "UNet never trained": FolderFault(never_trained, "learned"),
+    "encoder collapsed": FolderFault(weights("vae", "quant_conv", torch.zeros_like), "collapse"),
+}
+"""Each has one fault, with other parameters than the checks were built with."""

@@ -20,6 +20,7 @@ from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_la
 MAX_BATCH, MIN_BATCH = 32, 4
 FLOPS_PER_BATCH = 3e10
 MAX_IMAGES = 128
+NUM_SAMPLES = 16
 SAMPLING_STEPS = 10
 LOOKED_AT = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 """Timesteps at which the denoiser's error is measured, as shares of T."""
@@ -85,14 +86,36 @@ class Case:
     def codec(self) -> LatentCodec:
         return LatentCodec(self.vae)
 
+    @property
+    def has_probes(self) -> bool:
+        return self.images is not None or (self.unet is not None and self.is_finite("denoiser") and self.can_sample)
+
+    @property
+    def probe_source(self) -> str:
+        if self.images is not None:
+            return f"{len(self.pixels)} images"
+        return f"{len(self.pixels)} images decoded from {self.known_latents().source}"
+
     @cached_property
     def pixels(self) -> Tensor:
-        """The images, at most 128, evenly taken."""
-        return to_model(self.images[_spread(len(self.images), MAX_IMAGES)])
+        """What the autoencoder is asked about: at most 128 images, evenly taken; where there are none, decoded latents."""
+        if self.images is not None:
+            return to_model(self.images[_spread(len(self.images), MAX_IMAGES)])
+        latents = self.known_latents().z0
+        chosen = latents[_spread(len(latents), MAX_BATCH)]
+        return self.codec.decode(chosen).clamp(-1, 1)
+
+    @property
+    def probe_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and std per channel that the latents of `pixels` should have: 0 and 1, or those that were decoded."""
+        if self.images is not None:
+            return torch.zeros(self.vae.config.latent_channels), torch.ones(self.vae.config.latent_channels)
+        z0 = self.known_latents().z0
+        return z0.mean((0, 2, 3)), z0.std((0, 2, 3))
 
     @cached_property
     def posterior(self) -> Posterior:
-        """Of the images, normalised."""
+        """Of the encoder for `pixels`, normalised."""
         parts = [self.codec.posterior(part) for part in self.pixels.split(MAX_BATCH)]
         return Posterior(torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts]))
 
@@ -141,13 +164,13 @@ class Case:
         return KnownLatents(z0, labels if labelled else None, labelled, source)
 
     def sampled_latents(self, prediction_type: PredictionType) -> KnownLatents:
-        """One batch in 10 steps, the network's output read as `prediction_type`; labels take turns."""
+        """At most 16 in 10 steps, the network's output read as `prediction_type`; labels take turns."""
         if prediction_type not in self._samples:
             scheduler = DDPMScheduler.from_config(self.scheduler.config, prediction_type=prediction_type)
-            labels = None
+            count, labels = min(NUM_SAMPLES, self.batch_size), None
             if self.null_class is not None:
-                labels = torch.arange(self.batch_size) % max(1, self.null_class)
-            noise, _ = draw_noise(self.shape, range(self.batch_size))
+                labels = torch.arange(count) % max(1, self.null_class)
+            noise, _ = draw_noise(self.shape, range(count))
             steps = min(SAMPLING_STEPS, self.num_timesteps)
             sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
 
@@ -194,11 +217,23 @@ class Case:
         spectrum = self.eigenvalues if self.eigenvalues is not None else known.z0.var(0).mean()[None]
         return loss_floors(prediction_type, self.alpha_bars[self.timesteps], spectrum)
 
-    @cached_property
+    @property
     def eigenvalues(self) -> Tensor | None:
-        """Of the latents' covariance, as the run stored them."""
-        stored = self.metrics.get("training", {}).get("covariance_eigenvalues", {}).get("all")
-        return None if stored is None else torch.tensor(stored)
+        """`(D,)` of the latents' covariance, as the run stored them."""
+        stored = self._stored_eigenvalues.get("all")
+        return self.statistics.eigenvalues if self.statistics is not None else stored and torch.tensor(stored)
+
+    @property
+    def class_eigenvalues(self) -> Tensor | None:
+        """`(classes, D)`, the same of each class on its own."""
+        if self.statistics is not None:
+            return self.statistics.class_eigenvalues
+        of_classes = [values for name, values in self._stored_eigenvalues.items() if name != "all"]
+        return torch.tensor(of_classes) if of_classes else None
+
+    @property
+    def _stored_eigenvalues(self) -> dict[str, list[float]]:
+        return self.metrics.get("training", {}).get("covariance_eigenvalues", {})
 
     @cached_property
     def _finite_parts(self) -> dict[str, bool]:
@@ -228,4 +263,3 @@ def _spread(count: int, most: int) -> Tensor:
 
 def _square(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
-

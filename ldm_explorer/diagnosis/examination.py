@@ -45,7 +45,7 @@ def _is_there(need: Need, case: Case) -> bool:
     return {
         "autoencoder": case.vae is not None,
         "denoiser": case.unet is not None,
-        "images": case.images is not None,
+        "images": case.has_probes,
         "record": {"schedule", "num_timesteps"} <= case.config.keys(),
         "log": bool(case.log),
     }[need]

@@ -1,4 +1,4 @@
-"""Any local folder of a diffusers model as a `Case`: ours, a pipeline with or without autoencoder, or one of its parts."""
+"""Any local folder of a diffusers model as a `Case`: a run of ours, a pipeline, or an autoencoder alone."""
 
 from pathlib import Path
 from typing import Any

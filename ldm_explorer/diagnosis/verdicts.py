@@ -115,3 +115,11 @@ def explain(verdicts: Iterable[Verdict], explains: dict[str, tuple[str, ...]]) -
             verdict = replace(verdict, explained_by=cause)
         explained.append(verdict)
     return tuple(explained)
+
+
+def by_reason(not_run: Iterable[Verdict]) -> dict[str, list[str]]:
+    """The reasons why checks were not run, and the checks that each kept."""
+    reasons: dict[str, list[str]] = {}
+    for verdict in not_run:
+        reasons.setdefault(verdict.evidence, []).append(verdict.title)
+    return reasons

@@ -1,11 +1,10 @@
 """Tab: what is wrong with it?"""
 
 import html
-from collections.abc import Iterable
 
 import gradio as gr
 
-from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict
+from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_checkpoint
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind
@@ -14,8 +13,8 @@ from ldm_explorer.ui.pictures import Picture, grid, picture_row
 TITLE = "What is wrong with it?"
 WHAT_TO_LOOK_AT = (
     "The checkpoint is examined: its settings, its networks, and what they do with latents. A fault has side effects "
-    "(a wrong prediction type also gives a high loss and bad samples), so likely causes come first and what follows from "
-    "them below. The same for any folder: `python -m ldm_explorer.diagnose FOLDER`."
+    "(a wrong prediction type also gives a high loss and bad samples), so likely causes come first and what follows "
+    "from them below. The same for any folder: `python -m ldm_explorer.diagnose FOLDER`."
 )
 INVITATION = '<p class="ldm-notice">This checkpoint was not examined yet: press Examine. It takes some seconds.</p>'
 
@@ -29,12 +28,12 @@ def _card(diagnosis: Diagnosis) -> str:
     state = "bad" if diagnosis.causes else "good"
     parts = [f'<p class="ldm-verdict {state}">{html.escape(diagnosis.sentence())}</p>']
     parts += [_cause(number, cause) for number, cause in enumerate(diagnosis.causes, start=1)]
-    follows = [(f"{v.title} (follows from: {diagnosis.title_of(v.explained_by)})", v.evidence) for v in diagnosis.symptoms]
-    parts.append(_section("Also seen, as a side effect", follows))
+    parts.append(_section("Also seen, as a side effect", [_symptom(diagnosis, v) for v in diagnosis.symptoms]))
     parts.append(_pictures(diagnosis))
-    parts.append(_section("Passed", _titled(diagnosis.passed)))
-    parts.append(_section("Not run", _titled(diagnosis.not_run)))
-    parts.append(_section("Out of reach: these live in the code that calls a model", [("", text) for text in OUT_OF_REACH]))
+    parts.append(_section("Passed", [(verdict.title, verdict.evidence) for verdict in diagnosis.passed]))
+    not_run = by_reason(diagnosis.not_run)
+    parts.append(_section("Not run", [("; ".join(titles), f"{why}.") for why, titles in not_run.items()]))
+    parts.append(_section("Out of reach, in the code that calls a model", [("", text) for text in OUT_OF_REACH]))
     return f'<div class="ldm-card">{"".join(parts)}</div>'
 
 
@@ -43,8 +42,8 @@ def _cause(number: int, cause: Verdict) -> str:
     return f"<section><h2>{number}. {html.escape(cause.title)}</h2><p>{html.escape(cause.evidence)}</p>{mend}</section>"
 
 
-def _titled(verdicts: Iterable[Verdict]) -> list[tuple[str, str]]:
-    return [(verdict.title, verdict.evidence) for verdict in verdicts]
+def _symptom(diagnosis: Diagnosis, symptom: Verdict) -> tuple[str, str]:
+    return f"{symptom.title} (follows from: {diagnosis.title_of(symptom.explained_by)})", symptom.evidence
 
 
 def _section(heading: str, lines: list[tuple[str, str]]) -> str:

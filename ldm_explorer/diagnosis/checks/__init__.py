@@ -42,7 +42,9 @@ CHECKS: tuple[Check, ...] = (
         ("autoencoder", "images"),
         _BEHAVIOUR,
     ),
-    Check("round_trip", "Images survive the autoencoder", autoencoder.round_trip, ("autoencoder", "images"), _BEHAVIOUR),
+    Check(
+        "round_trip", "Images survive the autoencoder", autoencoder.round_trip, ("autoencoder", "images"), _BEHAVIOUR
+    ),
     Check("time_response", "The timestep matters", networks.time_response, ("denoiser",), _BEHAVIOUR),
     Check(
         "prediction_type",
@@ -74,9 +76,7 @@ CHECKS: tuple[Check, ...] = (
         _QUALITY,
         asks_networks=False,
     ),
-    Check(
-        "clipping", "Samples are not clipped", settings.clipping, ("denoiser",), _QUALITY, asks_networks=False
-    ),
+    Check("clipping", "Samples are not clipped", settings.clipping, ("denoiser",), _QUALITY, asks_networks=False),
     Check(
         "spacing",
         "Sampling starts at the end of the schedule",
@@ -85,7 +85,9 @@ CHECKS: tuple[Check, ...] = (
         ("samples",),
         asks_networks=False,
     ),
-    Check("label_response", "The class label matters", networks.label_response, ("denoiser",), ("labels_match", *_QUALITY)),
+    Check(
+        "label_response", "The class label matters", networks.label_response, ("denoiser",), ("labels_match", *_QUALITY)
+    ),
     Check("labels_match", "Labels mean their own class", behaviour.labels_match, ("denoiser",), _QUALITY),
     Check(
         "stability",
@@ -95,7 +97,8 @@ CHECKS: tuple[Check, ...] = (
         _QUALITY,
         asks_networks=False,
     ),
-    Check("learned", "The network has learned something", behaviour.learned, ("denoiser",), ("labels_match", "samples")),
+    Check(
+        "learned", "The network has learned something", behaviour.learned, ("denoiser",), ("labels_match", "samples")
+    ),
     Check("samples", "Samples are spread like the data", behaviour.spread_of_samples, ("denoiser",)),
 )
-

@@ -29,7 +29,7 @@ def collapse(case: Case) -> Finding:
     kl = float((0.5 * (raw.mean.square() + variance - 1 - variance.log())).mean())
     active = float((raw.mean.var(0) > ACTIVE).float().mean())
     evidence = (
-        f"Over {len(raw.mean)} images the latent holds {kl:.2g} nats per value and {active:.0%} of its units are active"
+        f"Over {case.probe_source} the latent holds {kl:.2g} nats per value and {active:.0%} of its units are active"
     )
     if kl < MIN_KL_PER_VALUE or active < MIN_ACTIVE_SHARE:
         return Finding(
@@ -49,10 +49,13 @@ def latent_scale(case: Case) -> Finding:
     posterior, stored = case.posterior, case.codec.std.flatten()
     mean = posterior.mean.mean((0, 2, 3))
     std = (posterior.mean.var((0, 2, 3)) + posterior.std.square().mean((0, 2, 3))).sqrt()
+    wanted_mean, wanted_std = case.probe_moments
+    mean, std = mean - wanted_mean, std / wanted_std
     measured = std * stored
+    times, away = ("", "") if case.images is not None else ("times their own ", "away from their own ")
     evidence = (
-        f"Latents of {len(posterior.mean)} images, normalised, have std {_row(std)} (should be 1) and mean {_row(mean)} "
-        f"(should be 0)"
+        f"Latents of {case.probe_source}, normalised, have {times}std {_row(std)} (should be 1) and mean {_row(mean)} "
+        f"{away}(should be 0)"
     )
     where = f"{CONFIG}: latents_std {_row(stored)}" if case.has_latent_statistics else f"{CONFIG} has none"
     off = bool((std.log().abs() > torch.tensor(OFF_SCALE).log()).any() or (mean.abs() > OFF_CENTRE).any())
@@ -90,7 +93,7 @@ def round_trip(case: Case) -> Finding:
     alike = float(reconstructions.var(0).mean() / pixels.var(0).mean().clamp_min(1e-12))
     psnr = float(10 * torch.log10(4 / error.clamp_min(1e-12)))
     evidence = (
-        f"{len(pixels)} images come back with {psnr:.1f} dB, {max(explained, -1):.1%} of their variance explained, and "
+        f"{case.probe_source} come back with {psnr:.1f} dB, {max(explained, -1):.1%} of their variance explained, and "
         f"{alike:.0%} as varied as they were"
     )
     if not explained >= MIN_EXPLAINED:

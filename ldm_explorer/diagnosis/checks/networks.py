@@ -79,7 +79,9 @@ def time_response(case: Case) -> Finding:
             "unet/: time_embedding is dead; pass the timesteps in training, and train again",
             severity=3,
         )
-    return Finding(f"Told t = {told[0]} or t = {told[1]} of the same latents (t = {timestep}), it differs by {change:.0%}.")
+    return Finding(
+        f"Told t = {told[0]} or t = {told[1]} of latents at t = {timestep}, the output differs by {change:.0%}."
+    )
 
 
 def label_response(case: Case) -> Finding:

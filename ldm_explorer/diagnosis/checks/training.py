@@ -23,7 +23,7 @@ def stability(case: Case) -> Finding:
     validations = [line["validation_loss"] for line in case.log if "validation_loss" in line]
     rise = validations[-1] / min(validations) if validations else 1.0
     evidence = (
-        f"In the last two thirds the loss stays within {worst / typical:.2f} times its median (should be below {SPIKE:g}), "
+        f"In the last two thirds the loss rises to {worst / typical:.2f} times its median (should be below {SPIKE:g}), "
         f"{clipped:.0%} of the gradients are clipped, and the validation loss ends at {rise:.2f} times its lowest"
     )
     finite = all(math.isfinite(value) for value in (*losses, *norms))
