@@ -69,8 +69,13 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content)
+    temporary.write_bytes(content)
     _write_through(temporary)
     os.replace(temporary, path)
 

@@ -63,6 +63,17 @@ def to_eps(prediction_type: PredictionType, prediction: Tensor, z_t: Tensor, alp
     raise _unknown(prediction_type)
 
 
+def error_over_z0_error(prediction_type: PredictionType, alpha_bar: Tensor) -> Tensor:
+    """The squared error of a prediction over that of the z0 it implies: the SNR for epsilon, SNR + 1 for v."""
+    if prediction_type == "epsilon":
+        return alpha_bar / (1 - alpha_bar)
+    if prediction_type == "sample":
+        return torch.ones_like(alpha_bar)
+    if prediction_type == "v_prediction":
+        return 1 / (1 - alpha_bar)
+    raise _unknown(prediction_type)
+
+
 def min_snr_weight(prediction_type: PredictionType, alpha_bar: Tensor, gamma: float) -> Tensor:
     """Loss weights that count every timestep as min(SNR, gamma) times its z0 error (Hang et al. 2023, section 3.4).
 

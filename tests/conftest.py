@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["ACCELERATE_USE_CPU"] = "true"
 
 import json
+import math
 import shutil
 import socket
 from pathlib import Path
@@ -18,11 +19,12 @@ from diffusers import AutoencoderKL, UNet2DModel
 from helpers import NUM_CLASSES, build_seeded, draw_shapes
 from toy_training import CONFIG
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, update_metrics, write_spec
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, write_spec
 from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, DatasetSpec, ImageSet
+from ldm_explorer.diagnosis.statistics import LatentStatistics, write_statistics
 from ldm_explorer.examples import write_examples
 from ldm_explorer.film import FilmFrame, write_frame
-from ldm_explorer.latents import measure_statistics
+from ldm_explorer.latents import Posterior, measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
@@ -145,6 +147,25 @@ def color_folder(tmp_path_factory) -> Path:
     return folder
 
 
+def uneven_statistics() -> LatentStatistics:
+    """Of 30 latents in 3 classes; half of the values vary little, and less within a class."""
+    values = math.prod(LATENT_SHAPE)
+    generator = torch.Generator().manual_seed(0)
+    eigenvalues = torch.tensor([0.1] * (values // 2) + [1.9] * (values // 2))
+    mean = torch.randn(30, *LATENT_SHAPE, generator=generator)
+    return LatentStatistics(
+        mean=torch.zeros(values),
+        covariance=eigenvalues.diag(),
+        eigenvalues=eigenvalues,
+        class_eigenvalues=(eigenvalues * 0.8).expand(3, -1),
+        memorising_timesteps=torch.tensor([0, 500, 999]),
+        memorising=torch.tensor([0.001, 0.1, 0.5]),
+        class_memorising=torch.tensor([0.001, 0.05, 0.4]),
+        subset=Posterior(mean, torch.full_like(mean, 0.1)),
+        subset_labels=torch.arange(30) % 3,
+    )
+
+
 @pytest.fixture
 def run_with_losses(ldm_folder, tmp_path):
     """Writes a checkpoint folder with a log of the given validation losses and an uneven latent covariance."""
@@ -156,8 +177,7 @@ def run_with_losses(ldm_folder, tmp_path):
             for step, loss in enumerate(losses, start=1):
                 line = {"step": step, "images": 100 * step, "loss": loss, "validation_loss": loss}
                 log.write(json.dumps(line | {"validation_loss_per_bin": [loss] * 10}) + "\n")
-        eigenvalues = {"all": [0.1] * 128 + [1.9] * 128, "0": [0.1] * 128 + [1.5] * 128}
-        update_metrics(folder, "training", {"covariance_eigenvalues": eigenvalues})
+        write_statistics(folder, uneven_statistics())
         return read_checkpoint(folder)
 
     return write

@@ -66,7 +66,9 @@ def test_eigenvalues_are_those_of_sampled_latents():
     [
         ([0.9, 0.5, 0.3], "below the Gaussian floor of its class"),
         ([1.0, 0.95, 0.9], "between the Gaussian floor of its class"),
-        ([1.2, 1.1, 1.05], "no better than the white floor"),
+        ([1.2, 1.1, 0.999], "no better than the white floor"),
+        ([3.0, 2.0, 1.5], "training fell apart"),
+        ([1.0, float("nan")], "training fell apart"),
         ([0.9, 0.3, 0.5], "rose again"),
     ],
 )
@@ -77,6 +79,36 @@ def test_the_sentence_says_where_the_loss_stands(run_with_losses, losses, said):
     assert floors["gaussian_per_class"] < floors["gaussian"] < floors["white"] == pytest.approx(1, abs=1e-4)
 
 
+def test_the_share_of_the_gap_is_between_the_gaussian_and_the_memorising_floor(run_with_losses):
+    reading = read_loss(run_with_losses([0.9, 0.5]))
+    floors = {name: reading.mean_floors[f"{name}_per_class"] for name in ("gaussian", "memorising")}
+    for share in (0, 0.25, 1):
+        loss = floors["gaussian"] + share * (floors["memorising"] - floors["gaussian"])
+        assert replace(reading, validation_loss=(loss,)).gap_closed == pytest.approx(share, abs=1e-6)
+    per_bin = reading.floors_per_bin()
+    at_floor = replace(reading, validation_bins=(tuple(per_bin["memorising_per_class"]),))
+    assert at_floor.gap_closed_per_bin == pytest.approx([1] * 10)
+
+
+def test_the_sentence_says_where_the_gap_is_open(run_with_losses):
+    reading = read_loss(run_with_losses([0.9, 0.5]))
+    floors = reading.floors_per_bin()
+    gaussian, memorising = floors["gaussian_per_class"], floors["memorising_per_class"]
+    bins = [*gaussian[:2], *[0.5 * (g + m) for g, m in zip(gaussian[2:9], memorising[2:9], strict=True)], gaussian[9]]
+    said = replace(reading, validation_bins=(tuple(bins),)).sentence()
+    assert "next to none where t is 0 to 199 and 900 to 999" in said
+    assert "most (50%)" in said
+
+
+def test_where_the_floors_are_nearly_one_no_share_is_said(run_with_losses):
+    reading = read_loss(run_with_losses([0.9, 0.5]))
+    gaussian = reading.floors["gaussian_per_class"]
+    floors = reading.floors | {"memorising_per_class": torch.cat([gaussian[:500] * 0.5, gaussian[500:] * 0.99])}
+    closed = replace(reading, floors=floors)
+    assert [share is None for share in closed.gap_closed_per_bin] == [False] * 5 + [True] * 5
+    assert "where t is 500 to 999 there is no gap to close" in closed.sentence()
+
+
 def test_floors_per_bin_average_to_the_mean_floor(run_with_losses):
     reading = read_loss(run_with_losses([0.9, 0.5]))
     for name, bins in reading.floors_per_bin().items():
@@ -84,8 +116,8 @@ def test_floors_per_bin_average_to_the_mean_floor(run_with_losses):
         assert sum(bins) / 10 == pytest.approx(reading.mean_floors[name], rel=1e-5)
 
 
-def test_a_run_without_validation_or_eigenvalues_says_what_is_missing(ldm_folder, run_with_losses):
-    with pytest.raises(ValueError, match=r"no validation.*no covariance eigenvalues"):
+def test_a_run_without_validation_or_statistics_says_what_is_missing(ldm_folder, run_with_losses):
+    with pytest.raises(ValueError, match=r"no floors.*train/latents.py"):
         read_loss(read_checkpoint(ldm_folder))
-    with pytest.raises(ValueError, match="no readable loss"):
-        read_loss(replace(run_with_losses([0.5]), metrics={}))
+    with pytest.raises(ValueError, match="no validation loss"):
+        read_loss(run_with_losses([]))

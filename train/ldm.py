@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
+from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior, latent_shape
 from ldm_explorer.models import UNetConfig
@@ -205,12 +206,6 @@ def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor)
     return Posterior(*rows.unbind(1))
 
 
-def eigenvalue_figures(posterior: Posterior, labels: Tensor) -> dict[str, list[float]]:
-    """Covariance eigenvalues of all latents ("all") and of each class ("0", "1", ...), to five digits."""
-    parts = {"all": torch.ones_like(labels, dtype=torch.bool)} | {str(k): labels == k for k in labels.unique().tolist()}
-    return {name: [float(f"{v:.5g}") for v in covariance_eigenvalues(posterior[part])] for name, part in parts.items()}
-
-
 def main(config: LDMTrainConfig) -> None:
     vae = load_vae(config.vae if config.vae.exists() else REPO / config.vae)
     side, channels = vae.config.sample_size, vae.config.in_channels
@@ -233,9 +228,13 @@ def main(config: LDMTrainConfig) -> None:
         validation.labels[:VALIDATION_LATENTS],
     )
 
+    if accelerator.is_main_process:  # now, so that the loss can be read beside its floors while the run goes on
+        classes = config.spec.num_classes if config.conditional else 0
+        write_statistics(run_dir, measure_latents(task.posterior, task.labels, task.alpha_bars, classes))
+
     def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        return {"covariance_eigenvalues": eigenvalue_figures(task.posterior, task.labels)}
+        return {}
 
     def sample(unet: UNet2DModel) -> Tensor:
         pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))

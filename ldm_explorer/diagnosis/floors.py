@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.latents import Posterior
-from ldm_explorer.prediction import PredictionType
+from ldm_explorer.prediction import PredictionType, add_noise
+
+MEMORISING_SAMPLES = 256
+MEMORISING_SEED = 0
+MEMORISING_SLICE = 8192
+"""Training latents in memory at a time."""
+
+SMALLEST_LOG_WEIGHT = -60.0
+"""Smaller weights become denormal numbers, with which a matrix product takes thirty times as long."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +29,15 @@ class LossFloors:
     gaussian: Tensor  # knows the mean and the covariance
 
 
-def covariance_eigenvalues(posterior: Posterior) -> Tensor:
-    """Eigenvalues `(D,)`, ascending, of the covariance of the *sampled* latents: Cov(mu) + diag E[sigma^2]."""
+def latent_covariance(posterior: Posterior) -> Tensor:
+    """`(D, D) float64` of the *sampled* latents: Cov(mu) + diag E[sigma^2]."""
     mu = posterior.mean.flatten(1).double()
-    covariance = torch.cov(mu.T, correction=0) + posterior.std.flatten(1).double().square().mean(0).diag()
-    return torch.linalg.eigvalsh(covariance).float()
+    return torch.cov(mu.T, correction=0) + posterior.std.flatten(1).double().square().mean(0).diag()
+
+
+def covariance_eigenvalues(posterior: Posterior) -> Tensor:
+    """Eigenvalues `(D,)`, ascending, of the covariance of the sampled latents."""
+    return torch.linalg.eigvalsh(latent_covariance(posterior)).float()
 
 
 def loss_floors(prediction_type: PredictionType, alpha_bars: Tensor, eigenvalues: Tensor) -> LossFloors:
@@ -48,3 +60,51 @@ def loss_floors(prediction_type: PredictionType, alpha_bars: Tensor, eigenvalues
         return (weight * spectrum / (abar * spectrum + 1 - abar)).mean(1).float()
 
     return LossFloors(zero[:, 0].float(), wiener(variance[None]), wiener(eigenvalues))
+
+
+def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
+    """E[z0 | z_t] `(B, D)` under the mixture of N posteriors, for `z_t (B, D)` and one `alpha_bar`.
+
+    The weights are w_n ~ prod_d N(z_t; a mu_nd, a^2 sigma_nd^2 + b^2), and given n the mean is
+    mu_n + a sigma_n^2 / (a^2 sigma_n^2 + b^2) (z_t - a mu_n). Goes through the N in slices, with a running softmax.
+    """
+    a, b2 = alpha_bar.sqrt().to(z_t), (1 - alpha_bar).to(z_t)
+    centre = posterior.mean.flatten(1).mean(0).to(z_t)  # differences of large numbers lose digits in float32
+    z = z_t - a * centre
+    largest, total, moved, kept = z.new_full((len(z), 1), -torch.inf), z.new_zeros(len(z), 1), 0.0, 0.0
+    for rows in torch.arange(len(posterior.mean)).split(MEMORISING_SLICE):
+        mu, variance = posterior.mean[rows].flatten(1) - centre, posterior.std[rows].flatten(1).square()
+        spread = a**2 * variance + b2
+        logits = z @ (a * mu / spread).T - 0.5 * z.square() @ (1 / spread).T
+        logits -= 0.5 * (a**2 * mu.square() / spread + spread.log()).sum(1)
+        new_largest = torch.maximum(largest, logits.max(1, keepdim=True).values)
+        weights = (logits - new_largest).clamp_min(SMALLEST_LOG_WEIGHT).exp()
+        rescale = (largest - new_largest).exp()
+        total = total * rescale + weights.sum(1, keepdim=True)
+        moved = moved * rescale + weights @ (mu * b2 / spread)
+        kept = kept * rescale + weights @ (a * variance / spread)
+        largest = new_largest
+    return centre + (moved + kept * z) / total
+
+
+def memorising_z0_mse(posterior: Posterior, alpha_bars: Tensor, labels: Tensor | None = None) -> Tensor:
+    """z0-MSE `(P,)` at `alpha_bars (P,)` of the denoiser that knows the training set, by Monte Carlo.
+
+    Over 256 noisy *training* latents: it is no floor for any others. With `labels (N,)` it also knows the label.
+    Optimal loss: arXiv 2506.13763.
+    """
+    generator = torch.Generator().manual_seed(MEMORISING_SEED)
+    chosen = torch.randperm(len(posterior.mean), generator=generator)[:MEMORISING_SAMPLES]
+    shape = (len(chosen), *posterior.mean.shape[1:])
+    z0 = posterior[chosen].sample(torch.randn(shape, generator=generator)).flatten(1)
+    eps = torch.randn(z0.shape, generator=generator)
+    groups = [(posterior, torch.arange(len(chosen)))]
+    if labels is not None:
+        of_label = [(posterior[labels == label], labels[chosen] == label) for label in labels[chosen].unique()]
+        groups = [(own, rows.nonzero().flatten()) for own, rows in of_label]
+    errors = torch.zeros(len(alpha_bars))
+    for index, alpha_bar in enumerate(alpha_bars):
+        z_t = add_noise(z0, eps, alpha_bar)
+        for own, rows in groups:
+            errors[index] += (memorised_z0(own, z_t[rows], alpha_bar) - z0[rows]).square().sum() / z0.numel()
+    return errors

@@ -1,13 +1,27 @@
 """What a run's loss says: the curve beside its floors, and one sentence."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
-from ldm_explorer.prediction import PredictionType
+from ldm_explorer.diagnosis.floors import loss_floors
+from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
+from ldm_explorer.prediction import PredictionType, error_over_z0_error
+
+RISE = 1.02
+"""A last tenth of the validations this much above their minimum has risen again."""
+
+NEAR = 0.98
+"""Below a floor means below this share of it."""
+
+CLOSED = 0.1
+"""A share of the gap closed under this counts as none."""
+
+WIDE = 0.1
+"""A gap narrower than this share of the Gaussian floor says nothing: there is next to nothing to be learned there."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +33,14 @@ class LossReading:
     loss: tuple[float, ...]  # mean squared error, without the weights that training may have given the timesteps
     validation_images: tuple[int, ...]
     validation_loss: tuple[float, ...]
-    validation_per_bin: tuple[float, ...]  # of the last validation, equal bins over 0..T-1
-    floors: dict[str, Tensor]  # (T,) each: zero, white, gaussian, and with labels gaussian_per_class
+    validation_bins: tuple[tuple[float, ...], ...]  # of every validation, equal bins over 0..T-1
+    conditional: bool
+    floors: dict[str, Tensor]  # (T,) each: zero, white, gaussian, memorising; gaussian_per_class, memorising_per_class
+
+    @property
+    def validation_per_bin(self) -> tuple[float, ...]:
+        """Of the last validation."""
+        return self.validation_bins[-1]
 
     @property
     def validation_minimum(self) -> float:
@@ -45,24 +65,55 @@ class LossReading:
             name: [float(floor[index == bin_].mean()) for bin_ in range(bins)] for name, floor in self.floors.items()
         }
 
+    def floor_named(self, knows: str) -> str:
+        """ "gaussian" or "memorising" as this network can know it: per class where it is told the class."""
+        return f"{knows}_per_class" if self.conditional else knows
+
+    @property
+    def gap_closed(self) -> float:
+        """(Gaussian - loss) / (Gaussian - memorising): 0 knows the covariance alone, 1 the whole training set."""
+        floors = self.mean_floors
+        return _share(
+            self.validation_last_tenth, floors[self.floor_named("gaussian")], floors[self.floor_named("memorising")]
+        )
+
+    @property
+    def gap_closed_per_bin(self) -> tuple[float | None, ...]:
+        """The same for every bin of the last validation; None where the two floors are nearly one."""
+        floors = self.floors_per_bin()
+        columns = (
+            self.validation_per_bin,
+            floors[self.floor_named("gaussian")],
+            floors[self.floor_named("memorising")],
+        )
+        return tuple(
+            _share(loss, gaussian, memorising) if gaussian - memorising > WIDE * gaussian else None
+            for loss, gaussian, memorising in zip(*columns, strict=True)
+        )
+
     def sentence(self) -> str:
         """What this loss shows the network has learned."""
         loss, floors = self.validation_last_tenth, self.mean_floors
-        gaussian = floors.get("gaussian_per_class", floors["gaussian"])
-        whose = "the Gaussian floor of its class" if "gaussian_per_class" in floors else "the Gaussian floor"
-        if self.validation_last_tenth > 1.02 * self.validation_minimum:
+        gaussian = floors[self.floor_named("gaussian")]
+        whose = f"the Gaussian floor{' of its class' if self.conditional else ''} ({gaussian:.3f})"
+        if not loss < floors["zero"]:
+            return (
+                f"The validation loss ended at {loss:.3f}, above the {floors['zero']:.3f} of a network that says "
+                "nothing: training fell apart. Lower the learning rate, warm up, clip gradients."
+            )
+        if loss > RISE * self.validation_minimum:
             return (
                 f"The validation loss rose again, from {self.validation_minimum:.3f} to {loss:.3f}: "
                 "the network started to memorise or training became unstable."
             )
-        if loss < 0.98 * gaussian:
+        if loss < NEAR * gaussian:
             return (
-                f"The validation loss ended at {loss:.3f}, {1 - loss / gaussian:.0%} below {whose} ({gaussian:.3f}): "
-                "the network has learned structure that means and covariances do not hold."
+                f"The validation loss ended at {loss:.3f}, below {whose}: the network has learned structure that means "
+                f"and covariances do not hold. {self._gap_sentence()}"
             )
-        if loss < 0.98 * floors["white"]:
+        if loss < NEAR * floors["white"]:
             return (
-                f"The validation loss ended at {loss:.3f}, between {whose} ({gaussian:.3f}) and the white floor "
+                f"The validation loss ended at {loss:.3f}, between {whose} and the white floor "
                 f"({floors['white']:.3f}): so far the network knows less than the latents' covariance does."
             )
         return (
@@ -70,33 +121,77 @@ class LossReading:
             "the network knows the scale of the latents at most. Train longer, or look for an error."
         )
 
+    def _gap_sentence(self) -> str:
+        shares = self.gap_closed_per_bin
+        edges = [round(len(self.floors["white"]) * index / len(shares)) for index in range(len(shares) + 1)]
+        said = f"It closed {self.gap_closed:.0%} of the gap from there to a network that knows every training image"
+        if known := [share for share in shares if share is not None]:
+            best = shares.index(max(known))
+            said += f", most ({shares[best]:.0%}) where t is {_span(edges, (best, best))}"
+        where = [_span(edges, run) for run in _runs([share is not None and share < CLOSED for share in shares])]
+        said += f", next to none where t is {' and '.join(where)}" if where else ""
+        where = [_span(edges, run) for run in _runs([share is None for share in shares])]
+        return f"{said}; where t is {' and '.join(where)} there is no gap to close." if where else f"{said}."
 
-def read_loss(checkpoint: Checkpoint) -> LossReading:
-    """Read a run's log. Raises `ValueError` when it holds no validation or the run's metrics no eigenvalues."""
-    log = checkpoint.log()
+
+def _share(loss: float, gaussian: float, memorising: float) -> float:
+    return (gaussian - loss) / (gaussian - memorising)
+
+
+def _runs(flags: list[bool]) -> list[tuple[int, int]]:
+    """First and last index of every run of True."""
+    edges = [index for index in range(len(flags) + 1) if (flags + [False])[index] != ([False] + flags)[index]]
+    return [(first, last - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _span(edges: list[int], run: tuple[int, int]) -> str:
+    return f"{edges[run[0]]} to {edges[run[1] + 1] - 1}"
+
+
+def floors_of(
+    statistics: LatentStatistics, prediction_type: PredictionType, alpha_bars: Tensor, conditional: bool
+) -> dict[str, Tensor]:
+    """Every floor `(T,)` of a network over these latents, with those per class where it is told the class."""
+    weight = error_over_z0_error(prediction_type, alpha_bars.double()).float()
+    floors = vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues)) | {
+        "memorising": weight * statistics.memorising_z0_mse(alpha_bars)
+    }
+    if conditional:
+        of_classes = [loss_floors(prediction_type, alpha_bars, own).gaussian for own in statistics.class_eigenvalues]
+        floors |= {
+            "gaussian_per_class": torch.stack(of_classes).mean(0),
+            "memorising_per_class": weight * statistics.memorising_z0_mse(alpha_bars, of_classes=True),
+        }
+    return floors
+
+
+def reading_of(log: list[dict[str, Any]], prediction_type: PredictionType, floors: dict[str, Tensor]) -> LossReading:
+    """Read the lines of a train_log.jsonl beside the floors. Raises `ValueError` when no validation is among them."""
     validations = [line for line in log if "validation_loss_per_bin" in line]
-    eigenvalues = checkpoint.metrics.get("training", {}).get("covariance_eigenvalues")
-    if not validations or not eigenvalues:
-        raise ValueError(
-            f"{checkpoint.name} has no readable loss: train_log.jsonl holds no validation, or metrics.json no "
-            "covariance eigenvalues of its latents; train/ldm.py writes both"
-        )
-    pipeline = checkpoint.pipeline
-    prediction_type = pipeline.scheduler.config.prediction_type
-
-    def floors_of(name: str) -> LossFloors:
-        return loss_floors(prediction_type, pipeline.scheduler.alphas_cumprod, torch.tensor(eigenvalues[name]))
-
-    floors = vars(floors_of("all"))
-    if pipeline.null_class is not None:
-        of_classes = [floors_of(name).gaussian for name in eigenvalues if name != "all"]
-        floors = floors | {"gaussian_per_class": torch.stack(of_classes).mean(0)}
+    if not validations:
+        raise ValueError("train_log.jsonl holds no validation loss yet")
     return LossReading(
         prediction_type=prediction_type,
         images=tuple(line["images"] for line in log),
         loss=tuple(line.get("mse", line["loss"]) for line in log),
         validation_images=tuple(line["images"] for line in validations),
         validation_loss=tuple(line["validation_loss"] for line in validations),
-        validation_per_bin=tuple(validations[-1]["validation_loss_per_bin"]),
+        validation_bins=tuple(tuple(line["validation_loss_per_bin"]) for line in validations),
+        conditional="gaussian_per_class" in floors,
         floors=floors,
     )
+
+
+def read_loss(checkpoint: Checkpoint) -> LossReading:
+    """Read a run's log. Raises `ValueError` when it holds no validation, or the folder no statistics of its latents."""
+    statistics = read_statistics(checkpoint.folder)
+    if statistics is None:
+        raise ValueError(
+            f"the loss of {checkpoint.name} has no floors to be read by: write its latents.safetensors with "
+            "`python train/latents.py`"
+        )
+    pipeline = checkpoint.pipeline
+    prediction_type = pipeline.scheduler.config.prediction_type
+    conditional = pipeline.null_class is not None
+    floors = floors_of(statistics, prediction_type, pipeline.scheduler.alphas_cumprod, conditional)
+    return reading_of(checkpoint.log(), prediction_type, floors)

@@ -1,0 +1,94 @@
+"""Denoisers that need no training: they answer as a UNet does, so any sampler runs on them.
+
+A sampler that fails with them has a fault of its own; what they generate is what perfect knowledge of the covariance, or
+of the training set, would.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ldm_explorer.diagnosis.floors import memorised_z0
+from ldm_explorer.diagnosis.statistics import LatentStatistics
+from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.prediction import target, to_eps
+
+
+class ExactDenoiser(nn.Module):
+    """E[z0 | z_t] in the place of a UNet2DModel: `(z_t, t, labels)` to a tuple of one prediction, shaped as z_t."""
+
+    def __init__(self, statistics: LatentStatistics, pipeline: LatentDiffusionPipeline):
+        """Predicts what the pipeline's scheduler says, along its alphas_cumprod."""
+        super().__init__()
+        self.statistics = statistics
+        self.null_class = pipeline.null_class
+        self.prediction_type = pipeline.scheduler.config.prediction_type
+        self.alpha_bars = pipeline.scheduler.alphas_cumprod
+
+    def forward(self, z_t: Tensor, timestep: Tensor, class_labels: Tensor | None = None, return_dict: bool = False):
+        alpha_bar = self.alpha_bars[int(timestep)]
+        z0 = self.z0(z_t.flatten(1), alpha_bar, class_labels).view_as(z_t)
+        # At abar = 1 no noise is left to tell; at least one float32 step away from it there is.
+        eps = to_eps("sample", z0, z_t, alpha_bar.clamp_max(1 - torch.finfo(alpha_bar.dtype).eps))
+        return (target(self.prediction_type, z0, eps, alpha_bar),)
+
+    def z0(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+        """`(B, D)` to `(B, D)`."""
+        raise NotImplementedError
+
+
+class GaussianDenoiser(ExactDenoiser):
+    """Knows the mean and the covariance of all training latents (the Wiener filter), and no labels."""
+
+    def __init__(self, statistics: LatentStatistics, pipeline: LatentDiffusionPipeline):
+        """Raises `ValueError` for a run that kept no covariance."""
+        super().__init__(statistics, pipeline)
+        if statistics.covariance is None:
+            raise ValueError(
+                f"the Gaussian denoiser needs the latents' covariance, which is not kept for {len(statistics.mean):,} "
+                "values: choose the memorising one"
+            )
+        eigenvalues, self.eigenvectors = torch.linalg.eigh(statistics.covariance.double())
+        self.eigenvalues = eigenvalues.clamp_min(0)
+
+    def z0(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+        abar, mean = alpha_bar.double(), self.statistics.mean.double()
+        gain = abar.sqrt() * self.eigenvalues / (abar * self.eigenvalues + 1 - abar)
+        centred = z_t.double() - abar.sqrt() * mean
+        return (mean + (centred @ self.eigenvectors * gain) @ self.eigenvectors.T).to(z_t)
+
+
+class MemorisingDenoiser(ExactDenoiser):
+    """Knows the stored part of the training set, and of it only the label's images where it is given a label."""
+
+    def z0(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+        if class_labels is None:
+            return memorised_z0(self.statistics.subset, z_t, alpha_bar)
+        z0 = torch.empty_like(z_t)
+        for label in class_labels.unique():
+            rows, known = class_labels == label, self.statistics.subset
+            if label != self.null_class:
+                known = known[self.statistics.subset_labels == label]
+            z0[rows] = memorised_z0(known, z_t[rows], alpha_bar)
+        return z0
+
+
+DENOISERS: dict[str, Callable[[LatentStatistics, LatentDiffusionPipeline], nn.Module]] = {
+    "network": lambda statistics, pipeline: pipeline.unet,
+    "Gaussian": GaussianDenoiser,
+    "memorising": MemorisingDenoiser,
+}
+DEFAULT_DENOISER = "network"
+
+
+def make_denoiser(name: str, statistics: LatentStatistics | None, pipeline: LatentDiffusionPipeline) -> nn.Module:
+    """What answers in the place of the UNet. Raises `ValueError` for an unknown name or where statistics are missing."""
+    if name not in DENOISERS:
+        raise ValueError(f"unknown denoiser {name!r}: choose one of {', '.join(DENOISERS)}")
+    if statistics is None and name != DEFAULT_DENOISER:
+        raise ValueError(
+            f"the {name} denoiser needs the statistics of the training latents, which this run did not keep: write them "
+            "with `python train/latents.py`"
+        )
+    return DENOISERS[name](statistics, pipeline)

@@ -1,0 +1,96 @@
+"""What a run keeps of its training latents, so that loss floors and exact denoisers need no dataset afterwards."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from ldm_explorer.checkpoints import CheckpointError, write_bytes
+from ldm_explorer.diagnosis.floors import latent_covariance, memorising_z0_mse
+from ldm_explorer.latents import Posterior
+from ldm_explorer.prediction import error_over_z0_error
+
+FILE = "latents.safetensors"
+SUBSET = 1000
+SUBSET_SEED = 0
+MAX_COVARIANCE_VALUES = 1024
+"""A larger covariance would make a file of more than 10 MB; its eigenvalues, and so the floors, are kept all the same."""
+
+MEMORISING_POINTS = 33
+
+
+@dataclass(frozen=True, eq=False)
+class LatentStatistics:
+    """Of the normalised latents a denoiser was trained on; D is the number of values of one latent."""
+
+    mean: Tensor  # (D,)
+    covariance: Tensor | None  # (D, D) of the sampled latents, None where D is large
+    eigenvalues: Tensor  # (D,) ascending, of that covariance
+    class_eigenvalues: Tensor | None  # (classes, D), of each class on its own; None without classes
+    memorising_timesteps: Tensor  # (P,) int64, from 0 to T - 1
+    memorising: Tensor  # (P,) v-MSE of a denoiser that knows the whole training set
+    class_memorising: Tensor | None  # (P,) the same for one that also knows the label
+    subset: Posterior  # of a random part of the training set, at most 1,000: (N, c, h, w)
+    subset_labels: Tensor  # (N,) int64
+
+    def memorising_z0_mse(self, alpha_bars: Tensor, of_classes: bool = False) -> Tensor:
+        """`(T,)` for `alpha_bars (T,)`: the stored points, joined by straight lines."""
+        values = self.class_memorising if of_classes else self.memorising
+        num_timesteps, points = len(alpha_bars), self.memorising_timesteps.double()
+        right = torch.searchsorted(points, torch.arange(num_timesteps).double()).clamp(1, len(points) - 1)
+        share = (torch.arange(num_timesteps) - points[right - 1]) / (points[right] - points[right - 1])
+        v_mse = torch.lerp(values.double()[right - 1], values.double()[right], share)
+        return (v_mse / error_over_z0_error("v_prediction", alpha_bars.double())).float()
+
+
+def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, num_classes: int) -> LatentStatistics:
+    """Measure a whole training set's posteriors, with `labels (N,)`, for a schedule's `alpha_bars (T,)`.
+
+    `num_classes` 0 is for a network that is told no label.
+    """
+    covariance = latent_covariance(posterior)
+    present = labels.unique().tolist() if num_classes else []
+    timesteps = ((len(alpha_bars) - 1) * torch.linspace(0, 1, MEMORISING_POINTS).square()).round().long().unique()
+    v_weight = error_over_z0_error("v_prediction", alpha_bars[timesteps])
+    subset = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SUBSET_SEED))[:SUBSET]
+    return LatentStatistics(
+        mean=posterior.mean.flatten(1).mean(0),
+        covariance=covariance.float() if len(covariance) <= MAX_COVARIANCE_VALUES else None,
+        eigenvalues=torch.linalg.eigvalsh(covariance).float(),
+        class_eigenvalues=torch.stack(
+            [torch.linalg.eigvalsh(latent_covariance(posterior[labels == label])).float() for label in present]
+        )
+        if present
+        else None,
+        memorising_timesteps=timesteps,
+        memorising=v_weight * memorising_z0_mse(posterior, alpha_bars[timesteps]),
+        class_memorising=v_weight * memorising_z0_mse(posterior, alpha_bars[timesteps], labels) if present else None,
+        subset=posterior[subset],
+        subset_labels=labels[subset],
+    )
+
+
+def write_statistics(folder: Path, statistics: LatentStatistics) -> None:
+    """Write `latents.safetensors`, the subset in fp16."""
+    tensors = {name: value for name, value in vars(statistics).items() if isinstance(value, Tensor)}
+    tensors |= {"subset_mean": statistics.subset.mean.half(), "subset_std": statistics.subset.std.half()}
+    write_bytes(folder / FILE, save({name: value.contiguous() for name, value in tensors.items()}))
+
+
+def read_statistics(folder: Path) -> LatentStatistics | None:
+    """What a run kept of its latents, None when it kept nothing. Raises `CheckpointError` for a broken file."""
+    if not (folder / FILE).is_file():
+        return None
+    try:
+        tensors = load_file(folder / FILE)
+        subset = Posterior(tensors.pop("subset_mean").float(), tensors.pop("subset_std").float())
+        optional = dict.fromkeys(("covariance", "class_eigenvalues", "class_memorising"))
+        return LatentStatistics(**optional | tensors, subset=subset)
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / FILE} does not hold a run's latent statistics ({error}): write it anew with "
+            "`python train/latents.py`"
+        ) from error
