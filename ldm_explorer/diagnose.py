@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
     options = parser.parse_args(arguments)
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         diagnosis = diagnose_folder(options.folder, options.images)
     except (ValueError, OSError, DataError) as error:

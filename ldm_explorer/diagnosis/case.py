@@ -98,7 +98,7 @@ class Case:
 
     @cached_property
     def pixels(self) -> Tensor:
-        """What the autoencoder is asked about: at most 128 images, evenly taken; where there are none, decoded latents."""
+        """What the autoencoder is asked about: at most 128 images, or where there are none, decoded latents."""
         if self.images is not None:
             return to_model(self.images[_spread(len(self.images), MAX_IMAGES)])
         latents = self.known_latents().z0

@@ -7,21 +7,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, CheckpointError, read_spec
-from ldm_explorer.data import DatasetSpec, dataset_spec, pad
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.data import DatasetSpec, pad
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.examination import examine
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import Diagnosis
-from ldm_explorer.examples import read_examples
-from ldm_explorer.explore.images import SHIPPED_IMAGES
+from ldm_explorer.explore.images import example_images
 from ldm_explorer.image_folder import read_image_folder
 
 
 @cache
 def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
     """The diagnosis of a checkpoint of the library, made once. Raises `CheckpointError`."""
-    return replace(diagnose_folder(checkpoint.folder), folder=checkpoint.name)
+    examples = example_images(checkpoint)
+    case = replace(open_case(checkpoint.folder), images=examples.images, image_labels=examples.labels)
+    return replace(examine(case), folder=checkpoint.name)
 
 
 def diagnose_folder(folder: Path, images: Path | None = None) -> Diagnosis:
@@ -32,33 +33,23 @@ def diagnose_folder(folder: Path, images: Path | None = None) -> Diagnosis:
     without images.
     """
     case = open_case(folder)
-    spec = _spec_of(case)
-    chosen = _own_examples(case, spec) if images is None else _images_in(images, case, spec)
-    if chosen is not None:
-        case = replace(case, images=chosen[0], image_labels=chosen[1])
-    return examine(case)
-
-
-def _spec_of(case: Case) -> DatasetSpec | None:
-    """What is known of the images that the model was trained on."""
+    if images is not None:
+        pixels, labels = _images_in(images, case, _spec_of(folder))
+        return examine(replace(case, images=pixels, image_labels=labels))
     try:
-        return read_spec(case.folder) or dataset_spec(case.config.get("dataset", ""))
-    except CheckpointError:
-        raise
+        examples = example_images(read_checkpoint(folder))
+    except ValueError:  # not ours, or without test images
+        return examine(case)
+    fits = examples.images.shape[1:] == (case.image_channels, case.image_side, case.image_side)
+    return examine(replace(case, images=examples.images, image_labels=examples.labels) if fits else case)
+
+
+def _spec_of(folder: Path) -> DatasetSpec | None:
+    """What is known of the images that a run of ours was trained on."""
+    try:
+        return read_checkpoint(folder).spec
     except ValueError:
         return None
-
-
-def _own_examples(case: Case, spec: DatasetSpec | None) -> tuple[Tensor, Tensor] | None:
-    """Shipped test images of its dataset, or those beside the run, if they fit the model."""
-    if spec is None or (spec.channels, spec.model_side) != (case.image_channels, case.image_side):
-        return None
-    shipped = SHIPPED_IMAGES / case.config.get("dataset", "")
-    try:
-        examples = read_examples(shipped if shipped.is_dir() else case.folder / "images", spec)
-    except ValueError:
-        return None
-    return examples.images, examples.labels
 
 
 def _images_in(folder: Path, case: Case, spec: DatasetSpec | None) -> tuple[Tensor, Tensor | None]:

@@ -1,44 +1,61 @@
 """The check of a run's log: did training stay stable?"""
 
 import math
+from collections.abc import Sequence
+from statistics import median
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 
-RISE = 1.1
-SPIKE = 3.0
-MIN_LINES = 10
+MIN_LINES = 20
+PARTS = 10
+MAX_RISE = 1.25
+MAX_VALIDATION_RISE = 1.1
+CLIPPED_OFTEN = 0.25
 
 
 def stability(case: Case) -> Finding:
-    """Spikes of the loss, a validation loss that rises again, a gradient that is clipped all the time."""
-    losses = [line.get("mse", line["loss"]) for line in case.log if "loss" in line]
+    """A loss that rises for long, a validation loss that rises again, a gradient that is clipped all the time."""
+    losses = [line["loss"] for line in case.log if "loss" in line]
+    norms = [line["grad_norm"] for line in case.log if "grad_norm" in line]
+    validations = [line["validation_loss"] for line in case.log if "validation_loss" in line]
+    if not all(map(math.isfinite, (*losses, *norms, *validations))):
+        return _unstable("The log holds losses or gradients that are not finite.")
     if len(losses) < MIN_LINES:
         raise NotRun(f"train_log.jsonl has {len(losses)} lines: it needs {MIN_LINES}")
-    settled = losses[len(losses) // 3 :]
-    worst, typical = max(settled), sorted(settled)[len(settled) // 2]
-    norms = [line["grad_norm"] for line in case.log if "grad_norm" in line]
-    clip = case.config.get("grad_clip_norm")
-    clipped = sum(norm > clip for norm in norms[len(norms) // 3 :]) / len(settled) if clip and norms else 0.0
-    validations = [line["validation_loss"] for line in case.log if "validation_loss" in line]
-    rise = validations[-1] / min(validations) if validations else 1.0
+    rise = _sustained_rise(losses)
+    late = norms[len(norms) // 3 :]
+    clip = case.config.get("grad_clip_norm", math.inf)
+    clipped = sum(norm > clip for norm in late) / max(1, len(late))
+    again = validations[-1] / min(validations) if validations else 1.0
     evidence = (
-        f"In the last two thirds the loss rises to {worst / typical:.2f} times its median (should be below {SPIKE:g}), "
-        f"{clipped:.0%} of the gradients are clipped, and the validation loss ends at {rise:.2f} times its lowest"
+        f"Between tenths of training the loss rises to at most {rise:.2f} times (should be below {MAX_RISE}), "
+        f"{clipped:.0%} of the later gradients are clipped, and the validation loss ends at {again:.2f} times its "
+        f"lowest (should be below {MAX_VALIDATION_RISE})"
     )
-    finite = all(math.isfinite(value) for value in (*losses, *norms))
-    if not finite or worst > SPIKE * typical or (rise > RISE and clipped > 0.25):
+    if rise > MAX_RISE or (again > MAX_VALIDATION_RISE and clipped > CLIPPED_OFTEN):
+        return _unstable(f"{evidence}.")
+    if again > MAX_VALIDATION_RISE:
         return Finding(
-            evidence if finite else "The log holds losses or gradients that are not finite.",
-            "Training was unstable: the learning rate was too high",
-            "train with a lower --learning-rate, --lr-warmup-steps and --grad-clip-norm",
-            severity=2,
-        )
-    if rise > RISE:
-        return Finding(
-            f"{evidence} (should be below {RISE}).",
+            f"{evidence}.",
             "The validation loss rose again: it memorises, or training became unstable",
             "train for fewer steps, or with a lower --learning-rate",
             severity=1,
         )
     return Finding(f"{evidence}.")
+
+
+def _sustained_rise(losses: Sequence[float]) -> float:
+    """The largest ratio of a tenth's median loss to the lowest one before it: spikes that pass do not count."""
+    size = len(losses) / PARTS
+    medians = [median(losses[round(part * size) : round((part + 1) * size)]) for part in range(PARTS)]
+    return max(later / min(medians[:part]) for part, later in enumerate(medians) if part)
+
+
+def _unstable(evidence: str) -> Finding:
+    return Finding(
+        evidence,
+        "Training was unstable: the learning rate was too high",
+        "train with a lower --learning-rate, more --lr-warmup-steps, a lower --grad-clip-norm",
+        severity=2,
+    )
