@@ -13,6 +13,7 @@ from ldm_explorer import diagnose
 from ldm_explorer.checkpoints import CheckpointError, discover
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.checks import CHECKS
+from ldm_explorer.diagnosis.examination import FAILED
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, explain
 from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, Library, open_library
@@ -60,6 +61,7 @@ def test_no_shipped_checkpoint_is_accused(name):
     diagnosis = diagnose_folder(SHIPPED[name])
     assert names(diagnosis) == []
     assert len(diagnosis.passed) + len(diagnosis.not_run) == len(CHECKS)
+    assert not any(FAILED in verdict.evidence for verdict in diagnosis.not_run)
     assert f"Nothing is wrong with {name}" in diagnosis.sentence()
 
 

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ldm_explorer.data import to_model
 from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
+from ldm_explorer.diagnosis.verdicts import NotRun
 from ldm_explorer.latents import LatentCodec, Posterior
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
 from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler
@@ -164,7 +165,9 @@ class Case:
         return KnownLatents(z0, labels if labelled else None, labelled, source)
 
     def sampled_latents(self, prediction_type: PredictionType) -> KnownLatents:
-        """At most 16 in 10 steps, the network's output read as `prediction_type`; labels take turns."""
+        """At most 16 in 10 steps, the output read as `prediction_type`; labels take turns. Raises `NotRun`."""
+        if not self.can_sample:
+            raise NotRun("there are fewer betas than timesteps")
         if prediction_type not in self._samples:
             scheduler = DDPMScheduler.from_config(self.scheduler.config, prediction_type=prediction_type)
             count, labels = min(NUM_SAMPLES, self.batch_size), None

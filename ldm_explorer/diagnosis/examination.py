@@ -3,12 +3,15 @@
 import torch
 from torch import Tensor
 
+from ldm_explorer.checkpoints import first_line
 from ldm_explorer.data import to_uint8
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS, Check, Need
 from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict, explain
+from ldm_explorer.schedules import SCHEDULES
 
 PICTURES = 16
+FAILED = "it failed on this folder"
 MISSING: dict[Need, str] = {
     "autoencoder": "it needs an autoencoder: this model makes pixels",
     "denoiser": "it needs a denoiser: this folder holds an autoencoder alone",
@@ -36,6 +39,8 @@ def run_check(check: Check, case: Case) -> Verdict:
         finding = check.run(case)
     except NotRun as reason:
         return Verdict(check.name, check.title, "not run", str(reason))
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:  # a setting that nobody foresaw
+        return Verdict(check.name, check.title, "not run", f"{FAILED}: {first_line(error)}")
     if not finding.accusation:
         return Verdict(check.name, check.title, "ok", finding.evidence)
     return Verdict(check.name, finding.accusation, "suspect", finding.evidence, finding.mend, finding.severity)
@@ -46,7 +51,7 @@ def _is_there(need: Need, case: Case) -> bool:
         "autoencoder": case.vae is not None,
         "denoiser": case.unet is not None,
         "images": case.has_probes,
-        "record": {"schedule", "num_timesteps"} <= case.config.keys(),
+        "record": case.config.get("schedule") in SCHEDULES and "num_timesteps" in case.config,
         "log": bool(case.log),
     }[need]
 

@@ -26,6 +26,8 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
             f"{folder}: the autoencoder makes {vae.config.latent_channels} latent channels, the UNet takes "
             f"{unet.config.in_channels}: they were not trained together"
         )
+    if unet is not None and unet.config.sample_size is None:
+        raise CheckpointError(f"{folder}/unet/config.json has no sample_size: write the side of its input there")
     has_statistics = vae is not None and _settle_statistics(folder, vae)
     try:
         log = read_log(folder / "train_log.jsonl")

@@ -24,7 +24,7 @@ def clipping(case: Case) -> Finding:
     if case.vae is None:
         return Finding("clip_sample is on, as it may be for pixels in [-1, 1].")
     bound = float(case.scheduler_config.get("clip_sample_range", 1.0))
-    known = case.known_latents() if all(map(case.is_finite, ("autoencoder", "denoiser"))) else None
+    known = case.stored_latents
     share = math.erfc(bound / math.sqrt(2)) if known is None else float((known.z0.abs() > bound).float().mean())
     source = "a unit Gaussian's values" if known is None else f"the values of {known.source}"
     evidence = f"clip_sample cuts at ±{bound:g}, beyond which lie {share:.1%} of {source} (should be 0)."
