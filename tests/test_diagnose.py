@@ -107,7 +107,7 @@ def pixel_folder(tmp_path_factory):
 def test_an_untrained_ddpm_pipeline_has_learned_nothing(pixel_folder):
     diagnosis = diagnose_folder(pixel_folder)
     assert names(diagnosis) == ["learned"]
-    assert "learned nothing" in diagnosis.sentence()
+    assert "looks untrained" in diagnosis.sentence()
     assert "pixels" in {v.name: v.evidence for v in diagnosis.passed}["clipping"]
 
 
@@ -189,7 +189,7 @@ def test_the_command_says_the_same_as_text_and_as_json(tmp_path, capsys):
     assert content["symptoms"]
     assert content["out_of_reach"] == list(OUT_OF_REACH)
     assert diagnose.main([str(SHIPPED["vae-32x32x1"])]) == diagnose.HEALTHY
-    assert "it needs a denoiser" in capsys.readouterr().out
+    assert "It needs a denoiser" in capsys.readouterr().out
 
 
 def test_a_cause_explains_its_side_effects_and_the_worst_comes_first():
@@ -200,7 +200,7 @@ def test_a_cause_explains_its_side_effects_and_the_worst_comes_first():
     diagnosis = Diagnosis("folder", explain(verdicts, {"mild": (), "specific": ("symptom",), "symptom": ()}))
     assert [cause.name for cause in diagnosis.causes] == ["specific", "mild"]
     assert [(symptom.name, symptom.explained_by) for symptom in diagnosis.symptoms] == [("symptom", "specific")]
-    assert "specific and 1 more likely cause below" in diagnosis.sentence()
+    assert "specific; 1 other fault below" in diagnosis.sentence()
 
 
 def test_every_check_explains_only_what_comes_after_it():

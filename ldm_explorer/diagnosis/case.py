@@ -214,11 +214,11 @@ class Case:
                 errors[kind].append(float((output - target(kind, z0, eps, alpha_bar)).square().mean()))
         return {kind: torch.tensor(values) for kind, values in errors.items()}
 
-    def floors(self, prediction_type: PredictionType) -> LossFloors:
-        """At `timesteps`; the Gaussian one only says something where `eigenvalues` are known."""
+    def floors(self, prediction_type: PredictionType, timesteps: list[int] | None = None) -> LossFloors:
+        """At `timesteps` or at others; the Gaussian one only says something where `eigenvalues` are known."""
         known = self.stored_latents or self.sampled_latents(prediction_type)
         spectrum = self.eigenvalues if self.eigenvalues is not None else known.z0.var(0).mean()[None]
-        return loss_floors(prediction_type, self.alpha_bars[self.timesteps], spectrum)
+        return loss_floors(prediction_type, self.alpha_bars[timesteps or self.timesteps], spectrum)
 
     @property
     def eigenvalues(self) -> Tensor | None:

@@ -82,12 +82,13 @@ class Diagnosis:
 
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        passed = f"{len(self.passed)} checks passed and {len(self.not_run)} were not run"
+        number = len(self.not_run)
+        counts = f"{len(self.passed)} checks passed, {number} {'was' if number == 1 else 'were'} not run"
         if not self.causes:
-            return f"Nothing is wrong with {self.folder} that these checks can see: {passed}."
+            return f"Nothing is wrong with {self.folder} that these checks can see: {counts}."
         first, more = self.causes[0], len(self.causes) - 1
-        others = f" and {more} more likely cause{'s' if more > 1 else ''} below" if more else ""
-        return f"Most likely: {first.title[0].lower()}{first.title[1:]}{others} ({passed})."
+        others = f"; {more} other fault{'s' if more > 1 else ''} below" if more else ""
+        return f"Most likely: {first.title[0].lower()}{first.title[1:]}{others} ({counts})."
 
     def as_json(self) -> dict[str, Any]:
         """What the card shows, for programs."""
@@ -118,8 +119,8 @@ def explain(verdicts: Iterable[Verdict], explains: dict[str, tuple[str, ...]]) -
 
 
 def by_reason(not_run: Iterable[Verdict]) -> dict[str, list[str]]:
-    """The reasons why checks were not run, and the checks that each kept."""
+    """The reasons why checks were not run, as sentences, and the checks that each kept."""
     reasons: dict[str, list[str]] = {}
     for verdict in not_run:
-        reasons.setdefault(verdict.evidence, []).append(verdict.title)
+        reasons.setdefault(f"{verdict.evidence[0].upper()}{verdict.evidence[1:]}.", []).append(verdict.title)
     return reasons

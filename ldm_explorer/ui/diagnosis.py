@@ -32,7 +32,7 @@ def _card(diagnosis: Diagnosis) -> str:
     parts.append(_pictures(diagnosis))
     parts.append(_section("Passed", [(verdict.title, verdict.evidence) for verdict in diagnosis.passed]))
     not_run = by_reason(diagnosis.not_run)
-    parts.append(_section("Not run", [("; ".join(titles), f"{why}.") for why, titles in not_run.items()]))
+    parts.append(_section("Not run", [("; ".join(titles), why) for why, titles in not_run.items()]))
     parts.append(_section("Out of reach, in the code that calls a model", [("", text) for text in OUT_OF_REACH]))
     return f'<div class="ldm-card">{"".join(parts)}</div>'
 
@@ -57,7 +57,7 @@ def _section(heading: str, lines: list[tuple[str, str]]) -> str:
 
 def _pictures(diagnosis: Diagnosis) -> str:
     shown = [
-        (diagnosis.images, "Images", "what the autoencoder was asked about"),
+        (diagnosis.images, "Images", "test images, or those beside the run"),
         (diagnosis.reconstructions, "Given back", "encoded and decoded"),
         (diagnosis.samples, "Generated", "10 steps with the folder's own scheduler settings"),
     ]

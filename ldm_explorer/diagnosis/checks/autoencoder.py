@@ -108,5 +108,5 @@ def round_trip(case: Case) -> Finding:
 
 def _row(values: Tensor) -> str:
     """At most four figures."""
-    shown = ", ".join(f"{value:.3g}" for value in values.flatten()[:4].tolist())
+    shown = ", ".join(f"{round(value, 3):.3g}" for value in values.flatten()[:4].tolist())
     return f"{shown}, ..." if values.numel() > 4 else shown

@@ -61,12 +61,13 @@ def schedule_by_behaviour(case: Case) -> Finding:
     """For a folder without a record: at given noise, the timestep of the config has to be the one that serves best."""
     if case.config.get("schedule") in SCHEDULES:
         raise NotRun("train_config.json says along which schedule it was trained, and that is checked")
-    if not _ratios(case)[case.prediction_type] < WORSE_THAN_WHITE:
-        raise NotRun("the network has not learned enough to tell")
     told = [int((case.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
     candidates = torch.linspace(0, max(1000, case.num_timesteps) - 1, CANDIDATE_TIMES).round().long().tolist()
     errors = [_errors_when_told(case, timestep, [*candidates, timestep]) for timestep in told]
     best = [min(row, key=lambda t, row=row: row[t]) for row in errors]
+    white = case.floors("sample", told).white.tolist()
+    if not sum(min(row.values()) < FITS * floor for row, floor in zip(errors, white, strict=True)) > len(told) / 2:
+        raise NotRun("told any timestep, the network knows no more than the scale of the latents")
     excess = [row[timestep] / min(row.values()) for row, timestep in zip(errors, told, strict=True)]
     pairs = ", ".join(f"{timestep}: {time}" for timestep, time in zip(told, best, strict=True))
     evidence = f"At the noise of the config's timestep it denoises best when told {pairs} (should be near)"
@@ -155,7 +156,7 @@ def learned(case: Case) -> Finding:
     if not ratios[said] < WORSE_THAN_WHITE:
         return Finding(
             f"{evidence} (should be well below the first).",
-            "The network has learned nothing" if ratios[said] > 1 else "The network has learned the scale at most",
+            "The network looks untrained: its error is no better than knowing nothing but the scale",
             "train it, or longer: unet/ holds the weights of far too few steps",
             severity=3,
         )
