@@ -87,6 +87,12 @@ def encode_posterior(codec: LatentCodec, images: Tensor) -> Posterior:
     return Posterior(torch.cat([p.mean for p in parts]).cpu(), torch.cat([p.std for p in parts]).cpu())
 
 
+def identity_statistics(vae: AutoencoderKL) -> dict[str, list[float]]:
+    """The config fields with which normalising changes nothing."""
+    channels = vae.config.latent_channels
+    return {"latents_mean": [0.0] * channels, "latents_std": [1.0] * channels}
+
+
 @torch.no_grad()
 def measure_statistics(vae: AutoencoderKL, images: Tensor) -> None:
     """Measure mean and std of the *sampled* latents of `uint8` images per channel, and store them in the config.

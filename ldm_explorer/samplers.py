@@ -90,15 +90,18 @@ def denoise(
     class_labels: Tensor | None = None,
     *,
     num_steps: int,
+    first_step: int = 0,
     guidance_scale: float = 1.0,
     null_class: int | None = None,
     generators: list[torch.Generator] | None = None,
 ) -> Iterator[DenoiseStep]:
     """Walk from `noise (B, c, h, w) ~ N(0, 1)` to a clean latent, yielding every step.
 
-    `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho & Salimans 2022; 1 is no guidance and costs one
-    evaluation instead of two). `generators`, one per image, serve the samplers that add noise. Raises `ValueError` for
-    a number of steps outside 1..T, guidance without labels, or a sampler that adds noise without generators.
+    With `first_step` above 0, `noise` is an image's latent noised to the timestep of that step, and the earlier steps
+    are left out (image to image; Meng et al. 2021). `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho &
+    Salimans 2022; 1 is no guidance and costs one evaluation instead of two). `generators`, one per image, serve the
+    samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance without labels, or a
+    sampler that adds noise without generators.
     """
     num_timesteps = sampler.config.num_train_timesteps
     if not 1 <= num_steps <= num_timesteps:
@@ -110,10 +113,12 @@ def denoise(
     if stochastic and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")
     set_timesteps(sampler, num_steps)
+    if first_step and hasattr(sampler, "set_begin_index"):
+        sampler.set_begin_index(first_step)
     alpha_bars = sampler.alphas_cumprod
     z = noise * sampler.init_noise_sigma
     null_labels = torch.full_like(class_labels, null_class) if guided else None
-    for index, timestep in enumerate(sampler.timesteps):
+    for index, timestep in enumerate(sampler.timesteps[first_step:], first_step):
         z_t = sampler.scale_model_input(z, timestep)
         prediction = _predict(unet, z_t, timestep, class_labels)
         if guided:

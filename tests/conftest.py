@@ -157,6 +157,7 @@ def uneven_statistics() -> LatentStatistics:
         mean=torch.zeros(values),
         covariance=eigenvalues.diag(),
         eigenvalues=eigenvalues,
+        channel_variances=torch.ones(LATENT_SHAPE[0]),
         class_eigenvalues=(eigenvalues * 0.8).expand(3, -1),
         memorising_timesteps=torch.tensor([0, 500, 999]),
         memorising=torch.tensor([0.001, 0.1, 0.5]),

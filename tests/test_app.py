@@ -10,7 +10,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from ldm_explorer.explore.library import open_library
-from ldm_explorer.ui import CSS, TABS, THEME, build_app
+from ldm_explorer.ui import CSS, TABS, THEME, build_app, denoising, velocity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
@@ -35,6 +35,9 @@ def test_every_endpoint_answers(client):
     assert noised.count("<img") == 42
     assert "<table" in client.predict("tiny-ldm", "Bag", 1, None, 0, ["tiny-ldm"], api_name="/compare_sizes")[0]
     assert "After 4 of 5" in client.predict("tiny-ldm", 3, api_name="/show_training")
+    shown = client.predict("tiny-ldm", "Bag", 1, None, 0, 500, 100, api_name="/show_velocity")
+    assert shown[-2].count("<img") == 5
+    assert "Right" in client.predict("tiny-ldm", "z0", "a*z_t - b*v", api_name="/check_formula")
     assert "no readable loss" in client.predict("tiny-ldm", api_name="/plot_loss")[0]
 
 
@@ -129,7 +132,11 @@ def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     for tab in TABS:
         open_tab(page, tab.TITLE)
         page.locator("figure img:visible").first.wait_for()
-    open_tab(page, TABS[2].TITLE)
+    open_tab(page, velocity.TITLE)
+    page.get_by_placeholder("eps = ...").fill("z_s = a_s*z0 + b_s*eps")
+    page.get_by_role("button", name="Check").click()
+    page.get_by_text("Right: identical by algebra").wait_for()
+    open_tab(page, denoising.TITLE)
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("step 25 of 25").first.wait_for()
     page.get_by_label("Moment to look at").first.focus()

@@ -29,6 +29,13 @@ def test_a_loss_of_034_is_the_white_floor_of_three_different_scales(name, std):
     assert float(floor) == pytest.approx(0.34, abs=0.005)
 
 
+def test_channels_of_different_scale_have_white_floors_of_their_own():
+    scales = torch.tensor([0.5, 3.0])
+    whole = loss_floors("epsilon", alpha_bars("linear"), scales.repeat(8), scales).white
+    parts = [loss_floors("epsilon", alpha_bars("linear"), scale[None]).white for scale in scales]
+    assert torch.allclose(whole, torch.stack(parts).mean(0))
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 def test_knowing_more_never_costs(prediction_type, schedule):

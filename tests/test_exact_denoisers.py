@@ -133,6 +133,18 @@ def test_the_memorising_denoiser_generates_the_training_latents(tiny_pipeline, s
     assert (distances.argmin(1) % 2 == labels).all()
 
 
+def test_only_channels_that_were_not_normalised_have_scales_of_their_own():
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(500, 2, 4, 4, generator=generator) * torch.tensor([0.9, 1.0]).view(1, 2, 1, 1)
+    mean[:, 0] += torch.tensor([-0.44, 0.44]).repeat(8).view(4, 4)  # of the same variance, by position
+    abar = make_schedule("linear").alpha_bars
+    labels = torch.zeros(500).long()
+    normalised = measure_latents(Posterior(mean, torch.full_like(mean, 0.01)), labels, abar, 0).channel_variances
+    assert float(normalised[0]) == float(normalised[1]) == pytest.approx(0.9, abs=0.03)
+    raw = measure_latents(Posterior(3 * mean, torch.full_like(mean, 0.01)), labels, abar, 0).channel_variances
+    assert raw.tolist() == pytest.approx([9 * 0.81, 9], rel=0.05)
+
+
 def test_statistics_come_back_as_they_were_written(tmp_path):
     written = uneven_statistics()
     write_statistics(tmp_path, written)
@@ -148,11 +160,11 @@ def test_statistics_come_back_as_they_were_written(tmp_path):
 def test_a_run_without_statistics_or_with_broken_ones(tmp_path, tiny_pipeline):
     assert read_statistics(tmp_path) is None
     (tmp_path / "latents.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(CheckpointError, match="train/latents.py"):
+    with pytest.raises(CheckpointError, match=r"train/latents\.py"):
         read_statistics(tmp_path)
     assert make_denoiser("network", None, tiny_pipeline) is tiny_pipeline.unet
     for name in set(DENOISERS) - {"network"}:
-        with pytest.raises(ValueError, match="train/latents.py"):
+        with pytest.raises(ValueError, match=r"train/latents\.py"):
             make_denoiser(name, None, tiny_pipeline)
     with pytest.raises(ValueError, match="unknown denoiser 'perfect'"):
         make_denoiser("perfect", uneven_statistics(), tiny_pipeline)

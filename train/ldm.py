@@ -16,7 +16,14 @@ from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
-from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior, latent_shape
+from ldm_explorer.latents import (
+    BATCH_IMAGES,
+    LatentCodec,
+    Posterior,
+    encode_posterior,
+    identity_statistics,
+    latent_shape,
+)
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PredictionType, add_noise, min_snr_weight, target
@@ -50,6 +57,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
     num_timesteps: int = DEFAULT_NUM_TIMESTEPS
     prediction: PredictionType = "v_prediction"
     """What the network predicts."""
+    normalise_latents: bool = True
+    """Off: the network sees the autoencoder's raw latents, whatever their scale."""
     class_labels: bool = True
     """Condition on the class; the network learns the null class as well."""
     label_dropout: float = 0.1
@@ -206,7 +215,8 @@ def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor)
     return Posterior(*rows.unbind(1))
 
 
-def main(config: LDMTrainConfig) -> None:
+def load_frozen_vae(config: LDMTrainConfig) -> AutoencoderKL:
+    """The autoencoder of the options. Raises `ValueError` when it is of other images than the dataset's."""
     vae = load_vae(config.vae if config.vae.exists() else REPO / config.vae)
     side, channels = vae.config.sample_size, vae.config.in_channels
     if (side, channels) != (config.spec.model_side, config.spec.channels):
@@ -214,6 +224,13 @@ def main(config: LDMTrainConfig) -> None:
             f"{config.vae} takes {channels} channel(s) of side {side}, {config.dataset} has {config.spec.channels} of "
             f"side {config.spec.model_side}: give another --vae, --dataset or --image-side"
         )
+    if not config.normalise_latents:
+        vae.register_to_config(**identity_statistics(vae))
+    return vae
+
+
+def main(config: LDMTrainConfig) -> None:
+    vae = load_frozen_vae(config)
     codec, unet_config = LatentCodec(vae), config.unet_for(vae)
     training, validation = config.load("train"), config.load("validation")
     side, channels = unet_config.latent_size, unet_config.latent_channels

@@ -218,7 +218,8 @@ class Case:
         """At `timesteps` or at others; the Gaussian one only says something where `eigenvalues` are known."""
         known = self.stored_latents or self.sampled_latents(prediction_type)
         spectrum = self.eigenvalues if self.eigenvalues is not None else known.z0.var(0).mean()[None]
-        return loss_floors(prediction_type, self.alpha_bars[timesteps or self.timesteps], spectrum)
+        channels = None if self.statistics is None else self.statistics.channel_variances
+        return loss_floors(prediction_type, self.alpha_bars[timesteps or self.timesteps], spectrum, channels)
 
     @property
     def eigenvalues(self) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Denoisers that need no training: they answer as a UNet does, so any sampler runs on them.
 
-A sampler that fails with them has a fault of its own; what they generate is what perfect knowledge of the covariance, or
-of the training set, would.
+A sampler that fails with them has a fault of its own; what they generate is what perfect knowledge of the covariance,
+or of the training set, would.
 """
 
 from collections.abc import Callable
@@ -83,12 +83,12 @@ DEFAULT_DENOISER = "network"
 
 
 def make_denoiser(name: str, statistics: LatentStatistics | None, pipeline: LatentDiffusionPipeline) -> nn.Module:
-    """What answers in the place of the UNet. Raises `ValueError` for an unknown name or where statistics are missing."""
+    """What answers in the UNet's place. Raises `ValueError` for an unknown name or where statistics are missing."""
     if name not in DENOISERS:
         raise ValueError(f"unknown denoiser {name!r}: choose one of {', '.join(DENOISERS)}")
     if statistics is None and name != DEFAULT_DENOISER:
         raise ValueError(
-            f"the {name} denoiser needs the statistics of the training latents, which this run did not keep: write them "
-            "with `python train/latents.py`"
+            f"the {name} denoiser needs the statistics of the training latents, which this run did not keep: write "
+            "them with `python train/latents.py`"
         )
     return DENOISERS[name](statistics, pipeline)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, add_noise
 
-MEMORISING_SAMPLES = 256
+MEMORISING_SAMPLES = 128
 MEMORISING_SEED = 0
 MEMORISING_SLICE = 8192
 """Training latents in memory at a time."""
@@ -40,15 +40,22 @@ def covariance_eigenvalues(posterior: Posterior) -> Tensor:
     return torch.linalg.eigvalsh(latent_covariance(posterior)).float()
 
 
-def loss_floors(prediction_type: PredictionType, alpha_bars: Tensor, eigenvalues: Tensor) -> LossFloors:
+def loss_floors(
+    prediction_type: PredictionType,
+    alpha_bars: Tensor,
+    eigenvalues: Tensor,
+    channel_variances: Tensor | None = None,
+) -> LossFloors:
     """The three floors for every entry of `alpha_bars (T,)`.
 
     With d = abar lambda + 1 - abar, knowing the covariance leaves (1 - abar) lambda / d of z0, lambda / d of v and
-    abar lambda / d of eps, averaged over the eigenvalues.
+    abar lambda / d of eps, averaged over the eigenvalues. `channel_variances (c,)` are the scales that the white floor
+    knows, by default one for all: they differ where latents are not normalised.
     """
     abar = alpha_bars.double()[:, None]
     eigenvalues = eigenvalues.double()
     variance = eigenvalues.mean()
+    scales = variance[None] if channel_variances is None else channel_variances.double()
     zero = {
         "epsilon": torch.ones_like(abar),
         "v_prediction": abar + (1 - abar) * variance,
@@ -59,7 +66,7 @@ def loss_floors(prediction_type: PredictionType, alpha_bars: Tensor, eigenvalues
         weight = {"epsilon": abar, "v_prediction": torch.ones_like(abar), "sample": 1 - abar}[prediction_type]
         return (weight * spectrum / (abar * spectrum + 1 - abar)).mean(1).float()
 
-    return LossFloors(zero[:, 0].float(), wiener(variance[None]), wiener(eigenvalues))
+    return LossFloors(zero[:, 0].float(), wiener(scales), wiener(eigenvalues))
 
 
 def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -90,7 +97,7 @@ def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor) -> Tensor
 def memorising_z0_mse(posterior: Posterior, alpha_bars: Tensor, labels: Tensor | None = None) -> Tensor:
     """z0-MSE `(P,)` at `alpha_bars (P,)` of the denoiser that knows the training set, by Monte Carlo.
 
-    Over 256 noisy *training* latents: it is no floor for any others. With `labels (N,)` it also knows the label.
+    Over 128 noisy *training* latents: it is no floor for any others. With `labels (N,)` it also knows the label.
     Optimal loss: arXiv 2506.13763.
     """
     generator = torch.Generator().manual_seed(MEMORISING_SEED)

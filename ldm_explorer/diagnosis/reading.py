@@ -140,7 +140,8 @@ def _share(loss: float, gaussian: float, memorising: float) -> float:
 
 def _runs(flags: list[bool]) -> list[tuple[int, int]]:
     """First and last index of every run of True."""
-    edges = [index for index in range(len(flags) + 1) if (flags + [False])[index] != ([False] + flags)[index]]
+    before, after = [False, *flags], [*flags, False]
+    edges = [index for index in range(len(flags) + 1) if before[index] != after[index]]
     return [(first, last - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
 
 
@@ -153,7 +154,7 @@ def floors_of(
 ) -> dict[str, Tensor]:
     """Every floor `(T,)` of a network over these latents, with those per class where it is told the class."""
     weight = error_over_z0_error(prediction_type, alpha_bars.double()).float()
-    floors = vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues)) | {
+    floors = vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues, statistics.channel_variances)) | {
         "memorising": weight * statistics.memorising_z0_mse(alpha_bars)
     }
     if conditional:

@@ -17,9 +17,11 @@ FILE = "latents.safetensors"
 SUBSET = 1000
 SUBSET_SEED = 0
 MAX_COVARIANCE_VALUES = 1024
-"""A larger covariance would make a file of more than 10 MB; its eigenvalues, and so the floors, are kept all the same."""
+"""A larger covariance would make a file of more than 10 MB; its eigenvalues, and so the floors, are kept even then."""
 
-MEMORISING_POINTS = 33
+MEMORISING_POINTS = 17
+
+NORMALISED_WITHIN = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class LatentStatistics:
     mean: Tensor  # (D,)
     covariance: Tensor | None  # (D, D) of the sampled latents, None where D is large
     eigenvalues: Tensor  # (D,) ascending, of that covariance
+    channel_variances: Tensor  # (c,) that the white floor knows: one for all channels where they are normalised
     class_eigenvalues: Tensor | None  # (classes, D), of each class on its own; None without classes
     memorising_timesteps: Tensor  # (P,) int64, from 0 to T - 1
     memorising: Tensor  # (P,) v-MSE of a denoiser that knows the whole training set
@@ -60,6 +63,7 @@ def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, nu
         mean=posterior.mean.flatten(1).mean(0),
         covariance=covariance.float() if len(covariance) <= MAX_COVARIANCE_VALUES else None,
         eigenvalues=torch.linalg.eigvalsh(covariance).float(),
+        channel_variances=_channel_variances(posterior, covariance),
         class_eigenvalues=torch.stack(
             [torch.linalg.eigvalsh(latent_covariance(posterior[labels == label])).float() for label in present]
         )
@@ -71,6 +75,13 @@ def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, nu
         subset=posterior[subset],
         subset_labels=labels[subset],
     )
+
+
+def _channel_variances(posterior: Posterior, covariance: Tensor) -> Tensor:
+    variances = covariance.diag().view(posterior.mean.shape[1], -1).mean(1).float()
+    totals = posterior.mean.var(dim=(0, 2, 3)) + posterior.std.square().mean(dim=(0, 2, 3))
+    normalised = torch.allclose(totals, torch.ones_like(totals), atol=NORMALISED_WITHIN)
+    return variances.mean().expand(len(variances)) if normalised else variances
 
 
 def write_statistics(folder: Path, statistics: LatentStatistics) -> None:

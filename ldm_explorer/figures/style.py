@@ -6,6 +6,7 @@ SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#
 FLOOR_COLORS = {"white": "#CC79A7", "gaussian": "#D55E00", "gaussian_per_class": "#F0A65E"}
 LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
+LATENT_COLORS = {"z0": "#0072B2", "eps": "#D55E00", "z_t": "#009E73", "v": "#CC79A7", "z_s": "#E69F00"}
 CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F5D75")
 MAX_POINTS = 500
 HEIGHT = 330

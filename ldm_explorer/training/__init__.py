@@ -4,7 +4,14 @@ from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of, process_state
-from ldm_explorer.training.run_state import PLACE_FIELDS, TrainLog, latest_state, prepare_run_dir, read_progress
+from ldm_explorer.training.run_state import (
+    PLACE_FIELDS,
+    TrainLog,
+    latest_state,
+    load_weights,
+    prepare_run_dir,
+    read_progress,
+)
 
 __all__ = [
     "PLACE_FIELDS",
@@ -16,6 +23,7 @@ __all__ = [
     "TrainingFailed",
     "fit",
     "latest_state",
+    "load_weights",
     "make_accelerator",
     "precision_of",
     "prepare_run_dir",

@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -83,14 +83,10 @@ def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimiz
     progress = read_progress(state)
     try:
         tensors = load_file(state / "state.safetensors")
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-        model.load_state_dict(part("model."))
-        ema.load_state_dict(part("ema."))
+        model.load_state_dict(_part(tensors, "model."))
+        ema.load_state_dict(_part(tensors, "ema."))
         slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in part("optimizer.").items():
+        for name, value in _part(tensors, "optimizer.").items():
             index, slot = name.split(".")
             slots.setdefault(int(index), {})[slot] = value
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -99,6 +95,18 @@ def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimiz
     except (FileNotFoundError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
         raise _unusable(state, error) from error
     return progress
+
+
+def load_weights(state: Path, model: nn.Module, which: Literal["model", "ema"]) -> None:
+    """Put the weights of a state, or their average, into a model. Raises `ValueError` when they do not fit."""
+    try:
+        model.load_state_dict(_part(load_file(state / "state.safetensors"), f"{which}."))
+    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+        raise _unusable(state, error) from error
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def prepare_run_dir(config: Any, run_dir: Path) -> None:

@@ -10,7 +10,7 @@ from ldm_explorer.ui import denoising, diagnosis, latent_size, reconstruction, s
 from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, example_classes, uploads_in_one_sentence
 from ldm_explorer.ui.pictures import notice
 
-TABS = (reconstruction, schedule, denoising, latent_size, diagnosis)
+TABS = (reconstruction, schedule, velocity, denoising, latent_size, diagnosis)
 """Each has TITLE and build(library, shared)."""
 
 CSS = (Path(__file__).parent / "style.css").read_text()

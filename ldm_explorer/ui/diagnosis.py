@@ -25,8 +25,8 @@ def diagnose(library: Library, checkpoint: str) -> str:
 
 
 def _card(diagnosis: Diagnosis) -> str:
-    state = "bad" if diagnosis.causes else "good"
-    parts = [f'<p class="ldm-verdict {state}">{html.escape(diagnosis.sentence())}</p>']
+    state = " wrong" if diagnosis.causes else ""
+    parts = [f'<p class="ldm-verdict{state}">{html.escape(diagnosis.sentence())}</p>']
     parts += [_cause(number, cause) for number, cause in enumerate(diagnosis.causes, start=1)]
     parts.append(_section("Also seen, as a side effect", [_symptom(diagnosis, v) for v in diagnosis.symptoms]))
     parts.append(_pictures(diagnosis))

@@ -1,0 +1,274 @@
+"""What goes wrong with latent diffusion: each fault breaks one thing of a sampling run that was right.
+
+An entry here shows up in the failure lab and in the tests over all entries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
+from torch import Tensor, nn
+
+from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.prediction import PREDICTION_TYPES, to_eps
+from ldm_explorer.samplers import make_scheduler
+from ldm_explorer.schedules import Schedule, make_schedule
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """All that takes part in sampling from a pipeline; `encode` and `decode` are from and to pixels."""
+
+    pipeline: LatentDiffusionPipeline
+    unet: nn.Module
+    scheduler: SchedulerMixin  # its class and config; every run makes its own
+    decode: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+    relabel: Callable[[Tensor], Tensor] = lambda labels: labels
+    num_steps: int = 25
+    first_step: int = 0  # above 0: image to image, from a noised image at this step of the sampler
+
+    @classmethod
+    def right(cls, pipeline: LatentDiffusionPipeline, unet: nn.Module | None = None) -> "Sampling":
+        """DDIM over the pipeline as it is; `unet` is another denoiser in the place of its network.
+
+        diffusers' DDIMScheduler, as it can be told everything that people get wrong.
+        """
+        scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        return cls(pipeline, unet or pipeline.unet, scheduler, pipeline.codec.decode, pipeline.codec.encode)
+
+    def configured(self, **fields) -> "Sampling":
+        """With some fields of the scheduler's config changed."""
+        return replace(self, scheduler=type(self.scheduler).from_config(self.scheduler.config, **fields))
+
+
+Change = Callable[[Sampling], Sampling]
+Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "roughness"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    title: str
+    what_happens: str
+    mend: str  # the line of code or config
+    symptom: Symptom  # the figure that gives it away
+    inject: Change
+    mended: Change  # undoes what was injected
+    base: Change = lambda sampling: sampling  # the right run beside which it shows
+    in_folder: bool = False  # it can lie in a checkpoint's files; the others lie in calling code
+
+
+def _configured(**fields) -> Change:
+    return lambda sampling: sampling.configured(**fields)
+
+
+def _own(*names: str) -> Change:
+    """Scheduler fields as the checkpoint has them."""
+    return lambda sampling: sampling.configured(**{name: sampling.pipeline.scheduler.config[name] for name in names})
+
+
+def _with_other_schedule(sampling: Sampling) -> Sampling:
+    """The linear schedule where another was trained, the cosine one where the linear was."""
+    own = sampling.pipeline.scheduler.betas
+    linear = make_schedule("linear", len(own)).betas
+    other = make_schedule("cosine", len(own)).betas if torch.allclose(own, linear) else linear
+    return sampling.configured(trained_betas=other.tolist())
+
+
+def _with_other_prediction(sampling: Sampling) -> Sampling:
+    own = sampling.scheduler.config.prediction_type
+    others = [name for name in PREDICTION_TYPES if name != own]
+    return sampling.configured(prediction_type=others[0])
+
+
+class _AsEpsilon(nn.Module):
+    """A network of any prediction type, answering with the epsilon that its answer implies."""
+
+    def __init__(self, sampling: Sampling):
+        super().__init__()
+        self.unet, scheduler = sampling.unet, sampling.pipeline.scheduler
+        self.prediction_type, self.alpha_bars = scheduler.config.prediction_type, scheduler.alphas_cumprod
+
+    def forward(self, z_t: Tensor, timestep: Tensor, *labels: Tensor, return_dict: bool = False):
+        prediction = self.unet(z_t, timestep, *labels, return_dict=False)[0]
+        return (to_eps(self.prediction_type, prediction, z_t, self.alpha_bars[int(timestep)]),)
+
+
+def _epsilon_at_zero_snr(sampling: Sampling) -> Sampling:
+    schedule = Schedule("own", sampling.pipeline.scheduler.betas).with_zero_terminal_snr()
+    config = make_scheduler(schedule, "epsilon").config
+    return replace(
+        sampling, unet=_AsEpsilon(sampling), scheduler=DPMSolverMultistepScheduler.from_config(config, solver_order=1)
+    )
+
+
+class _StepIndex(nn.Module):
+    """A network that is told the number of the step in place of its timestep."""
+
+    def __init__(self, sampling: Sampling):
+        super().__init__()
+        self.unet, self.num_steps = sampling.unet, sampling.num_steps
+        self.num_timesteps = sampling.scheduler.config.num_train_timesteps
+
+    def forward(self, z_t: Tensor, timestep: Tensor, *labels: Tensor, return_dict: bool = False):
+        step = self.num_steps - 1 - (int(timestep) * self.num_steps) // self.num_timesteps
+        return self.unet(z_t, torch.tensor(step), *labels, return_dict=False)
+
+
+def _right_unet(sampling: Sampling) -> Sampling:
+    return replace(sampling, unet=sampling.unet.unet)
+
+
+def _raw(sampling: Sampling) -> Callable[[Tensor], Tensor]:
+    """Decoding with the latents' scaling left out."""
+    codec = sampling.pipeline.codec
+    return lambda latents: codec.decode((latents - codec.mean) / codec.std)
+
+
+def _encode_raw(sampling: Sampling) -> Callable[[Tensor], Tensor]:
+    codec = sampling.pipeline.codec
+    return lambda pixels: codec.encode(pixels) * codec.std + codec.mean
+
+
+def _encode_twice(sampling: Sampling) -> Callable[[Tensor], Tensor]:
+    codec = sampling.pipeline.codec
+    return lambda pixels: (codec.encode(pixels) - codec.mean) / codec.std
+
+
+def _right_codec(sampling: Sampling) -> Sampling:
+    codec = sampling.pipeline.codec
+    return replace(sampling, encode=codec.encode, decode=codec.decode)
+
+
+def _ignored(sampling: Sampling) -> Sampling:
+    null_class = sampling.pipeline.null_class
+    return replace(sampling, relabel=lambda labels: torch.full_like(labels, null_class))
+
+
+def _shifted(sampling: Sampling) -> Sampling:
+    num_classes = sampling.pipeline.null_class
+    return replace(sampling, relabel=lambda labels: (labels + 1) % num_classes)
+
+
+def _right_labels(sampling: Sampling) -> Sampling:
+    return replace(sampling, relabel=lambda labels: labels)
+
+
+def _image_to_image(sampling: Sampling) -> Sampling:
+    """From an image noised to half of the way."""
+    return replace(sampling, first_step=sampling.num_steps // 2)
+
+
+def _few_steps(sampling: Sampling) -> Sampling:
+    return replace(sampling, num_steps=8)
+
+
+FAULTS: dict[str, Fault] = {
+    "clip_sample": Fault(
+        title="Latents clipped to [-1, 1]",
+        what_happens="A third of a unit Gaussian lies beyond 1. DDPMScheduler and DDIMScheduler cut it off at every "
+        "step unless told otherwise, which suits pixels, not latents: these come out narrow, the images flat.",
+        mend='scheduler_config.json: "clip_sample": false',
+        symptom="latents_std",
+        inject=_configured(clip_sample=True),
+        mended=_configured(clip_sample=False),
+        in_folder=True,
+    ),
+    "other_schedule": Fault(
+        title="Sampled along another schedule than trained",
+        what_happens="The network is told t, and takes from it how much noise there is; along another schedule there "
+        "is more or less of it. Noise stays in the image, or details are taken for noise.",
+        mend='scheduler_config.json: "trained_betas", or "beta_schedule", as in training',
+        symptom="roughness",
+        inject=_with_other_schedule,
+        mended=_own("trained_betas"),
+        in_folder=True,
+    ),
+    "other_prediction": Fault(
+        title="The output taken for another prediction type",
+        what_happens="A velocity read as noise is noise plus image: every step moves the wrong way, and the latents "
+        "leave the range that the decoder knows.",
+        mend='scheduler_config.json: "prediction_type" as in training',
+        symptom="latents_std",
+        inject=_with_other_prediction,
+        mended=_own("prediction_type"),
+        in_folder=True,
+    ),
+    "not_normalised": Fault(
+        title="An image's latents not normalised (image to image)",
+        what_happens="The network learned latents of mean 0 and standard deviation 1 per channel, and is given what the "
+        "encoder wrote: in Stable Diffusion's terms, times 0.18215 was forgotten.",
+        mend="z = (vae.encode(x).latent_dist.mean - latents_mean) / latents_std",
+        symptom="psnr_to_original",
+        inject=lambda sampling: replace(sampling, encode=_encode_raw(sampling)),
+        mended=_right_codec,
+        base=_image_to_image,
+    ),
+    "normalised_twice": Fault(
+        title="An image's latents normalised twice (image to image)",
+        what_happens="Two parts of a program each subtract the mean and divide by the standard deviation.",
+        mend="normalise in one place: LatentCodec.encode does it already",
+        symptom="psnr_to_original",
+        inject=lambda sampling: replace(sampling, encode=_encode_twice(sampling)),
+        mended=_right_codec,
+        base=_image_to_image,
+    ),
+    "decoded_raw": Fault(
+        title="Decoded without undoing the normalisation",
+        what_happens="The sampler's latents are right and the decoder is given them at the wrong scale: washed-out or "
+        "distorted images of the right shapes.",
+        mend="x = vae.decode(z * latents_std + latents_mean)",
+        symptom="class_probability",
+        inject=lambda sampling: replace(sampling, decode=_raw(sampling)),
+        mended=_right_codec,
+        in_folder=True,
+    ),
+    "leading_spacing": Fault(
+        title="Leading timesteps with few steps",
+        what_happens="With 8 steps diffusers' default spacing begins at t = 875 and not at 999: the network is given "
+        "pure noise and told that there is an image in it (Lin et al. 2023).",
+        mend='scheduler_config.json: "timestep_spacing": "trailing"',
+        symptom="latents_std",
+        inject=_configured(timestep_spacing="leading"),
+        mended=_own("timestep_spacing"),
+        base=_few_steps,
+        in_folder=True,
+    ),
+    "step_index": Fault(
+        title="The number of the step passed in place of the timestep",
+        what_happens="for i, t in enumerate(timesteps): unet(z, i). The network is told that there is next to no noise "
+        "when there is nothing else, and leaves it in.",
+        mend="unet(z_t, t), with t out of scheduler.timesteps",
+        symptom="class_probability",
+        inject=lambda sampling: replace(sampling, unet=_StepIndex(sampling)),
+        mended=_right_unet,
+    ),
+    "labels_ignored": Fault(
+        title="The label never reaches the network",
+        what_happens="Every image is drawn with the null class: good images, of any class.",
+        mend="unet(z_t, t, class_labels)",
+        symptom="class_probability",
+        inject=_ignored,
+        mended=_right_labels,
+    ),
+    "labels_shifted": Fault(
+        title="Labels shifted by one",
+        what_happens="Good images of the wrong class: training counted classes from 0, the caller from 1.",
+        mend="class_labels = labels, from 0 to K - 1; K means no label",
+        symptom="class_probability",
+        inject=_shifted,
+        mended=_right_labels,
+    ),
+    "epsilon_zero_snr": Fault(
+        title="Epsilon at zero terminal SNR",
+        what_happens="Where nothing of the image is left, epsilon says nothing of it: z0 = (z - b eps) / a divides by "
+        "zero at the first step.",
+        mend='train and sample with "prediction_type": "v_prediction", or keep a little signal at the end',
+        symptom="latents_std",
+        inject=_epsilon_at_zero_snr,
+        mended=lambda sampling: Sampling.right(sampling.pipeline, sampling.unet.unet),
+        in_folder=True,
+    ),
+}

@@ -1,0 +1,205 @@
+"""Is a formula for z0, eps, v, z_t or z_s right? By exact algebra, and by numbers along a schedule."""
+
+import random
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+
+from torch import Tensor
+
+from ldm_explorer.explore.formula_algebra import (
+    BeyondAlgebra,
+    Comparison,
+    Monomial,
+    compare,
+    definitions,
+    readable,
+    value_at,
+)
+from ldm_explorer.explore.formula_syntax import Formula, NumberSystem, evaluate, parse_formula
+from ldm_explorer.schedules import make_schedule
+
+DIGITS = 120
+TOLERANCE = Decimal("1e-20")
+NOTHING = Decimal("1e-90")
+"""What is smaller counts as zero: with 120 digits a^2 + b^2 - 1 is not exactly it."""
+
+MAX_TERMS = 4
+MAX_TEXT = 60
+_FRACTIONS_OF_T = (0.5, 0.25, 0.75, 0.1, 0.9, 0.4, 0.6, 1.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Both sides of a formula for one latent value at one step; `given` is None where it is no real number."""
+
+    t: int
+    s: int
+    alpha_bar: float
+    alpha_bar_s: float
+    z0: float
+    eps: float
+    given: Decimal | None
+    needed: Decimal
+
+    @property
+    def agrees(self) -> bool:
+        return self.given is not None and abs(self.given - self.needed) <= TOLERANCE
+
+    @property
+    def inside(self) -> bool:
+        """Whether neither signal nor noise is gone: there a formula has to hold."""
+        return 0 < self.alpha_bar < 1 and 0 < self.alpha_bar_s < 1
+
+    def letters(self) -> dict[str, float]:
+        """a, b, a_s and b_s as numbers."""
+        pairs = {"": self.alpha_bar, "_s": self.alpha_bar_s}
+        return {f"a{s}": x**0.5 for s, x in pairs.items()} | {f"b{s}": (1 - x) ** 0.5 for s, x in pairs.items()}
+
+
+@dataclass(frozen=True)
+class WrongTerm:
+    """A term whose coefficient differs: as text in a, b, a_s, b_s and as a number in the counter-example."""
+
+    name: str  # "z0", "eps", "z0*eps", ...; "1" for what stands without either
+    given: str
+    needed: str
+    given_value: float
+    needed_value: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What there is to say about a formula."""
+
+    formula: Formula
+    right: bool
+    proven: bool  # by algebra, and not by the numbers alone
+    counter_example: Trial | None  # of a wrong one
+    wrong_terms: tuple[WrongTerm, ...]  # of a wrong one, where algebra finds them
+    undefined: Trial | None  # of a right one: where it divides by zero
+    remark: str = ""  # why no term is named
+
+    def sentence(self) -> str:
+        """The answer in words, without the counter-example."""
+        if self.right:
+            how = "identical by algebra, and equal" if self.proven else "equal"
+            more = "" if self.proven else f" {self.remark}"
+            return f"Right: {how} to the truth in numbers along the schedule.{more}{self._where_undefined()}"
+        terms = [_say(term) for term in self.wrong_terms[:MAX_TERMS]]
+        if more := len(self.wrong_terms) - len(terms):
+            terms.append(f"and {more} more")
+        return f"Wrong: {'; '.join(terms)}." if terms else f"Wrong. {self.remark}"
+
+    def _where_undefined(self) -> str:
+        if self.undefined is None:
+            return ""
+        return f" It divides by zero at t = {self.undefined.t}, where abar = {self.undefined.alpha_bar:g}."
+
+
+def check_formula(text: str, quantity: str = "eps", alpha_bars: Tensor | None = None, seed: int = 0) -> Verdict:
+    """Check `z0 = a*z_t - b*v`, or a right side alone for `quantity`, against z_t = a z0 + b eps, v = a eps - b z0,
+    z_s = a_s z0 + b_s eps.
+
+    `alpha_bars` `(T,)` is the schedule of the numbers, the cosine one when None; s is any step before t. Raises
+    `ValueError` for what is no such formula (see `parse_formula`).
+    """
+    formula = parse_formula(text, quantity)
+    trials = _trials(formula, make_schedule("cosine").alpha_bars if alpha_bars is None else alpha_bars, seed)
+    comparison, remark = None, ""
+    try:
+        comparison = compare(formula)
+    except BeyondAlgebra:
+        remark = "It was compared in numbers only: a root in it does not simplify, or it is too large."
+    except ZeroDivisionError:
+        remark = "It divides by zero, whatever t is."
+    inside = [trial for trial in trials if trial.inside]
+    if comparison is None:
+        right = all(trial.agrees for trial in inside)
+    else:
+        defined = [trial for trial in inside if trial.given is not None]
+        right = comparison.equal and bool(defined) and all(trial.agrees for trial in defined)
+    if right:
+        undefined = next((trial for trial in trials if trial.given is None), None)
+        return Verdict(formula, True, comparison is not None, None, (), undefined, remark)
+    example = next((trial for trial in inside if not trial.agrees), inside[0])
+    terms = () if comparison is None else _wrong_terms(comparison, example)
+    remark = remark or "It divides by a latent, and is no sum of z0 and eps with coefficients that only depend on t."
+    return Verdict(formula, False, comparison is not None, example, terms, None, remark)
+
+
+def _trials(formula: Formula, alpha_bars: Tensor, seed: int) -> list[Trial]:
+    """One latent value at each of a few steps t, the last one among them, and a step s before each."""
+    source, last = random.Random(seed), len(alpha_bars) - 1
+    steps = dict.fromkeys(max(1, round(fraction * last)) for fraction in _FRACTIONS_OF_T)
+    values = alpha_bars.tolist()
+
+    def draw() -> float:
+        return source.choice((-1, 1)) * source.randint(20, 250) / 100
+
+    trials = []
+    for t in steps:
+        s, z0, eps = source.randrange(t), draw(), draw()
+        given, needed = _both_sides(formula, values[t], values[s], z0, eps)
+        trials.append(Trial(t, s, values[t], values[s], z0, eps, given, needed))
+    return trials
+
+
+def _both_sides(
+    formula: Formula, alpha_bar: float, alpha_bar_s: float, z0: float, eps: float
+) -> tuple[Decimal | None, Decimal]:
+    with localcontext() as context:
+        context.prec = DIGITS
+        abar, abar_s = Decimal(alpha_bar), Decimal(alpha_bar_s)
+        a, b, a_s, b_s = abar.sqrt(), (1 - abar).sqrt(), abar_s.sqrt(), (1 - abar_s).sqrt()
+        names = definitions(a, b, a_s, b_s, Decimal(repr(z0)), Decimal(repr(eps)))
+        try:
+            given = evaluate(formula.tree, NumberSystem(names, _number, _root, _divisor))
+        except ArithmeticError:
+            given = None
+        return given, names[formula.quantity]
+
+
+def _number(value) -> Decimal:
+    return Decimal(value.numerator) / Decimal(value.denominator)
+
+
+def _root(value: Decimal) -> Decimal:
+    return Decimal(0) if abs(value) < NOTHING else value.sqrt()
+
+
+def _divisor(value: Decimal) -> Decimal:
+    if abs(value) < NOTHING:
+        raise ZeroDivisionError
+    return value
+
+
+def _wrong_terms(comparison: Comparison, example: Trial) -> tuple[WrongTerm, ...]:
+    letters = example.letters()
+    terms = []
+    for powers in comparison.differing:
+        given, needed = comparison.coefficients(powers)
+        values = value_at(given, **letters), value_at(needed, **letters)
+        terms.append(WrongTerm(_name(powers), readable(given), readable(needed), *values))
+    return tuple(sorted(terms, key=lambda term: term.needed == "0"))
+
+
+def _name(powers: Monomial) -> str:
+    factors = [
+        letter if power == 1 else f"{letter}^{power}"
+        for letter, power in zip(("z0", "eps"), powers, strict=True)
+        if power
+    ]
+    return "*".join(factors) or "1"
+
+
+def _say(term: WrongTerm) -> str:
+    what = "the part with neither z0 nor eps" if term.name == "1" else f"the coefficient of {term.name}"
+    given, needed = _with_value(term.given, term.given_value), _with_value(term.needed, term.needed_value)
+    return f"{what} is {given} where {needed} is needed"
+
+
+def _with_value(text: str, value: float) -> str:
+    """A coefficient with its number beside it, or the number alone where the text is one or is too long to read."""
+    if text.lstrip("-").isdigit():
+        return text
+    return f"{text} ({value:.3g})" if len(text) <= MAX_TEXT else f"{value:.3g}"

@@ -1,0 +1,238 @@
+"""The velocity algebra over exact fractions of polynomials, so that two formulas can be compared, not only sampled.
+
+A formula is an element of the field Q(a, b, a_s, b_s, z0, eps); a^2 + b^2 = 1 and a_s^2 + b_s^2 = 1 are applied when
+two are compared. Only sympy's polynomials are used: text never reaches sympy.
+"""
+
+import operator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt
+from typing import Any
+
+from sympy.polys.domains import QQ
+from sympy.polys.fields import FracElement, field
+from sympy.polys.rings import PolyElement
+
+from ldm_explorer.explore.formula_syntax import Formula, NumberSystem, evaluate
+
+_FIELD, _B, _B_S, _A, _A_S, _Z0, _EPS = field("b, b_s, a, a_s, z0, eps", QQ)
+_RING = _FIELD.ring
+_CIRCLES = ((0, 2), (1, 3))  # positions of b and a, of b_s and a_s
+_LATENTS = slice(4, 6)  # positions of z0 and eps
+
+Monomial = tuple[int, int]
+"""Powers of z0 and eps: (1, 0) is z0, (0, 1) eps, (0, 0) what stands without either."""
+
+
+class BeyondAlgebra(Exception):
+    """A root that is no ratio of polynomials, or an expression too large to be compared quickly."""
+
+
+def definitions(a: Any, b: Any, a_s: Any, b_s: Any, z0: Any, eps: Any) -> dict[str, Any]:
+    """Every name of a formula in terms of these six, over whatever numbers they are (Salimans & Ho 2022, app. D)."""
+    return {
+        "z0": z0,
+        "eps": eps,
+        "z_t": a * z0 + b * eps,
+        "v": a * eps - b * z0,
+        "z_s": a_s * z0 + b_s * eps,
+        "a": a,
+        "b": b,
+        "abar": a * a,
+        "a_s": a_s,
+        "b_s": b_s,
+        "abar_s": a_s * a_s,
+    }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A formula beside the truth. Coefficients by power of z0 and eps; `given` is None when it divides by these."""
+
+    equal: bool
+    given: dict[Monomial, FracElement] | None
+    needed: dict[Monomial, FracElement]
+
+    @property
+    def differing(self) -> list[Monomial]:
+        """The powers whose coefficients differ."""
+        if self.given is None:
+            return []
+        monomials = sorted({*self.given, *self.needed}, key=lambda powers: (sum(powers), powers[1]))
+        return [powers for powers in monomials if not _is_zero(operator.sub(*self.coefficients(powers)))]
+
+    def coefficients(self, powers: Monomial) -> tuple[FracElement, FracElement]:
+        """The given and the needed one of a power."""
+        return self.given.get(powers, _FIELD.zero), self.needed.get(powers, _FIELD.zero)
+
+
+def compare(formula: Formula) -> Comparison:
+    """Raises `BeyondAlgebra`, and `ZeroDivisionError` for a formula that divides by zero whatever t is."""
+    if evaluate(formula.tree, _SIZES).too_large:
+        raise BeyondAlgebra("too large")
+    given, needed = evaluate(formula.tree, _EXACT), _NAMES[formula.quantity]
+    if not _reduced(given.denom):
+        raise ZeroDivisionError
+    return Comparison(_is_zero(given - needed), _coefficients(given), _coefficients(needed))
+
+
+def readable(coefficient: FracElement) -> str:
+    """The shortest of the ways to write a coefficient: a^2 + b^2 = 1 allows several."""
+    texts = []
+    for above in _rewritings(coefficient.numer):
+        for below in _rewritings(coefficient.denom):
+            if below:
+                texts.append(str((_FIELD(above) / _FIELD(below)).as_expr()).replace("**", "^"))
+    return min(texts, key=len)
+
+
+def value_at(coefficient: FracElement, a: float, b: float, a_s: float, b_s: float) -> float:
+    """A coefficient as a number."""
+    above, below = (
+        sum(float(factor) * b**i * b_s**j * a**k * a_s**m for (i, j, k, m, *_), factor in part.terms())
+        for part in (coefficient.numer, coefficient.denom)
+    )
+    return above / below
+
+
+def _coefficients(value: FracElement) -> dict[Monomial, FracElement] | None:
+    """By power of z0 and eps, zeros left out; None where one of them stands below the line."""
+    if _holds_latents(value.denom):
+        return None
+    parts: dict[Monomial, PolyElement] = {}
+    for monomial, factor in _reduced(value.numer).terms():
+        powers = monomial[_LATENTS]
+        part = _RING({(*monomial[: _LATENTS.start], 0, 0): factor})
+        parts[powers] = parts.get(powers, _RING.zero) + part
+    return {powers: _FIELD(part) / _FIELD(value.denom) for powers, part in parts.items()}
+
+
+def _holds_latents(polynomial: PolyElement) -> bool:
+    return any(any(monomial[_LATENTS]) for monomial in polynomial.monoms())
+
+
+def _is_zero(value: FracElement) -> bool:
+    return not _reduced(value.numer)
+
+
+def _reduced(polynomial: PolyElement) -> PolyElement:
+    """The normal form under both circles: b and b_s at most once. Zero exactly where the polynomial is, on them."""
+    for old, new in _CIRCLES:
+        polynomial = _rewrite(polynomial, old, new)
+    return polynomial
+
+
+def _rewritings(polynomial: PolyElement) -> list[PolyElement]:
+    """As it is, and with the squares of one letter of each circle written as one minus those of the other."""
+    found = [polynomial]
+    for first in (_CIRCLES[0], _CIRCLES[0][::-1]):
+        for second in (_CIRCLES[1], _CIRCLES[1][::-1]):
+            found.append(_rewrite(_rewrite(polynomial, *first), *second))
+    return found
+
+
+def _rewrite(polynomial: PolyElement, old: int, new: int) -> PolyElement:
+    """old^2 = 1 - new^2, for generators by their position."""
+    rest = 1 - _RING.gens[new] ** 2
+    result = _RING.zero
+    for monomial, factor in polynomial.terms():
+        pairs, single = divmod(monomial[old], 2)
+        kept = (*monomial[:old], single, *monomial[old + 1 :])
+        result += _RING({kept: factor}) * rest**pairs
+    return result
+
+
+def _root(value: FracElement) -> FracElement:
+    if _holds_latents(value.numer) or _holds_latents(value.denom):
+        raise BeyondAlgebra("the root of a latent")
+    return _FIELD(_polynomial_root(value.numer)) / _FIELD(_polynomial_root(value.denom))
+
+
+def _polynomial_root(polynomial: PolyElement) -> PolyElement:
+    """The root that is positive for positive letters. Raises `BeyondAlgebra` where none is seen."""
+    if not polynomial:
+        return polynomial
+    factor, powers = polynomial.sqf_list()
+    outside, inside = _RING.one, _RING(factor)
+    for base, power in powers:
+        outside *= base ** (power // 2)
+        inside *= base ** (power % 2)
+    for rewritten in _rewritings(inside):
+        factor, powers = rewritten.sqf_list()
+        if all(power % 2 == 0 for _, power in powers):
+            root = outside * _rational_root(factor)
+            for base, power in powers:
+                root *= base ** (power // 2)
+            if all(coefficient > 0 for coefficient in root.coeffs()):
+                return root
+    raise BeyondAlgebra("a root that is no polynomial")
+
+
+def _rational_root(number: Any) -> Any:
+    """Of an element of Q. Raises `BeyondAlgebra` for one that is no square."""
+    above, below = int(number.numerator), int(number.denominator)
+    if above < 0 or isqrt(above) ** 2 != above or isqrt(below) ** 2 != below:
+        raise BeyondAlgebra("the root of a number that is no square")
+    return QQ(isqrt(above), isqrt(below))
+
+
+_NAMES = definitions(_A, _B, _A_S, _B_S, _Z0, _EPS)
+_EXACT = NumberSystem(
+    names=_NAMES,
+    number=lambda value: _FIELD(QQ(value.numerator, value.denominator)),
+    root=_root,
+)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """A bound on what an expression grows to before anything cancels; sums and products of sizes bound theirs."""
+
+    above: int  # terms over the line
+    below: int  # and under it
+    degree: int  # or the length of its numbers, in steps of 16 bits
+
+    MAX_TERMS = 300
+    MAX_DEGREE = 60
+
+    @property
+    def too_large(self) -> bool:
+        return max(self.above, self.below) >= self.MAX_TERMS or self.degree >= self.MAX_DEGREE
+
+    @classmethod
+    def _of(cls, above: int, below: int, degree: int) -> "_Size":
+        return cls(min(above, cls.MAX_TERMS), min(below, cls.MAX_TERMS), min(degree, cls.MAX_DEGREE))
+
+    def __add__(self, other: "_Size") -> "_Size":
+        above = self.above * other.below + other.above * self.below
+        return self._of(above, self.below * other.below, self.degree + other.degree)
+
+    __sub__ = __add__
+
+    def __mul__(self, other: "_Size") -> "_Size":
+        return self._of(self.above * other.above, self.below * other.below, self.degree + other.degree)
+
+    def __truediv__(self, other: "_Size") -> "_Size":
+        return self * _Size(other.below, other.above, other.degree)
+
+    def __pow__(self, exponent: int) -> "_Size":
+        base = self if exponent >= 0 else _Size(self.below, self.above, self.degree)
+        times = abs(exponent)
+        return self._of(base.above**times, base.below**times, base.degree * times)
+
+    def __neg__(self) -> "_Size":
+        return self
+
+    __pos__ = __neg__
+
+
+def _number_size(value: Fraction) -> _Size:
+    return _Size(1, 1, 1 + max(value.numerator.bit_length(), value.denominator.bit_length()) // 16)
+
+
+_SIZES = NumberSystem(
+    names=definitions(*[_Size(1, 1, 1)] * 6),
+    number=_number_size,
+    root=lambda size: size,
+)

@@ -1,0 +1,117 @@
+"""What does a fault look like, beside the same run without it?"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
+from ldm_explorer.diagnosis.faults import Sampling
+from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.explore.images import example_images
+from ldm_explorer.latents import in_batches
+from ldm_explorer.prediction import add_noise
+from ldm_explorer.samplers import denoise, draw_noise, set_timesteps
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of one of the two runs."""
+
+    timestep: int
+    z0: Tensor  # (B, c, h, w), the clean latents it believes in; at the last step the result
+    noisy: Tensor  # (B, C, side, side) uint8, decoded
+    predicted: Tensor  # (B, C, side, side) uint8, z0 decoded
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What both runs are given, and what their results are measured with."""
+
+    checkpoint: Checkpoint
+    labels: Tensor | None  # (B,), None for a network without classes
+    originals: Tensor  # (B, C, S, S) in [-1, 1], one test image per label
+    seeds: range
+    classifier: FeatureNet | None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, classifier: FeatureNet | None, seed: int, num_images: int = 10) -> "Subject":
+        """Labels in turn, each with its first test image; image i has seed + i."""
+        examples, spec = example_images(checkpoint), checkpoint.spec
+        wanted = [index % max(1, spec.num_classes) for index in range(num_images)]
+        chosen = [int((examples.labels == label).nonzero()[0]) for label in wanted]
+        labels = None if checkpoint.pipeline.null_class is None else torch.tensor(wanted)
+        originals = to_model(examples.images[chosen])
+        return cls(checkpoint, labels, originals, range(seed, seed + num_images), classifier)
+
+    @property
+    def spec(self) -> DatasetSpec:
+        return self.checkpoint.spec
+
+
+def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
+    """Walk one run from noise, or from the noised originals, and decode every step."""
+
+    def decoded(latents: Tensor) -> Tensor:
+        finite = latents.nan_to_num(0, 0, 0)
+        return in_batches(lambda part: crop(to_uint8(sampling.decode(part).nan_to_num()), subject.spec), finite)
+
+    sampler = type(sampling.scheduler).from_config(sampling.scheduler.config)
+    start, generators = draw_noise(sampling.pipeline.latent_shape, subject.seeds)
+    if sampling.first_step:
+        set_timesteps(sampler, sampling.num_steps)
+        alpha_bar = sampler.alphas_cumprod[sampler.timesteps[sampling.first_step]]
+        start = add_noise(in_batches(sampling.encode, subject.originals), start, alpha_bar)
+    labels = None if subject.labels is None else sampling.relabel(subject.labels)
+    for step in denoise(
+        sampling.unet,
+        sampler,
+        start,
+        labels,
+        num_steps=sampling.num_steps,
+        first_step=sampling.first_step,
+        generators=generators,
+    ):
+        z0 = step.z_next if step.index == step.total - 1 else step.z0
+        yield Moment(step.timestep, z0, decoded(step.z_t), decoded(z0))
+
+
+def latents_std(moment: Moment, subject: Subject) -> float:
+    """Standard deviation of the latents."""
+    return float(moment.z0.std())
+
+
+def class_probability(moment: Moment, subject: Subject) -> float:
+    """Mean probability that the classifier gives the classes asked for."""
+    if subject.classifier is None or subject.labels is None:
+        raise ValueError(f"{subject.checkpoint.name} has no labels, or no classifier of its images: choose another")
+    with torch.no_grad():
+        logits = subject.classifier(to_model(moment.predicted))
+    return float(F.softmax(logits, 1)[torch.arange(len(logits)), subject.labels].mean())
+
+
+def psnr_to_original(moment: Moment, subject: Subject) -> float:
+    """PSNR in dB of the images to those that the run began with."""
+    originals = crop(to_uint8(subject.originals), subject.spec)
+    error = (moment.predicted.float() - originals.float()).div(255).square().mean(dim=(1, 2, 3))
+    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+
+
+def roughness(moment: Moment, subject: Subject) -> float:
+    """Mean step from one pixel to the next, over that of the test images."""
+
+    def step(images: Tensor) -> Tensor:
+        return images.float().diff(dim=-1).abs().mean() + images.float().diff(dim=-2).abs().mean()
+
+    return float(step(moment.predicted) / step(crop(to_uint8(subject.originals), subject.spec)))
+
+
+SYMPTOMS: dict[str, Callable[[Moment, Subject], float]] = {
+    "latents_std": latents_std,
+    "class_probability": class_probability,
+    "psnr_to_original": psnr_to_original,
+    "roughness": roughness,
+}

@@ -1,0 +1,112 @@
+"""What is velocity? (z0, eps) turned by the schedule's angle into (z_t, v), on one real latent."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.latents import LatentCodec, decode_images
+from ldm_explorer.prediction import add_noise, target, to_eps, to_z0
+from ldm_explorer.samplers import draw_noise
+from ldm_explorer.schedules import make_schedule
+
+CLEAN = -1
+"""The step before t = 0: the clean latent, abar = 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class VelocityView:
+    """One latent and one noise, mixed at step t and taken one DDIM step to s; all latents `(c, h, w)`, normalised."""
+
+    alpha_bars: Tensor  # (T,)
+    t: int
+    s: int  # 0 .. t - 1, or CLEAN
+    z0: Tensor
+    eps: Tensor
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        return self.alpha_bars[self.t]
+
+    @property
+    def alpha_bar_s(self) -> Tensor:
+        return self.alpha_bars.new_ones(()) if self.s == CLEAN else self.alpha_bars[self.s]
+
+    @property
+    def angle(self) -> float:
+        """phi in radians, 0 .. pi / 2: cos phi = a, sin phi = b."""
+        return angle(self.alpha_bar)
+
+    @property
+    def angle_s(self) -> float:
+        return angle(self.alpha_bar_s)
+
+    @cached_property
+    def z_t(self) -> Tensor:
+        return add_noise(self.z0, self.eps, self.alpha_bar)
+
+    @cached_property
+    def v(self) -> Tensor:
+        return target("v_prediction", self.z0, self.eps, self.alpha_bar)
+
+    @cached_property
+    def z0_back(self) -> Tensor:
+        """a z_t - b v"""
+        return to_z0("v_prediction", self.v, self.z_t, self.alpha_bar)
+
+    @cached_property
+    def eps_back(self) -> Tensor:
+        """b z_t + a v"""
+        return to_eps("v_prediction", self.v, self.z_t, self.alpha_bar)
+
+    @cached_property
+    def z_s(self) -> Tensor:
+        """One DDIM step from z_t and v alone (Song et al. 2021, eq. 12 with sigma = 0)."""
+        return add_noise(self.z0_back, self.eps_back, self.alpha_bar_s)
+
+
+def angle(alpha_bar: Tensor) -> float:
+    """phi in radians with cos phi = sqrt(abar) and sin phi = sqrt(1 - abar)."""
+    return math.atan2(float((1 - alpha_bar).sqrt()), float(alpha_bar.sqrt()))
+
+
+def schedule_of(checkpoint: Checkpoint) -> tuple[Tensor, str]:
+    """abar `(T,)` of a checkpoint's own scheduler, or the cosine ones for an autoencoder; and whose they are."""
+    if checkpoint.kind == "ldm":
+        return checkpoint.pipeline.scheduler.alphas_cumprod, f"the schedule that {checkpoint.name} was trained with"
+    return make_schedule("cosine").alpha_bars, f"a cosine schedule, as {checkpoint.name} is an autoencoder without one"
+
+
+def view_velocity(checkpoint: Checkpoint, pixels: Tensor, seed: int, t: int, stride: int) -> VelocityView:
+    """Encode one padded image `(1, C, S, S)`, draw noise, and step from t to t - stride, or to the clean latent.
+
+    Raises `ValueError` for a t outside the schedule or a stride below 1.
+    """
+    alpha_bars, _ = schedule_of(checkpoint)
+    if not 0 <= t < len(alpha_bars):
+        raise ValueError(f"t is {t}: give 0 to {len(alpha_bars) - 1}, the schedule's steps")
+    if stride < 1:
+        raise ValueError(f"the step goes {stride} timesteps back: give at least 1")
+    z0 = LatentCodec(checkpoint.vae).encode(pixels)[0].cpu()
+    noise, _ = draw_noise(z0.shape, [seed])
+    return VelocityView(alpha_bars, t, max(t - stride, CLEAN), z0, noise[0])
+
+
+def decode_latents(checkpoint: Checkpoint, view: VelocityView) -> dict[str, Tensor]:
+    """z0, eps, z_t, v and z_s as the autoencoder paints them, `(C, side, side) uint8` each."""
+    latents = {"z0": view.z0, "eps": view.eps, "z_t": view.z_t, "v": view.v, "z_s": view.z_s}
+    images = decode_images(LatentCodec(checkpoint.vae), torch.stack(list(latents.values())), checkpoint.spec)
+    return dict(zip(latents, images, strict=True))
+
+
+def rms(latent: Tensor) -> float:
+    """Root of the mean square, the length over the root of the number of values: about 1 for a normalised latent."""
+    return float(latent.square().mean().sqrt())
+
+
+def cosine(one: Tensor, other: Tensor) -> float:
+    """Cosine of the angle between two latents, -1 .. 1."""
+    return float(torch.cosine_similarity(one.flatten(), other.flatten(), dim=0))

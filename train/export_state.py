@@ -1,0 +1,67 @@
+"""Make a checkpoint of a denoiser's saved state: `python train/export_state.py runs/fashion_mnist/RUN --out FOLDER`.
+
+For looking at a run that is not finished: what it has learned so far, by its weights as they are or by their average.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+from ldm_explorer.checkpoints import read_json, save_pipeline
+from ldm_explorer.samplers import make_scheduler
+from ldm_explorer.training import latest_state, load_weights
+from train.common import main_of
+from train.ldm import LDMTrainConfig, load_frozen_vae
+
+KEPT = ("train_config.json", "train_log.jsonl", "latents.safetensors", "dataset.json", "images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Options of train/export_state.py."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run of train/ldm.py that holds a state."""
+    out: Path
+    """Folder to write."""
+    weights: Literal["average", "last"] = "average"
+    """The moving average of the weights, or the weights of the last step."""
+
+
+def main(config: ExportConfig) -> None:
+    state = latest_state(config.run)
+    if state is None:
+        raise ValueError(f"{config.run} holds no saved state: train/ldm.py leaves one while it trains")
+    if config.out.exists():
+        raise FileExistsError(f"{config.out} exists already: give another --out")
+    stored = read_json(config.run / "train_config.json")
+    known = {field.name for field in fields(LDMTrainConfig)}
+    options = {name: value for name, value in stored.items() if name in known}
+    trained = LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})
+    vae = load_frozen_vae(trained)
+    unet = trained.unet_for(vae).build()
+    load_weights(state, unet, "ema" if config.weights == "average" else "model")
+    config.out.mkdir(parents=True)
+    for name in KEPT:
+        source = config.run / name
+        if source.is_dir():
+            shutil.copytree(source, config.out / name)
+        elif source.is_file():
+            shutil.copy(source, config.out / name)
+    step = json.loads((state / "progress.json").read_text())["step"]
+    (config.out / "README.md").write_text(
+        f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
+    )
+    save_pipeline(config.out, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
+    print(f"wrote {config.out}")
+
+
+if __name__ == "__main__":
+    main_of(ExportConfig, main)
