@@ -6,7 +6,7 @@ import gradio as gr
 
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui import denoising, diagnosis, latent_size, reconstruction, schedule
+from ldm_explorer.ui import denoising, diagnosis, latent_size, reconstruction, schedule, velocity
 from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, example_classes, uploads_in_one_sentence
 from ldm_explorer.ui.pictures import notice
 
