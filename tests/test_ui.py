@@ -157,7 +157,15 @@ def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(lib
     assert all(tab.TITLE.endswith("?") for tab in TABS)
     endpoints = build_app(library).get_api_info()["named_endpoints"]
     expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_step", "show_training", "plot_loss"}
-    expected |= {"compare_sizes", "show_velocity", "check_formula", "show_moment", "break_it", "show_lab_step"}
+    expected |= {
+        "compare_sizes",
+        "show_velocity",
+        "check_formula",
+        "show_moment",
+        "break_it",
+        "show_lab_step",
+        "diagnose",
+    }
     assert {name.strip("/") for name in endpoints} == expected
     assert all(len(endpoint.get("description", "")) > 40 for endpoint in endpoints.values())
 

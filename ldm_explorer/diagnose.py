@@ -1,0 +1,63 @@
+"""What is wrong with a model? `python -m ldm_explorer.diagnose FOLDER [--images DIR] [--json]`.
+
+The exit status is 0 for a healthy folder, 1 where something is accused, 2 for a folder that cannot be examined.
+"""
+
+import argparse
+import json
+import sys
+import textwrap
+from pathlib import Path
+
+from diffusers.utils import logging
+
+from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, by_reason
+from ldm_explorer.explore.diagnosis import diagnose_folder
+from ldm_explorer.image_folder import DataError
+
+HEALTHY, ACCUSED, REFUSED = 0, 1, 2
+WIDTH = 110
+
+
+def card(diagnosis: Diagnosis) -> str:
+    """The diagnosis as text for a terminal."""
+    parts = [_wrapped(diagnosis.sentence())]
+    for number, cause in enumerate(diagnosis.causes, start=1):
+        parts.append(f"\n{number}. {cause.title}\n" + _wrapped(cause.evidence, "   "))
+        parts.append(_wrapped(f"Mend: {cause.mend}", "   "))
+    symptoms = [f"{v.title} (follows from: {diagnosis.title_of(v.explained_by)})" for v in diagnosis.symptoms]
+    not_run = by_reason(diagnosis.not_run)
+    parts.append(_section("Also seen", symptoms))
+    parts.append(_section("Passed", [f"{verdict.title}: {verdict.evidence}" for verdict in diagnosis.passed]))
+    parts.append(_section("Not run", [f"{'; '.join(titles)}: {why}" for why, titles in not_run.items()]))
+    parts.append(_section("Out of reach, because it lives in the code that calls a model", OUT_OF_REACH))
+    return "\n".join(part for part in parts if part)
+
+
+def _section(title: str, lines) -> str:
+    return "\n".join([f"\n{title}", *(_wrapped(line, "   ", " - ") for line in lines)]) if lines else ""
+
+
+def _wrapped(text: str, indent: str = "", first: str | None = None) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=first or indent, subsequent_indent=indent)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ldm_explorer.diagnose", description="Find out why a model fails.")
+    parser.add_argument("folder", type=Path, help="a run, or any folder of a diffusers VAE, UNet and scheduler")
+    parser.add_argument("--images", type=Path, help="folder of images like those of its training; subfolders: classes")
+    parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
+    options = parser.parse_args(arguments)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        diagnosis = diagnose_folder(options.folder, options.images)
+    except (ValueError, OSError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
+    print(json.dumps(diagnosis.as_json(), indent=2) if options.json else card(diagnosis))
+    return ACCUSED if diagnosis.causes else HEALTHY
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""A folder under examination: its settings, its networks, and latents that its denoiser can be asked about."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from ldm_explorer.data import to_model
+from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
+from ldm_explorer.diagnosis.statistics import LatentStatistics
+from ldm_explorer.diagnosis.verdicts import NotRun
+from ldm_explorer.latents import LatentCodec, Posterior
+from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
+from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler
+
+MAX_BATCH, MIN_BATCH = 32, 4
+FLOPS_PER_BATCH = 3e10
+MAX_IMAGES = 128
+NUM_SAMPLES = 16
+SAMPLING_STEPS = 10
+LOOKED_AT = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
+"""Timesteps at which the denoiser's error is measured, as shares of T."""
+OWN_SAMPLES = "its own samples"
+
+
+@dataclass(frozen=True)
+class KnownLatents:
+    """What the denoiser is asked about: normalised latents, or pixels where there is no autoencoder."""
+
+    z0: Tensor  # (N, c, h, w)
+    labels: Tensor | None  # (N,), None where the network takes none
+    labelled: bool  # whether the labels are the true ones
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One folder. `images (N, C, S, S) uint8` have the model's side; `image_labels (N,)` are 0..K-1."""
+
+    folder: Path
+    config: dict[str, Any]  # train_config.json of our runs, else {}
+    metrics: dict[str, Any]
+    log: list[dict[str, Any]]
+    vae: AutoencoderKL | None
+    unet: UNet2DModel | None
+    scheduler: DDPMScheduler | None
+    scheduler_config: dict[str, Any]
+    statistics: LatentStatistics | None
+    has_latent_statistics: bool  # whether vae/config.json holds latents_mean and latents_std
+    images: Tensor | None = None
+    image_labels: Tensor | None = None
+
+    @property
+    def num_timesteps(self) -> int:
+        """As many as there are both betas and timesteps for."""
+        return min(self.scheduler.config.num_train_timesteps, len(self.scheduler.betas))
+
+    @property
+    def prediction_type(self) -> PredictionType:
+        return self.scheduler.config.prediction_type
+
+    @property
+    def alpha_bars(self) -> Tensor:
+        return self.scheduler.alphas_cumprod
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of what the UNet takes."""
+        return self.unet.config.in_channels, *_square(self.unet.config.sample_size)
+
+    @property
+    def image_side(self) -> int:
+        """The side of the images that the model is made for."""
+        factor = 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.vae.config.sample_size if self.unet is None else self.shape[-1] * factor
+
+    @property
+    def image_channels(self) -> int:
+        return self.unet.config.in_channels if self.vae is None else self.vae.config.in_channels
+
+    @cached_property
+    def codec(self) -> LatentCodec:
+        return LatentCodec(self.vae)
+
+    @property
+    def has_probes(self) -> bool:
+        return self.images is not None or (self.unet is not None and self.is_finite("denoiser") and self.can_sample)
+
+    @property
+    def probe_source(self) -> str:
+        if self.images is not None:
+            return f"{len(self.pixels)} images"
+        return f"{len(self.pixels)} images decoded from {self.known_latents().source}"
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """What the autoencoder is asked about: at most 128 images, or where there are none, decoded latents."""
+        if self.images is not None:
+            return to_model(self.images[_spread(len(self.images), MAX_IMAGES)])
+        latents = self.known_latents().z0
+        chosen = latents[_spread(len(latents), MAX_BATCH)]
+        return self.codec.decode(chosen).clamp(-1, 1)
+
+    @property
+    def probe_moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and std per channel that the latents of `pixels` should have: 0 and 1, or those that were decoded."""
+        if self.images is not None:
+            return torch.zeros(self.vae.config.latent_channels), torch.ones(self.vae.config.latent_channels)
+        z0 = self.known_latents().z0
+        return z0.mean((0, 2, 3)), z0.std((0, 2, 3))
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        """Of the encoder for `pixels`, normalised."""
+        parts = [self.codec.posterior(part) for part in self.pixels.split(MAX_BATCH)]
+        return Posterior(torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts]))
+
+    @property
+    def null_class(self) -> int | None:
+        """The last label, which means "no label" in our runs; None for a network without labels."""
+        embeddings = None if self.unet is None else self.unet.config.num_class_embeds
+        return None if embeddings is None else embeddings - 1
+
+    @cached_property
+    @torch.no_grad()
+    def batch_size(self) -> int:
+        """How many latents a check puts through the network: fewer where it is large."""
+        with FlopCounterMode(display=False) as counter:
+            self.predict(torch.zeros(1, *self.shape), 0, None)
+        return int(min(MAX_BATCH, max(MIN_BATCH, FLOPS_PER_BATCH / max(1, counter.get_total_flops()))))
+
+    @torch.no_grad()
+    def predict(self, z_t: Tensor, timestep: int | Tensor, labels: Tensor | None) -> Tensor:
+        """The network's output without a learned variance; without labels the null class is asked for."""
+        if self.null_class is not None and labels is None:
+            labels = torch.full((len(z_t),), self.null_class)
+        inputs = () if labels is None else (labels,)
+        return self.unet(z_t, timestep, *inputs, return_dict=False)[0][:, : self.shape[0]]
+
+    def known_latents(self) -> KnownLatents:
+        """Stored training latents, else encoded images (or the images), else what the network itself samples."""
+        return self.stored_latents or self.sampled_latents(self.prediction_type)
+
+    @cached_property
+    def stored_latents(self) -> KnownLatents | None:
+        generator = torch.Generator().manual_seed(0)
+        if self.statistics is not None and self.statistics.subset.mean.shape[1:] == self.shape:
+            subset, labels, source = self.statistics.subset, self.statistics.subset_labels, "stored training latents"
+            z0 = subset.sample(torch.randn(subset.mean.shape, generator=generator))
+        elif self.images is None or not self.is_finite("autoencoder"):
+            return None
+        elif self.vae is None:
+            z0, labels, source = self.pixels, self.image_labels, "images"
+        else:
+            z0 = self.posterior.sample(torch.randn(self.posterior.mean.shape, generator=generator))
+            labels, source = self.image_labels, "encoded images"
+        if labels is not None and len(labels) != len(z0):
+            labels = labels[_spread(len(labels), MAX_IMAGES)]
+        labelled = self.null_class is not None and labels is not None and int(labels.max()) <= self.null_class
+        return KnownLatents(z0, labels if labelled else None, labelled, source)
+
+    def sampled_latents(self, prediction_type: PredictionType) -> KnownLatents:
+        """At most 16 in 10 steps, the output read as `prediction_type`; labels take turns. Raises `NotRun`."""
+        if not self.can_sample:
+            raise NotRun("there are fewer betas than timesteps")
+        if prediction_type not in self._samples:
+            scheduler = DDPMScheduler.from_config(self.scheduler.config, prediction_type=prediction_type)
+            count, labels = min(NUM_SAMPLES, self.batch_size), None
+            if self.null_class is not None:
+                labels = torch.arange(count) % max(1, self.null_class)
+            noise, _ = draw_noise(self.shape, range(count))
+            steps = min(SAMPLING_STEPS, self.num_timesteps)
+            sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
+
+            def network(z_t, timestep, *labels, return_dict):
+                return (self.predict(z_t, timestep, *(labels or (None,))),)
+
+            z0 = final_latents(denoise(network, sampler, noise, labels, num_steps=steps))
+            self._samples[prediction_type] = KnownLatents(z0, labels, False, OWN_SAMPLES)
+        return self._samples[prediction_type]
+
+    @cached_property
+    def _samples(self) -> dict[PredictionType, KnownLatents]:
+        return {}
+
+    @cached_property
+    def timesteps(self) -> list[int]:
+        return [int(share * (self.num_timesteps - 1)) for share in LOOKED_AT]
+
+    @cached_property
+    def losses(self) -> dict[PredictionType, Tensor]:
+        """Mean squared error at `timesteps` if the output is read as each type, `(7,)` each.
+
+        On samples of its own every reading is judged by the samples that it makes.
+        """
+        if self.stored_latents is not None:
+            return self._losses_on(self.stored_latents)
+        return {kind: self._losses_on(self.sampled_latents(kind))[kind] for kind in PREDICTION_TYPES}
+
+    def _losses_on(self, known: KnownLatents) -> dict[PredictionType, Tensor]:
+        chosen = _spread(len(known.z0), self.batch_size)
+        z0, labels = known.z0[chosen], None if known.labels is None else known.labels[chosen]
+        eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(1))
+        errors: dict[PredictionType, list[float]] = {kind: [] for kind in PREDICTION_TYPES}
+        for timestep in self.timesteps:
+            alpha_bar = self.alpha_bars[timestep]
+            output = self.predict(add_noise(z0, eps, alpha_bar), timestep, labels)
+            for kind in PREDICTION_TYPES:
+                errors[kind].append(float((output - target(kind, z0, eps, alpha_bar)).square().mean()))
+        return {kind: torch.tensor(values) for kind, values in errors.items()}
+
+    def floors(self, prediction_type: PredictionType, timesteps: list[int] | None = None) -> LossFloors:
+        """At `timesteps` or at others; the Gaussian one only says something where `eigenvalues` are known."""
+        known = self.stored_latents or self.sampled_latents(prediction_type)
+        spectrum = self.eigenvalues if self.eigenvalues is not None else known.z0.var(0).mean()[None]
+        channels = None if self.statistics is None else self.statistics.channel_variances
+        return loss_floors(prediction_type, self.alpha_bars[timesteps or self.timesteps], spectrum, channels)
+
+    @property
+    def eigenvalues(self) -> Tensor | None:
+        """`(D,)` of the latents' covariance, as the run stored them."""
+        stored = self._stored_eigenvalues.get("all")
+        return self.statistics.eigenvalues if self.statistics is not None else stored and torch.tensor(stored)
+
+    @property
+    def class_eigenvalues(self) -> Tensor | None:
+        """`(classes, D)`, the same of each class on its own."""
+        if self.statistics is not None:
+            return self.statistics.class_eigenvalues
+        of_classes = [values for name, values in self._stored_eigenvalues.items() if name != "all"]
+        return torch.tensor(of_classes) if of_classes else None
+
+    @property
+    def _stored_eigenvalues(self) -> dict[str, list[float]]:
+        return self.metrics.get("training", {}).get("covariance_eigenvalues", {})
+
+    @cached_property
+    def _finite_parts(self) -> dict[str, bool]:
+        networks = {"autoencoder": self.vae, "denoiser": self.unet}
+        return {part: network is None or not non_finite(network) for part, network in networks.items()}
+
+    def is_finite(self, part: str) -> bool:
+        """Whether the weights of the "autoencoder" or "denoiser" are; so is what the folder lacks."""
+        return self._finite_parts.get(part, True)
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether there is a beta for every timestep."""
+        return self.scheduler.config.num_train_timesteps <= len(self.scheduler.betas)
+
+
+def non_finite(network: torch.nn.Module) -> dict[str, int]:
+    """Tensors of a network that hold NaN or infinity, and how many such values."""
+    counts = {name: int((~tensor.isfinite()).sum()) for name, tensor in network.state_dict().items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _spread(count: int, most: int) -> Tensor:
+    """Indices of at most `most` of `count` things, evenly taken."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
+
+
+def _square(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

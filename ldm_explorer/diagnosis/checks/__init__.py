@@ -1,0 +1,104 @@
+"""The checks of a folder, one entry each, from the most specific fault to the most general symptom."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.checks import autoencoder, behaviour, networks, settings, training
+from ldm_explorer.diagnosis.verdicts import Finding
+
+Need = Literal["autoencoder", "denoiser", "images", "record", "log"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """`run` returns what it found or raises `NotRun`."""
+
+    name: str
+    title: str
+    run: Callable[[Case], Finding]
+    needs: tuple[Need, ...]
+    explains: tuple[str, ...] = ()  # the checks that fail as a side effect of what this one finds
+    asks_networks: bool = True  # and so cannot run where weights are not finite
+
+
+_QUALITY = ("learned", "samples")
+_BEHAVIOUR = ("prediction_type", "schedule_by_behaviour", "label_response", "labels_match", *_QUALITY)
+
+CHECKS: tuple[Check, ...] = (
+    Check("finite", "Finite weights and outputs", networks.finite, (), _BEHAVIOUR, asks_networks=False),
+    Check(
+        "collapse",
+        "The latent says something of the image",
+        autoencoder.collapse,
+        ("autoencoder", "images"),
+        ("latent_scale", "round_trip", *_BEHAVIOUR),
+    ),
+    Check(
+        "latent_scale",
+        "Latents are normalised",
+        autoencoder.latent_scale,
+        ("autoencoder", "images"),
+        _BEHAVIOUR,
+    ),
+    Check(
+        "round_trip", "Images survive the autoencoder", autoencoder.round_trip, ("autoencoder", "images"), _BEHAVIOUR
+    ),
+    Check("time_response", "The timestep matters", networks.time_response, ("denoiser",), _BEHAVIOUR),
+    Check(
+        "prediction_type",
+        "The prediction type is what the network predicts",
+        behaviour.prediction_type,
+        ("denoiser",),
+        ("schedule_by_behaviour", "terminal_snr", "labels_match", *_QUALITY),
+    ),
+    Check(
+        "schedule",
+        "Trained and sampled along one schedule",
+        settings.sampled_schedule,
+        ("denoiser", "record"),
+        ("terminal_snr", "labels_match", *_QUALITY),
+        asks_networks=False,
+    ),
+    Check(
+        "schedule_by_behaviour",
+        "The schedule is the one the network answers to",
+        behaviour.schedule_by_behaviour,
+        ("denoiser",),
+        ("terminal_snr", "labels_match", *_QUALITY),
+    ),
+    Check(
+        "terminal_snr",
+        "The end of the schedule suits the prediction type",
+        settings.terminal_snr,
+        ("denoiser",),
+        _QUALITY,
+        asks_networks=False,
+    ),
+    Check("clipping", "Samples are not clipped", settings.clipping, ("denoiser",), _QUALITY, asks_networks=False),
+    Check(
+        "spacing",
+        "Sampling starts at the end of the schedule",
+        settings.spacing,
+        ("denoiser",),
+        ("samples",),
+        asks_networks=False,
+    ),
+    Check(
+        "label_response", "The class label matters", networks.label_response, ("denoiser",), ("labels_match", *_QUALITY)
+    ),
+    Check("labels_match", "Labels mean their own class", behaviour.labels_match, ("denoiser",), _QUALITY),
+    Check(
+        "stability",
+        "Training stayed stable",
+        training.stability,
+        ("log",),
+        _QUALITY,
+        asks_networks=False,
+    ),
+    Check(
+        "learned", "The network has learned something", behaviour.learned, ("denoiser",), ("labels_match", "samples")
+    ),
+    Check("samples", "Samples are spread like the data", behaviour.spread_of_samples, ("denoiser",)),
+)

@@ -1,0 +1,199 @@
+"""Checks of what the denoiser does with latents: what it predicts, along which schedule, for which labels, how well."""
+
+import numpy as np
+import torch
+
+from ldm_explorer.diagnosis.case import OWN_SAMPLES, Case
+from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
+from ldm_explorer.diagnosis.floors import loss_floors
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_z0
+from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
+
+FITS = 0.9
+"""An error below this share of the white floor: this reading of the output knows something."""
+CLEARLY_BETTER = 0.7
+"""Two readings of which one errs less than this share of the other are not confused by chance."""
+WORSE_THAN_WHITE = 0.98
+"""An error above this share of the white floor: the network knows the scale of the latents at most."""
+OFF_THE_LOG = 1.25
+"""An error above this share of the last validation loss comes from other weights."""
+NOISE_LEVELS = (0.9, 0.7, 0.4, 0.15)
+"""abar: where knowing the noise level matters."""
+CANDIDATE_TIMES = 24
+TOLD_BETTER = 1.1
+SHIFTS = 10
+MIN_LABELLED = 20
+LABEL_TELLS = 0.95
+LABELS_AT = 4  # of the timesteps: noisy enough for the label to matter
+SPREAD = (0.75, 1.3)
+NO_NAME = "no other check names the reason: sample with more steps, and train longer"
+
+
+def _ratios(case: Case) -> dict[str, float]:
+    """Error over white floor, each averaged over the timesteps, for every reading of the output."""
+    losses = case.losses
+    return {kind: float(losses[kind].mean() / case.floors(kind).white.mean()) for kind in PREDICTION_TYPES}
+
+
+def prediction_type(case: Case) -> Finding:
+    """Of the three readings of the output the one in the config has to fit best."""
+    ratios, said = _ratios(case), case.prediction_type
+    best = min(ratios, key=lambda kind: ratios[kind])
+    figures = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
+    source = (case.stored_latents or case.sampled_latents(said)).source
+    evidence = f"Error over the white floor on {source}, the output read as {figures} (below 1 for the right one)"
+    if ratios[best] < FITS and not ratios[best] > CLEARLY_BETTER * ratios[said]:
+        trained = case.config.get("prediction")
+        recorded = f"; train_config.json says {trained}" if trained else ""
+        return Finding(
+            f"{evidence}{recorded}; the config says {said}.",
+            f"The output is read as {said}, and it is {best}",
+            f'{CONFIG}: "prediction_type": "{best}"',
+            severity=3,
+        )
+    if not ratios[said] < WORSE_THAN_WHITE:
+        raise NotRun(f"no reading of the output fits: {figures} times the white floor, so it has not learned enough")
+    return Finding(f"{evidence}; the config says {said}.")
+
+
+def schedule_by_behaviour(case: Case) -> Finding:
+    """For a folder without a record: at given noise, the timestep of the config has to be the one that serves best."""
+    if case.config.get("schedule") in SCHEDULES:
+        raise NotRun("train_config.json says along which schedule it was trained, and that is checked")
+    told = [int((case.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
+    candidates = torch.linspace(0, max(1000, case.num_timesteps) - 1, CANDIDATE_TIMES).round().long().tolist()
+    errors = [_errors_when_told(case, timestep, [*candidates, timestep]) for timestep in told]
+    best = [min(row, key=lambda t, row=row: row[t]) for row in errors]
+    white = case.floors("sample", told).white.tolist()
+    if not sum(min(row.values()) < FITS * floor for row, floor in zip(errors, white, strict=True)) > len(told) / 2:
+        raise NotRun("told any timestep, the network knows no more than the scale of the latents")
+    excess = [row[timestep] / min(row.values()) for row, timestep in zip(errors, told, strict=True)]
+    pairs = ", ".join(f"{timestep}: {time}" for timestep, time in zip(told, best, strict=True))
+    evidence = f"At the noise of the config's timestep it denoises best when told {pairs} (should be near)"
+    if sorted(excess)[-2] < TOLD_BETTER:
+        return Finding(f"{evidence}; being told the config's costs at most {max(excess) - 1:.0%}.")
+    return Finding(
+        f"{evidence}; being told the config's costs up to {max(excess) - 1:.0%} more error. The config is "
+        f"{name_of(case.alpha_bars)}, the network answers most like {_nearest_schedule(errors, candidates)}.",
+        "It is sampled along another schedule than it was trained on",
+        f"{CONFIG}: the betas and num_train_timesteps of training",
+        severity=3,
+    )
+
+
+def _errors_when_told(case: Case, timestep: int, candidates: list[int]) -> dict[int, float]:
+    """Error of the clean latent at the noise of `timestep`, by the timestep that the network is told."""
+    known = case.known_latents()
+    chosen = torch.linspace(0, len(known.z0) - 1, min(case.batch_size // 4, len(known.z0))).long()
+    z0, labels = known.z0[chosen], None if known.labels is None else known.labels[chosen]
+    alpha_bar = case.alpha_bars[timestep]
+    z_t = add_noise(z0, torch.randn(z0.shape, generator=torch.Generator().manual_seed(3)), alpha_bar)
+
+    def error(told: int) -> float:
+        clean = to_z0(case.prediction_type, case.predict(z_t, told, labels), z_t, alpha_bar)
+        return float((clean - z0).square().mean())
+
+    return {told: error(told) for told in candidates}
+
+
+def _nearest_schedule(errors: list[dict[int, float]], candidates: list[int]) -> str:
+    """The registered schedule whose timesteps at these noise levels give the least error, read between candidates."""
+
+    def excess(schedule: Schedule) -> float:
+        told = [int((schedule.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
+        rows = [[row[t] for t in candidates] for row in errors]
+        return sum(float(np.interp(t, candidates, np.log(row))) for t, row in zip(told, rows, strict=True))
+
+    known = [make_schedule(name, steps) for name in SCHEDULES for steps in (250, 500, 1000)]
+    nearest = min(known, key=excess)
+    return f"{nearest.name} over {nearest.num_timesteps}"
+
+
+def labels_match(case: Case) -> Finding:
+    """Latents of a known class are denoised best when their own label is given."""
+    known = case.known_latents()
+    if not case.null_class or case.null_class < 2:
+        raise NotRun("the network takes no class labels")
+    if not known.labelled or len(known.z0) < MIN_LABELLED:
+        raise NotRun("it needs latents or images whose class is known: give --images with a subfolder per class")
+    chosen = torch.linspace(0, len(known.z0) - 1, min(case.batch_size, len(known.z0))).round().long()
+    z0, labels, classes = known.z0[chosen], known.labels[chosen], case.null_class
+    eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(4))
+    timestep, white = case.timesteps[LABELS_AT], float(case.floors(case.prediction_type).white[LABELS_AT])
+    alpha_bar = case.alpha_bars[timestep]
+    z_t, wanted = add_noise(z0, eps, alpha_bar), target(case.prediction_type, z0, eps, alpha_bar)
+    shifts = range(classes) if classes <= SHIFTS else [*range(SHIFTS // 2), *range(classes - SHIFTS // 2, classes)]
+    losses = {
+        shift: float((case.predict(z_t, timestep, (labels + shift) % classes) - wanted).square().mean())
+        for shift in shifts
+    }
+    best = min(losses, key=lambda shift: losses[shift])
+    if not losses[best] < WORSE_THAN_WHITE * white:
+        raise NotRun("with no label does the network know more than the scale of the latents")
+    other = sum(loss for shift, loss in losses.items() if shift) / (len(losses) - 1)
+    figures = f"Error at t = {timestep} with the right label {losses[0]:.3f}, with the others {other:.3f} on average"
+    if losses[best] < LABEL_TELLS * losses[0]:
+        return Finding(
+            f"{figures}, with label + {best} modulo {classes} {losses[best]:.3f} (the right one should be lowest).",
+            f"Labels are shifted: class k answers to label k + {best}",
+            f"unet/: the rows of class_embedding or the labels in training are shifted; meanwhile give label + {best}",
+            severity=2,
+        )
+    return Finding(f"{figures} (the right one should be lowest).")
+
+
+def learned(case: Case) -> Finding:
+    """The denoiser's error against what knowing only the scale, or the covariance, would reach."""
+    ratios, said = _ratios(case), case.prediction_type
+    known = case.known_latents()
+    loss = float(case.losses[said].mean())
+    white, gaussian = float(case.floors(said).white.mean()), _gaussian(case)
+    logged = [line["validation_loss"] for line in case.log if "validation_loss" in line]
+    evidence = f"Its error on {known.source}, averaged over {len(case.timesteps)} timesteps, is {loss:.3f}; "
+    evidence += f"knowing the scale alone gives {white:.3f}" + (f", the covariance {gaussian:.3f}" if gaussian else "")
+    evidence += f"; the log ended at {logged[-1]:.3f}" if logged else ""
+    if not ratios[said] < WORSE_THAN_WHITE:
+        return Finding(
+            f"{evidence} (should be well below the first).",
+            "The network looks untrained: its error is no better than knowing nothing but the scale",
+            "train it, or longer: unet/ holds the weights of far too few steps",
+            severity=3,
+        )
+    if logged and known.source != OWN_SAMPLES and loss > OFF_THE_LOG * logged[-1]:
+        return Finding(
+            f"{evidence} (should be near the log's end).",
+            "These are not the weights that the log speaks of",
+            "unet/: take the final, averaged weights of the run",
+            severity=2,
+        )
+    if gaussian and (white - loss) < (white - gaussian) / 2:
+        return Finding(
+            f"{evidence} (should be near the second or below).",
+            "It needs more training",
+            "train longer: --max-minutes, --max-steps",
+            severity=1,
+        )
+    return Finding(f"{evidence}.")
+
+
+def _gaussian(case: Case) -> float | None:
+    """The Gaussian floor over the timesteps, of its class where the network knows it; None without eigenvalues."""
+    spectra = case.class_eigenvalues if case.null_class and case.class_eigenvalues is not None else case.eigenvalues
+    if spectra is None:
+        return None
+    alpha_bars = case.alpha_bars[case.timesteps]
+    rows = spectra.view(-1, spectra.shape[-1])
+    return float(torch.stack([loss_floors(case.prediction_type, alpha_bars, row).gaussian for row in rows]).mean())
+
+
+def spread_of_samples(case: Case) -> Finding:
+    """Generated latents against unit variance, or against the latents that are known."""
+    samples, known = case.sampled_latents(case.prediction_type).z0, case.known_latents()
+    std, wanted = float(samples.std()), 1.0 if known.source == OWN_SAMPLES else float(known.z0.std())
+    evidence = f"{len(samples)} samples in 10 steps have a standard deviation of {std:.2f} (should be {wanted:.2f})"
+    if case.vae is None and known.source == OWN_SAMPLES:
+        raise NotRun(f"it needs images to compare with: {len(samples)} samples have a standard deviation of {std:.2f}")
+    if not SPREAD[0] * wanted < std < SPREAD[1] * wanted:
+        return Finding(f"{evidence}.", "Samples have another spread than the data", NO_NAME, severity=2)
+    return Finding(f"{evidence}.")

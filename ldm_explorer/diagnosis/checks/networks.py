@@ -1,0 +1,101 @@
+"""Checks of the networks alone: finite numbers, and whether the timestep and the label reach the output."""
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.diagnosis.case import Case, non_finite
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.prediction import add_noise
+
+DEAD = 1e-5
+"""A relative change of the output below this is rounding; untrained networks already show more."""
+NULL_AND_CLASSES = 4
+
+
+def finite(case: Case) -> Finding:
+    """Weights and outputs hold neither NaN nor infinity."""
+    counted = 0
+    for part, network in (("unet", case.unet), ("vae", case.vae)):
+        if network is None:
+            continue
+        counted += sum(tensor.numel() for tensor in network.state_dict().values())
+        if broken := non_finite(network):
+            name, values = next(iter(broken.items()))
+            return Finding(
+                f"{part}: {sum(broken.values())} values in {len(broken)} tensors are NaN or infinite (should be 0), "
+                f"{values} of them in {name}.",
+                "Weights are not finite",
+                f"{part}/: take the weights of an earlier state; train with a lower learning rate, clipping or in fp32",
+                severity=3,
+            )
+    for name, output in _outputs(case):
+        if not bool(output.isfinite().all()):
+            return Finding(
+                f"All weights are finite, {name} is not.",
+                "The output is not finite",
+                "run it in fp32, and look at the largest weights",
+                severity=3,
+            )
+    return Finding(f"All {counted / 1e6:.2f} M weights and the outputs for noise are finite.")
+
+
+@torch.no_grad()
+def _outputs(case: Case):
+    generator = torch.Generator().manual_seed(0)
+    if case.unet is not None:
+        noise = torch.randn(2, *case.shape, generator=generator)
+        for timestep in (0, case.num_timesteps // 2, case.num_timesteps - 1):
+            yield f"the UNet's output for noise at t = {timestep}", case.predict(noise, timestep, None)
+    if case.vae is not None:
+        pixels = torch.rand(2, case.vae.config.in_channels, case.image_side, case.image_side, generator=generator)
+        latents = case.codec.encode(pixels * 2 - 1)
+        yield "the encoder's output for noise", latents
+        yield "the decoder's output for noise", case.codec.decode(torch.randn(latents.shape, generator=generator))
+
+
+def relative_change(one: Tensor, other: Tensor) -> float:
+    return float((one - other).norm() / one.norm().clamp_min(1e-12))
+
+
+def _half_noised(case: Case, share_of_time: float) -> tuple[Tensor, int]:
+    known = case.known_latents()
+    z0 = known.z0[:: max(1, len(known.z0) // case.batch_size)][: case.batch_size]
+    timestep = int(share_of_time * (case.num_timesteps - 1))
+    eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(2))
+    return add_noise(z0, eps, case.alpha_bars[timestep]), timestep
+
+
+def time_response(case: Case) -> Finding:
+    """The same noisy latents, told another timestep: the output has to change."""
+    z_t, timestep = _half_noised(case, 0.5)
+    told = (int(0.1 * case.num_timesteps), int(0.9 * case.num_timesteps))
+    low, high = (case.predict(z_t, t, None) for t in told)
+    change = relative_change(low, high)
+    if not change >= DEAD:
+        return Finding(
+            f"Told t = {told[0]} or t = {told[1]}, the output differs by {change:.1g} of its size (in a trained "
+            "network by tenths).",
+            "The network does not hear the timestep",
+            "unet/: time_embedding is dead; pass the timesteps in training, and train again",
+            severity=3,
+        )
+    return Finding(f"Told t = {told[0]} or t = {told[1]} of z_t at t = {timestep}, the output differs by {change:.0%}.")
+
+
+def label_response(case: Case) -> Finding:
+    """The same noisy latents, told another class: the output has to change."""
+    if not case.null_class:
+        raise NotRun("the network takes no class labels")
+    z_t, timestep = _half_noised(case, 0.8)
+    told = torch.linspace(0, case.null_class, min(NULL_AND_CLASSES, case.null_class + 1)).round().long()
+    outputs = [case.predict(z_t, timestep, label.expand(len(z_t))) for label in told]
+    change = max(relative_change(outputs[0], other) for other in outputs[1:])
+    labels = ", ".join(map(str, told.tolist()))
+    if not change >= DEAD:
+        return Finding(
+            f"Told the labels {labels}, the output differs by {change:.1g} of its size (should be tenths).",
+            "The network does not hear the class label",
+            "unet/: class_embedding is dead; pass the labels in training, and train again",
+            severity=2,
+        )
+    return Finding(f"Told the labels {labels}, the output at t = {timestep} differs by up to {change:.0%}.")

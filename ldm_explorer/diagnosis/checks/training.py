@@ -1,0 +1,61 @@
+"""The check of a run's log: did training stay stable?"""
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+
+MIN_LINES = 20
+PARTS = 10
+MAX_RISE = 1.25
+MAX_VALIDATION_RISE = 1.1
+CLIPPED_OFTEN = 0.25
+
+
+def stability(case: Case) -> Finding:
+    """A loss that rises for long, a validation loss that rises again, a gradient that is clipped all the time."""
+    losses = [line["loss"] for line in case.log if "loss" in line]
+    norms = [line["grad_norm"] for line in case.log if "grad_norm" in line]
+    validations = [line["validation_loss"] for line in case.log if "validation_loss" in line]
+    if not all(map(math.isfinite, (*losses, *norms, *validations))):
+        return _unstable("The log holds losses or gradients that are not finite.")
+    if len(losses) < MIN_LINES:
+        raise NotRun(f"train_log.jsonl has {len(losses)} lines: it needs {MIN_LINES}")
+    rise = _sustained_rise(losses)
+    late = norms[len(norms) // 3 :]
+    clip = case.config.get("grad_clip_norm", math.inf)
+    clipped = sum(norm > clip for norm in late) / max(1, len(late))
+    again = validations[-1] / min(validations) if validations else 1.0
+    evidence = (
+        f"Between tenths of training the loss rises to at most {rise:.2f} times (should be below {MAX_RISE}), "
+        f"{clipped:.0%} of the later gradients are clipped, and the validation loss ends at {again:.2f} times its "
+        f"lowest (should be below {MAX_VALIDATION_RISE})"
+    )
+    if rise > MAX_RISE or (again > MAX_VALIDATION_RISE and clipped > CLIPPED_OFTEN):
+        return _unstable(f"{evidence}.")
+    if again > MAX_VALIDATION_RISE:
+        return Finding(
+            f"{evidence}.",
+            "The validation loss rose again: it memorises, or training became unstable",
+            "train for fewer steps, or with a lower --learning-rate",
+            severity=1,
+        )
+    return Finding(f"{evidence}.")
+
+
+def _sustained_rise(losses: Sequence[float]) -> float:
+    """The largest ratio of a tenth's median loss to the lowest one before it: spikes that pass do not count."""
+    size = len(losses) / PARTS
+    medians = [median(losses[round(part * size) : round((part + 1) * size)]) for part in range(PARTS)]
+    return max(later / min(medians[:part]) for part, later in enumerate(medians) if part)
+
+
+def _unstable(evidence: str) -> Finding:
+    return Finding(
+        evidence,
+        "Training was unstable: the learning rate was too high",
+        "train with a lower --learning-rate, more --lr-warmup-steps, a lower --grad-clip-norm",
+        severity=2,
+    )

@@ -1,0 +1,71 @@
+"""From a folder to its diagnosis: every check in turn, then what explains what, and a few pictures."""
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.checkpoints import first_line
+from ldm_explorer.data import to_uint8
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.checks import CHECKS, Check, Need
+from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict, explain
+from ldm_explorer.schedules import SCHEDULES
+
+PICTURES = 16
+FAILED = "it failed on this folder"
+MISSING: dict[Need, str] = {
+    "autoencoder": "it needs an autoencoder: this model makes pixels",
+    "denoiser": "it needs a denoiser: this folder holds an autoencoder alone",
+    "images": "it needs images: give a folder of them with --images",
+    "record": "it needs a train_config.json that says along which schedule it was trained",
+    "log": "it needs a train_log.jsonl",
+}
+
+
+def examine(case: Case) -> Diagnosis:
+    """Run every check. What a check cannot run on is in its verdict; nothing is raised."""
+    verdicts = explain([run_check(check, case) for check in CHECKS], {check.name: check.explains for check in CHECKS})
+    images, reconstructions, samples = _pictures(case)
+    return Diagnosis(case.folder.resolve().name, verdicts, images, reconstructions, samples)
+
+
+def run_check(check: Check, case: Case) -> Verdict:
+    """One check's verdict."""
+    missing = next((need for need in check.needs if not _is_there(need, case)), None)
+    if missing is not None:
+        return Verdict(check.name, check.title, "not run", MISSING[missing])
+    if check.asks_networks and not all(case.is_finite(need) for need in check.needs):
+        return Verdict(check.name, check.title, "not run", "weights are not finite")
+    try:
+        finding = check.run(case)
+    except NotRun as reason:
+        return Verdict(check.name, check.title, "not run", str(reason))
+    except (ValueError, TypeError, IndexError, RuntimeError) as error:  # a setting that nobody foresaw
+        return Verdict(check.name, check.title, "not run", f"{FAILED}: {first_line(error)}")
+    if not finding.accusation:
+        return Verdict(check.name, check.title, "ok", finding.evidence)
+    return Verdict(check.name, finding.accusation, "suspect", finding.evidence, finding.mend, finding.severity)
+
+
+def _is_there(need: Need, case: Case) -> bool:
+    return {
+        "autoencoder": case.vae is not None,
+        "denoiser": case.unet is not None,
+        "images": case.has_probes,
+        "record": case.config.get("schedule") in SCHEDULES and "num_timesteps" in case.config,
+        "log": bool(case.log),
+    }[need]
+
+
+@torch.no_grad()
+def _pictures(case: Case) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Images, what the autoencoder gives back, and what the denoiser generates; None where there is none."""
+    images = reconstructions = samples = None
+    if case.images is not None:
+        images = to_uint8(case.pixels[:: max(1, len(case.pixels) // PICTURES)][:PICTURES])
+        if case.vae is not None and case.is_finite("autoencoder"):
+            means = case.posterior.mean
+            reconstructions = to_uint8(case.codec.decode(means[:: max(1, len(means) // PICTURES)][:PICTURES]))
+    if case.unet is not None and all(case.is_finite(part) for part in ("autoencoder", "denoiser")) and case.can_sample:
+        latents = case.sampled_latents(case.prediction_type).z0[:PICTURES]
+        samples = to_uint8((latents if case.vae is None else case.codec.decode(latents)).nan_to_num())
+    return images, reconstructions, samples

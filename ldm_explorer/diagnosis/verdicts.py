@@ -1,0 +1,126 @@
+"""What checks say about a folder, and how their accusations are ranked: causes first, their side effects below."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor
+
+Status = Literal["ok", "suspect", "not run"]
+
+OUT_OF_REACH = (
+    "decoding without undoing the normalisation of the latents",
+    "passing the index of a sampling step in place of its timestep",
+    "shifting or dropping labels before the network is called",
+    "a sampler's own code, and too few steps or too strong a guidance",
+    "preparing images in another way than for training (range, size, inverted)",
+)
+"""Faults that live in the code that calls a model, not in its folder."""
+
+
+class NotRun(Exception):
+    """A check that cannot say anything about this folder; the message says why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. Without an accusation nothing is wrong."""
+
+    evidence: str  # figures with what they should be, one or two sentences
+    accusation: str = ""
+    mend: str = ""  # the line to change, or what to do
+    severity: int = 0  # 3: nothing it makes can be right, 2: it spoils the images, 1: it harms a little
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A check and its outcome. `evidence` of a check that was not run says why not."""
+
+    name: str
+    title: str  # what was looked at; of a suspect, what is wrong
+    status: Status
+    evidence: str
+    mend: str = ""
+    severity: int = 0
+    explained_by: str | None = None  # the name of the cause that has this as a side effect
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """Every check's verdict in the order of the registry, and pictures `(n, C, S, S) uint8` where some were made."""
+
+    folder: str
+    verdicts: tuple[Verdict, ...]
+    images: Tensor | None = None
+    reconstructions: Tensor | None = None
+    samples: Tensor | None = None
+
+    @property
+    def causes(self) -> list[Verdict]:
+        """What is accused, the worst first; among equals the more specific first."""
+        causes = [verdict for verdict in self._of("suspect") if verdict.explained_by is None]
+        return sorted(causes, key=lambda verdict: -verdict.severity)
+
+    @property
+    def symptoms(self) -> list[Verdict]:
+        """Suspects that one of the causes explains."""
+        return [verdict for verdict in self._of("suspect") if verdict.explained_by is not None]
+
+    @property
+    def passed(self) -> list[Verdict]:
+        return self._of("ok")
+
+    @property
+    def not_run(self) -> list[Verdict]:
+        return self._of("not run")
+
+    def _of(self, status: Status) -> list[Verdict]:
+        return [verdict for verdict in self.verdicts if verdict.status == status]
+
+    def title_of(self, name: str) -> str:
+        return next(verdict.title for verdict in self.verdicts if verdict.name == name)
+
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        number = len(self.not_run)
+        counts = f"{len(self.passed)} checks passed, {number} {'was' if number == 1 else 'were'} not run"
+        if not self.causes:
+            return f"Nothing is wrong with {self.folder} that these checks can see: {counts}."
+        first, more = self.causes[0], len(self.causes) - 1
+        others = f"; {more} other fault{'s' if more > 1 else ''} below" if more else ""
+        return f"Most likely: {first.title[0].lower()}{first.title[1:]}{others} ({counts})."
+
+    def as_json(self) -> dict[str, Any]:
+        """What the card shows, for programs."""
+        return {
+            "folder": self.folder,
+            "healthy": not self.causes,
+            "sentence": self.sentence(),
+            "causes": [asdict(verdict) for verdict in self.causes],
+            "symptoms": [asdict(verdict) for verdict in self.symptoms],
+            "passed": [asdict(verdict) for verdict in self.passed],
+            "not_run": [asdict(verdict) for verdict in self.not_run],
+            "out_of_reach": list(OUT_OF_REACH),
+        }
+
+
+def explain(verdicts: Iterable[Verdict], explains: dict[str, tuple[str, ...]]) -> tuple[Verdict, ...]:
+    """Mark every suspect that an earlier cause explains. `verdicts` come from the most specific to the most general."""
+    causes: list[str] = []
+    explained = []
+    for verdict in verdicts:
+        if verdict.status == "suspect":
+            cause = next((name for name in causes if verdict.name in explains[name]), None)
+            if cause is None:
+                causes.append(verdict.name)
+            verdict = replace(verdict, explained_by=cause)
+        explained.append(verdict)
+    return tuple(explained)
+
+
+def by_reason(not_run: Iterable[Verdict]) -> dict[str, list[str]]:
+    """The reasons why checks were not run, as sentences, and the checks that each kept."""
+    reasons: dict[str, list[str]] = {}
+    for verdict in not_run:
+        reasons.setdefault(f"{verdict.evidence[0].upper()}{verdict.evidence[1:]}.", []).append(verdict.title)
+    return reasons

@@ -1,0 +1,72 @@
+"""What is wrong with a model?"""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.data import DatasetSpec, pad
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.examination import examine
+from ldm_explorer.diagnosis.folder import open_case
+from ldm_explorer.diagnosis.verdicts import Diagnosis
+from ldm_explorer.explore.images import example_images
+from ldm_explorer.image_folder import read_image_folder
+
+
+@cache
+def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
+    """The diagnosis of a checkpoint of the library, made once. Raises `CheckpointError`."""
+    examples = example_images(checkpoint)
+    case = replace(open_case(checkpoint.folder), images=examples.images, image_labels=examples.labels)
+    return replace(examine(case), folder=checkpoint.name)
+
+
+def diagnose_folder(folder: Path, images: Path | None = None) -> Diagnosis:
+    """The diagnosis of any local folder of a diffusers model.
+
+    `images` is a folder of images, subfolders being classes; without it test images of a known dataset are taken, or
+    those beside the run. Raises `CheckpointError` for a folder that holds no model we can read, `DataError` for one
+    without images.
+    """
+    case = open_case(folder)
+    if images is not None:
+        pixels, labels = _images_in(images, case, _spec_of(folder))
+        return examine(replace(case, images=pixels, image_labels=labels))
+    try:
+        examples = example_images(read_checkpoint(folder))
+    except ValueError:  # not ours, or without test images
+        return examine(case)
+    fits = examples.images.shape[1:] == (case.image_channels, case.image_side, case.image_side)
+    return examine(replace(case, images=examples.images, image_labels=examples.labels) if fits else case)
+
+
+def _spec_of(folder: Path) -> DatasetSpec | None:
+    """What is known of the images that a run of ours was trained on."""
+    try:
+        return read_checkpoint(folder).spec
+    except ValueError:
+        return None
+
+
+def _images_in(folder: Path, case: Case, spec: DatasetSpec | None) -> tuple[Tensor, Tensor | None]:
+    """Every image of a folder at the model's side, with labels where subfolders are the model's classes."""
+    padded = spec is not None and spec.model_side == case.image_side
+    found = read_image_folder(folder.expanduser(), spec.side if padded else case.image_side)
+    images = pad(found.images, spec) if padded else found.images
+    if images.shape[1] != case.image_channels:
+        images = images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, case.image_channels, -1, -1)
+    numbers = _class_numbers(found.class_names, spec)
+    return images, None if numbers is None else torch.tensor(numbers)[found.labels]
+
+
+def _class_numbers(names: tuple[str, ...], spec: DatasetSpec | None) -> list[int] | None:
+    """The labels that subfolders stand for: class names, numbers, or in order; None without subfolders."""
+    if not names:
+        return None
+    if spec is not None and set(names) <= set(spec.class_names):
+        return [spec.label_of(name) for name in names]
+    return [int(name) for name in names] if all(name.isdecimal() for name in names) else list(range(len(names)))

@@ -1,0 +1,88 @@
+"""Tab: what is wrong with it?"""
+
+import html
+
+import gradio as gr
+
+from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
+from ldm_explorer.explore.diagnosis import diagnose_checkpoint
+from ldm_explorer.explore.library import Library
+from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind
+from ldm_explorer.ui.pictures import Picture, grid, picture_row
+
+TITLE = "What is wrong with it?"
+WHAT_TO_LOOK_AT = (
+    "The checkpoint is examined: its settings, its networks, and what they do with latents. A fault has side effects "
+    "(a wrong prediction type also gives a high loss and bad samples), so likely causes come first and what follows "
+    "from them below. The same for any folder: `python -m ldm_explorer.diagnose FOLDER`."
+)
+INVITATION = '<p class="ldm-notice">This checkpoint was not examined yet: press Examine. It takes some seconds.</p>'
+
+
+def diagnose(library: Library, checkpoint: str) -> str:
+    """Examine a checkpoint of the library: likely causes with evidence and mends, and what passed, as HTML."""
+    return _card(diagnose_checkpoint(library.get(checkpoint)))
+
+
+def _card(diagnosis: Diagnosis) -> str:
+    state = " wrong" if diagnosis.causes else ""
+    parts = [f'<p class="ldm-verdict{state}">{html.escape(diagnosis.sentence())}</p>']
+    parts += [_cause(number, cause) for number, cause in enumerate(diagnosis.causes, start=1)]
+    parts.append(_section("Also seen, as a side effect", [_symptom(diagnosis, v) for v in diagnosis.symptoms]))
+    parts.append(_pictures(diagnosis))
+    parts.append(_section("Passed", [(verdict.title, verdict.evidence) for verdict in diagnosis.passed]))
+    not_run = by_reason(diagnosis.not_run)
+    parts.append(_section("Not run", [("; ".join(titles), why) for why, titles in not_run.items()]))
+    parts.append(_section("Out of reach, in the code that calls a model", [("", text) for text in OUT_OF_REACH]))
+    return f'<div class="ldm-card">{"".join(parts)}</div>'
+
+
+def _cause(number: int, cause: Verdict) -> str:
+    mend = f"<p>Mend: <code>{html.escape(cause.mend)}</code></p>" if cause.mend else ""
+    return f"<section><h2>{number}. {html.escape(cause.title)}</h2><p>{html.escape(cause.evidence)}</p>{mend}</section>"
+
+
+def _symptom(diagnosis: Diagnosis, symptom: Verdict) -> tuple[str, str]:
+    return f"{symptom.title} (follows from: {diagnosis.title_of(symptom.explained_by)})", symptom.evidence
+
+
+def _section(heading: str, lines: list[tuple[str, str]]) -> str:
+    if not lines:
+        return ""
+    items = "".join(
+        f"<li>{f'<b>{html.escape(title)}.</b> ' if title else ''}{html.escape(text)}</li>" for title, text in lines
+    )
+    return f"<section><h2>{heading}</h2><ul>{items}</ul></section>"
+
+
+def _pictures(diagnosis: Diagnosis) -> str:
+    shown = [
+        (diagnosis.images, "Images", "test images, or those beside the run"),
+        (diagnosis.reconstructions, "Given back", "encoded and decoded"),
+        (diagnosis.samples, "Generated", "10 steps with the folder's own scheduler settings"),
+    ]
+    pictures = [Picture(grid(images), title, caption) for images, title, caption in shown if images is not None]
+    return picture_row(pictures, layout="large") if pictures else ""
+
+
+def forget(library: Library, checkpoint: str) -> str:
+    """What stands here before a checkpoint was examined."""
+    return INVITATION
+
+
+def build(library: Library, shared: SharedChoices) -> None:
+    """Lay out the tab inside the current Blocks; the examination runs when the tab is opened, not with the app."""
+    tab = gr.Markdown(WHAT_TO_LOOK_AT).parent
+    run = gr.Button("Examine", variant="primary")
+    card = gr.HTML(INVITATION)
+    gr.on(
+        [tab.select, run.click],
+        bind(diagnose, library),
+        shared.checkpoint,
+        card,
+        api_name="diagnose",
+        api_description=diagnose.__doc__,
+        trigger_mode="always_last",
+        **MODEL_QUEUE,
+    )
+    shared.checkpoint.change(bind(forget, library), shared.checkpoint, card, api_visibility="private")
