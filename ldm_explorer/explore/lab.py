@@ -42,9 +42,10 @@ class Subject:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, classifier: FeatureNet | None, seed: int, num_images: int = 10) -> "Subject":
-        """Labels in turn, each with its first test image; image i has seed + i."""
-        examples, spec = example_images(checkpoint), checkpoint.spec
-        wanted = [index % max(1, spec.num_classes) for index in range(num_images)]
+        """The labels that there are test images of, in turn, each with its first one; image i has seed + i."""
+        examples = example_images(checkpoint)
+        present = examples.labels.unique().tolist()
+        wanted = [present[index % len(present)] for index in range(num_images)]
         chosen = [int((examples.labels == label).nonzero()[0]) for label in wanted]
         labels = None if checkpoint.pipeline.null_class is None else torch.tensor(wanted)
         originals = to_model(examples.images[chosen])

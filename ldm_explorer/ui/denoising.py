@@ -60,7 +60,7 @@ def denoise(
     num_steps: float,
     guidance_scale: float,
     num_images: float,
-    denoiser: str,
+    denoiser: str = DEFAULT_DENOISER,
 ):
     """Generate images step by step; streams the pictures of each step as HTML, the step slider and the kept frames."""
     frames: list[ShownFrame] = []
