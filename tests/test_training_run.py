@@ -1,6 +1,7 @@
 """Logs of known numbers: read, drawn, compared, still growing, damaged."""
 
 import json
+import math
 import os
 import shutil
 import time
@@ -8,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import uneven_statistics
 from helpers import denoiser_records
 
 from ldm_explorer.checkpoints import read_log, write_json
+from ldm_explorer.diagnosis.statistics import write_statistics
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.training_run import find_runs, read_run
 from ldm_explorer.explore.training_words import describe, describe_moment, status, why_not_comparable
@@ -77,7 +81,9 @@ def test_a_run_that_finishes_beside_the_app_loses_its_mark_and_keeps_its_name(li
     shutil.copytree(ldm_folder / "scheduler", folder / "scheduler")
     shutil.copy(ldm_folder / "model_index.json", folder)
     assert find_runs(library)["young"].label == "young"
+    assert "when the app is started again" in status(read_run(library, "young"))
     assert open_library(tmp_path).names() == ["young"]
+    assert status(read_run(open_library(tmp_path), "young")) == ""
     assert find_runs(open_library(tmp_path)).keys() == {"young"}
 
 
@@ -157,6 +163,25 @@ def test_without_floors_the_curves_stand_and_a_sentence_says_so(library, write_r
     assert [list(trace.y) for trace in timestep_figure((report,), 210).data] == [
         report.records[1]["validation_loss_per_bin"]
     ]
+
+
+def test_floors_stand_from_the_start_of_a_run_and_are_those_of_its_end(library, write_run, run_with_losses, tmp_path):
+    folder = write_run("young", [{"step": 20, "images": 2000, "loss": 0.9}])
+    write_statistics(folder, uneven_statistics())
+    report = read_run(library, "young")
+    run_with_losses([0.9, 0.5])
+    finished = read_run(open_library(tmp_path), "run")
+    assert report.floors.keys() == finished.floors.keys()
+    assert all(torch.allclose(floor, finished.floors[name], atol=1e-5) for name, floor in report.floors.items())
+    assert {"white floor", "class memorising"} <= {trace.name for trace in training_figure((report,), None).data}
+    write_log(folder, denoiser_records(3))
+    assert "The validation loss stands at" in describe(read_run(library, "young"))
+
+
+def test_a_training_that_fell_apart_can_be_drawn(library, write_run):
+    write_run("broken", [record | {"loss": float("nan"), "validation_loss": 1e9} for record in denoiser_records(3)])
+    figure = training_figure((read_run(library, "broken"),), 200)
+    assert all(math.isfinite(edge) for edge in figure.layout.yaxis.range)
 
 
 def test_a_run_without_validation_has_its_loss_and_no_moments(library, write_run):

@@ -38,6 +38,7 @@ class Run:
     folder: Path
     checkpoint: Checkpoint | None = field(compare=False)  # None as long as the run has no weights
     color_index: int  # its place in the list of runs: it keeps its colour whatever stands beside it
+    in_library: bool  # whether the other tabs know it
 
     @property
     def finished(self) -> bool:
@@ -143,7 +144,7 @@ class RunReport:
 def find_runs(library: Library) -> dict[str, Run]:
     """Every run by name: the checkpoints of the library, and what is found now below its folders beside them."""
     checkpoints = library.checkpoints.items()
-    runs = {name: Run(name, item.folder, item, index) for index, (name, item) in enumerate(checkpoints)}
+    runs = {name: Run(name, item.folder, item, index, True) for index, (name, item) in enumerate(checkpoints)}
     known = {run.folder for run in runs.values()}
     for root in library.roots:
         try:
@@ -153,7 +154,7 @@ def find_runs(library: Library) -> dict[str, Run]:
         for folder in folders:
             if (folder / "train_config.json").is_file() and not (folder / "features").is_dir():
                 name = unique_name(folder.name, runs)
-                runs[name] = Run(name, folder, _whole(folder), len(runs))
+                runs[name] = Run(name, folder, _whole(folder), len(runs), False)
     return runs
 
 

@@ -10,9 +10,9 @@ SAME_WITHIN = 1e-2
 
 
 def status(report: RunReport) -> str:
-    """How far an unfinished run is, and when it was last heard of; "" for a finished one."""
+    """How far an unfinished run is and when it was last heard of, or that other tabs do not know it yet, else ""."""
     if report.run.finished:
-        return ""
+        return "" if report.run.in_library else "The other tabs show this run when the app is started again."
     step, total = report.records[-1]["step"], report.total_steps
     seconds = max(0, time.time() - (report.run.folder / LOG).stat().st_mtime)
     progress = f"step {step:,} of {total:,}" if total else f"step {step:,}"

@@ -65,9 +65,9 @@ def _add_losses(figure: go.Figure, reports: tuple[RunReport, ...], colors: list[
         name = "" if alone else f"{report.run.name}: "
         line = {"color": training_color, "width": 1}
         _add(figure, 1, report.curve("loss"), f"{name}training", line, showlegend=alone, opacity=1 if alone else 0.6)
-        if report.is_autoencoder:
+        if report.is_autoencoder and alone:
             dotted = line | {"dash": "dot", "width": 2}
-            _add(figure, 1, report.curve("mse"), f"{name}squared error alone", dotted, showlegend=alone)
+            _add(figure, 1, report.curve("mse"), "squared error alone", dotted)
         line = {"color": color, "width": 3}
         _add(figure, 1, report.curve(VALIDATION), f"{name}validation" if alone else report.run.name, line)
         for floor in drawn_floors(report, alone):
@@ -76,11 +76,16 @@ def _add_losses(figure: go.Figure, reports: tuple[RunReport, ...], colors: list[
                 trace |= {"name": f"{name}{FLOOR_LABELS[floor]}", "line": trace["line"] | {"color": color}}
             figure.add_scatter(x=_span(reports), y=[report.mean_floors[floor]] * 2, row=1, col=1, **trace)
     if reports[0].is_autoencoder:
-        figure.update_yaxes(type="log", dtick=1, row=1)
+        figure.update_yaxes(type="log", dtick=1, tickformat="~g", row=1)
     else:
-        tops = [report.mean_floors.get("white", max(report.curve("loss").values)) for report in reports]
-        lowest = [min(report.curve(VALIDATION).values, default=0) for report in reports]
-        figure.update_yaxes(range=[0, 1.1 * max(*tops, *lowest)], row=1)
+        figure.update_yaxes(range=[0, 1.1 * max(_top(report) for report in reports)], row=1)
+
+
+def _top(report: RunReport) -> float:
+    """A height that shows floors and losses, also of a training that fell apart."""
+    training, validation = ([v for v in report.curve(name).values if math.isfinite(v)] for name in ("loss", VALIDATION))
+    floor = report.mean_floors.get("white", max(training, default=1))
+    return max(floor, min(validation, default=0))
 
 
 def _add(figure: go.Figure, row: int, curve: Curve, name: str, line: dict, **options) -> None:

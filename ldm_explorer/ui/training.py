@@ -125,8 +125,12 @@ def build(library: Library, shared: SharedChoices) -> None:
     gr.Markdown(WHAT_TO_LOOK_AT)
     runs, others = _choices(library, shared.checkpoint.value, NONE)
     with gr.Row():
-        run = gr.Dropdown(runs, value=shared.checkpoint.value, label="Run", info="follows the checkpoint above")
-        beside = gr.Dropdown(others, value=NONE, label="Beside it", info="a second run in the same plots")
+        run = gr.Dropdown(
+            runs, value=shared.checkpoint.value, label="Run", info="follows the checkpoint above", min_width=220
+        )
+        beside = gr.Dropdown(
+            others, value=NONE, label="Beside it", info="a second run in the same plots", min_width=220
+        )
         again = gr.Button("Look for new runs", size="sm", min_width=160, scale=0)
     names = [run, beside]
     first = opening(bind(plot_loss, library), names)
