@@ -24,6 +24,7 @@ from torch import nn
 from ldm_explorer.data import DatasetSpec, dataset_spec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 
+SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm"]
 
@@ -92,9 +93,24 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a train_log.jsonl; a last line cut short by a crash is left out."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """The lines of a train_log.jsonl; a last line cut short, by a crash or because it is being written, is left out.
+
+    Raises `CheckpointError` when another one is damaged.
+    """
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    if lines and not lines[-1].endswith("}"):
+        lines.pop()
+    return [_read_line(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def _read_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged in line {number} ({error}): mend that line or take it out") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path} is damaged in line {number}, which is no JSON object: mend it or take it out")
+    return record
 
 
 def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
@@ -224,6 +240,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """Look at a folder without loading its weights. Raises `CheckpointError` when it is none, or not whole."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
+    if (folder / "train_config.json").is_file() and not (folder / "vae").exists():
+        raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     kind: Kind = "ldm" if (folder / "model_index.json").exists() else "vae"
     if kind == "vae" and (folder / "unet").exists():
         raise CheckpointError(f"{folder} is half-written: it has unet/ but no model_index.json")
@@ -244,7 +262,7 @@ def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
     The folder of a classifier (train/features.py) is neither.
     """
     checkpoints, skipped = [], []
-    for folder in _run_folders(root):
+    for folder in find_run_folders(root):
         if (folder / "features" / "config.json").is_file():
             continue
         try:
@@ -254,7 +272,9 @@ def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
     return checkpoints, skipped
 
 
-def _run_folders(root: Path) -> list[Path]:
+def find_run_folders(root: Path) -> list[Path]:
+    """Every folder at or below `root` that may be a run, whole or not. Raises `CheckpointError` for no folder."""
+
     def children(folder: Path) -> list[Path]:
         return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 

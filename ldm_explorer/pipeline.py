@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import to_uint8
@@ -43,14 +43,18 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         num_inference_steps: int = 25,
         guidance_scale: float = 1.0,
         sampler: str = DEFAULT_SAMPLER,
+        unet: nn.Module | None = None,
     ) -> Iterator[DenoiseStep]:
-        """One latent per seed, step by step. Raises `ValueError` for labels the network does not know."""
+        """One latent per seed, step by step; `unet` answers in the place of the pipeline's own.
+
+        Raises `ValueError` for labels the network does not know.
+        """
         if not len(seeds):
             raise ValueError("no seeds: give one per image")
         labels = self._labels(class_labels, len(seeds))
         noise, generators = draw_noise(self.latent_shape, seeds)
         return denoise(
-            self.unet,
+            self.unet if unet is None else unet,
             make_sampler(sampler, self.scheduler),
             noise.to(self.device),
             labels,

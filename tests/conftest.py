@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, UNet2DModel
-from helpers import NUM_CLASSES, build_seeded, draw_shapes
+from helpers import NUM_CLASSES, build_seeded, denoiser_records, draw_shapes
 from toy_training import CONFIG
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, write_spec
@@ -127,6 +127,8 @@ def ldm_folder(tiny_pipeline, tmp_path_factory) -> Path:
     save_pipeline(folder, tiny_pipeline.vae, tiny_pipeline.unet, tiny_pipeline.scheduler)
     for step in (1, 2, 4, 5):
         write_frame(folder, FilmFrame(step, torch.full((12, 1, 28, 28), 50 * step, dtype=torch.uint8)))
+    records = (json.dumps(record) + "\n" for record in denoiser_records(5))
+    (folder / "train_log.jsonl").write_text("".join(records))
     return folder
 
 

@@ -38,7 +38,8 @@ def test_every_endpoint_answers(client):
     shown = client.predict("tiny-ldm", "Bag", 1, None, 0, 500, 100, api_name="/show_velocity")
     assert shown[-2].count("<img") == 5
     assert "Right" in client.predict("tiny-ldm", "z0", "a*z_t - b*v", api_name="/check_formula")
-    assert "no readable loss" in client.predict("tiny-ldm", api_name="/plot_loss")[0]
+    assert "without floors" in client.predict("tiny-ldm", "none", api_name="/plot_loss")[0]
+    assert "After 4 steps" in client.predict("tiny-ldm", "none", 3, api_name="/show_moment")[1]
 
 
 def test_denoising_streams_and_steps_back_without_sampling_again(client):
@@ -66,6 +67,8 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path):
         ("/reconstruct", ("tiny-ldm", "Bag", 99, None, "tiny-vae")),
         ("/denoise", ("tiny-ldm", None, "Bag", "dpm++", 5, 1, 1)),
         ("/compare_sizes", ("tiny-ldm", "Bag", 1, None, 0, [])),
+        ("/plot_loss", ("nothing", "none")),
+        ("/show_moment", ("tiny-ldm", "none", None)),
     ],
 )
 def test_values_out_of_range_are_refused_in_a_sentence_and_the_app_stays_up(client, endpoint, inputs):

@@ -261,7 +261,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused_by_name(tmp_path):
         discover(tmp_path / "nowhere")
 
 
-def test_a_checkpoint_tells_its_dataset_metrics_and_log(ldm_folder, tmp_path):
+def test_a_checkpoint_tells_its_dataset_metrics_and_log(ldm_folder, vae_folder, tmp_path):
     folder = shutil.copytree(ldm_folder, tmp_path / "shapes" / "run")
     assert read_checkpoint(folder).dataset == "shapes"
     write_json(folder / "train_config.json", {"dataset": "fashion_mnist", "seed": 3})
@@ -272,7 +272,7 @@ def test_a_checkpoint_tells_its_dataset_metrics_and_log(ldm_folder, tmp_path):
     assert checkpoint.config["seed"] == 3
     assert checkpoint.metrics == {"evaluation": {"fd": 1.0}}
     assert checkpoint.log() == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]
-    assert read_checkpoint(ldm_folder).log() == []
+    assert read_checkpoint(vae_folder).log() == []
 
 
 def test_a_checkpoint_loads_its_weights_once(ldm_folder, vae_folder):
@@ -318,6 +318,6 @@ def test_hidden_folders_are_no_checkpoints(vae_folder, tmp_path):
 
 def test_everything_beside_the_weights_and_the_film_is_json(ldm_folder):
     suffixes = {path.suffix for path in ldm_folder.rglob("*") if path.is_file()}
-    assert suffixes == {".json", ".safetensors", ".webp"}
+    assert suffixes == {".json", ".jsonl", ".safetensors", ".webp"}
     for path in ldm_folder.rglob("*.json"):
         json.loads(path.read_text())

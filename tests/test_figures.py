@@ -1,14 +1,15 @@
 import pytest
 
-from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.latent_size import compare_sizes
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.schedule import compare_schedules
+from ldm_explorer.explore.training_run import read_run
 from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
-from ldm_explorer.figures.loss import timestep_figure, training_figure
+from ldm_explorer.figures.loss import FLOOR_LABELS, timestep_figure
 from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.figures.style import SCHEDULE_COLORS
+from ldm_explorer.figures.training import training_figure
 from ldm_explorer.schedules import SCHEDULES
 
 
@@ -35,16 +36,18 @@ def test_the_plot_shows_the_schedule_own_tensors(num_timesteps):
             assert len(trace.x) <= 501
 
 
-def test_the_loss_is_drawn_beside_both_floors(run_with_losses):
-    reading = read_loss(run_with_losses([0.9, 0.5]))
-    traces = {trace.name: trace for trace in training_figure(reading).data}
-    assert list(traces["validation"].y) == [0.9, 0.5]
-    floors = {"white floor": "white", "Gaussian floor": "gaussian", "Gaussian floor of the class": "gaussian_per_class"}
+def test_the_loss_is_drawn_beside_its_floors(run_with_losses, tmp_path):
+    run_with_losses([0.9, 0.5])
+    report = read_run(open_library(tmp_path), "run")
+    traces = {trace.name: trace for trace in training_figure((report,), None).data}
+    assert traces["validation"].y == (0.9, 0.5)
+    floors = {FLOOR_LABELS[name]: name for name in report.floors if name not in ("zero", "memorising")}
+    assert len(floors) == 4
     for label, name in floors.items():
-        assert traces[label].y[0] == pytest.approx(reading.mean_floors[name])
-    per_timestep = {trace.name: trace for trace in timestep_figure(reading).data}
-    assert set(per_timestep) == {"validation", *floors}
-    assert per_timestep["white floor"].y[-1] == pytest.approx(float(reading.floors["white"][-1]))
+        assert traces[label].y[0] == pytest.approx(report.mean_floors[name])
+    per_timestep = {trace.name: trace for trace in timestep_figure((report,), 200).data}
+    assert set(per_timestep) == {"validation, step 2", *floors}
+    assert per_timestep["white floor"].y[-1] == pytest.approx(float(report.floors["white"][-1]))
 
 
 def test_each_checkpoint_keeps_its_colour_whatever_is_selected(ldm_folder, vae_folder):

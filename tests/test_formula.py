@@ -271,6 +271,12 @@ def test_the_verdict_does_not_depend_on_the_schedule(schedule, num_timesteps):
     assert not check_formula("z_s = a_s*z0 + b*eps", alpha_bars=alpha_bars).right
 
 
+def test_a_schedule_of_nothing_but_its_ends_is_answered_too():
+    alpha_bars = make_schedule("linear", 2).with_zero_terminal_snr().alpha_bars
+    assert check_formula("z0 = a*z_t - b*v", alpha_bars=alpha_bars).right
+    assert not check_formula("z0 = a*z_t + b*v", alpha_bars=alpha_bars).right
+
+
 def test_a_right_side_alone_is_for_the_chosen_quantity():
     right = {"z0": "a*z_t - b*v", "eps": "b*z_t + a*v", "v": "a*eps-b*z0", "z_t": "a*z0+b*eps", "z_s": "a_s*z0+b_s*eps"}
     for quantity in QUANTITIES:

@@ -1,6 +1,7 @@
 """The commands as they are typed, on the real images, with networks small enough to be done in seconds."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from commands import ENVIRONMENT, GIVE_UP_SECONDS, LAUNCH, REPO, finish, logged_steps, run_command, start
 
 from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
+from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.film import read_film
 from train.common import command_line
 
@@ -115,6 +118,27 @@ def test_measuring_writes_the_figures_beside_the_weights(ldm_dir, fashion_mnist_
     assert 0.05 < figures["generation"]["class_consistency"] < 0.3, "four steps of training teach no class"
     assert figures["reconstruction"]["pca_psnr_db"] == pytest.approx(26.9, abs=0.1)
     assert figures["loss"]["floors"]["gaussian"] < figures["loss"]["floors"]["white"]
+
+
+def test_latent_statistics_are_written_from_the_start_and_can_be_written_again(ldm_dir, fashion_mnist_dir, tmp_path):
+    folder = tmp_path / "fashion_mnist" / "run"
+    shutil.copytree(ldm_dir, folder)
+    written = read_statistics(folder)
+    (folder / "latents.safetensors").unlink()
+    run_command(sys.executable, "train/latents.py", str(folder), "--data-dir", str(fashion_mnist_dir))
+    again = read_statistics(folder)
+    assert torch.allclose(again.eigenvalues, written.eigenvalues, rtol=1e-2, atol=1e-4)
+    assert torch.allclose(again.memorising, written.memorising, rtol=0.05, atol=1e-3)
+    assert again.subset_labels.equal(written.subset_labels)
+
+
+@pytest.mark.parametrize("weights", ["average", "last"])
+def test_a_state_becomes_a_checkpoint_of_its_own(ldm_dir, tmp_path, weights):
+    out = tmp_path / "fashion_mnist" / weights
+    run_command(sys.executable, "train/export_state.py", str(ldm_dir), "--out", str(out), "--weights", weights)
+    exported, finished = (read_checkpoint(folder).pipeline.unet.state_dict() for folder in (out, ldm_dir))
+    assert all(tensor.equal(finished[name]) for name, tensor in exported.items()) == (weights == "average")
+    assert len(read_checkpoint(out).log()) == 4
 
 
 @pytest.mark.parametrize(

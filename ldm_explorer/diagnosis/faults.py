@@ -5,44 +5,21 @@ An entry here shows up in the failure lab and in the tests over all entries.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
+from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
-from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.prediction import PREDICTION_TYPES, to_eps
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, load_pipeline
+from ldm_explorer.diagnosis.sampling import Sampling
+from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import Schedule, make_schedule
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """All that takes part in sampling from a pipeline; `encode` and `decode` are from and to pixels."""
-
-    pipeline: LatentDiffusionPipeline
-    unet: nn.Module
-    scheduler: SchedulerMixin  # its class and config; every run makes its own
-    decode: Callable[[Tensor], Tensor]
-    encode: Callable[[Tensor], Tensor]
-    relabel: Callable[[Tensor], Tensor] = lambda labels: labels
-    num_steps: int = 25
-    first_step: int = 0  # above 0: image to image, from a noised image at this step of the sampler
-
-    @classmethod
-    def right(cls, pipeline: LatentDiffusionPipeline, unet: nn.Module | None = None) -> "Sampling":
-        """DDIM over the pipeline as it is; `unet` is another denoiser in the place of its network.
-
-        diffusers' DDIMScheduler, as it can be told everything that people get wrong.
-        """
-        scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-        return cls(pipeline, unet or pipeline.unet, scheduler, pipeline.codec.decode, pipeline.codec.encode)
-
-    def configured(self, **fields) -> "Sampling":
-        """With some fields of the scheduler's config changed."""
-        return replace(self, scheduler=type(self.scheduler).from_config(self.scheduler.config, **fields))
-
+LAB = SHIPPED_CHECKPOINTS / "lab"
+"""Small runs, made for the faults that only training can show; checkpoints/README.md has their commands."""
 
 Change = Callable[[Sampling], Sampling]
 Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "roughness"]
@@ -58,6 +35,25 @@ class Fault:
     mended: Change  # undoes what was injected
     base: Change = lambda sampling: sampling  # the right run beside which it shows
     in_folder: bool = False  # it can lie in a checkpoint's files; the others lie in calling code
+    lab_run: str | None = None  # the right run of the lab beside which it shows; None: any checkpoint's
+    broken_run: str | None = None  # for a fault of training, the run of the lab that has it
+    harmless: str | None = None  # for one that does no harm here, the figure that says so
+
+
+@cache
+def lab_sampling(name: str) -> Sampling:
+    """A run of the lab, sampled as it should be."""
+    return Sampling.right(load_pipeline(LAB / name))
+
+
+def _of_training(right: str, broken: str) -> dict:
+    return {
+        "inject": lambda sampling: lab_sampling(broken),
+        "mended": lambda sampling: lab_sampling(right),
+        "lab_run": right,
+        "broken_run": broken,
+        "in_folder": True,
+    }
 
 
 def _configured(**fields) -> Change:
@@ -83,25 +79,10 @@ def _with_other_prediction(sampling: Sampling) -> Sampling:
     return sampling.configured(prediction_type=others[0])
 
 
-class _AsEpsilon(nn.Module):
-    """A network of any prediction type, answering with the epsilon that its answer implies."""
-
-    def __init__(self, sampling: Sampling):
-        super().__init__()
-        self.unet, scheduler = sampling.unet, sampling.pipeline.scheduler
-        self.prediction_type, self.alpha_bars = scheduler.config.prediction_type, scheduler.alphas_cumprod
-
-    def forward(self, z_t: Tensor, timestep: Tensor, *labels: Tensor, return_dict: bool = False):
-        prediction = self.unet(z_t, timestep, *labels, return_dict=False)[0]
-        return (to_eps(self.prediction_type, prediction, z_t, self.alpha_bars[int(timestep)]),)
-
-
-def _epsilon_at_zero_snr(sampling: Sampling) -> Sampling:
+def _zero_terminal_snr(sampling: Sampling) -> Sampling:
     schedule = Schedule("own", sampling.pipeline.scheduler.betas).with_zero_terminal_snr()
-    config = make_scheduler(schedule, "epsilon").config
-    return replace(
-        sampling, unet=_AsEpsilon(sampling), scheduler=DPMSolverMultistepScheduler.from_config(config, solver_order=1)
-    )
+    config = make_scheduler(schedule, sampling.pipeline.scheduler.config.prediction_type).config
+    return replace(sampling, scheduler=DPMSolverMultistepScheduler.from_config(config, solver_order=1))
 
 
 class _StepIndex(nn.Module):
@@ -181,7 +162,7 @@ FAULTS: dict[str, Fault] = {
         what_happens="The network is told t, and takes from it how much noise there is; along another schedule there "
         "is more or less of it. Noise stays in the image, or details are taken for noise.",
         mend='scheduler_config.json: "trained_betas", or "beta_schedule", as in training',
-        symptom="roughness",
+        symptom="class_probability",
         inject=_with_other_schedule,
         mended=_own("trained_betas"),
         in_folder=True,
@@ -198,10 +179,10 @@ FAULTS: dict[str, Fault] = {
     ),
     "not_normalised": Fault(
         title="An image's latents not normalised (image to image)",
-        what_happens="The network learned latents of mean 0 and standard deviation 1 per channel, and is given what the "
-        "encoder wrote: in Stable Diffusion's terms, times 0.18215 was forgotten.",
+        what_happens="The network learned latents of mean 0 and standard deviation 1 per channel, and is given what "
+        "the encoder wrote: in Stable Diffusion's terms, times 0.18215 was forgotten.",
         mend="z = (vae.encode(x).latent_dist.mean - latents_mean) / latents_std",
-        symptom="psnr_to_original",
+        symptom="roughness",
         inject=lambda sampling: replace(sampling, encode=_encode_raw(sampling)),
         mended=_right_codec,
         base=_image_to_image,
@@ -220,7 +201,7 @@ FAULTS: dict[str, Fault] = {
         what_happens="The sampler's latents are right and the decoder is given them at the wrong scale: washed-out or "
         "distorted images of the right shapes.",
         mend="x = vae.decode(z * latents_std + latents_mean)",
-        symptom="class_probability",
+        symptom="roughness",
         inject=lambda sampling: replace(sampling, decode=_raw(sampling)),
         mended=_right_codec,
         in_folder=True,
@@ -267,8 +248,47 @@ FAULTS: dict[str, Fault] = {
         "zero at the first step.",
         mend='train and sample with "prediction_type": "v_prediction", or keep a little signal at the end',
         symptom="latents_std",
-        inject=_epsilon_at_zero_snr,
-        mended=lambda sampling: Sampling.right(sampling.pipeline, sampling.unet.unet),
+        inject=_zero_terminal_snr,
+        mended=lambda sampling: replace(sampling, scheduler=Sampling.right(sampling.pipeline).scheduler),
         in_folder=True,
+        lab_run="normalised",
+    ),
+    "middle_weights": Fault(
+        title="Weights from the middle of training, not averaged",
+        what_happens="Half-way the learning rate is still high, and the weights of one step are as noisy as its "
+        "gradient; their moving average (EMA) is not.",
+        mend="load the average of the last step, not the weights of some checkpoint on the way",
+        symptom="class_probability",
+        **_of_training("healthy", "middle-weights"),
+    ),
+    "raw_latents": Fault(
+        title="Latents never scaled, in training",
+        what_happens="The network learns latents of another standard deviation than the noise: the signal-to-noise "
+        "ratio of every timestep is another than the schedule says.",
+        mend="train on (z - latents_mean) / latents_std",
+        symptom="latents_std",
+        **_of_training("normalised", "raw-latents"),
+    ),
+    "posterior_collapse": Fault(
+        title="Posterior collapse",
+        what_happens="The weight of the KL term was so high that the encoder writes the same for every image: the "
+        "decoder knows one grey mean, and the denoiser learns pure noise.",
+        mend="train/vae.py --kl-weight 1e-4",
+        symptom="class_probability",
+        **_of_training("healthy", "collapsed"),
+    ),
+    "high_learning_rate": Fault(
+        title="Learning rate far too high, no warm-up, no clipping",
+        what_happens="The first steps throw the weights to where only the scale of the latents can be learned.",
+        mend="train/ldm.py --learning-rate 2e-3 --lr-warmup-steps 200 --grad-clip-norm 1",
+        symptom="class_probability",
+        **_of_training("healthy", "high-learning-rate"),
+    ),
+    "few_steps": Fault(
+        title="Far too few training steps",
+        what_happens="60 steps teach the network the covariance at best: clouds of the right brightness.",
+        mend="train longer: the loss still falls below the Gaussian floor",
+        symptom="class_probability",
+        **_of_training("healthy", "few-steps"),
     ),
 }

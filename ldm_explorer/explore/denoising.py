@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, make_denoiser
+from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.latents import decode_images
 
 MAX_IMAGES = 64
@@ -35,11 +37,12 @@ def denoise_images(
     sampler: str,
     num_steps: int,
     guidance_scale: float,
+    denoiser: str = DEFAULT_DENOISER,
 ) -> Iterator[DenoisingFrame]:
     """Sample `num_images` images (seeds seed, seed + 1, ...), decoding every step, or of long runs about 100 of them.
 
-    `class_name` None asks for every class in turn, and for one image of each at least. Raises `ValueError` for
-    arguments out of range.
+    `class_name` None asks for every class in turn, and for one image of each at least. `denoiser` is "network" or one
+    that needed no training. Raises `ValueError` for arguments out of range.
     """
     if checkpoint.kind != "ldm":
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
@@ -61,6 +64,7 @@ def denoise_images(
         num_inference_steps=num_steps,
         guidance_scale=guidance_scale,
         sampler=sampler,
+        unet=make_denoiser(denoiser, read_statistics(checkpoint.folder), pipeline),
     )
     every = -(-num_steps // MAX_KEPT_FRAMES)
     for step in steps:

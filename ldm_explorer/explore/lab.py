@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
-from ldm_explorer.diagnosis.faults import Sampling
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, make_denoiser
+from ldm_explorer.diagnosis.faults import FAULTS, LAB, Fault
+from ldm_explorer.diagnosis.sampling import Sampling
+from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.latents import in_batches
@@ -39,9 +42,10 @@ class Subject:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, classifier: FeatureNet | None, seed: int, num_images: int = 10) -> "Subject":
-        """Labels in turn, each with its first test image; image i has seed + i."""
-        examples, spec = example_images(checkpoint), checkpoint.spec
-        wanted = [index % max(1, spec.num_classes) for index in range(num_images)]
+        """The labels that there are test images of, in turn, each with its first one; image i has seed + i."""
+        examples = example_images(checkpoint)
+        present = examples.labels.unique().tolist()
+        wanted = [present[index % len(present)] for index in range(num_images)]
         chosen = [int((examples.labels == label).nonzero()[0]) for label in wanted]
         labels = None if checkpoint.pipeline.null_class is None else torch.tensor(wanted)
         originals = to_model(examples.images[chosen])
@@ -115,3 +119,68 @@ SYMPTOMS: dict[str, Callable[[Moment, Subject], float]] = {
     "psnr_to_original": psnr_to_original,
     "roughness": roughness,
 }
+
+
+SYMPTOM_NAMES = {
+    "latents_std": "standard deviation of the predicted latents",
+    "class_probability": "probability of the class asked for, by the classifier",
+    "psnr_to_original": "PSNR to the image it began with, dB",
+    "roughness": "pixel-to-pixel steps, over those of test images",
+}
+
+
+@dataclass(frozen=True)
+class LabFrame:
+    """One step of both runs."""
+
+    index: int
+    total: int
+    right: Moment
+    broken: Moment
+    right_symptom: float
+    broken_symptom: float
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A fault, the checkpoint that shows it, and both ways to sample."""
+
+    fault: Fault
+    checkpoint: Checkpoint
+    right: Sampling
+    broken: Sampling
+
+
+def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENOISER) -> Experiment:
+    """A fault put into a checkpoint, or for one that needs it into a run of the lab.
+
+    Raises `ValueError` for an unknown fault, a checkpoint that has no part of what it breaks, or an exact denoiser in a
+    fault of training.
+    """
+    if fault_name not in FAULTS:
+        raise ValueError(f"unknown fault {fault_name!r}: choose one of {', '.join(FAULTS)}")
+    fault = FAULTS[fault_name]
+    if fault.lab_run:
+        checkpoint = read_checkpoint(LAB / fault.lab_run)
+    if checkpoint.kind != "ldm":
+        raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
+    if fault.broken_run and denoiser != DEFAULT_DENOISER:
+        raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
+    unet = make_denoiser(denoiser, read_statistics(checkpoint.folder), checkpoint.pipeline)
+    right = fault.base(Sampling.right(checkpoint.pipeline, unet))
+    return Experiment(fault, checkpoint, right, fault.inject(right))
+
+
+def run_experiment(experiment: Experiment, subject: Subject) -> Iterator[LabFrame]:
+    """Both runs step by step, from the same noise."""
+    figure = SYMPTOMS[experiment.fault.symptom]
+    runs = (run_sampling(sampling, subject) for sampling in (experiment.right, experiment.broken))
+    for index, (right, broken) in enumerate(zip(*runs, strict=True), 1):
+        total = experiment.right.num_steps - experiment.right.first_step
+        yield LabFrame(index, total, right, broken, figure(right, subject), figure(broken, subject))
+
+
+def final_symptom(sampling: Sampling, subject: Subject, symptom: str) -> float:
+    """The figure of a run's result."""
+    *_, last = run_sampling(sampling, subject)
+    return SYMPTOMS[symptom](last, subject)

@@ -1,24 +1,31 @@
 """The checkpoints that the app shows, by name."""
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldm_explorer.checkpoints import Checkpoint, CheckpointError, Skipped, discover, load_model
+from ldm_explorer.checkpoints import (
+    SHIPPED_CHECKPOINTS,
+    Checkpoint,
+    CheckpointError,
+    Skipped,
+    discover,
+    load_model,
+)
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.latents import LatentCodec
 
-SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
-
 
 @dataclass(frozen=True)
 class Library:
-    """Checkpoints by a unique name, what was passed over, and the classifier of each dataset."""
+    """Checkpoints by a unique name, what was passed over, and the classifier of each dataset, below `roots`."""
 
     checkpoints: dict[str, Checkpoint]
     skipped: tuple[Skipped, ...]
     classifiers: dict[str, FeatureNet]
+    roots: tuple[Path, ...] = ()
 
     def names(self, kind: str | None = None) -> list[str]:
         """Names of all checkpoints, or of one kind ("vae", "ldm")."""
@@ -56,7 +63,7 @@ def open_library(*roots: Path) -> Library:
             continue
         skipped += passed_over
         for checkpoint in found:
-            name = _unique(checkpoint.name, checkpoints)
+            name = unique_name(checkpoint.name, checkpoints)
             try:
                 checkpoints[name] = _checked(replace(checkpoint, name=name))
             except ValueError as error:
@@ -70,7 +77,7 @@ def open_library(*roots: Path) -> Library:
         except CheckpointError as error:
             if folder not in (skip.folder for skip in skipped):
                 skipped.append(Skipped(folder, str(error)))
-    return Library(checkpoints, tuple(skipped), classifiers)
+    return Library(checkpoints, tuple(skipped), classifiers, roots)
 
 
 def classifier_folder(checkpoint: Checkpoint) -> Path | None:
@@ -104,7 +111,8 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
-def _unique(name: str, taken: dict[str, Checkpoint]) -> str:
+def unique_name(name: str, taken: Container[str]) -> str:
+    """The name, with a number behind it where it is taken."""
     number = 2
     unique = name
     while unique in taken:

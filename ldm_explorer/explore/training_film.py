@@ -1,10 +1,12 @@
 """How do the images get better while the network learns?"""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import DatasetSpec
 from ldm_explorer.film import read_film
 
 
@@ -20,18 +22,18 @@ class Milestone:
 
 def training_film(checkpoint: Checkpoint) -> tuple[Milestone, ...]:
     """The milestones that a run kept, in order; none for a run without a film. Raises `ValueError` for a broken one."""
-    spec = checkpoint.spec
-    film = read_film(checkpoint.folder, spec.channels)
-    conditional = spec.num_classes > 0 and checkpoint.config.get("class_labels", True)
+    return read_milestones(checkpoint.folder, checkpoint.spec, checkpoint.config.get("class_labels", True))
+
+
+def read_milestones(folder: Path, spec: DatasetSpec | None, class_labels: bool) -> tuple[Milestone, ...]:
+    """The milestones in a run folder; where nothing is known of its images, in colour and without classes."""
+    film = read_film(folder, spec.channels if spec else 3)
+    names = spec.class_names if spec and class_labels else ()
+
+    def title(index: int) -> str:
+        return names[index % len(names)] if names else f"Sample {index + 1}"
+
     return tuple(
-        Milestone(
-            frame.step,
-            film[-1].step,
-            frame.images,
-            tuple(
-                spec.class_names[index % spec.num_classes] if conditional else f"Sample {index + 1}"
-                for index in range(len(frame.images))
-            ),
-        )
+        Milestone(frame.step, film[-1].step, frame.images, tuple(title(index) for index in range(len(frame.images))))
         for frame in film
     )

@@ -2,52 +2,65 @@
 
 import plotly.graph_objects as go
 
-from ldm_explorer.diagnosis.reading import LossReading
-from ldm_explorer.figures.style import FLOOR_COLORS, LOSS_COLOR, VALIDATION_COLOR, plotted_timesteps, styled
+from ldm_explorer.explore.training_run import PER_BIN, RunReport
+from ldm_explorer.figures.style import (
+    FLOOR_COLORS,
+    VALIDATION_COLOR,
+    plotted_timesteps,
+    run_colors,
+    styled,
+    title_in_legend,
+)
 
 FLOOR_LABELS = {
     "white": "white floor",
     "gaussian": "Gaussian floor",
-    "gaussian_per_class": "Gaussian floor of the class",
+    "gaussian_per_class": "class Gaussian",
+    "memorising": "memorising",
+    "memorising_per_class": "class memorising",
 }
-_CURVE = {"mode": "lines", "hovertemplate": "%{y:.3f}"}
-_FEW_POINTS = 3
+CURVE = {"mode": "lines", "hovertemplate": "%{y:.3f}"}
 
 
-def training_figure(reading: LossReading) -> go.Figure:
-    """Training and validation loss over images seen, and the floors."""
-    figure = go.Figure()
-    figure.add_scatter(
-        x=reading.images, y=reading.loss, name="training", line={"color": LOSS_COLOR, "width": 1}, **_CURVE
-    )
-    figure.add_scatter(x=reading.validation_images, y=reading.validation_loss, **_validation())
-    for name, mean in reading.mean_floors.items():
-        if name in FLOOR_LABELS:
-            figure.add_scatter(x=[0, max(reading.images)], y=[mean] * 2, **_floor(name))
-    figure.update_yaxes(range=[0, 1.1 * max(reading.mean_floors["white"], reading.validation_minimum)])
-    if len(reading.validation_loss) < _FEW_POINTS:
-        figure.update_traces(mode="lines+markers")
-    return styled(figure, "loss (mean squared error) over training", x_title="images seen")
+def drawn_floors(report: RunReport, alone: bool = True) -> list[str]:
+    """The floors that are drawn of a run; beside another one, the Gaussian one alone."""
+    if not alone:
+        return [report.gaussian_floor] if report.gaussian_floor else []
+    hidden = {"memorising"} if "memorising_per_class" in report.floors else set()
+    return [name for name in FLOOR_LABELS if name in report.floors and name not in hidden]
 
 
-def timestep_figure(reading: LossReading) -> go.Figure:
-    """The last validation loss per timestep, and the floors."""
-    bins, length = len(reading.validation_per_bin), len(reading.floors["white"])
-    centres = [(index + 0.5) * length / bins for index in range(bins)]
-    figure = go.Figure()
-    figure.add_scatter(x=centres, y=reading.validation_per_bin, **_validation())
-    timesteps = plotted_timesteps(length)
-    for name, floor in reading.floors.items():
-        if name in FLOOR_LABELS:
-            figure.add_scatter(x=timesteps, y=floor[timesteps].tolist(), **_floor(name))
-    figure.update_yaxes(rangemode="tozero")
-    return styled(figure, "validation loss per timestep, at the end", x_title="timestep t")
-
-
-def _validation() -> dict:
-    return {"name": "validation", "line": {"color": VALIDATION_COLOR, "width": 3}, **_CURVE}
-
-
-def _floor(name: str) -> dict:
+def floor_line(name: str) -> dict:
+    """How a floor is drawn in every plot."""
     line = {"color": FLOOR_COLORS[name], "width": 2, "dash": "dash"}
-    return {"name": FLOOR_LABELS[name], "line": line, **_CURVE}
+    return {"name": FLOOR_LABELS[name], "line": line, **CURVE}
+
+
+def timestep_figure(reports: tuple[RunReport, ...], images: int) -> go.Figure:
+    """The loss per timestep of the validation nearest to a number of images seen: one run's beside its floors, or two
+    runs', each with its Gaussian floor."""
+    figure = go.Figure()
+    colors = run_colors([report.run.color_index for report in reports])
+    for report, color in zip(reports, colors, strict=True):
+        validation = report.nearest_validation(images, PER_BIN)
+        if validation is None:
+            continue
+        losses, length = validation[PER_BIN], report.num_timesteps
+        centres = [(index + 0.5) * length / len(losses) for index in range(len(losses))]
+        alone = len(reports) == 1
+        line = {"color": VALIDATION_COLOR if alone else color, "width": 3}
+        name = f"validation, step {validation['step']:,}"
+        figure.add_scatter(x=centres, y=losses, name=name if alone else report.run.name, line=line, **CURVE)
+        _add_floors(figure, report, None if alone else color)
+    figure.update_yaxes(rangemode="tozero")
+    return title_in_legend(styled(figure, "validation loss per timestep, at that moment", x_title="timestep t"))
+
+
+def _add_floors(figure: go.Figure, report: RunReport, color: str | None) -> None:
+    """The floors of a run, in a colour where it stands beside another one."""
+    timesteps = plotted_timesteps(report.num_timesteps)
+    for name in drawn_floors(report, alone=color is None):
+        trace = floor_line(name)
+        if color:
+            trace |= {"name": f"{report.run.name}: {FLOOR_LABELS[name]}", "line": trace["line"] | {"color": color}}
+        figure.add_scatter(x=timesteps, y=report.floors[name][timesteps].tolist(), **trace)

@@ -3,11 +3,20 @@
 import plotly.graph_objects as go
 
 SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#009E73"}
-FLOOR_COLORS = {"white": "#CC79A7", "gaussian": "#D55E00", "gaussian_per_class": "#F0A65E"}
+FLOOR_COLORS = {
+    "white": "#CC79A7",
+    "gaussian": "#D55E00",
+    "gaussian_per_class": "#F0A65E",
+    "memorising": "#009E73",
+    "memorising_per_class": "#009E73",
+}
 LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
 LATENT_COLORS = {"z0": "#0072B2", "eps": "#D55E00", "z_t": "#009E73", "v": "#CC79A7", "z_s": "#E69F00"}
+MARKER_COLOR = "#8C8C8C"
 CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F5D75")
+RIGHT_COLOR = "#0072B2"
+BROKEN_COLOR = "#D55E00"
 MAX_POINTS = 500
 HEIGHT = 330
 
@@ -38,3 +47,19 @@ def styled(figure: go.Figure, title: str, x_title: str | None = None, hovermode:
     figure.update_xaxes(title_text=x_title, **axis)
     figure.update_yaxes(**axis)
     return figure
+
+
+def title_in_legend(figure: go.Figure) -> go.Figure:
+    """Put the title on top of the legend, which would cover it where its entries stand in many lines, as on a phone."""
+    title = {"text": figure.layout.title.text, "font": {"size": 14}, "side": "top"}
+    return figure.update_layout(title=None, legend={"title": title})
+
+
+def run_colors(indices: list[int]) -> list[str]:
+    """The colours of runs by their place in the list of all, told apart where the palette begins again."""
+    colors: list[str] = []
+    for index in indices:
+        while (color := CHECKPOINT_COLORS[index % len(CHECKPOINT_COLORS)]) in colors:
+            index += 1
+        colors.append(color)
+    return colors

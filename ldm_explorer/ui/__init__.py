@@ -6,11 +6,11 @@ import gradio as gr
 
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui import denoising, diagnosis, latent_size, reconstruction, schedule, velocity
+from ldm_explorer.ui import denoising, diagnosis, lab, latent_size, reconstruction, report, schedule, training, velocity
 from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, example_classes, uploads_in_one_sentence
 from ldm_explorer.ui.pictures import notice
 
-TABS = (reconstruction, schedule, velocity, denoising, latent_size, diagnosis)
+TABS = (reconstruction, schedule, velocity, denoising, training, latent_size, lab, diagnosis, report)
 """Each has TITLE and build(library, shared)."""
 
 CSS = (Path(__file__).parent / "style.css").read_text()

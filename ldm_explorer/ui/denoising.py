@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import gradio as gr
 from torch import Tensor
 
-from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import training_film
-from ldm_explorer.figures.loss import timestep_figure, training_figure
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, class_choices, known_class, on_gpu, opening
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
@@ -23,9 +22,9 @@ WHAT_THE_FILM_SHOWS = (
     "### How the images got better\nThe same noise, denoised by the network as it was early and late in its training. "
     "Noise first turns into a blur of the mean, then into outlines, last into folds, straps and soles."
 )
-WHAT_THE_LOSS_SAYS = (
-    "### What the loss says\nA loss means something only beside a **floor**: the error of a denoiser that knows no "
-    "more than the latents' scale (white), or their mean and covariance (Gaussian)."
+WHAT_IS_EXACT = (
+    "Two need no training: the Gaussian one knows mean and covariance of the training latents, the memorising one "
+    "1,000 of them. What looks wrong with these is the sampler's fault."
 )
 EVERY_CLASS = "one of each class"
 
@@ -61,10 +60,12 @@ def denoise(
     num_steps: float,
     guidance_scale: float,
     num_images: float,
+    denoiser: str = DEFAULT_DENOISER,
 ):
     """Generate images step by step; streams the pictures of each step as HTML, the step slider and the kept frames."""
     frames: list[ShownFrame] = []
-    settings = f"{checkpoint}, {class_name}, seed {int(seed)}, {sampler}, guidance {guidance_scale:g}"
+    who = "" if denoiser == DEFAULT_DENOISER else f"{denoiser} denoiser, "
+    settings = f"{checkpoint}, {who}{class_name}, seed {int(seed)}, {sampler}, guidance {guidance_scale:g}"
     steps = denoise_images(
         library.get(checkpoint),
         None if class_name == EVERY_CLASS else known_class(library, checkpoint, class_name),
@@ -73,6 +74,7 @@ def denoise(
         sampler=sampler,
         num_steps=int(num_steps),
         guidance_scale=guidance_scale,
+        denoiser=denoiser,
     )
     for frame in steps:
         frames.append(ShownFrame.of(frame, settings))
@@ -110,16 +112,6 @@ def offer_classes(library: Library, checkpoint: str, class_name: str):
     return gr.update(choices=choices, value=class_name if class_name in choices else choices[-1])
 
 
-def plot_loss(library: Library, checkpoint: str):
-    """One sentence that reads the loss of a checkpoint, and Plotly figures of it over training and per timestep."""
-    try:
-        reading = read_loss(library.get(checkpoint))
-    except ValueError as error:
-        return f"{error}.", gr.update(value=None, visible=False), gr.update(value=None, visible=False)
-    figures = training_figure(reading), timestep_figure(reading)
-    return reading.sentence(), *(gr.update(value=figure, visible=True) for figure in figures)
-
-
 @dataclass(frozen=True)
 class _Controls:
     """The components of the left column."""
@@ -129,6 +121,7 @@ class _Controls:
     guidance_scale: gr.Slider
     sampler: gr.Dropdown
     num_images: gr.Slider
+    denoiser: gr.Dropdown
     run: gr.Button
     stop: gr.Button
 
@@ -147,6 +140,7 @@ def _controls(class_names: list[str]) -> _Controls:
             info="ddpm adds fresh noise at every step, the others follow one smooth path",
         )
         num_images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Images", info="seeds seed, seed + 1, ...")
+        denoiser = gr.Dropdown(list(DENOISERS), value=DEFAULT_DENOISER, label="Denoiser", info=WHAT_IS_EXACT)
     with gr.Row():
         return _Controls(
             class_name,
@@ -154,6 +148,7 @@ def _controls(class_names: list[str]) -> _Controls:
             guidance_scale,
             sampler,
             num_images,
+            denoiser,
             run=gr.Button("Generate", variant="primary"),
             stop=gr.Button("Stop"),
         )
@@ -182,13 +177,11 @@ def build(library: Library, shared: SharedChoices) -> None:
         with gr.Column(scale=3):
             _build_pictures(library, shared, controls)
     _build_film(library, shared)
-    gr.Markdown(WHAT_THE_LOSS_SAYS)
-    _build_loss(library, shared)
 
 
 def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls) -> None:
     settings = [shared.checkpoint, shared.seed, controls.class_name, controls.sampler]
-    settings += [controls.num_steps, controls.guidance_scale, controls.num_images]
+    settings += [controls.num_steps, controls.guidance_scale, controls.num_images, controls.denoiser]
     handler = bind(denoise, library)
     *_, (first_pictures, _, first_frames) = opening(handler, settings)
     last = len(first_frames)
@@ -236,21 +229,4 @@ def _build_film(library: Library, shared: SharedChoices) -> None:
         api_description=show_training.__doc__,
         trigger_mode="always_last",
         show_progress="hidden",
-    )
-
-
-def _build_loss(library: Library, shared: SharedChoices) -> None:
-    handler = bind(plot_loss, library)
-    sentence, *figures = handler(shared.checkpoint.value)
-    shown = [gr.Markdown(sentence)]
-    with gr.Row():
-        for figure in figures:
-            shown.append(gr.Plot(figure["value"], visible=figure["visible"], show_label=False, min_width=320))
-    shared.checkpoint.change(
-        handler,
-        shared.checkpoint,
-        shown,
-        api_name="plot_loss",
-        api_description=plot_loss.__doc__,
-        show_progress="minimal",
     )

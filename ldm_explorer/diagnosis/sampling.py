@@ -1,0 +1,36 @@
+"""A sampling run taken apart, so that one thing in it can be changed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from diffusers import DDIMScheduler, SchedulerMixin
+from torch import Tensor, nn
+
+from ldm_explorer.pipeline import LatentDiffusionPipeline
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """All that takes part in sampling from a pipeline; `encode` and `decode` are from and to pixels."""
+
+    pipeline: LatentDiffusionPipeline
+    unet: nn.Module
+    scheduler: SchedulerMixin  # its class and config; every run makes its own
+    decode: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+    relabel: Callable[[Tensor], Tensor] = lambda labels: labels
+    num_steps: int = 25
+    first_step: int = 0  # above 0: image to image, from a noised image at this step of the sampler
+
+    @classmethod
+    def right(cls, pipeline: LatentDiffusionPipeline, unet: nn.Module | None = None) -> "Sampling":
+        """DDIM over the pipeline as it is; `unet` is another denoiser in the place of its network.
+
+        diffusers' DDIMScheduler, as it can be told everything that people get wrong.
+        """
+        scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        return cls(pipeline, unet or pipeline.unet, scheduler, pipeline.codec.decode, pipeline.codec.encode)
+
+    def configured(self, **fields) -> "Sampling":
+        """With some fields of the scheduler's config changed."""
+        return replace(self, scheduler=type(self.scheduler).from_config(self.scheduler.config, **fields))

@@ -1,0 +1,89 @@
+"""The report behind this project, rebuilt: a loss that stopped at 0.34, wrong images, and what each mend changes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.diagnosis.faults import LAB
+from ldm_explorer.diagnosis.floors import loss_floors
+from ldm_explorer.diagnosis.reading import LossReading, read_loss
+from ldm_explorer.explore.training_film import training_film
+from ldm_explorer.schedules import SCHEDULES, make_schedule
+
+REPORTED_LOSS = 0.34
+LENGTHS = (100, 1000)
+STDS = torch.logspace(-1, 1, 81)
+
+STAGES = {
+    "unstable-report": (
+        "As in the report",
+        "Latents as the encoder writes them, the linear schedule, a network that predicts the noise; a learning rate "
+        "that is too high, no warm-up, no clipping.",
+    ),
+    "raw-latents": (
+        "A lower learning rate, warm-up, clipping",
+        "Training is stable. The latents are still not normalised.",
+    ),
+    "normalised": (
+        "Latents normalised",
+        "Every channel has mean 0 and standard deviation 1, so the schedule means what it says.",
+    ),
+    "healthy": (
+        "The cosine schedule and the velocity",
+        "Less of the schedule is spent on next to pure noise, and the target asks for image and noise alike. Its loss "
+        "is of another target and not to be compared with the three before.",
+    ),
+}
+"""Runs of the lab, each with one more mend than the one before."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    title: str
+    change: str
+    command: str
+    reading: LossReading
+    images: Tensor  # (B, C, side, side) uint8, generated at the end of training
+
+
+def read_stages() -> tuple[Stage, ...]:
+    """The runs in order. Raises `CheckpointError` where one is missing."""
+    stages = []
+    for name, (title, change) in STAGES.items():
+        run = read_checkpoint(LAB / name)
+        command = run.metrics["training"]["command"]
+        stages.append(Stage(name, title, change, command, read_loss(run), training_film(run)[-1].images))
+    return tuple(stages)
+
+
+@dataclass(frozen=True)
+class WhiteFloorCurve:
+    """The white epsilon floor, averaged over t, of latents of every scale."""
+
+    schedule: str
+    num_timesteps: int
+    stds: tuple[float, ...]
+    floors: tuple[float, ...]
+
+    def std_of(self, loss: float) -> float | None:
+        """The standard deviation whose floor is a given loss; None outside 0.1 to 10."""
+        floors = torch.tensor(self.floors)  # ascending with the scale: more signal is harder to tell noise from
+        index = int(torch.searchsorted(floors, torch.tensor(loss)))
+        if not 0 < index < len(floors):
+            return None
+        share = (loss - floors[index - 1]) / (floors[index] - floors[index - 1])
+        return float(torch.lerp(torch.tensor(self.stds[index - 1]), torch.tensor(self.stds[index]), share))
+
+
+def white_floor_curves() -> tuple[WhiteFloorCurve, ...]:
+    """For every schedule, with T = 100 and 1000 and the default betas."""
+    curves = []
+    for name in SCHEDULES:
+        for length in LENGTHS:
+            alpha_bars = make_schedule(name, length).alpha_bars
+            floors = [float(loss_floors("epsilon", alpha_bars, std[None] ** 2).white.mean()) for std in STDS]
+            curves.append(WhiteFloorCurve(name, length, tuple(STDS.tolist()), tuple(floors)))
+    return tuple(curves)

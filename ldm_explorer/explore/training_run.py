@@ -1,0 +1,236 @@
+"""What did training learn? The folder of a run, finished or still going, read as it is at this moment."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ldm_explorer.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    find_run_folders,
+    read_checkpoint,
+    read_json,
+    read_log,
+    read_spec,
+)
+from ldm_explorer.data import DATASETS
+from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
+from ldm_explorer.diagnosis.statistics import read_statistics
+from ldm_explorer.explore.library import Library, unique_name
+from ldm_explorer.explore.training_film import Milestone, read_milestones
+from ldm_explorer.prediction import PredictionType
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, make_schedule
+
+LOG = "train_log.jsonl"
+VALIDATION = "validation_loss"
+PER_BIN = "validation_loss_per_bin"
+"""The validation loss in equal bins over 0..T-1."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that a training writes to, or has written."""
+
+    name: str
+    folder: Path
+    checkpoint: Checkpoint | None = field(compare=False)  # None as long as the run has no weights
+    color_index: int  # its place in the list of runs: it keeps its colour whatever stands beside it
+
+    @property
+    def finished(self) -> bool:
+        return self.checkpoint is not None
+
+    @property
+    def label(self) -> str:
+        return self.name if self.finished else f"{self.name} (unfinished)"
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when there is something new to read."""
+        log = self.folder / LOG
+        written = (log.stat().st_mtime_ns, log.stat().st_size) if log.is_file() else (0, 0)
+        return (*written, len(list(self.folder.glob("film/*.webp"))), self.finished)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One figure of a log over training."""
+
+    images: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RunReport:
+    """What the folder of a run tells: its log, its film, and what its loss would be if the network knew less."""
+
+    run: Run
+    config: dict[str, Any]
+    records: tuple[dict[str, Any], ...]  # the lines of its log, in order; at least one
+    film: tuple[Milestone, ...]
+    prediction_type: PredictionType | None  # None for an autoencoder
+    floors: dict[str, Tensor]  # `(T,)` each; {} where none can be had
+    why_no_floors: str
+    eigenvalues: Tensor | None  # `(D,)` of the covariance of its latents, where that was kept
+
+    @property
+    def is_autoencoder(self) -> bool:
+        return "kl_per_value" in self.records[-1]
+
+    def records_with(self, field: str) -> tuple[dict[str, Any], ...]:
+        """The records that hold a field; validation comes now and then, and per timestep for a denoiser alone."""
+        return tuple(record for record in self.records if field in record)
+
+    @property
+    def fields(self) -> set[str]:
+        """What its log tells anything of."""
+        return {field for record in self.records for field in record}
+
+    @property
+    def reading(self) -> LossReading | None:
+        """The loss beside its floors; None without floors, and before the first validation."""
+        if not self.floors or PER_BIN not in self.fields:
+            return None
+        return reading_of(list(self.records), self.prediction_type, self.floors)
+
+    @property
+    def mean_floors(self) -> dict[str, float]:
+        """Each floor averaged over all timesteps."""
+        return {name: float(floor.mean()) for name, floor in self.floors.items()}
+
+    @property
+    def gaussian_floor(self) -> str | None:
+        """The name of the floor of what knows the covariance, of the class where the network learns classes."""
+        return next((name for name in ("gaussian_per_class", "gaussian") if name in self.floors), None)
+
+    @property
+    def num_timesteps(self) -> int:
+        return self.config.get("num_timesteps") or len(self.floors.get("white", ())) or DEFAULT_NUM_TIMESTEPS
+
+    @property
+    def moments(self) -> tuple[int, ...]:
+        """The steps to look at: the film's, else the validations'."""
+        return tuple(shot.step for shot in self.film) or tuple(
+            record["step"] for record in self.records_with(VALIDATION)
+        )
+
+    @property
+    def total_steps(self) -> int | None:
+        """The steps of its budget; None as long as a budget in minutes is not timed."""
+        if self.run.finished:
+            return self.records[-1]["step"]
+        state = max(self.run.folder.glob("state-*"), default=self.run.folder)
+        return self.config.get("max_steps") or read_json(state / "progress.json").get("total_steps")
+
+    def curve(self, field: str) -> Curve:
+        """One field of the log; "loss" is without the weights that training may have given the timesteps."""
+        if field == "loss" and "mse" in self.records[-1] and not self.is_autoencoder:
+            field = "mse"
+        records = self.records_with(field)
+        return Curve(tuple(record["images"] for record in records), tuple(record[field] for record in records))
+
+    def images_at(self, step: int) -> int:
+        """Images seen after a step."""
+        return step * self.records[-1]["images"] // self.records[-1]["step"]
+
+    def nearest_validation(self, images: int, field: str = VALIDATION) -> dict[str, Any] | None:
+        """The record with that field that is nearest to a number of images seen."""
+        return min(self.records_with(field), key=lambda record: abs(record["images"] - images), default=None)
+
+
+def find_runs(library: Library) -> dict[str, Run]:
+    """Every run by name: the checkpoints of the library, and what is found now below its folders beside them."""
+    checkpoints = library.checkpoints.items()
+    runs = {name: Run(name, item.folder, item, index) for index, (name, item) in enumerate(checkpoints)}
+    known = {run.folder for run in runs.values()}
+    for root in library.roots:
+        try:
+            folders = [folder for folder in find_run_folders(root) if folder not in known]
+        except (CheckpointError, OSError):  # the folder is gone, or one in it went while it was looked through
+            continue
+        for folder in folders:
+            if (folder / "train_config.json").is_file() and not (folder / "features").is_dir():
+                name = unique_name(folder.name, runs)
+                runs[name] = Run(name, folder, _whole(folder), len(runs))
+    return runs
+
+
+def _whole(folder: Path) -> Checkpoint | None:
+    try:
+        return read_checkpoint(folder)
+    except CheckpointError:
+        return None
+
+
+def get_run(library: Library, name: str) -> Run:
+    """Raises `ValueError` for a run that is not there, or not there any more."""
+    runs = find_runs(library)
+    if name not in runs:
+        raise ValueError(f"no run {name!r}: it was moved or deleted, or never was; choose one of {', '.join(runs)}")
+    if not runs[name].folder.is_dir():
+        raise ValueError(f"the folder of {name} is gone ({runs[name].folder}): choose another run")
+    return runs[name]
+
+
+def read_run(library: Library, name: str) -> RunReport:
+    """Read a run as it is now. Raises `ValueError` for a run that is gone, and for a log that is empty or damaged."""
+    run = get_run(library, name)
+    return _read(run, run.stamp())
+
+
+@lru_cache(maxsize=16)
+def _read(run: Run, stamp: tuple[int, ...]) -> RunReport:
+    config = read_json(run.folder / "train_config.json")
+    records = _records(run)
+    statistics, why_no_floors = None, ""
+    try:
+        statistics = read_statistics(run.folder)
+    except CheckpointError as error:
+        why_no_floors = str(error)
+    denoiser, floors = _denoiser(run, config), {}
+    if statistics and denoiser:
+        floors = floors_of(statistics, *denoiser, conditional=statistics.class_eigenvalues is not None)
+    return RunReport(
+        run,
+        config,
+        records,
+        _film(run, config),
+        prediction_type=denoiser[0] if denoiser else None,
+        floors=floors,
+        why_no_floors=why_no_floors or "the run kept no latents.safetensors, which `python train/latents.py` writes",
+        eigenvalues=statistics.eigenvalues if statistics else None,
+    )
+
+
+def _records(run: Run) -> tuple[dict[str, Any], ...]:
+    records = read_log(run.folder / LOG)
+    if not records:
+        wait = "its training was not logged" if run.finished else "the first line comes after a few steps"
+        raise ValueError(f"{run.name} has no line in its {LOG}: {wait}")
+    for number, record in enumerate(records, start=1):
+        if not all(isinstance(record.get(field), (int, float)) for field in ("step", "images", "loss")):
+            raise ValueError(
+                f"record {number} of {run.folder / LOG} lacks step, images or loss: it is no log of train/"
+            )
+    return tuple(records)
+
+
+def _denoiser(run: Run, config: dict[str, Any]) -> tuple[PredictionType, Tensor] | None:
+    """What it predicts, and `alpha_bars (T,)`; None for an autoencoder."""
+    if run.checkpoint and run.checkpoint.kind == "ldm":
+        scheduler = run.checkpoint.pipeline.scheduler
+        return scheduler.config.prediction_type, scheduler.alphas_cumprod
+    if not config.get("prediction"):
+        return None
+    schedule = make_schedule(config.get("schedule", ""), config.get("num_timesteps", DEFAULT_NUM_TIMESTEPS))
+    schedule = schedule.with_zero_terminal_snr() if config.get("zero_terminal_snr") else schedule
+    return config["prediction"], schedule.alpha_bars
+
+
+def _film(run: Run, config: dict[str, Any]) -> tuple[Milestone, ...]:
+    """The film so far; of images of which nothing is known yet, in colour and without titles."""
+    known = DATASETS.get(config.get("dataset", ""))
+    spec = read_spec(run.folder) or (known.spec if known else None)
+    return read_milestones(run.folder, spec, config.get("class_labels", True))

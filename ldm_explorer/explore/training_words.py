@@ -1,0 +1,94 @@
+"""What the logs of training runs say, in sentences."""
+
+import time
+
+import torch
+
+from ldm_explorer.explore.training_run import LOG, VALIDATION, RunReport
+
+SAME_WITHIN = 1e-2
+
+
+def status(report: RunReport) -> str:
+    """How far an unfinished run is, and when it was last heard of; "" for a finished one."""
+    if report.run.finished:
+        return ""
+    step, total = report.records[-1]["step"], report.total_steps
+    seconds = max(0, time.time() - (report.run.folder / LOG).stat().st_mtime)
+    progress = f"step {step:,} of {total:,}" if total else f"step {step:,}"
+    return f"Unfinished: {progress}; its log was last written {_ago(seconds)} ago."
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def describe(report: RunReport) -> str:
+    """What the log of one run says, in a sentence or two."""
+    if report.reading:
+        sentence = report.reading.sentence()
+        return sentence if report.run.finished else sentence.replace("ended at", "stands at")
+    validations = report.records_with(VALIDATION)
+    if not validations:
+        return f"No validation so far: the training loss stands at {report.curve('loss').values[-1]:.3g}."
+    last = validations[-1]
+    if not report.is_autoencoder:
+        return f"The validation loss stands at {last['validation_loss']:.3g}; without floors: {report.why_no_floors}."
+    best = max(report.curve("validation_psnr_db").values)
+    return (
+        f"On held-out images the reconstruction reaches {last['validation_psnr_db']:.1f} dB (best {best:.1f}), and the "
+        f"latents hold {last['validation_kl_per_value']:.2g} nats per value. The loss is the mean squared error plus "
+        f"{report.config.get('kl_weight', 'a weight')} times the KL per pixel; it has no floor in closed form."
+    )
+
+
+def describe_moment(report: RunReport, step: int) -> str:
+    """What the log says of the validation nearest to a step."""
+    images = report.images_at(step)
+    validation = report.nearest_validation(images)
+    when = f"After {step:,} steps ({images:,} images)"
+    if validation is None:
+        return f"{when}; no validation so far."
+    psnr = f", PSNR {validation['validation_psnr_db']:.1f} dB" if "validation_psnr_db" in validation else ""
+    nearest = "" if validation["step"] == step else f" at the nearest validation, step {validation['step']:,}"
+    return f"{when}: validation loss {validation['validation_loss']:.4g}{psnr}{nearest}."
+
+
+def why_not_comparable(one: RunReport, other: RunReport) -> str:
+    """Why the losses of two runs are different quantities; "" where they may be compared."""
+    names = f"{one.run.name} and {other.run.name}"
+
+    def differ(field: str) -> bool:
+        return (one.config.get(field) or None) != (other.config.get(field) or None)  # older runs lack later options
+
+    if one.is_autoencoder != other.is_autoencoder:
+        return f"{names} are an autoencoder and a denoiser: their losses are different quantities, drawn apart."
+    if differ("dataset"):
+        return f"{names} were trained on different images: their losses are different quantities."
+    if one.is_autoencoder:
+        reason = f"{names} weigh the KL differently: compare their PSNR, not their losses."
+        return reason if differ("kl_weight") else ""
+    if differ("prediction"):
+        return (
+            f"{names} predict different things ({one.config.get('prediction')} and {other.config.get('prediction')}): "
+            "their losses are different quantities. Read each by its own floor."
+        )
+    if _latents_differ(one, other):
+        return f"{names} learn different latents: their losses are different quantities. Read each by its own floor."
+    if differ("schedule") or differ("num_timesteps") or differ("zero_terminal_snr"):
+        return (
+            f"{names} have different schedules, which spread the timesteps over other noise levels: their mean losses "
+            "do not compare. Read each by its own floor."
+        )
+    return ""
+
+
+def _latents_differ(one: RunReport, other: RunReport) -> bool:
+    """By their covariance where both kept it, else by the name of the autoencoder."""
+    if one.eigenvalues is None or other.eigenvalues is None:
+        return one.config.get("vae") != other.config.get("vae")
+    same_shape = one.eigenvalues.shape == other.eigenvalues.shape
+    return not (same_shape and torch.allclose(one.eigenvalues, other.eigenvalues, rtol=SAME_WITHIN))

@@ -1,0 +1,71 @@
+"""Tab: why did the loss stop at 0.34?"""
+
+import html
+
+import gradio as gr
+
+from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.report import REPORTED_LOSS, Stage, WhiteFloorCurve, read_stages, white_floor_curves
+from ldm_explorer.figures.report import scale_figure, stages_figure
+from ldm_explorer.ui.common import SharedChoices
+from ldm_explorer.ui.pictures import Picture, grid, picture_row
+
+TITLE = "Why did the loss stop at 0.34?"
+STORY = (
+    "Students trained a latent diffusion model at a university. Their loss stopped at 0.34 and became unstable, the "
+    "images never got better, and nothing they had told them why. Here their setting is rebuilt on Fashion-MNIST and "
+    "mended one thing at a time, with the same small network, labels and noise."
+)
+HYPOTHESIS = (
+    "### What 0.34 may have been\nA network that has learned nothing but the scale of the latents predicts a share of "
+    "$z_t$ as noise, and its loss stands at the **white floor** of that scale. {fits} This is a hypothesis that fits, "
+    "no more: the data are not here, and other causes give the same number, as every curve crosses the line. "
+    "What tells them apart is the standard deviation of the latents and the schedule, written next to the loss."
+)
+
+
+def hypothesis(curves: tuple[WhiteFloorCurve, ...]) -> str:
+    """The scales whose white floor is the reported loss, in words."""
+    fits = [
+        f"{std:.2f} with the {curve.schedule} schedule of {curve.num_timesteps:,} steps"
+        for curve in curves
+        if (std := curve.std_of(REPORTED_LOSS)) is not None
+    ]
+    sentence = f"{REPORTED_LOSS} is the floor of latents of standard deviation {', '.join(fits[:-1])} or {fits[-1]}."
+    return HYPOTHESIS.format(fits=sentence)
+
+
+def show_stages(stages: tuple[Stage, ...]) -> str:
+    """The runs in order, as HTML: what was changed, what the loss says, what it generates."""
+    return "".join(_stage(number, stage) for number, stage in enumerate(stages, 1))
+
+
+def _stage(number: int, stage: Stage) -> str:
+    floors = stage.reading.mean_floors
+    loss = stage.reading.validation_last_tenth
+    target = {"epsilon": "epsilon", "v_prediction": "velocity", "sample": "z0"}[stage.reading.prediction_type]
+    figures = (
+        f"Loss ({target}) {loss:.3f}; floors: zero {floors['zero']:.3f}, white {floors['white']:.3f}, Gaussian "
+        f"{floors['gaussian']:.3f}, Gaussian of the class {floors['gaussian_per_class']:.3f}."
+    )
+    words = (
+        f"<h2>{number}. {html.escape(stage.title)}</h2><p>{html.escape(stage.change)}</p><p>{figures} "
+        f"{html.escape(stage.reading.sentence())}</p><p><code>{html.escape(stage.command)}</code></p>"
+    )
+    pictures = picture_row([Picture(grid(stage.images), "Generated", "one of each class, 25 evaluations")])
+    return f'<section class="ldm-stage"><div>{words}</div>{pictures}</section>'
+
+
+def build(library: Library, shared: SharedChoices) -> None:
+    """Lay out the tab inside the current Blocks; it stands on the shipped logs of the lab."""
+    gr.Markdown(STORY)
+    try:
+        stages, curves = read_stages(), white_floor_curves()
+    except ValueError as error:  # an installation without the runs of the lab
+        gr.Markdown(f"{error}.")
+        return
+    gr.HTML(show_stages(stages))
+    with gr.Row():
+        gr.Plot(stages_figure(stages), show_label=False, min_width=320)
+        gr.Plot(scale_figure(curves), show_label=False, min_width=320)
+    gr.Markdown(hypothesis(curves), latex_delimiters=[{"left": "$", "right": "$", "display": False}])

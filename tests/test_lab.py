@@ -1,0 +1,124 @@
+"""Faults: each changes what it says, is undone by its mend, and shows in its figure."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, read_checkpoint
+from ldm_explorer.diagnosis.faults import FAULTS, LAB
+from ldm_explorer.diagnosis.sampling import Sampling
+from ldm_explorer.explore.lab import Subject, final_symptom, run_experiment, run_sampling, set_up
+from ldm_explorer.explore.library import load_classifier
+from ldm_explorer.explore.report import REPORTED_LOSS, STAGES, read_stages, white_floor_curves
+
+OF_SAMPLING = [name for name, fault in FAULTS.items() if fault.lab_run is None]
+OF_TRAINING = [name for name, fault in FAULTS.items() if fault.broken_run]
+SEEDS = [100 * index for index in range(5)]
+FLAGSHIP = SHIPPED_CHECKPOINTS / "fashion_mnist" / "ldm-8x8x4-cosine"
+
+
+@cache
+def shipped(folder):
+    checkpoint = read_checkpoint(folder)
+    return checkpoint, load_classifier(FLAGSHIP.parent / "features", checkpoint)
+
+
+@cache
+def healthy_figures(folder, fault_name: str) -> list[float]:
+    """Of the right run over five sampling seeds."""
+    checkpoint, classifier = shipped(folder)
+    experiment = set_up(checkpoint, fault_name)
+    symptom = experiment.fault.symptom
+    return [final_symptom(experiment.right, Subject.of(checkpoint, classifier, seed), symptom) for seed in SEEDS]
+
+
+def figures(fault_name: str, folder, change) -> list[float]:
+    checkpoint, classifier = shipped(folder)
+    experiment = set_up(checkpoint, fault_name)
+    sampling = change(experiment)
+    symptom = experiment.fault.symptom
+    return [final_symptom(sampling, Subject.of(checkpoint, classifier, seed), symptom) for seed in SEEDS[:2]]
+
+
+@pytest.fixture
+def tiny(ldm_folder):
+    return read_checkpoint(ldm_folder)
+
+
+def latents(sampling: Sampling, subject: Subject) -> torch.Tensor:
+    *_, last = run_sampling(sampling, subject)
+    return torch.cat([last.z0.flatten(), last.predicted.float().flatten()])
+
+
+@pytest.mark.parametrize("name", OF_SAMPLING)
+def test_a_fault_changes_the_run_and_its_mend_undoes_it(tiny, name):
+    subject = Subject.of(tiny, None, seed=0, num_images=3)
+    experiment = set_up(tiny, name)
+    right = latents(experiment.right, subject)
+    assert not torch.equal(latents(experiment.broken, subject), right)
+    assert torch.equal(latents(FAULTS[name].mended(experiment.broken), subject), right)
+
+
+@pytest.mark.parametrize("name", [*OF_SAMPLING, "epsilon_zero_snr"])
+def test_the_symptom_lies_outside_the_right_runs_and_the_mend_brings_it_back(name):
+    fault = FAULTS[name]
+    folder = LAB / fault.lab_run if fault.lab_run else FLAGSHIP
+    healthy = healthy_figures(folder, name)
+    broken = figures(name, folder, lambda experiment: experiment.broken)
+    outside = [not min(healthy) <= figure <= max(healthy) for figure in broken]
+    assert all(outside) or fault.harmless, (healthy, broken)
+    mended = figures(name, folder, lambda experiment: fault.mended(experiment.broken))
+    assert mended == pytest.approx(healthy[:2], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", OF_TRAINING)
+def test_a_broken_training_shows_beside_its_right_run(name):
+    fault = FAULTS[name]
+    healthy = healthy_figures(LAB / fault.lab_run, name)
+    broken = figures(name, LAB / fault.lab_run, lambda experiment: experiment.broken)
+    assert all(not min(healthy) <= figure <= max(healthy) for figure in broken) or fault.harmless, (healthy, broken)
+
+
+def test_both_runs_start_from_one_noise_and_go_step_by_step(tiny):
+    subject = Subject.of(tiny, None, seed=3, num_images=2)
+    frames = list(run_experiment(set_up(tiny, "clip_sample"), subject))
+    assert [frame.index for frame in frames] == list(range(1, frames[0].total + 1))
+    assert torch.equal(frames[0].right.noisy, frames[0].broken.noisy)
+    assert frames[-1].broken_symptom < frames[-1].right_symptom
+
+
+def test_image_to_image_begins_with_the_image(tiny):
+    subject = Subject.of(tiny, None, seed=0, num_images=2)
+    experiment = set_up(tiny, "normalised_twice")
+    moments = list(run_sampling(experiment.right, subject))
+    assert len(moments) == experiment.right.num_steps - experiment.right.first_step
+    assert moments[0].timestep == 519  # 13 of 25 trailing steps of 40 are left
+
+
+def test_an_unknown_fault_an_autoencoder_and_an_exact_denoiser_of_a_training_are_refused(tiny, vae_folder):
+    with pytest.raises(ValueError, match="unknown fault 'gremlins'"):
+        set_up(tiny, "gremlins")
+    with pytest.raises(ValueError, match="is an autoencoder"):
+        set_up(read_checkpoint(vae_folder), "clip_sample")
+    with pytest.raises(ValueError, match="never trained"):
+        set_up(tiny, "few_steps", "Gaussian")
+
+
+def test_a_classifier_is_asked_for_where_there_is_none(tiny):
+    with pytest.raises(ValueError, match="no classifier"):
+        list(run_experiment(set_up(tiny, "labels_shifted"), Subject.of(tiny, None, seed=0)))
+
+
+def test_the_scale_that_gives_the_reported_loss():
+    scales = {(c.schedule, c.num_timesteps): c.std_of(REPORTED_LOSS) for c in white_floor_curves()}
+    assert scales["linear", 1000] == pytest.approx(1.46, abs=0.01)
+    assert scales["cosine", 1000] == pytest.approx(0.53, abs=0.01)
+
+
+def test_the_report_stands_on_shipped_runs():
+    stages = read_stages()
+    assert [stage.name for stage in stages] == list(STAGES)
+    assert all("train/ldm.py" in stage.command and len(stage.images) == 10 for stage in stages)
+    losses = {stage.name: stage.reading.validation_last_tenth for stage in stages}
+    assert losses["unstable-report"] > losses["raw-latents"]
