@@ -76,10 +76,18 @@ def time_response(case: Case) -> Finding:
             f"Told t = {told[0]} or t = {told[1]}, the output differs by {change:.1g} of its size (in a trained "
             "network by tenths).",
             "The network does not hear the timestep",
-            "unet/: time_embedding is dead; pass the timesteps in training, and train again",
+            _why_time_is_lost(case),
             severity=3,
         )
     return Finding(f"Told t = {told[0]} or t = {told[1]} of z_t at t = {timestep}, the output differs by {change:.0%}.")
+
+
+def _why_time_is_lost(case: Case) -> str:
+    config = case.unet.config
+    alone = config.norm_num_groups in config.block_out_channels and config.resnet_time_scale_shift == "default"
+    if alone:  # the timestep is added as one number per channel, and a channel normalised alone loses it again
+        return f'unet/config.json: "norm_num_groups" below {config.norm_num_groups}, the width, and train again'
+    return "unet/: time_embedding is dead; pass the timesteps in training, and train again"
 
 
 def label_response(case: Case) -> Finding:
