@@ -111,11 +111,12 @@ def train(
         f"on {accelerator.device.type} with {torch.get_num_threads()} thread(s), "
         f"precision {precision_of(accelerator)}"
     )
+    if accelerator.is_main_process:
+        keep_examples(config, run_dir)  # now: a run can be looked at while it goes on
     averaged = run(task, config, accelerator, run_dir, sample)
     if averaged is None:
         sys.exit(INTERRUPTED)
     if accelerator.is_main_process:
-        keep_examples(config, run_dir)  # before the weights: with them the folder counts as whole
         figures = export(averaged.cpu().eval(), run_dir)
         cost = training_cost(task, run_dir) | {"precision": precision_of(accelerator)}
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
