@@ -121,4 +121,4 @@ def test_the_report_stands_on_shipped_runs():
     assert [stage.name for stage in stages] == list(STAGES)
     assert all("train/ldm.py" in stage.command and len(stage.images) == 10 for stage in stages)
     losses = {stage.name: stage.reading.validation_last_tenth for stage in stages}
-    assert losses["unstable-report"] > losses["raw-latents"]
+    assert losses["lab-as-reported"] > losses["lab-raw-latents"]

@@ -3,14 +3,13 @@
 import pytest
 import torch
 
-from ldm_explorer.checkpoints import discover, load_model, read_json
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, load_model, read_json
 from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
-from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS
 
 MAX_FILE_BYTES = 10_000_000
-CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS)[0]}
+CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "fashion_mnist")[0]}
 DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind == "ldm"]
 
 

@@ -251,7 +251,7 @@ FAULTS: dict[str, Fault] = {
         inject=_zero_terminal_snr,
         mended=lambda sampling: replace(sampling, scheduler=Sampling.right(sampling.pipeline).scheduler),
         in_folder=True,
-        lab_run="normalised",
+        lab_run="lab-normalised",
     ),
     "middle_weights": Fault(
         title="Weights from the middle of training, not averaged",
@@ -259,7 +259,7 @@ FAULTS: dict[str, Fault] = {
         "gradient; their moving average (EMA) is not.",
         mend="load the average of the last step, not the weights of some checkpoint on the way",
         symptom="class_probability",
-        **_of_training("healthy", "middle-weights"),
+        **_of_training("lab-healthy", "lab-middle-weights"),
     ),
     "raw_latents": Fault(
         title="Latents never scaled, in training",
@@ -267,7 +267,7 @@ FAULTS: dict[str, Fault] = {
         "ratio of every timestep is another than the schedule says.",
         mend="train on (z - latents_mean) / latents_std",
         symptom="latents_std",
-        **_of_training("normalised", "raw-latents"),
+        **_of_training("lab-normalised", "lab-raw-latents"),
     ),
     "posterior_collapse": Fault(
         title="Posterior collapse",
@@ -275,20 +275,20 @@ FAULTS: dict[str, Fault] = {
         "decoder knows one grey mean, and the denoiser learns pure noise.",
         mend="train/vae.py --kl-weight 1e-4",
         symptom="class_probability",
-        **_of_training("healthy", "collapsed"),
+        **_of_training("lab-healthy", "lab-collapsed"),
     ),
     "high_learning_rate": Fault(
         title="Learning rate far too high, no warm-up, no clipping",
         what_happens="The first steps throw the weights to where only the scale of the latents can be learned.",
         mend="train/ldm.py --learning-rate 2e-3 --lr-warmup-steps 200 --grad-clip-norm 1",
         symptom="class_probability",
-        **_of_training("healthy", "high-learning-rate"),
+        **_of_training("lab-healthy", "lab-high-learning-rate"),
     ),
     "few_steps": Fault(
         title="Far too few training steps",
         what_happens="60 steps teach the network the covariance at best: clouds of the right brightness.",
         mend="train longer: the loss still falls below the Gaussian floor",
         symptom="class_probability",
-        **_of_training("healthy", "few-steps"),
+        **_of_training("lab-healthy", "lab-few-steps"),
     ),
 }

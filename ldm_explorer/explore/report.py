@@ -17,20 +17,20 @@ LENGTHS = (100, 1000)
 STDS = torch.logspace(-1, 1, 81)
 
 STAGES = {
-    "unstable-report": (
+    "lab-as-reported": (
         "As in the report",
         "Latents as the encoder writes them, the linear schedule, a network that predicts the noise; a learning rate "
         "that is too high, no warm-up, no clipping.",
     ),
-    "raw-latents": (
+    "lab-raw-latents": (
         "A lower learning rate, warm-up, clipping",
         "Training is stable. The latents are still not normalised.",
     ),
-    "normalised": (
+    "lab-normalised": (
         "Latents normalised",
         "Every channel has mean 0 and standard deviation 1, so the schedule means what it says.",
     ),
-    "healthy": (
+    "lab-healthy": (
         "The cosine schedule and the velocity",
         "Less of the schedule is spent on next to pure noise, and the target asks for image and noise alike. Its loss "
         "is of another target and not to be compared with the three before.",
