@@ -103,6 +103,15 @@ def save_ddpm(folder: Path, norm_num_groups: int) -> None:
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(folder)
 
 
+def test_a_schedule_that_was_rescaled_after_training_is_told_by_its_line(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(SHIPPED[HELD_OUT], folder)
+    scheduler(rescale_betas_zero_snr=True)(folder)
+    (cause,) = diagnose_folder(folder).causes
+    assert cause.name == "schedule"
+    assert '"rescale_betas_zero_snr": false' in cause.mend
+
+
 @pytest.fixture(scope="module")
 def pixel_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pixels") / "ddpm"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding
-from ldm_explorer.schedules import SCHEDULES, make_schedule
+from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
 
 CONFIG = "scheduler/scheduler_config.json"
 MAX_CLIPPED_SHARE = 1e-3
@@ -97,10 +97,19 @@ def sampled_schedule(case: Case) -> Finding:
     return Finding(
         f"{said[0].upper()}{said[1:]}, sampled along {name_of(case.alpha_bars)}: {apart} (should be the same).",
         "It is sampled along another schedule than it was trained on",
-        f"{CONFIG}: trained_betas and num_train_timesteps of "
-        f"make_schedule({config['schedule']!r}, {config['num_timesteps']})",
+        _schedule_mend(case, trained),
         severity=3,
     )
+
+
+def _schedule_mend(case: Case, trained: Schedule) -> str:
+    rescaled = trained.with_zero_terminal_snr().alpha_bars.sqrt()
+    if case.scheduler_config.get("rescale_betas_zero_snr") and len(rescaled) == case.num_timesteps:
+        difference = (rescaled - case.alpha_bars.sqrt()).abs().max()
+        if float(difference) <= MAX_AMPLITUDE_DIFFERENCE:
+            return f'{CONFIG}: "rescale_betas_zero_snr": false, for it was trained without'
+    made = f"make_schedule({trained.name!r}, {trained.num_timesteps})"
+    return f"{CONFIG}: trained_betas and num_train_timesteps of {made}"
 
 
 def name_of(alpha_bars: Tensor) -> str:
