@@ -259,8 +259,8 @@ FAULTS: dict[str, Fault] = {
         "gradient; their moving average (EMA) is not.",
         mend="load the average of the last step, not the weights of some checkpoint on the way",
         symptom="class_probability",
-        harmless="the classes asked for have a probability of .60 and .65, of the averaged weights at the end .64 to .82 "
-        "over five seeds: the network is simply not trained to the end.",
+        harmless="the classes asked for have a probability of .60 and .65, of the averaged weights at the end .64 to "
+        ".82 over five seeds: the network is simply not trained to the end.",
         **_of_training("lab-healthy", "lab-middle-weights"),
     ),
     "raw_latents": Fault(
@@ -269,8 +269,8 @@ FAULTS: dict[str, Fault] = {
         "ratio of every timestep is another than the schedule says.",
         mend="train on (z - latents_mean) / latents_std",
         symptom="class_probability",
-        harmless="this encoder's latents have standard deviations of .9 to 1.8, near enough to 1. The network closed 6 % "
-        "of the gap below the Gaussian floor, on normalised latents 5 %.",
+        harmless="this encoder's latents have standard deviations of .9 to 1.8, near enough to 1. The network closed "
+        "6 % of the gap below the Gaussian floor, on normalised latents 5 %.",
         **_of_training("lab-normalised", "lab-raw-latents"),
     ),
     "posterior_collapse": Fault(
