@@ -39,8 +39,8 @@ def build_app(library: Library) -> gr.Blocks:
             return app
         shared = _shared_choices(library)
         with gr.Tabs():
-            for tab in TABS:
-                with gr.Tab(tab.TITLE):
+            for number, tab in enumerate(TABS, 1):
+                with gr.Tab(f"{number} · {tab.TITLE}"):
                     tab.build(library, shared)
     app.queue(max_size=MAX_QUEUE)
     return app

@@ -13,7 +13,7 @@ from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, class_choices, known_class, on_gpu, opening
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
-TITLE = "3 · How does noise become an image?"
+TITLE = "How does noise become an image?"
 WHAT_TO_LOOK_AT = (
     "The sampler starts from pure noise and the network says at every step what clean latent it believes in: watch the "
     "prediction (right) turn from a blur into a garment long before the noisy latent (left) does."

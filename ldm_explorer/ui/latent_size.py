@@ -12,7 +12,7 @@ from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.pictures import Picture, grid, notice, picture_row, scrolling
 
-TITLE = "4 · Which latent size?"
+TITLE = "Which latent size?"
 WHAT_TO_LOOK_AT = (
     "A larger latent loses less, but the denoiser then has more to learn and more to compute: look at PSNR and at "
     "feature FD together, and at the samples. **Latent size** is the side of the grid (8 is 8x8); channels are its "

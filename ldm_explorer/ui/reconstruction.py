@@ -9,7 +9,7 @@ from ldm_explorer.explore.reconstruction import Reconstruction, latent_size, rec
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.pictures import Picture, error_map, latent_channel, notice, picture_row
 
-TITLE = "1 · What does the autoencoder keep?"
+TITLE = "What does the autoencoder keep?"
 WHAT_TO_LOOK_AT = (
     "The autoencoder squeezes an image into a small **latent** grid and paints it back: compare the reconstructions, "
     "their error maps, and what each latent channel still shows of the shape. PSNR (peak signal-to-noise ratio) grows "

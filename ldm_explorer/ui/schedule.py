@@ -13,7 +13,7 @@ from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.pictures import Picture, picture_row, scrolling
 
-TITLE = "2 · How fast does noise take over?"
+TITLE = "How fast does noise take over?"
 WHAT_TO_LOOK_AT = (
     "Noising mixes an image with noise, $z_t = \\sqrt{\\bar\\alpha_t}\\, z_0 + \\sqrt{1-\\bar\\alpha_t}\\, \\epsilon$ "
     "with $\\bar\\alpha_t = \\prod_{s \\le t} (1 - \\beta_s)$: see where $\\bar\\alpha$ (abar) crosses one half. "
