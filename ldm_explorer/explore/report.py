@@ -18,13 +18,13 @@ STDS = torch.logspace(-1, 1, 81)
 
 STAGES = {
     "lab-as-reported": (
-        "As in the report",
-        "Latents as the encoder writes them, the linear schedule, a network that predicts the noise; a learning rate "
-        "that is too high, no warm-up, no clipping.",
+        "As it may have been",
+        "A small autoencoder whose KL term is as strong as its reconstruction: most of its latent values are noise. "
+        "Its latents as the encoder writes them, the linear schedule, a network that predicts the noise.",
     ),
     "lab-raw-latents": (
-        "A lower learning rate, warm-up, clipping",
-        "Training is stable. The latents are still not normalised.",
+        "A weaker KL term",
+        "The autoencoder with --kl-weight 1e-4: its latents hold the image. They are still not normalised.",
     ),
     "lab-normalised": (
         "Latents normalised",
