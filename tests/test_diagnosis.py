@@ -107,6 +107,12 @@ def test_the_sentence_says_where_the_gap_is_open(run_with_losses):
     assert "most (50%)" in said
 
 
+def test_latents_that_are_noise_are_said_to_be(run_with_losses):
+    reading = read_loss(run_with_losses([1.0, 0.99]))
+    same = {name: torch.ones(1000) for name in reading.floors}
+    assert "next to noise" in replace(reading, floors=same).sentence()
+
+
 def test_where_the_floors_are_nearly_one_no_share_is_said(run_with_losses):
     reading = read_loss(run_with_losses([0.9, 0.5]))
     gaussian = reading.floors["gaussian_per_class"]

@@ -96,6 +96,12 @@ class LossReading:
         loss, floors = self.validation_last_tenth, self.mean_floors
         gaussian = floors[self.floor_named("gaussian")]
         whose = f"the Gaussian floor{' of its class' if self.conditional else ''} ({gaussian:.3f})"
+        if floors["memorising"] > (1 - WIDE) * floors["white"]:
+            return (
+                f"The validation loss ended at {loss:.3f}, and every floor lies there: white {floors['white']:.3f}, a "
+                f"network that knows every training image {floors['memorising']:.3f}. These latents are next to noise, "
+                "and there is nothing in them to be learned: look at the autoencoder, its KL weight is too high."
+            )
         if not loss < floors["zero"]:
             return (
                 f"The validation loss ended at {loss:.3f}, above the {floors['zero']:.3f} of a network that says "

@@ -17,11 +17,11 @@ STORY = (
     "mended one thing at a time, with the same small network, labels and noise."
 )
 HYPOTHESIS = (
-    "### What 0.34 may have been\nA network that knows nothing but the scale of the latents, because it learned no more "
-    "or because there is no more in them, predicts a share of $z_t$ as noise. Its loss stands at the **white floor** of "
-    "that scale, however long it trains. {fits} This is a hypothesis that fits, no more: the data are not here, and other "
-    "causes give the same number, as every curve crosses the line. What tells them apart is the standard deviation of "
-    "the latents and the schedule, written next to the loss."
+    "### What 0.34 may have been\nA network that knows nothing but the scale of the latents, because it learned no "
+    "more or because there is no more in them, predicts a share of $z_t$ as noise. Its loss stands at the **white "
+    "floor** of that scale, however long it trains. {fits} This is a hypothesis that fits, no more: the data are not "
+    "here, and other causes give the same number, as every curve crosses the line. What tells them apart is the "
+    "standard deviation of the latents and the schedule, written next to the loss."
 )
 
 
