@@ -41,8 +41,9 @@ def atomic_folder(final: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        for path in temporary.iterdir():
-            _write_through(path)
+        for path in temporary.rglob("*"):
+            if path.is_file():
+                _write_through(path)
         old = temporary.with_name(temporary.name + ".old")
         if final.exists():
             os.replace(final, old)

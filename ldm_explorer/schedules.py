@@ -14,6 +14,9 @@ DEFAULT_NUM_TIMESTEPS = 1000
 DEFAULT_BETA_START = 1e-4
 DEFAULT_BETA_END = 0.02
 
+MIN_EPSILON_TERMINAL_SNR = 1e-6
+"""With less, epsilon says nothing of the image at the last step."""
+
 
 def linear_betas(num_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
     """beta linear in t (Ho et al. 2020, section 4)."""

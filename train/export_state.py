@@ -3,7 +3,6 @@
 For looking at a run that is not finished: what it has learned so far, by its weights as they are or by their average.
 """
 
-import json
 import shutil
 import sys
 from dataclasses import dataclass, fields
@@ -14,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from ldm_explorer.checkpoints import read_json, save_pipeline
+from ldm_explorer.checkpoints import atomic_folder, read_json, save_pipeline
 from ldm_explorer.samplers import make_scheduler
-from ldm_explorer.training import latest_state, load_weights
+from ldm_explorer.training import latest_state, load_weights, read_progress
 from train.common import main_of
 from train.ldm import LDMTrainConfig, load_frozen_vae
 
@@ -42,24 +41,25 @@ def main(config: ExportConfig) -> None:
     if config.out.exists():
         raise FileExistsError(f"{config.out} exists already: give another --out")
     stored = read_json(config.run / "train_config.json")
+    if "prediction" not in stored:
+        raise ValueError(f"{config.run} is no run of a denoiser: give a folder of train/ldm.py")
     known = {field.name for field in fields(LDMTrainConfig)}
     options = {name: value for name, value in stored.items() if name in known}
     trained = LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})
     vae = load_frozen_vae(trained)
     unet = trained.unet_for(vae).build()
     load_weights(state, unet, "ema" if config.weights == "average" else "model")
-    config.out.mkdir(parents=True)
-    for name in KEPT:
-        source = config.run / name
-        if source.is_dir():
-            shutil.copytree(source, config.out / name)
-        elif source.is_file():
-            shutil.copy(source, config.out / name)
-    step = json.loads((state / "progress.json").read_text())["step"]
-    (config.out / "README.md").write_text(
-        f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
-    )
-    save_pipeline(config.out, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
+    with atomic_folder(config.out) as folder:
+        for name in KEPT:
+            source = config.run / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name)
+            elif source.is_file():
+                shutil.copy(source, folder / name)
+        step = read_progress(state).step
+        card = f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
+        (folder / "README.md").write_text(card)
+        save_pipeline(folder, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
     print(f"wrote {config.out}")
 
 

@@ -28,7 +28,13 @@ from ldm_explorer.models import UNetConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PredictionType, add_noise, min_snr_weight, target
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
-from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, SCHEDULES, Schedule, make_schedule
+from ldm_explorer.schedules import (
+    DEFAULT_NUM_TIMESTEPS,
+    MIN_EPSILON_TERMINAL_SNR,
+    SCHEDULES,
+    Schedule,
+    make_schedule,
+)
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
 
@@ -39,7 +45,6 @@ VALIDATION_SEED = 20_201
 FILM_IMAGES = 10
 FILM_SEED = 0
 FILM_STEPS = 25
-MIN_EPSILON_TERMINAL_SNR = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)

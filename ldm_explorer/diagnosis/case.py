@@ -161,7 +161,7 @@ class Case:
             labels, source = self.image_labels, "encoded images"
         if labels is not None and len(labels) != len(z0):
             labels = labels[_spread(len(labels), MAX_IMAGES)]
-        labelled = self.null_class is not None and labels is not None and int(labels.max()) <= self.null_class
+        labelled = self.null_class is not None and labels is not None and int(labels.max()) < self.null_class
         return KnownLatents(z0, labels if labelled else None, labelled, source)
 
     def sampled_latents(self, prediction_type: PredictionType) -> KnownLatents:
@@ -224,20 +224,12 @@ class Case:
     @property
     def eigenvalues(self) -> Tensor | None:
         """`(D,)` of the latents' covariance, as the run stored them."""
-        stored = self._stored_eigenvalues.get("all")
-        return self.statistics.eigenvalues if self.statistics is not None else stored and torch.tensor(stored)
+        return None if self.statistics is None else self.statistics.eigenvalues
 
     @property
     def class_eigenvalues(self) -> Tensor | None:
         """`(classes, D)`, the same of each class on its own."""
-        if self.statistics is not None:
-            return self.statistics.class_eigenvalues
-        of_classes = [values for name, values in self._stored_eigenvalues.items() if name != "all"]
-        return torch.tensor(of_classes) if of_classes else None
-
-    @property
-    def _stored_eigenvalues(self) -> dict[str, list[float]]:
-        return self.metrics.get("training", {}).get("covariance_eigenvalues", {})
+        return None if self.statistics is None else self.statistics.class_eigenvalues
 
     @cached_property
     def _finite_parts(self) -> dict[str, bool]:

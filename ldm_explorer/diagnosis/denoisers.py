@@ -9,8 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.floors import memorised_z0
-from ldm_explorer.diagnosis.statistics import LatentStatistics
+from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import target, to_eps
 
@@ -70,6 +71,11 @@ class MemorisingDenoiser(ExactDenoiser):
             rows, known = class_labels == label, self.statistics.subset
             if label != self.null_class:
                 known = known[self.statistics.subset_labels == label]
+            if not len(known.mean):
+                raise ValueError(
+                    f"none of the {len(self.statistics.subset_labels):,} stored training latents is of class {label}: "
+                    "choose another class or denoiser"
+                )
             z0[rows] = memorised_z0(known, z_t[rows], alpha_bar)
         return z0
 
@@ -92,3 +98,9 @@ def make_denoiser(name: str, statistics: LatentStatistics | None, pipeline: Late
             "them with `python train/latents.py`"
         )
     return DENOISERS[name](statistics, pipeline)
+
+
+def denoiser_of(name: str, checkpoint: Checkpoint) -> nn.Module:
+    """The same for a checkpoint, whose statistics are read only where they are needed."""
+    statistics = None if name == DEFAULT_DENOISER else read_statistics(checkpoint.folder)
+    return make_denoiser(name, statistics, checkpoint.pipeline)

@@ -92,8 +92,9 @@ def _settle_statistics(folder: Path, vae: AutoencoderKL) -> bool:
     stored = mean is not None and std is not None
     if not stored:
         mean = [vae.config.shift_factor or 0.0] * channels if mean is None else mean
-        std = [1 / vae.config.scaling_factor] * channels if std is None else std
-    if len(mean) != channels or len(std) != channels or not all(value > 0 for value in std):
+        std = [1 / (vae.config.scaling_factor or 1.0)] * channels if std is None else std
+    lists = [isinstance(values, (list, tuple)) and len(values) == channels for values in (mean, std)]
+    if not all(lists) or not all(isinstance(v, (int, float)) for v in (*mean, *std)) or min(std) <= 0:
         raise CheckpointError(f"{folder}/vae/config.json: latents_mean and latents_std need {channels} values, std > 0")
     vae.register_to_config(latents_mean=list(mean), latents_std=list(std))
     return stored

@@ -102,7 +102,7 @@ class LossReading:
                 f"network that knows every training image {floors['memorising']:.3f}. These latents are next to noise, "
                 "and there is nothing in them to be learned: look at the autoencoder, its KL weight is too high."
             )
-        if not loss < floors["zero"]:
+        if not loss < RISE * floors["zero"]:
             return (
                 f"The validation loss ended at {loss:.3f}, above the {floors['zero']:.3f} of a network that says "
                 "nothing: training fell apart. Lower the learning rate, warm up, clip gradients."
@@ -116,6 +116,11 @@ class LossReading:
             return (
                 f"The validation loss ended at {loss:.3f}, below {whose}: the network has learned structure that means "
                 f"and covariances do not hold. {self._gap_sentence()}"
+            )
+        if loss < gaussian / NEAR:
+            return (
+                f"The validation loss ended at {loss:.3f}, at {whose}: the network knows the latents' means and "
+                "covariances, and hardly more."
             )
         if loss < NEAR * floors["white"]:
             return (
@@ -131,7 +136,8 @@ class LossReading:
         shares = self.gap_closed_per_bin
         edges = [round(len(self.floors["white"]) * index / len(shares)) for index in range(len(shares) + 1)]
         said = f"It closed {self.gap_closed:.0%} of the gap from there to a network that knows every training image"
-        if known := [share for share in shares if share is not None]:
+        known = [share for share in shares if share is not None]
+        if known and max(known) >= CLOSED:
             best = shares.index(max(known))
             said += f", most ({shares[best]:.0%}) where t is {_span(edges, (best, best))}"
         where = [_span(edges, run) for run in _runs([share is not None and share < CLOSED for share in shares])]

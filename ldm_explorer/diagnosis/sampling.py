@@ -8,6 +8,23 @@ from torch import Tensor, nn
 
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 
+NUM_STEPS = 25
+MIN_STEPS = 4
+
+
+def steps_that_divide(pipeline: LatentDiffusionPipeline, most: int) -> int:
+    """The largest number of steps up to `most` that divides T: with others diffusers' DDIMScheduler strides wrongly.
+
+    Raises `ValueError` where only fewer than 4 do.
+    """
+    num_timesteps = pipeline.scheduler.config.num_train_timesteps
+    steps = max(count for count in range(1, most + 1) if num_timesteps % count == 0)
+    if steps < MIN_STEPS:
+        raise ValueError(
+            f"no number of steps up to {most} divides {num_timesteps} timesteps: choose another checkpoint"
+        )
+    return steps
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -19,7 +36,7 @@ class Sampling:
     decode: Callable[[Tensor], Tensor]
     encode: Callable[[Tensor], Tensor]
     relabel: Callable[[Tensor], Tensor] = lambda labels: labels
-    num_steps: int = 25
+    num_steps: int = NUM_STEPS
     first_step: int = 0  # above 0: image to image, from a noised image at this step of the sampler
 
     @classmethod
@@ -29,7 +46,14 @@ class Sampling:
         diffusers' DDIMScheduler, as it can be told everything that people get wrong.
         """
         scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-        return cls(pipeline, unet or pipeline.unet, scheduler, pipeline.codec.decode, pipeline.codec.encode)
+        return cls(
+            pipeline,
+            unet or pipeline.unet,
+            scheduler,
+            pipeline.codec.decode,
+            pipeline.codec.encode,
+            num_steps=steps_that_divide(pipeline, NUM_STEPS),
+        )
 
     def configured(self, **fields) -> "Sampling":
         """With some fields of the scheduler's config changed."""

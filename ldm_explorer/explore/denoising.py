@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, make_denoiser
-from ldm_explorer.diagnosis.statistics import read_statistics
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
 from ldm_explorer.latents import decode_images
 
 MAX_IMAGES = 64
@@ -64,7 +63,7 @@ def denoise_images(
         num_inference_steps=num_steps,
         guidance_scale=guidance_scale,
         sampler=sampler,
-        unet=make_denoiser(denoiser, read_statistics(checkpoint.folder), pipeline),
+        unet=denoiser_of(denoiser, checkpoint),
     )
     every = -(-num_steps // MAX_KEPT_FRAMES)
     for step in steps:

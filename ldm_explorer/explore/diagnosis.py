@@ -1,7 +1,7 @@
 """What is wrong with a model?"""
 
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -17,9 +17,17 @@ from ldm_explorer.explore.images import example_images
 from ldm_explorer.image_folder import read_image_folder
 
 
-@cache
 def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
-    """The diagnosis of a checkpoint of the library, made once. Raises `CheckpointError`."""
+    """The diagnosis of a checkpoint of the library, made once while its files stay the same.
+
+    Raises `CheckpointError`.
+    """
+    files = sorted(path for path in checkpoint.folder.rglob("*") if path.is_file())
+    return _diagnose(checkpoint, tuple((str(path), path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache(maxsize=64)
+def _diagnose(checkpoint: Checkpoint, files: tuple[tuple[str, int], ...]) -> Diagnosis:
     examples = example_images(checkpoint)
     case = replace(open_case(checkpoint.folder), images=examples.images, image_labels=examples.labels)
     return replace(examine(case), folder=checkpoint.name)

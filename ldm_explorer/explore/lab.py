@@ -9,10 +9,9 @@ from torch.nn import functional as F
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
-from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, make_denoiser
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
 from ldm_explorer.diagnosis.faults import FAULTS, LAB, Fault
 from ldm_explorer.diagnosis.sampling import Sampling
-from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.latents import in_batches
@@ -26,7 +25,7 @@ class Moment:
 
     timestep: int
     z0: Tensor  # (B, c, h, w), the clean latents it believes in; at the last step the result
-    noisy: Tensor  # (B, C, side, side) uint8, decoded
+    z_t: Tensor  # (B, c, h, w), what the network saw
     predicted: Tensor  # (B, C, side, side) uint8, z0 decoded
 
 
@@ -80,7 +79,7 @@ def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
         generators=generators,
     ):
         z0 = step.z_next if step.index == step.total - 1 else step.z0
-        yield Moment(step.timestep, z0, decoded(step.z_t), decoded(z0))
+        yield Moment(step.timestep, z0, step.z_t, decoded(z0))
 
 
 def latents_std(moment: Moment, subject: Subject) -> float:
@@ -166,8 +165,7 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
-    unet = make_denoiser(denoiser, read_statistics(checkpoint.folder), checkpoint.pipeline)
-    right = fault.base(Sampling.right(checkpoint.pipeline, unet))
+    right = fault.base(Sampling.right(checkpoint.pipeline, denoiser_of(denoiser, checkpoint)))
     return Experiment(fault, checkpoint, right, fault.inject(right))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import CheckpointError, read_checkpoint
 from ldm_explorer.diagnosis.faults import LAB
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.reading import LossReading, read_loss
@@ -14,17 +14,22 @@ from ldm_explorer.schedules import SCHEDULES, make_schedule
 
 REPORTED_LOSS = 0.34
 LENGTHS = (100, 1000)
+BETA_RANGES = {"scaled_linear": (0.00085, 0.012)}
+"""Where not the default: those of Stable Diffusion."""
+
 STDS = torch.logspace(-1, 1, 81)
 
 STAGES = {
     "lab-as-reported": (
         "As it may have been",
         "A small autoencoder whose KL term is as strong as its reconstruction: most of its latent values are noise. "
-        "Its latents as the encoder writes them, the linear schedule, a network that predicts the noise.",
+        "Its latents as the encoder writes them, the linear schedule, a network that predicts the noise. The loss "
+        "stops where the white floor of these latents was predicted to be, and longer training would not move it.",
     ),
     "lab-raw-latents": (
         "A weaker KL term",
-        "The autoencoder with --kl-weight 1e-4: its latents hold the image. They are still not normalised.",
+        "The shipped autoencoder, with --kl-weight 1e-4, wider and trained longer: its latents hold the image. They "
+        "are still not normalised. From here on the denoiser trains for 1,500 steps in place of 600.",
     ),
     "lab-normalised": (
         "Latents normalised",
@@ -32,11 +37,11 @@ STAGES = {
     ),
     "lab-healthy": (
         "The cosine schedule and the velocity",
-        "Less of the schedule is spent on next to pure noise, and the target asks for image and noise alike. Its loss "
-        "is of another target and not to be compared with the three before.",
+        "Both at once: less of the schedule is spent on next to pure noise, and the target asks for image and noise "
+        "alike. The loss is of another target and not to be compared with the three before.",
     ),
 }
-"""Runs of the lab, each with one more mend than the one before."""
+"""Runs of the lab, each mended further than the one before."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,10 @@ def read_stages() -> tuple[Stage, ...]:
     stages = []
     for name, (title, change) in STAGES.items():
         run = read_checkpoint(LAB / name)
-        command = run.metrics["training"]["command"]
-        stages.append(Stage(name, title, change, command, read_loss(run), training_film(run)[-1].images))
+        command, film = run.metrics.get("training", {}).get("command"), training_film(run)
+        if not command or not film:
+            raise CheckpointError(f"{run.folder} lacks its metrics.json or its film: train it anew")
+        stages.append(Stage(name, title, change, command, read_loss(run), film[-1].images))
     return tuple(stages)
 
 
@@ -79,11 +86,11 @@ class WhiteFloorCurve:
 
 
 def white_floor_curves() -> tuple[WhiteFloorCurve, ...]:
-    """For every schedule, with T = 100 and 1000 and the default betas."""
+    """For every schedule, with T = 100 and 1000."""
     curves = []
     for name in SCHEDULES:
         for length in LENGTHS:
-            alpha_bars = make_schedule(name, length).alpha_bars
+            alpha_bars = make_schedule(name, length, *BETA_RANGES.get(name, ())).alpha_bars
             floors = [float(loss_floors("epsilon", alpha_bars, std[None] ** 2).white.mean()) for std in STDS]
             curves.append(WhiteFloorCurve(name, length, tuple(STDS.tolist()), tuple(floors)))
     return tuple(curves)

@@ -18,6 +18,7 @@ from ldm_explorer.checkpoints import (
 )
 from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
+from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.library import Library, unique_name
 from ldm_explorer.explore.training_film import Milestone, read_milestones
@@ -50,8 +51,8 @@ class Run:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes when there is something new to read."""
-        log = self.folder / LOG
-        written = (log.stat().st_mtime_ns, log.stat().st_size) if log.is_file() else (0, 0)
+        files = [self.folder / name for name in (LOG, "train_config.json", STATISTICS_FILE)]
+        written = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
         return (*written, len(list(self.folder.glob("film/*.webp"))), self.finished)
 
 
@@ -108,7 +109,7 @@ class RunReport:
 
     @property
     def num_timesteps(self) -> int:
-        return self.config.get("num_timesteps") or len(self.floors.get("white", ())) or DEFAULT_NUM_TIMESTEPS
+        return len(self.floors.get("white", ())) or self.config.get("num_timesteps") or DEFAULT_NUM_TIMESTEPS
 
     @property
     def moments(self) -> tuple[int, ...]:
@@ -219,12 +220,12 @@ def _records(run: Run) -> tuple[dict[str, Any], ...]:
 
 
 def _denoiser(run: Run, config: dict[str, Any]) -> tuple[PredictionType, Tensor] | None:
-    """What it predicts, and `alpha_bars (T,)`; None for an autoencoder."""
-    if run.checkpoint and run.checkpoint.kind == "ldm":
+    """What it was trained to predict, and `alpha_bars (T,)` it was trained along; None for an autoencoder."""
+    if not config.get("prediction"):
+        if run.checkpoint is None or run.checkpoint.kind != "ldm":
+            return None
         scheduler = run.checkpoint.pipeline.scheduler
         return scheduler.config.prediction_type, scheduler.alphas_cumprod
-    if not config.get("prediction"):
-        return None
     schedule = make_schedule(config.get("schedule", ""), config.get("num_timesteps", DEFAULT_NUM_TIMESTEPS))
     schedule = schedule.with_zero_terminal_snr() if config.get("zero_terminal_snr") else schedule
     return config["prediction"], schedule.alpha_bars

@@ -7,17 +7,21 @@ import plotly.graph_objects as go
 from ldm_explorer.figures.style import BROKEN_COLOR, RIGHT_COLOR, styled
 
 
-def symptom_figure(name: str, timesteps: Sequence[int], right: Sequence[float], broken: Sequence[float]) -> go.Figure:
-    """A figure of both runs' predictions over the steps of the sampler."""
+def symptom_figure(
+    name: str, timesteps: Sequence[tuple[int, int]], figures: Sequence[tuple[float, float]]
+) -> go.Figure:
+    """A figure of the right and the broken run's predictions over the steps of the sampler."""
     figure = go.Figure()
-    for label, values, color in (("right", right, RIGHT_COLOR), ("broken", broken, BROKEN_COLOR)):
+    right, broken = zip(*figures, strict=True)
+    curves = zip(("right", "broken"), (right, broken), zip(*timesteps, strict=True), strict=True)
+    for (label, values, times), color in zip(curves, (RIGHT_COLOR, BROKEN_COLOR), strict=True):
         figure.add_scatter(
-            x=list(range(1, len(timesteps) + 1)),
+            x=list(range(1, len(values) + 1)),
             y=list(values),
             name=label,
             mode="lines+markers",
             line={"color": color, "width": 3},
-            customdata=list(timesteps),
+            customdata=list(times),
             hovertemplate="%{y:.3g}, t = %{customdata}",
         )
     if max(broken) > 20 * max(right) > 0:

@@ -24,7 +24,7 @@ WHAT_THE_FILM_SHOWS = (
 )
 WHAT_IS_EXACT = (
     "Two need no training: the Gaussian one knows mean and covariance of the training latents, the memorising one "
-    "1,000 of them. What looks wrong with these is the sampler's fault."
+    "up to 1,000 of them. What looks wrong with these is the sampler's fault."
 )
 EVERY_CLASS = "one of each class"
 

@@ -59,7 +59,7 @@ def _pictures(diagnosis: Diagnosis) -> str:
     shown = [
         (diagnosis.images, "Images", "test images, or those beside the run"),
         (diagnosis.reconstructions, "Given back", "encoded and decoded"),
-        (diagnosis.samples, "Generated", "10 steps with the folder's own scheduler settings"),
+        (diagnosis.samples, "Generated", "10 steps of dpm++ along the folder's betas, never clipped"),
     ]
     pictures = [Picture(grid(images), title, caption) for images, title, caption in shown if images is not None]
     return picture_row(pictures, layout="large") if pictures else ""

@@ -32,28 +32,33 @@ class ShownFrame:
     right: Tensor
     broken: Tensor
     caption: str
-    timestep: int
-    right_symptom: float
-    broken_symptom: float
+    timesteps: tuple[int, int]  # of the right and of the broken run
+    symptoms: tuple[float, float]
 
     @classmethod
     def of(cls, frame: LabFrame) -> "ShownFrame":
-        caption = f"step {frame.index} of {frame.total}, t = {frame.right.timestep}"
-        pictures = grid(frame.right.predicted), grid(frame.broken.predicted)
-        return cls(*pictures, caption, frame.right.timestep, frame.right_symptom, frame.broken_symptom)
+        return cls(
+            grid(frame.right.predicted),
+            grid(frame.broken.predicted),
+            f"step {frame.index} of {frame.total}",
+            (frame.right.timestep, frame.broken.timestep),
+            (frame.right_symptom, frame.broken_symptom),
+        )
 
     def html(self, symptom: str) -> str:
+        rows = zip(("Right", "Broken"), (self.right, self.broken), self.timesteps, self.symptoms, strict=True)
         pictures = [
-            Picture(self.right, "Right", f"{self.caption}: {symptom} {self.right_symptom:.3g}"),
-            Picture(self.broken, "Broken", f"{self.caption}: {symptom} {self.broken_symptom:.3g}"),
+            Picture(image, title, f"{self.caption}, t = {timestep}: {symptom} {figure:.3g}")
+            for title, image, timestep, figure in rows
         ]
         return picture_row(pictures, layout="large")
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A finished run, for the slider."""
+    """The last experiment, for the slider."""
 
+    inputs: tuple
     symptom: str
     frames: list[ShownFrame]
 
@@ -63,13 +68,19 @@ def break_it(library: Library, checkpoint: str, seed: float, fault: str, denoise
     experiment = set_up(library.get(checkpoint), fault, denoiser)
     subject = Subject.of(experiment.checkpoint, library.classifiers.get(experiment.checkpoint.dataset), int(seed))
     symptom, frames = SYMPTOM_NAMES[experiment.fault.symptom], []
-    words = _words(experiment.fault, experiment.checkpoint)
+    words, inputs = _words(experiment.fault, experiment.checkpoint, int(seed)), (checkpoint, seed, fault, denoiser)
     for frame in run_experiment(experiment, subject):
         frames.append(ShownFrame.of(frame))
         slider = gr.update(maximum=frame.total, value=frame.index)
-        yield words, frames[-1].html(symptom), slider, gr.update(), Kept(symptom, frames)
-    columns = ([getattr(frame, name) for frame in frames] for name in ("timestep", "right_symptom", "broken_symptom"))
-    yield words, frames[-1].html(symptom), gr.update(), symptom_figure(symptom, *columns), Kept(symptom, frames)
+        yield words, frames[-1].html(symptom), slider, gr.update(), Kept(inputs, symptom, frames)
+    figure = symptom_figure(symptom, [frame.timesteps for frame in frames], [frame.symptoms for frame in frames])
+    yield words, frames[-1].html(symptom), gr.update(), figure, Kept(inputs, symptom, frames)
+
+
+def catch_up(library: Library, checkpoint: str, seed: float, fault: str, denoiser: str, kept: Kept):
+    """Run the experiment again where the tab is opened and another checkpoint or seed was chosen since."""
+    if kept.inputs != (checkpoint, seed, fault, denoiser):
+        yield from break_it(library, checkpoint, seed, fault, denoiser)
 
 
 def show_lab_step(library: Library, position: float, kept: Kept) -> str:
@@ -79,14 +90,15 @@ def show_lab_step(library: Library, position: float, kept: Kept) -> str:
     return kept.frames[min(max(int(position), 1), len(kept.frames)) - 1].html(kept.symptom)
 
 
-def _words(fault: Fault, checkpoint: Checkpoint) -> str:
+def _words(fault: Fault, checkpoint: Checkpoint, seed: int) -> str:
     where = (
         "It lies in the checkpoint's folder: <code>python -m ldm_explorer.diagnose FOLDER</code> can find it."
         if fault.in_folder
         else "It lies in the code that calls the model, where no look at the folder can find it."
     )
-    shown = f"Shown on the small run {checkpoint.name} of the lab. " if fault.lab_run else ""
-    harmless = f"<p><b>Harmless here:</b> {html.escape(fault.harmless)}</p>" if fault.harmless else ""
+    which = "a small run of the lab" if fault.lab_run else "the checkpoint above"
+    shown = f"Shown on {checkpoint.name}, {which}, from seed {seed}. "
+    harmless = f"<p><b>Next to harmless here:</b> {html.escape(fault.harmless)}</p>" if fault.harmless else ""
     return (
         f"<h3>{html.escape(fault.title)}</h3><p>{html.escape(fault.what_happens)}</p>{harmless}"
         f"<p><b>The line that mends it:</b> <code>{html.escape(fault.mend)}</code></p><p>{shown}{where}</p>"
@@ -108,7 +120,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     if not library.names("ldm"):
         gr.Markdown("There is no denoiser among these checkpoints: train one with `accelerate launch train/ldm.py`.")
         return
-    gr.Markdown(WHAT_TO_LOOK_AT)
+    tab = gr.Markdown(WHAT_TO_LOOK_AT).parent
     with gr.Row():
         fault = gr.Dropdown(CHOICES, value=DEFAULT_FAULT, label="Fault", scale=2)
         denoiser = gr.Dropdown(
@@ -126,17 +138,18 @@ def build(library: Library, shared: SharedChoices) -> None:
             shown_pictures = gr.HTML(pictures)
             position = gr.Slider(1, last, last, step=1, label="Step to look at", info="of both runs")
     state = gr.State(kept)
+    shown = [shown_words, shown_pictures, position, plot, state]
+    options = {"trigger_mode": "always_last", "show_progress": "hidden", **MODEL_QUEUE}
     gr.on(
-        [component.change for component in inputs],
+        [fault.change, denoiser.change],
         handler,
         inputs,
-        [shown_words, shown_pictures, position, plot, state],
+        shown,
         api_name="break_it",
         api_description=break_it.__doc__,
-        trigger_mode="always_last",
-        show_progress="hidden",
-        **MODEL_QUEUE,
+        **options,
     )
+    tab.select(bind(catch_up, library), [*inputs, state], shown, api_visibility="private", **options)
     position.input(
         bind(show_lab_step, library),
         [position, state],

@@ -90,7 +90,7 @@ _WHAT = {
     "z0": "the latent of the image",
     "eps": "the noise",
     "z_t": "a z0 + b eps, what the network sees",
-    "v": "a eps − b z0, what it predicts",
+    "v": "a eps − b z0, what a network of v-prediction gives",
     "z_s": "after one DDIM step",
 }
 

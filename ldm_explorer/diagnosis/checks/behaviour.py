@@ -7,7 +7,7 @@ from ldm_explorer.diagnosis.case import OWN_SAMPLES, Case
 from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
-from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_z0
+from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, error_over_z0_error, target, to_z0
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
 
 FITS = 0.9
@@ -16,6 +16,8 @@ CLEARLY_BETTER = 0.7
 """Two readings of which one errs less than this share of the other are not confused by chance."""
 WORSE_THAN_WHITE = 0.98
 """An error above this share of the white floor: the network knows the scale of the latents at most."""
+NOTHING_TO_LEARN = 0.9
+"""A memorising floor above this share of the white one: no network could get below it."""
 OFF_THE_LOG = 1.25
 """An error above this share of the last validation loss comes from other weights."""
 NOISE_LEVELS = (0.9, 0.7, 0.4, 0.15)
@@ -153,11 +155,18 @@ def learned(case: Case) -> Finding:
     evidence = f"Its error on {known.source}, averaged over {len(case.timesteps)} timesteps, is {loss:.3f}; "
     evidence += f"knowing the scale alone gives {white:.3f}" + (f", the covariance {gaussian:.3f}" if gaussian else "")
     evidence += f"; the log ended at {logged[-1]:.3f}" if logged else ""
+    if (memorising := _memorising(case)) and memorising > NOTHING_TO_LEARN * white:
+        return Finding(
+            f"{evidence}; knowing every training image gives {memorising:.3f} (should be far below the first).",
+            "The latents are next to noise: there is nothing in them to be learned",
+            "train the autoencoder again with a lower --kl-weight",
+            severity=3,
+        )
     if not ratios[said] < WORSE_THAN_WHITE:
         return Finding(
             f"{evidence} (should be well below the first).",
             "The network looks untrained: its error is no better than knowing nothing but the scale",
-            "train it, or longer: unet/ holds the weights of far too few steps",
+            "train it longer; if the log stood still early, with a lower --learning-rate, warm-up and clipping",
             severity=3,
         )
     if logged and known.source != OWN_SAMPLES and loss > OFF_THE_LOG * logged[-1]:
@@ -175,6 +184,15 @@ def learned(case: Case) -> Finding:
             severity=1,
         )
     return Finding(f"{evidence}.")
+
+
+def _memorising(case: Case) -> float | None:
+    """The memorising floor over the timesteps, None where it was not kept for this schedule."""
+    statistics = case.statistics
+    if statistics is None or int(statistics.memorising_timesteps[-1]) != len(case.alpha_bars) - 1:
+        return None
+    weight = error_over_z0_error(case.prediction_type, case.alpha_bars.double())
+    return float((weight * statistics.memorising_z0_mse(case.alpha_bars))[case.timesteps].mean())
 
 
 def _gaussian(case: Case) -> float | None:

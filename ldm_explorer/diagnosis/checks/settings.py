@@ -1,29 +1,39 @@
 """Checks that read settings alone: clipping, the spacing of timesteps, the schedule and its end."""
 
+import inspect
 import math
+from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding
-from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
+from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, Schedule, make_schedule
 
 CONFIG = "scheduler/scheduler_config.json"
 MAX_CLIPPED_SHARE = 1e-3
-MIN_EPSILON_TERMINAL_SNR = 1e-6
 MAX_AMPLITUDE_DIFFERENCE = 2e-3
 """Of sqrt(abar): rounding betas to fp16 stays below it."""
 FEW_STEPS = 20
 
 
+def setting(case: Case, name: str, without: Any) -> Any:
+    """A field of the scheduler's config, else the default of its class, else `without` for a class that lacks it."""
+    scheduler = getattr(diffusers, str(case.scheduler_config.get("_class_name")), None)
+    known = inspect.signature(scheduler.__init__).parameters if scheduler else {}
+    default = known[name].default if name in known else without
+    return case.scheduler_config.get(name, default)
+
+
 def clipping(case: Case) -> Finding:
     """`clip_sample` cuts predicted latents at +-1, which is right for pixels alone."""
-    if not case.scheduler_config.get("clip_sample", False):
+    if not setting(case, "clip_sample", False):
         return Finding("clip_sample is off.")
     if case.vae is None:
         return Finding("clip_sample is on, as it may be for pixels in [-1, 1].")
-    bound = float(case.scheduler_config.get("clip_sample_range", 1.0))
+    bound = float(setting(case, "clip_sample_range", 1.0))
     known = case.stored_latents
     share = math.erfc(bound / math.sqrt(2)) if known is None else float((known.z0.abs() > bound).float().mean())
     source = "a unit Gaussian's values" if known is None else f"the values of {known.source}"
@@ -35,7 +45,7 @@ def clipping(case: Case) -> Finding:
 
 def spacing(case: Case) -> Finding:
     """With "leading" a run of few steps starts below T - 1, where its pure noise is not what the network knows."""
-    kind = case.scheduler_config.get("timestep_spacing", "trailing")
+    kind = setting(case, "timestep_spacing", "trailing")
     if kind != "leading":
         return Finding(f'timestep_spacing is "{kind}": few steps also start at t = {case.num_timesteps - 1}.')
     if case.vae is None:
