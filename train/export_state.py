@@ -48,7 +48,7 @@ def main(config: ExportConfig) -> None:
     trained = LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})
     vae = load_frozen_vae(trained)
     unet = trained.unet_for(vae).build()
-    load_weights(state, unet, "ema" if config.weights == "average" else "model")
+    load_weights(state, unet, config.weights)
     with atomic_folder(config.out) as folder:
         for name in KEPT:
             source = config.run / name

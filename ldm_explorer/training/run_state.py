@@ -97,10 +97,11 @@ def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimiz
     return progress
 
 
-def load_weights(state: Path, model: nn.Module, which: Literal["model", "ema"]) -> None:
+def load_weights(state: Path, model: nn.Module, which: Literal["last", "average"]) -> None:
     """Put the weights of a state, or their average, into a model. Raises `ValueError` when they do not fit."""
+    prefix = {"last": "model.", "average": "ema.module."}[which]  # AveragedModel wraps what it averages
     try:
-        model.load_state_dict(_part(load_file(state / "state.safetensors"), f"{which}."))
+        model.load_state_dict(_part(load_file(state / "state.safetensors"), prefix))
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:
         raise _unusable(state, error) from error
 
