@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ldm_explorer.explore.library import Library, open_library
-from ldm_explorer.ui import TABS, build_app, denoising, latent_size, offer_classes, reconstruction, schedule
+from ldm_explorer.ui import TABS, build_app, denoising, lab, latent_size, offer_classes, reconstruction, schedule
 from ldm_explorer.ui.common import bind, class_choices, example_classes
 from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
 
@@ -191,3 +191,13 @@ def test_captions_are_escaped():
     assert "a &amp; b" in html
     assert notice([]) == ""
     assert "&lt;" in notice(["<"])
+
+
+def test_the_lab_runs_again_only_where_another_checkpoint_or_seed_was_chosen(library):
+    *_, (*_, kept) = lab.break_it(library, "tiny-ldm", 0, "clip_sample", "network")
+    (same,) = lab.catch_up(library, "tiny-ldm", 0, "clip_sample", "network", kept)
+    assert all(update == gr.skip() for update in same)
+    *_, (words, *_, again) = lab.catch_up(library, "tiny-ldm", 1, "clip_sample", "network", kept)
+    assert "from seed 1" in words
+    assert again.inputs == ("tiny-ldm", 1, "clip_sample", "network")
+    assert "step 2 of 25" in lab.show_lab_step(library, 2, again)

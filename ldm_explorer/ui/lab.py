@@ -79,8 +79,10 @@ def break_it(library: Library, checkpoint: str, seed: float, fault: str, denoise
 
 def catch_up(library: Library, checkpoint: str, seed: float, fault: str, denoiser: str, kept: Kept):
     """Run the experiment again where the tab is opened and another checkpoint or seed was chosen since."""
-    if kept.inputs != (checkpoint, seed, fault, denoiser):
-        yield from break_it(library, checkpoint, seed, fault, denoiser)
+    if kept.inputs == (checkpoint, seed, fault, denoiser):
+        yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        return
+    yield from break_it(library, checkpoint, seed, fault, denoiser)
 
 
 def show_lab_step(library: Library, position: float, kept: Kept) -> str:
@@ -122,7 +124,7 @@ def build(library: Library, shared: SharedChoices) -> None:
         return
     tab = gr.Markdown(WHAT_TO_LOOK_AT).parent
     with gr.Row():
-        fault = gr.Dropdown(CHOICES, value=DEFAULT_FAULT, label="Fault", scale=2)
+        fault = gr.Dropdown(CHOICES, value=DEFAULT_FAULT, label="Fault", scale=2, min_width=300)
         denoiser = gr.Dropdown(
             list(DENOISERS), value=DEFAULT_DENOISER, label="Denoiser", info="an exact one shows what is not its fault"
         )

@@ -54,7 +54,9 @@ def _stage(number: int, stage: Stage) -> str:
         f"<h2>{number}. {html.escape(stage.title)}</h2><p>{html.escape(stage.change)}</p><p>{figures} "
         f"{html.escape(stage.reading.sentence())}</p><p><code>{html.escape(stage.command)}</code></p>"
     )
-    pictures = picture_row([Picture(grid(stage.images), "Generated", "one of each class, 25 evaluations")])
+    pictures = picture_row(
+        [Picture(grid(stage.images), "Generated", "one of each class, 25 evaluations")], layout="large"
+    )
     return f'<section class="ldm-stage"><div>{words}</div>{pictures}</section>'
 
 
