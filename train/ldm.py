@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import load_vae, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
+from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.latents import (
@@ -250,7 +251,7 @@ def main(config: LDMTrainConfig) -> None:
         validation.labels[:VALIDATION_LATENTS],
     )
 
-    if accelerator.is_main_process:  # now, so that the loss can be read beside its floors while the run goes on
+    if accelerator.is_main_process and not (run_dir / STATISTICS_FILE).is_file():  # now, for those who watch
         classes = config.spec.num_classes if config.conditional else 0
         write_statistics(run_dir, measure_latents(task.posterior, task.labels, task.alpha_bars, classes))
 

@@ -44,7 +44,6 @@ class Case:
 
     folder: Path
     config: dict[str, Any]  # train_config.json of our runs, else {}
-    metrics: dict[str, Any]
     log: list[dict[str, Any]]
     vae: AutoencoderKL | None
     unet: UNet2DModel | None

@@ -12,7 +12,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, load_pipeline
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint
 from ldm_explorer.diagnosis.sampling import Sampling, steps_that_divide
 from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.samplers import make_scheduler
@@ -41,9 +41,14 @@ class Fault:
 
 
 @cache
+def lab_checkpoint(name: str) -> Checkpoint:
+    """A run of the lab; its weights are loaded once."""
+    return read_checkpoint(LAB / name)
+
+
 def lab_sampling(name: str) -> Sampling:
-    """A run of the lab, sampled as it should be."""
-    return Sampling.right(load_pipeline(LAB / name))
+    """The same, sampled as it should be."""
+    return Sampling.right(lab_checkpoint(name).pipeline)
 
 
 def _of_training(right: str, broken: str) -> dict:

@@ -36,7 +36,6 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
     return Case(
         folder,
         read_json(folder / "train_config.json"),
-        read_json(folder / "metrics.json"),
         log,
         vae,
         unet,

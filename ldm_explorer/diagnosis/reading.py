@@ -9,7 +9,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
-from ldm_explorer.prediction import PredictionType, error_over_z0_error
+from ldm_explorer.prediction import PredictionType
 
 RISE = 1.02
 """A last tenth of the validations this much above their minimum has risen again."""
@@ -165,15 +165,14 @@ def floors_of(
     statistics: LatentStatistics, prediction_type: PredictionType, alpha_bars: Tensor, conditional: bool
 ) -> dict[str, Tensor]:
     """Every floor `(T,)` of a network over these latents, with those per class where it is told the class."""
-    weight = error_over_z0_error(prediction_type, alpha_bars.double()).float()
     floors = vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues, statistics.channel_variances)) | {
-        "memorising": weight * statistics.memorising_z0_mse(alpha_bars)
+        "memorising": statistics.memorising_floor(prediction_type, alpha_bars)
     }
     if conditional:
         of_classes = [loss_floors(prediction_type, alpha_bars, own).gaussian for own in statistics.class_eigenvalues]
         floors |= {
             "gaussian_per_class": torch.stack(of_classes).mean(0),
-            "memorising_per_class": weight * statistics.memorising_z0_mse(alpha_bars, of_classes=True),
+            "memorising_per_class": statistics.memorising_floor(prediction_type, alpha_bars, of_classes=True),
         }
     return floors
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import CheckpointError, write_bytes
 from ldm_explorer.diagnosis.floors import latent_covariance, memorising_z0_mse
 from ldm_explorer.latents import Posterior
-from ldm_explorer.prediction import error_over_z0_error
+from ldm_explorer.prediction import PredictionType, error_over_z0_error
 
 FILE = "latents.safetensors"
 SUBSET = 1000
@@ -39,14 +39,15 @@ class LatentStatistics:
     subset: Posterior  # of a random part of the training set, at most 1,000: (N, c, h, w)
     subset_labels: Tensor  # (N,) int64
 
-    def memorising_z0_mse(self, alpha_bars: Tensor, of_classes: bool = False) -> Tensor:
-        """`(T,)` for `alpha_bars (T,)`: the stored points, joined by straight lines."""
+    def memorising_floor(self, prediction_type: PredictionType, alpha_bars: Tensor, of_classes: bool = False) -> Tensor:
+        """`(T,)` for `alpha_bars (T,)`: the stored points, joined by straight lines, as an error of the prediction."""
         values = self.class_memorising if of_classes else self.memorising
         num_timesteps, points = len(alpha_bars), self.memorising_timesteps.double()
         right = torch.searchsorted(points, torch.arange(num_timesteps).double()).clamp(1, len(points) - 1)
         share = (torch.arange(num_timesteps) - points[right - 1]) / (points[right] - points[right - 1])
         v_mse = torch.lerp(values.double()[right - 1], values.double()[right], share)
-        return (v_mse / error_over_z0_error("v_prediction", alpha_bars.double())).float()
+        over_v = [error_over_z0_error(kind, alpha_bars.double()) for kind in (prediction_type, "v_prediction")]
+        return (v_mse * over_v[0] / over_v[1]).float()
 
 
 def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, num_classes: int) -> LatentStatistics:

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
-from ldm_explorer.diagnosis.faults import FAULTS, LAB, Fault
+from ldm_explorer.diagnosis.faults import FAULTS, Fault, lab_checkpoint
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.latents import in_batches
 from ldm_explorer.prediction import add_noise
@@ -98,9 +99,7 @@ def class_probability(moment: Moment, subject: Subject) -> float:
 
 def psnr_to_original(moment: Moment, subject: Subject) -> float:
     """PSNR in dB of the images to those that the run began with."""
-    originals = crop(to_uint8(subject.originals), subject.spec)
-    error = (moment.predicted.float() - originals.float()).div(255).square().mean(dim=(1, 2, 3))
-    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+    return float(psnr_db(to_model(moment.predicted), to_model(crop(to_uint8(subject.originals), subject.spec))).mean())
 
 
 def roughness(moment: Moment, subject: Subject) -> float:
@@ -160,7 +159,7 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         raise ValueError(f"unknown fault {fault_name!r}: choose one of {', '.join(FAULTS)}")
     fault = FAULTS[fault_name]
     if fault.lab_run:
-        checkpoint = read_checkpoint(LAB / fault.lab_run)
+        checkpoint = lab_checkpoint(fault.lab_run)
     if checkpoint.kind != "ldm":
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
     if fault.broken_run and denoiser != DEFAULT_DENOISER:

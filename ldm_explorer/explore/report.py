@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import CheckpointError, read_checkpoint
-from ldm_explorer.diagnosis.faults import LAB
+from ldm_explorer.checkpoints import CheckpointError
+from ldm_explorer.diagnosis.faults import lab_checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.reading import LossReading, read_loss
 from ldm_explorer.explore.training_film import training_film
@@ -58,7 +58,7 @@ def read_stages() -> tuple[Stage, ...]:
     """The runs in order. Raises `CheckpointError` where one is missing."""
     stages = []
     for name, (title, change) in STAGES.items():
-        run = read_checkpoint(LAB / name)
+        run = lab_checkpoint(name)
         command, film = run.metrics.get("training", {}).get("command"), training_film(run)
         if not command or not film:
             raise CheckpointError(f"{run.folder} lacks its metrics.json or its film: train it anew")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import gradio as gr
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
-from ldm_explorer.diagnosis.faults import FAULTS, LAB, Fault
+from ldm_explorer.diagnosis.faults import FAULTS, Fault, lab_checkpoint
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.lab import SYMPTOM_NAMES, LabFrame, Subject, run_experiment, set_up
 from ldm_explorer.explore.library import Library
@@ -112,7 +112,7 @@ def _losses(fault: Fault) -> str:
     """What the losses of both runs say, for a fault of training."""
     if fault.broken_run is None:
         return ""
-    runs = {"Right": read_checkpoint(LAB / fault.lab_run), "Broken": read_checkpoint(LAB / fault.broken_run)}
+    runs = {"Right": lab_checkpoint(fault.lab_run), "Broken": lab_checkpoint(fault.broken_run)}
     said = (f"<li><b>{which}:</b> {html.escape(read_loss(run).sentence())}</li>" for which, run in runs.items())
     return f"<p>What their losses say:</p><ul>{''.join(said)}</ul>"
 

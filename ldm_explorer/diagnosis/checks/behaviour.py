@@ -7,7 +7,7 @@ from ldm_explorer.diagnosis.case import OWN_SAMPLES, Case
 from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
-from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, error_over_z0_error, target, to_z0
+from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_z0
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
 
 FITS = 0.9
@@ -191,8 +191,7 @@ def _memorising(case: Case) -> float | None:
     statistics = case.statistics
     if statistics is None or int(statistics.memorising_timesteps[-1]) != len(case.alpha_bars) - 1:
         return None
-    weight = error_over_z0_error(case.prediction_type, case.alpha_bars.double())
-    return float((weight * statistics.memorising_z0_mse(case.alpha_bars))[case.timesteps].mean())
+    return float(statistics.memorising_floor(case.prediction_type, case.alpha_bars)[case.timesteps].mean())
 
 
 def _gaussian(case: Case) -> float | None:
