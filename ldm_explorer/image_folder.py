@@ -83,6 +83,11 @@ def _image_paths(folder: Path) -> list[Path]:
     return paths
 
 
+def holds_pictures(folder: Path) -> bool:
+    """Whether there is an image file at or below a folder."""
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
+
+
 def _split_of(name: Path) -> Split:
     bucket = zlib.crc32(name.as_posix().encode()) % SPLIT_BUCKETS
     return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
@@ -112,6 +117,24 @@ def read_picture(path: Path, channels: int) -> Tensor:
             return pil_to_tensor(image.convert("L" if channels == 1 else "RGB"))
     except OSError as error:
         raise ValueError(f"{path} is no picture: {error}") from error
+
+
+def read_samples(folder: Path, side: int, channels: int) -> tuple[Tensor, list[str]]:
+    """Every picture at or below `folder` as it is, `(N, channels, side, side) uint8`, and the subfolder of each.
+
+    Raises `DataError` for a picture of another size or one that cannot be read: samples are measured whole or not at
+    all.
+    """
+    paths = _image_paths(folder)
+    pictures = []
+    for path in tqdm(paths, f"reading {folder}", leave=False):
+        try:
+            pictures.append(read_picture(path, channels))
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        if (size := tuple(pictures[-1].shape[1:])) != (side, side):
+            raise DataError(f"{path} has {size[1]}x{size[0]} pixels: give samples of {side}x{side}, as the dataset has")
+    return torch.stack(pictures), [path.parent.name if path.parent != folder else "" for path in paths]
 
 
 def has_transparency(image: Image.Image) -> bool:

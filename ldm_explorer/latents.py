@@ -5,6 +5,7 @@ Everything outside this file sees normalised latents `z = (raw - latents_mean) /
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from diffusers import AutoencoderKL
@@ -55,9 +56,15 @@ class LatentCodec:
 
     @torch.no_grad()
     def posterior(self, pixels: Tensor) -> Posterior:
-        raw = self.vae.encode(pixels.to(self.vae.device)).latent_dist
+        raw = self.raw_posterior(pixels)
         mean, std = self.mean.to(raw.mean), self.std.to(raw.mean)
         return Posterior((raw.mean - mean) / std, raw.std / std)
+
+    @torch.no_grad()
+    def raw_posterior(self, pixels: Tensor) -> Posterior:
+        """What the encoder says before it is normalised: the Gaussian that the KL term compares with N(0, 1)."""
+        raw = self.vae.encode(pixels.to(self.vae.device)).latent_dist
+        return Posterior(raw.mean, raw.std)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """The posterior's mode, normalised."""
@@ -66,18 +73,33 @@ class LatentCodec:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents to images, not clamped."""
+        return self.decode_with_gradient(latents)
+
+    def decode_with_gradient(self, latents: Tensor) -> Tensor:
+        """As `decode`, for those who differentiate it."""
         latents = latents.to(self.vae.device)
         return self.vae.decode(latents * self.std.to(latents) + self.mean.to(latents), return_dict=False)[0]
 
 
-def in_batches(function: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int = BATCH_IMAGES) -> Tensor:
-    """Apply a function to `(N, ...)` in slices and concatenate, so that memory stays bounded."""
+class BatchMap(Protocol):
+    """Applies a function to `(N, ...)` in slices of `BATCH_IMAGES` and concatenates what it returns.
+
+    Long work takes one as an argument, so that whoever asks for it can show progress and divide it over processes.
+    """
+
+    def __call__(self, function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "") -> Tensor: ...
+
+
+def in_batches(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "", batch_size: int = BATCH_IMAGES
+) -> Tensor:
+    """The plain `BatchMap`: memory stays bounded, nothing is shown."""
     return torch.cat([function(part) for part in inputs.split(batch_size)])
 
 
-def decode_images(codec: LatentCodec, latents: Tensor, spec: DatasetSpec) -> Tensor:
+def decode_images(codec: LatentCodec, latents: Tensor, spec: DatasetSpec, batched: BatchMap = in_batches) -> Tensor:
     """Normalised latents to images `(N, C, side, side) uint8` at the dataset's original side, on the CPU."""
-    return in_batches(lambda part: crop(to_uint8(codec.decode(part)), spec).cpu(), latents)
+    return batched(lambda part: crop(to_uint8(codec.decode(part)), spec).cpu(), latents, "decoding")
 
 
 def encode_posterior(codec: LatentCodec, images: Tensor) -> Posterior:

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from ldm_explorer.data import crop, dataset_spec, load_split, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
+from ldm_explorer.latents import BATCH_IMAGES, in_batches
 
 
 def test_psnr_is_per_image_with_data_range_one():
@@ -77,20 +79,20 @@ def test_feature_net_predicts_from_its_64_features():
     assert torch.equal(predict_classes(network, features), network(to_model(images)).argmax(1))
 
 
-def test_generated_batches_are_balanced_and_repeat_for_the_same_seed(tiny_pipeline):
+def test_samples_are_balanced_and_repeat_for_the_same_seed(tiny_pipeline):
     spec = dataset_spec("fashion_mnist")
 
-    def run(seed: int, batch_size: int):
-        return list(generate(tiny_pipeline, spec, 20, seed, num_steps=2, sampler="ddim", batch_size=batch_size))
+    def run(seed: int, batch_size: int = BATCH_IMAGES):
+        batched = partial(in_batches, batch_size=batch_size)
+        return generate(tiny_pipeline, spec, 20, seed, num_steps=2, sampler="ddim", batched=batched)
 
-    batches = run(0, 8)
-    assert torch.cat([batch.labels for batch in batches]).bincount().tolist() == [2] * 10
-    images = torch.cat([batch.images for batch in batches])
-    assert images.shape == (20, 1, 28, 28)
-    assert torch.equal(images, torch.cat([batch.images for batch in run(0, 8)]))
-    assert not torch.equal(images, torch.cat([batch.images for batch in run(1, 8)]))
-    other_split = torch.cat([batch.images for batch in run(0, 20)])
-    assert (images.int() - other_split.int()).abs().max() <= 1
+    samples = run(0, 8)
+    assert samples.labels.bincount().tolist() == [2] * 10
+    assert samples.images.shape == (20, 1, 28, 28)
+    assert samples.latents.shape == (20, *tiny_pipeline.latent_shape)
+    assert torch.equal(samples.images, run(0, 8).images)
+    assert not torch.equal(samples.images, run(1, 8).images)
+    assert (samples.images.int() - run(0, 20).images.int()).abs().max() <= 1
 
 
 def test_decoded_noise_decodes_standard_normal_latents(tiny_pipeline):

@@ -8,10 +8,11 @@ from PIL import Image
 
 from ldm_explorer.checkpoints import read_checkpoint, save_model
 from ldm_explorer.data import crop, dataset_spec, load_split, to_model, to_uint8
+from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.denoising import MAX_IMAGES, MAX_KEPT_FRAMES, denoise_images
 from ldm_explorer.explore.images import example_image, example_images, uploaded_image
-from ldm_explorer.explore.latent_size import compare_sizes, gflops_per_sample
+from ldm_explorer.explore.latent_size import compare_sizes
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.reconstruction import LatentSize, reconstruct_image
 from ldm_explorer.explore.schedule import compare_schedules, describe, noise_image
@@ -193,7 +194,7 @@ def test_sizes_are_compared_on_the_same_images_and_seeds(ldm_folder, vae_folder,
 
 
 def test_gflops_grow_with_the_steps(ldm):
-    few, many = (gflops_per_sample(ldm, steps) for steps in (1, 3))
+    few, many = (measure_cost(ldm).per_sample(steps) for steps in (1, 3))
     assert few < many < 3 * few
 
 

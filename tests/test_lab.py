@@ -24,7 +24,7 @@ FLAGSHIP = SHIPPED_CHECKPOINTS / "fashion_mnist" / "ldm-8x8x4-cosine"
 @cache
 def shipped(folder):
     checkpoint = read_checkpoint(folder)
-    return checkpoint, load_classifier(FLAGSHIP.parent / "features", checkpoint)
+    return checkpoint, load_classifier(FLAGSHIP.parent / "features", checkpoint.spec)
 
 
 @cache

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json, write_text
 from ldm_explorer.diagnosis.faults import LAB as LAB_FOLDER
-from train.evaluate import table
+from train.results_table import tables
 
 REPO = Path(__file__).resolve().parents[1]
 START, END = "<!-- results -->", "<!-- end of results -->"
@@ -44,7 +44,7 @@ def command_table(folders: list[Path]) -> str:
 
 def main() -> None:
     checkpoints = [c for c in discover(SHIPPED_CHECKPOINTS)[0] if c.folder.parent != LAB_FOLDER]
-    figures = table({checkpoint.name: checkpoint.metrics["evaluation"] for checkpoint in checkpoints})
+    figures = "\n\n".join(tables({checkpoint.name: checkpoint.metrics["evaluation"] for checkpoint in checkpoints}))
     folders = sorted({path.parent for path in SHIPPED_CHECKPOINTS.glob("*/*/metrics.json")})
     commands = command_table([folder for folder in folders if folder.parent != LAB_FOLDER])
     of_lab = command_table([folder for folder in folders if folder.parent == LAB_FOLDER])

@@ -1,9 +1,11 @@
-"""Measure checkpoints: `python train/evaluate.py checkpoints/fashion_mnist/*`. Definitions are in the README."""
+"""Measure checkpoints or folders of samples: `python train/evaluate.py checkpoints/fashion_mnist/*`.
 
-import math
+Definitions are in the README. Several processes share the work: `torchrun --nproc_per_node 2 train/evaluate.py ...`.
+"""
+
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,20 +14,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 import tyro
 from torch import Tensor
-from tqdm import tqdm
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics
-from ldm_explorer.data import DatasetSpec, crop, load_split, to_model, to_uint8
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.data import DatasetSpec, find_dataset, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
-from ldm_explorer.evaluation.features import extract_features, feature_fd_percent, predict_classes
+from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.generation import decoded_noise, generate
-from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
+from ldm_explorer.evaluation.reconstruction import reconstruct
+from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.explore.library import classifier_folder, load_classifier
-from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, latent_shape
+from ldm_explorer.image_folder import holds_pictures, read_samples
+from ldm_explorer.latents import LatentCodec
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.training import process_state, use_cores
 from train.common import main_of
+from train.parts import Parts, SharedBatches, digest, rounded
+from train.results_table import tables
 
 SEEDS = (0, 1, 2)
+FEW_EVALUATIONS = (4, 6, 8, 10, 12, 16, 25, 50)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,119 +40,189 @@ class EvaluateConfig:
     """Options of train/evaluate.py."""
 
     checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Checkpoint folders, of autoencoders or of whole pipelines."""
+    """Checkpoint folders, of autoencoders or of whole pipelines, or folders of samples as PNG (subfolders named as the
+    classes that they were made for)."""
+    dataset: str = "fashion_mnist"
+    """What folders of samples are measured against; a checkpoint knows its own."""
     data_dir: Path | None = None
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
     features: Path | None = None
     """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint."""
     sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
-    steps: int = 25
+    steps: int = 16
     """Network evaluations per sample."""
     quick: bool = False
-    """2,000 samples and one seed, stored in columns of their own."""
-    threads: int = torch.get_num_threads()
-    """CPU threads."""
+    """2,000 images and one seed, stored in columns of their own."""
+    few_evaluations: bool = False
+    """Measure feature FD for every sampler with 4 to 50 evaluations instead, and store that."""
+    resume: bool = False
+    """Measure only what was not measured before with the same weights, options, torch and threads."""
+    threads: int | None = None
+    """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
 
     def __post_init__(self) -> None:
         if not self.checkpoints:
             raise ValueError("give at least one checkpoint folder")
-        if not 1 <= self.steps <= 1000 or self.threads < 1:
+        if not 1 <= self.steps <= 1000 or (self.threads is not None and self.threads < 1):
             raise ValueError(f"--steps is {self.steps} and --threads {self.threads}: give 1 to 1000, and at least 1")
 
     @property
-    def num_samples(self) -> int:
+    def num_images(self) -> int:
         return 2_000 if self.quick else 10_000
 
     @property
     def seeds(self) -> tuple[int, ...]:
         return SEEDS[:1] if self.quick else SEEDS
 
+    @property
+    def section(self) -> str:
+        """Where the figures stand in metrics.json."""
+        return ("few_evaluations" if self.few_evaluations else "evaluation") + ("_quick" if self.quick else "")
 
-class Evaluator:
-    """Holds what all checkpoints of a dataset are measured against, computed once."""
 
-    def __init__(self, config: EvaluateConfig, checkpoint: Checkpoint, classifier: Path):
-        self.config, self.spec, dataset = config, checkpoint.spec, checkpoint.dataset
-        self.network = load_classifier(classifier, checkpoint)
-        place = {"data_dir": config.data_dir, "image_side": checkpoint.config.get("image_side")}
-        self.training, self.test, held_out = (
-            load_split(dataset, split, **place) for split in ("train", "test", "validation")
-        )
-        self.test_images = crop(self.test.images, self.spec)
-        self.test_features = extract_features(self.network, self.test_images)
-        self.knows_the_classes = self.network.config.num_classes == self.spec.num_classes
-        right = predict_classes(self.network, self.test_features) == self.test.labels
-        self.classifier_accuracy = float(right.float().mean()) if self.knows_the_classes else None
-        held_out_features = extract_features(self.network, crop(held_out.images, self.spec))
-        self.fd_floor_percent = feature_fd_percent(held_out_features, self.test_features)
-        self.pca = PCA.fit(to_model(crop(self.training.images, self.spec)))
+class Evaluation:
+    """Measures one checkpoint after the other; what several of them share is measured once."""
 
-    def fd_percent(self, images: Tensor) -> float:
-        return feature_fd_percent(extract_features(self.network, images), self.test_features)
+    def __init__(self, config: EvaluateConfig):
+        self.config, self.processes = config, process_state()
+        use_cores(config.threads)
+        self.batched = SharedBatches(self.processes)
+        self.ruler = cache(self._ruler)
+        self._of_autoencoders: dict[tuple[Ruler, str], dict[str, Any]] = {}
+        self._not_copied: dict[tuple[Ruler, str], Tensor] = {}
 
-    def reconstruction(self, codec: LatentCodec) -> dict[str, Any]:
-        """PSNR, SSIM, rFD and KL on the test set, beside PCA of as many dimensions."""
-        reference = to_model(self.test_images)
-        images = reconstruct(codec, self.test.images, self.spec)
-        values = math.prod(latent_shape(codec.vae))
-        pixels = reference[0].numel()
-        lossless = values >= pixels
+    def _ruler(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Ruler:
+        place = {"data_dir": self.config.data_dir, "image_side": image_side}
+        splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
+        network = load_classifier(classifier, spec).to(self.processes.device)
+        return Ruler(spec, network, *splits, self.config.num_images, self.batched)
+
+    def ruler_of(self, checkpoint: Checkpoint) -> Ruler:
+        classifier = self.config.features or classifier_folder(checkpoint.dataset, checkpoint.folder.parent)
+        if classifier is None:
+            raise ValueError(no_classifier(checkpoint.name, checkpoint.dataset, checkpoint.spec))
+        side = checkpoint.config.get("image_side")
+        return self.ruler(checkpoint.dataset, side, checkpoint.spec, classifier)
+
+    def conditions(self, folder: Path) -> dict[str, Any]:
+        """What figures depend on besides the code."""
         return {
-            "num_images": len(images),
-            "values": values,
-            "pixels": pixels,
-            "psnr_db": float(psnr_db(images, reference).mean()),
-            "ssim": float(ssim(images, reference).mean()),
-            "pca_psnr_db": None
-            if lossless
-            else float(psnr_db(self.pca.reconstruct(reference, values), reference).mean()),
-            "rfd_percent": self.fd_percent(to_uint8(images)),
-            "fd_floor_percent": self.fd_floor_percent,
+            "weights": digest(folder),
+            "sampler": self.config.sampler,
+            "evaluations": self.config.steps,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "device": self.processes.device.type,
         }
 
-    def generation(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Feature FD and class consistency of balanced samples at guidance 1, mean and spread over sampling seeds."""
+    def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """All figures of one checkpoint, stored in its metrics.json."""
+        self.batched.prefix = f"{checkpoint.name}: "
+        conditions = self.conditions(checkpoint.folder)
+        parts = Parts(checkpoint, self.config.section, conditions, self.config.resume, self.processes)
+        if (finished := parts.finished()) is not None:
+            return finished
+        checkpoint.vae.to(self.processes.device)
+        if checkpoint.kind == "ldm":
+            checkpoint.pipeline.to(self.processes.device)
+        measured = self._few_evaluations if self.config.few_evaluations else self._everything
+        return parts.finish(measured(checkpoint, self.ruler_of(checkpoint), parts))
+
+    def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder / "vae"))
+        known = self._of_autoencoders.setdefault(key, {})
+        for name in ("reconstruction", "latent_space", "continuity"):
+            known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
+        figures = dict(known) | {"cost": asdict(measure_cost(checkpoint))}
+        if checkpoint.kind == "ldm":
+            figures |= {"loss": loss_figures(checkpoint), "generation": self._generation(checkpoint, ruler, parts)}
+        return figures
+
+    def _generation(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+        """Samples at guidance 1, labels balanced: mean and spread over sampling seeds."""
         config, pipeline = self.config, checkpoint.pipeline
-        distances, consistencies, deviations = [], [], []
-        for seed in config.seeds:
-            arguments = (pipeline, self.spec, config.num_samples, seed)
-            batches = generate(*arguments, num_steps=config.steps, sampler=config.sampler)
-            total = -(-config.num_samples // BATCH_IMAGES)
-            batches = list(tqdm(batches, f"sampling {checkpoint.name}, seed {seed}", total))
-            features = extract_features(self.network, torch.cat([batch.images for batch in batches]))
-            labels = torch.cat([batch.labels for batch in batches])
-            distances.append(feature_fd_percent(features, self.test_features))
-            consistencies.append(float((predict_classes(self.network, features) == labels).float().mean()))
-            deviations.append(float(torch.cat([batch.latents for batch in batches]).std()))
-        noise = decoded_noise(pipeline.codec, pipeline.latent_shape, self.spec, config.num_samples)
+
+        def of_noise() -> dict[str, Any]:
+            arguments = (pipeline.codec, pipeline.latent_shape, ruler.spec, config.num_images, self.batched)
+            return {"fd_percent": ruler.fd_percent(decoded_noise(*arguments))}
+
+        figures = [
+            parts.measure(f"seed {seed}", lambda seed=seed: self._samples(checkpoint, ruler, seed))
+            for seed in config.seeds
+        ]
         return {
-            "num_images": config.num_samples,
+            "num_images": config.num_images,
             "seeds": list(config.seeds),
             "sampler": config.sampler,
             "evaluations": config.steps,
-            "fd_percent": _mean(distances),
-            "fd_percent_spread": max(distances) - min(distances),
-            "fd_floor_percent": self.fd_floor_percent,
-            "fd_decoded_noise_percent": self.fd_percent(noise),
-            "class_consistency": _mean(consistencies) if pipeline.null_class and self.knows_the_classes else None,
-            "classifier_accuracy": self.classifier_accuracy,
-            "latents_std": _mean(deviations),
+            **mean_and_spread(figures),
+            "fd_decoded_noise_percent": parts.measure("decoded noise", of_noise)["fd_percent"],
+            **ruler.context(),
         }
 
+    def _samples(self, checkpoint: Checkpoint, ruler: Ruler, seed: int) -> dict[str, Any]:
+        config, pipeline = self.config, checkpoint.pipeline
+        arguments = (pipeline, ruler.spec, config.num_images, seed)
+        made = generate(*arguments, num_steps=config.steps, sampler=config.sampler, batched=self.batched)
+        labels = made.labels if pipeline.null_class is not None else None
+        figures = ruler.samples(made.images, labels, self._distances_if_not_copied(checkpoint, ruler))
+        return figures | {"latents_std": float(made.latents.std())}
 
-def _classifier(config: EvaluateConfig, checkpoint: Checkpoint) -> Path:
-    """The folder of the classifier to measure a checkpoint with. Raises `ValueError` when there is none."""
-    folder = config.features or classifier_folder(checkpoint)
-    if folder is not None:
-        return folder
-    if not checkpoint.spec.num_classes:
-        raise ValueError(
-            f"{checkpoint.name} was trained on images without classes: distances are measured in the features of a "
-            "classifier, so give the folder of one of similar images with --features"
+    def _distances_if_not_copied(self, checkpoint: Checkpoint, ruler: Ruler) -> Tensor:
+        """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
+        key = ruler, digest(checkpoint.folder / "vae")
+        if key not in self._not_copied:
+            images = reconstruct(LatentCodec(checkpoint.vae), ruler.padded, ruler.spec, self.batched)
+            self._not_copied[key] = ruler.distances_to_known(to_uint8(images))
+        return self._not_copied[key]
+
+    def _few_evaluations(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+        """Feature FD for every sampler and number of evaluations, from the same noise."""
+
+        def distance(sampler: str, num_steps: int) -> dict[str, Any]:
+            arguments = (checkpoint.pipeline, ruler.spec, self.config.num_images, SEEDS[0])
+            made = generate(*arguments, num_steps=num_steps, sampler=sampler, batched=self.batched)
+            return {"fd_percent": ruler.fd_percent(made.images)}
+
+        curves = {
+            sampler: [
+                parts.measure(f"{sampler} {steps}", lambda sampler=sampler, steps=steps: distance(sampler, steps))
+                for steps in FEW_EVALUATIONS
+            ]
+            for sampler in SAMPLERS
+        }
+        return {
+            "num_images": self.config.num_images,
+            "seed": SEEDS[0],
+            "evaluations": list(FEW_EVALUATIONS),
+            "fd_percent": {name: [point["fd_percent"] for point in curve] for name, curve in curves.items()},
+        }
+
+    def measure_samples(self, folder: Path) -> dict[str, Any]:
+        """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
+        spec = find_dataset(self.config.dataset).spec
+        classifier = self.config.features or classifier_folder(self.config.dataset, folder.parent)
+        if classifier is None:
+            raise ValueError(no_classifier(folder.name, self.config.dataset, spec))
+        images, names = read_samples(folder, spec.side, spec.channels)
+        labelled = set(names) <= set(spec.class_names)
+        labels = torch.tensor([spec.label_of(name) for name in names]) if labelled else None
+        ruler = self.ruler(self.config.dataset, None, spec, classifier)
+        not_copied = ruler.distances_to_known(ruler.images)
+        figures = ruler.samples(images, labels, not_copied) | ruler.context()
+        return {"generation": rounded({"num_images": len(images)} | figures)}
+
+
+def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
+    """What to do where there is no ruler."""
+    if not spec.num_classes:
+        return (
+            f"{name} was trained on images without classes: distances are measured in the features of a classifier, so "
+            "give the folder of one of similar images with --features"
         )
-    raise ValueError(
-        f"no classifier to measure {checkpoint.name} with: train one with train/features.py --dataset "
-        f"{checkpoint.dataset}, or give the folder of one with --features"
+    return (
+        f"no classifier to measure {name} with: train one with train/features.py --dataset {dataset}, or give the "
+        "folder of one with --features"
     )
 
 
@@ -162,79 +239,22 @@ def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def evaluate(evaluator: Evaluator, checkpoint: Checkpoint) -> dict[str, Any]:
-    """All figures of one checkpoint, floats rounded to five digits."""
-    figures = {"reconstruction": evaluator.reconstruction(LatentCodec(checkpoint.vae))}
-    if checkpoint.kind == "ldm":
-        figures |= {"loss": loss_figures(checkpoint), "generation": evaluator.generation(checkpoint)}
-    conditions = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    return _rounded(figures | {"conditions": conditions})
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-COLUMNS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "values": lambda m: m["reconstruction"]["values"],
-    "PSNR dB": lambda m: m["reconstruction"]["psnr_db"],
-    "PCA dB": lambda m: m["reconstruction"]["pca_psnr_db"] or "lossless",
-    "SSIM": lambda m: m["reconstruction"]["ssim"],
-    "rFD %": lambda m: m["reconstruction"]["rfd_percent"],
-    "FD %": lambda m: m["generation"]["fd_percent"],
-    "spread": lambda m: m["generation"]["fd_percent_spread"],
-    "floor %": lambda m: m["reconstruction"]["fd_floor_percent"],
-    "noise FD %": lambda m: m["generation"]["fd_decoded_noise_percent"],
-    "consistency": lambda m: m["generation"]["class_consistency"],
-    "classifier": lambda m: m["generation"]["classifier_accuracy"],
-    "latent std": lambda m: m["generation"]["latents_std"],
-    "val loss": lambda m: m["loss"]["validation_last_tenth"],
-    "class Gaussian": lambda m: m["loss"]["floors"].get("gaussian_per_class"),
-    "Gaussian": lambda m: m["loss"]["floors"]["gaussian"],
-    "white": lambda m: m["loss"]["floors"]["white"],
-    "zero": lambda m: m["loss"]["floors"]["zero"],
-}
-
-
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """A Markdown table with one row per checkpoint; a figure that a checkpoint does not have is a dash."""
-
-    def cell(column: Callable, figures: dict[str, Any]) -> str:
-        try:
-            value = column(figures)
-        except KeyError:
-            value = None
-        if value is None:
-            return "-"
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    rows = [["checkpoint", *COLUMNS], ["---"] * (len(COLUMNS) + 1)]
-    rows += [[name, *(cell(column, figures) for column in COLUMNS.values())] for name, figures in results.items()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def is_samples(folder: Path) -> bool:
+    """Whether a folder holds pictures and no run."""
+    run = ("train_config.json", "vae", "unet", "features")
+    return folder.is_dir() and not any((folder / part).exists() for part in run) and holds_pictures(folder)
 
 
 def main(config: EvaluateConfig) -> None:
-    torch.set_num_threads(config.threads)
-    checkpoints = [read_checkpoint(folder) for folder in config.checkpoints if not (folder / "features").exists()]
-    evaluators: dict[tuple[str, DatasetSpec, Path], Evaluator] = {}
-    results = {}
-    for checkpoint in checkpoints:
-        ruler = (checkpoint.dataset, checkpoint.spec, _classifier(config, checkpoint))
-        if ruler not in evaluators:
-            evaluators[ruler] = Evaluator(config, checkpoint, ruler[-1])
-        results[checkpoint.name] = evaluate(evaluators[ruler], checkpoint)
-        update_metrics(
-            checkpoint.folder, "evaluation_quick" if config.quick else "evaluation", results[checkpoint.name]
-        )
-    print(table(results))
+    folders = [folder for folder in config.checkpoints if not (folder / "features").exists()]
+    runs = {folder: read_checkpoint(folder) for folder in folders if not is_samples(folder)}  # refuses before it works
+    evaluation = Evaluation(config)
+    results = {
+        folder.name: evaluation.measure(runs[folder]) if folder in runs else evaluation.measure_samples(folder)
+        for folder in folders
+    }
+    if evaluation.processes.is_main_process:
+        print("\n\n".join(tables(results)))
 
 
 if __name__ == "__main__":

@@ -261,8 +261,8 @@ def main(config: LDMTrainConfig) -> None:
 
     def sample(unet: UNet2DModel) -> Tensor:
         pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        film = generate(pipeline, config.spec, FILM_IMAGES, FILM_SEED, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER)
-        return torch.cat([batch.images for batch in film])
+        arguments = (pipeline, config.spec, FILM_IMAGES, FILM_SEED)
+        return generate(*arguments, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER).images
 
     train(task, config, accelerator, run_dir, export, sample)
 

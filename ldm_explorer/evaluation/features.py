@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ldm_explorer.data import to_model
-from ldm_explorer.latents import BATCH_IMAGES
+from ldm_explorer.latents import BatchMap, in_batches
 
 NUM_FEATURES = 64
 
@@ -54,14 +54,14 @@ class FeatureNet(ModelMixin, ConfigMixin):
 
 
 @torch.no_grad()
-def extract_features(network: FeatureNet, images: Tensor) -> Tensor:
-    """`(N, C, H, W) uint8` at the original side to `(N, 64) float32`."""
-    return torch.cat([network.features(to_model(part)) for part in images.split(BATCH_IMAGES)])
+def extract_features(network: FeatureNet, images: Tensor, batched: BatchMap = in_batches) -> Tensor:
+    """`(N, C, H, W) uint8` at the original side to `(N, 64) float32` on the CPU."""
+    return batched(lambda part: network.features(to_model(part).to(network.device)).cpu(), images, "features")
 
 
 def predict_classes(network: FeatureNet, features: Tensor) -> Tensor:
     """`(N, 64)` features to `(N,)` classes."""
-    return network.classify(F.relu(features)).argmax(1)
+    return network.classify(F.relu(features.to(network.device))).argmax(1).cpu()
 
 
 class _Precomputed(nn.Module):

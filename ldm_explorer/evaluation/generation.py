@@ -1,22 +1,28 @@
-"""How good generated images are: feature FD beside its floor, and class consistency."""
+"""Samples to be measured: from a pipeline, and what no denoiser at all would generate."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ldm_explorer.data import DatasetSpec
-from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, decode_images
+from ldm_explorer.latents import BatchMap, LatentCodec, decode_images, in_batches
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import draw_noise, final_latents
 
+SEED_STRIDE = 1_000_003
+
 
 @dataclass(frozen=True)
-class GeneratedBatch:
-    images: Tensor  # (B, C, side, side) uint8
-    labels: Tensor  # (B,), balanced
-    latents: Tensor  # (B, c, h, w), normalised
+class Samples:
+    images: Tensor  # (N, C, side, side) uint8
+    labels: Tensor  # (N,), balanced
+    latents: Tensor  # (N, c, h, w), normalised
+
+
+def balanced_labels(num_images: int, spec: DatasetSpec) -> Tensor:
+    """`(N,)`: image i has label i mod K, 0 without classes."""
+    return torch.arange(num_images) % max(1, spec.num_classes)
 
 
 def generate(
@@ -27,19 +33,28 @@ def generate(
     *,
     num_steps: int,
     sampler: str,
-    batch_size: int = BATCH_IMAGES,
-) -> Iterator[GeneratedBatch]:
-    """`num_images` samples at guidance 1 in batches; image i has label i mod K (0 without classes) and its own seed."""
-    for first in range(0, num_images, batch_size):
-        indices = range(first, min(first + batch_size, num_images))
-        labels = [index % max(1, spec.num_classes) for index in indices]
-        seeds = [seed * 1_000_003 + index for index in indices]
-        conditional = labels if pipeline.null_class is not None else None
-        latents = final_latents(pipeline.denoise(conditional, seeds, num_inference_steps=num_steps, sampler=sampler))
-        yield GeneratedBatch(decode_images(pipeline.codec, latents, spec), torch.tensor(labels), latents.cpu())
+    batched: BatchMap = in_batches,
+) -> Samples:
+    """`num_images` samples at guidance 1, labels balanced, each image with a seed of its own."""
+    labels = balanced_labels(num_images, spec)
+
+    def sampled(indices: Tensor) -> Tensor:
+        seeds = [seed * SEED_STRIDE + index for index in indices.tolist()]
+        conditional = labels[indices].tolist() if pipeline.null_class is not None else None
+        steps = pipeline.denoise(conditional, seeds, num_inference_steps=num_steps, sampler=sampler)
+        return final_latents(steps).cpu()
+
+    latents = batched(sampled, torch.arange(num_images), f"sampling, seed {seed}")
+    return Samples(decode_images(pipeline.codec, latents, spec, batched), labels, latents)
 
 
-def decoded_noise(codec: LatentCodec, latent_shape: tuple[int, int, int], spec: DatasetSpec, num_images: int) -> Tensor:
+def decoded_noise(
+    codec: LatentCodec,
+    latent_shape: tuple[int, int, int],
+    spec: DatasetSpec,
+    num_images: int,
+    batched: BatchMap = in_batches,
+) -> Tensor:
     """Images `(N, C, side, side) uint8` decoded from N(0, 1) latents: what no denoiser at all would generate."""
     noise, _ = draw_noise(latent_shape, range(num_images))
-    return decode_images(codec, noise, spec)
+    return decode_images(codec, noise, spec, batched)

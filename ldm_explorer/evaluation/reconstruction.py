@@ -7,12 +7,16 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ldm_explorer.data import DatasetSpec, crop, to_model
-from ldm_explorer.latents import LatentCodec, in_batches
+from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
 
 
-def reconstruct(codec: LatentCodec, images: Tensor, spec: DatasetSpec) -> Tensor:
+def reconstruct(codec: LatentCodec, images: Tensor, spec: DatasetSpec, batched: BatchMap = in_batches) -> Tensor:
     """Padded `(N, C, S, S) uint8` to reconstructions `(N, C, side, side)` in [-1, 1]: posterior mode, clamped."""
-    return crop(in_batches(lambda part: codec.decode(codec.encode(to_model(part))).clamp(-1, 1).cpu(), images), spec)
+
+    def reconstructed(part: Tensor) -> Tensor:
+        return crop(codec.decode(codec.encode(to_model(part))).clamp(-1, 1).cpu(), spec)
+
+    return batched(reconstructed, images, "reconstructing")
 
 
 def psnr_db(images: Tensor, reference: Tensor) -> Tensor:

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop, to_model, to_uint8
+from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
@@ -78,7 +76,7 @@ def _report(checkpoint: Checkpoint, color_index: int, image: Tensor, seed: int, 
         fd_decoded_noise_percent=generation.get("fd_decoded_noise_percent"),
         class_consistency=generation.get("class_consistency"),
         classifier_accuracy=generation.get("classifier_accuracy"),
-        gflops_per_sample=gflops_per_sample(checkpoint, num_steps) if checkpoint.kind == "ldm" else None,
+        gflops_per_sample=measure_cost(checkpoint).per_sample(num_steps),
         num_steps=num_steps,
         images=crop(images, spec),
         reconstructions=decode_images(codec, codec.encode(to_model(images)), spec),
@@ -92,23 +90,3 @@ def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
     seeds = range(seed, seed + (UNCONDITIONAL_IMAGES if labels is None else len(labels)))
     images = pipeline(labels, seeds, num_inference_steps=num_steps, sampler=DEFAULT_SAMPLER, output_type="pt").images
     return crop(to_uint8(images), spec)
-
-
-def gflops_per_sample(checkpoint: Checkpoint, num_steps: int) -> float:
-    """Floating-point operations of one image without guidance: `num_steps` evaluations and one decode, in 1e9."""
-    evaluation, decode = _flops(checkpoint)
-    return (evaluation * num_steps + decode) / 1e9
-
-
-@cache
-@torch.no_grad()
-def _flops(checkpoint: Checkpoint) -> tuple[int, int]:
-    """Of one evaluation of the UNet and of one decode; counted once per checkpoint, by running them."""
-    pipeline = checkpoint.pipeline
-    latents = torch.zeros(1, *pipeline.latent_shape)
-    labels: tuple[Any, ...] = () if pipeline.null_class is None else (torch.zeros(1, dtype=torch.long),)
-    with FlopCounterMode(display=False) as unet_counter:
-        pipeline.unet(latents, torch.zeros(1), *labels)
-    with FlopCounterMode(display=False) as decode_counter:
-        pipeline.codec.decode(latents)
-    return unet_counter.get_total_flops(), decode_counter.get_total_flops()

@@ -12,6 +12,7 @@ from ldm_explorer.checkpoints import (
     discover,
     load_model,
 )
+from ldm_explorer.data import DatasetSpec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
@@ -69,30 +70,30 @@ def open_library(*roots: Path) -> Library:
             except ValueError as error:
                 skipped.append(Skipped(checkpoint.folder, f"{checkpoint.folder.name}: {error}"))
     for checkpoint in checkpoints.values():
-        folder = classifier_folder(checkpoint)
+        folder = classifier_folder(checkpoint.dataset, checkpoint.folder.parent)
         if folder is None or checkpoint.dataset in classifiers:
             continue
         try:
-            classifiers[checkpoint.dataset] = load_classifier(folder, checkpoint)
+            classifiers[checkpoint.dataset] = load_classifier(folder, checkpoint.spec)
         except CheckpointError as error:
             if folder not in (skip.folder for skip in skipped):
                 skipped.append(Skipped(folder, str(error)))
     return Library(checkpoints, tuple(skipped), classifiers, roots)
 
 
-def classifier_folder(checkpoint: Checkpoint) -> Path | None:
-    """Where the classifier of a checkpoint's dataset is: shipped, else beside it."""
-    folders = [SHIPPED_CHECKPOINTS / checkpoint.dataset / "features", checkpoint.folder.parent / "features"]
+def classifier_folder(dataset: str, beside: Path) -> Path | None:
+    """Where the classifier of a dataset is: shipped, else in the folder `beside`, where a checkpoint lies."""
+    folders = [SHIPPED_CHECKPOINTS / dataset / "features", beside / "features"]
     return next((folder for folder in folders if (folder / "features" / "config.json").is_file()), None)
 
 
-def load_classifier(folder: Path, checkpoint: Checkpoint) -> FeatureNet:
-    """Raises `CheckpointError` for a folder that holds none, or one that takes other images than a checkpoint's."""
+def load_classifier(folder: Path, spec: DatasetSpec) -> FeatureNet:
+    """Raises `CheckpointError` for a folder that holds none, or one that takes other images than a dataset's."""
     network = load_model(FeatureNet, folder, "features")
-    if network.config.channels != checkpoint.spec.channels:
+    if network.config.channels != spec.channels:
         raise CheckpointError(
-            f"the classifier in {folder} takes images of {network.config.channels} channel(s), {checkpoint.name} makes "
-            f"ones of {checkpoint.spec.channels}"
+            f"the classifier in {folder} takes images of {network.config.channels} channel(s), these have "
+            f"{spec.channels}"
         )
     return network
 

@@ -3,7 +3,7 @@
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
-from ldm_explorer.training.processes import make_accelerator, precision_of, process_state
+from ldm_explorer.training.processes import make_accelerator, precision_of, process_state, use_cores
 from ldm_explorer.training.run_state import (
     PLACE_FIELDS,
     TrainLog,
@@ -29,4 +29,5 @@ __all__ = [
     "prepare_run_dir",
     "process_state",
     "read_progress",
+    "use_cores",
 ]

@@ -36,9 +36,7 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
         raise ValueError(f"--tracker {config.tracker} is not installed: pip install {config.tracker}")
     device = process_state().device
     if device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        torch.set_num_threads(config.threads or max(1, cores // local_processes))
+        use_cores(config.threads)
         keep_freed_memory()
     accelerator = Accelerator(
         cpu=device.type == "cpu",
@@ -49,6 +47,13 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
     if config.batch_size % accelerator.num_processes:
         raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
     return accelerator
+
+
+def use_cores(threads: int | None) -> None:
+    """Compute with so many threads; by default this process's share of the cores, for launchers leave it one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    torch.set_num_threads(threads or max(1, cores // local_processes))
 
 
 def keep_freed_memory() -> None:

@@ -1,0 +1,47 @@
+"""What a checkpoint costs to run, in floating-point operations counted by running it."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ldm_explorer.checkpoints import Checkpoint
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Per image, in 1e9 floating-point operations."""
+
+    encode_gflops: float
+    decode_gflops: float
+    evaluation_gflops: float | None  # one evaluation of the UNet, without guidance; None for an autoencoder alone
+
+    def per_sample(self, num_steps: int) -> float | None:
+        """Of one generated image: `num_steps` evaluations and one decode; None for an autoencoder alone."""
+        return None if self.evaluation_gflops is None else self.evaluation_gflops * num_steps + self.decode_gflops
+
+
+@cache
+def measure_cost(checkpoint: Checkpoint) -> Cost:
+    """Counted once per checkpoint."""
+    vae = checkpoint.vae
+    pixels = torch.zeros(1, vae.config.in_channels, vae.config.sample_size, vae.config.sample_size)
+    latents = vae.encode(pixels.to(vae.device)).latent_dist.mean
+    encode, decode = _gflops(vae.encode, pixels.to(vae.device)), _gflops(vae.decode, latents)
+    return Cost(encode, decode, _evaluation_gflops(checkpoint, latents) if checkpoint.kind == "ldm" else None)
+
+
+def _evaluation_gflops(checkpoint: Checkpoint, latents: Tensor) -> float:
+    pipeline = checkpoint.pipeline
+    labels = () if pipeline.null_class is None else (torch.zeros(1, dtype=torch.long, device=latents.device),)
+    return _gflops(pipeline.unet, latents, torch.zeros(1, device=latents.device), *labels)
+
+
+@torch.no_grad()
+def _gflops(function: nn.Module | Any, *arguments: Tensor) -> float:
+    with FlopCounterMode(display=False) as counter:
+        function(*arguments)
+    return counter.get_total_flops() / 1e9

@@ -1,0 +1,163 @@
+"""The ruler of a dataset: everything that autoencoders and samples are measured against, and their figures with it.
+
+Figures are dicts of plain numbers, as metrics.json keeps them; what a name means stands where it is measured.
+"""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.data import DatasetSpec, ImageSet, crop, to_model, to_uint8
+from ldm_explorer.evaluation.continuity import (
+    halfway,
+    images_at_side,
+    measure_half_scale,
+    measure_spectrum,
+    nearest_neighbours,
+    random_partners,
+    turn_error,
+)
+from ldm_explorer.evaluation.copying import measure_copying, nearest_distance
+from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
+from ldm_explorer.evaluation.latent_space import measure_latent_use, raw_posteriors
+from ldm_explorer.evaluation.paths import measure_paths
+from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
+from ldm_explorer.evaluation.variety import Variety, measure_variety
+from ldm_explorer.latents import BatchMap, LatentCodec, decode_images, in_batches, latent_shape
+
+IMAGES_PER_PATH = 10
+
+
+class Ruler:
+    """Holds what all models of a dataset are measured against, computed once.
+
+    Autoencoders are measured on the first `num_images` test images; feature distances are to all of them. `known` are
+    the images that a sample could be a copy of, `held_out` some that the classifier never saw.
+    """
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        network: FeatureNet,
+        training: ImageSet,
+        held_out: ImageSet,
+        test: ImageSet,
+        num_images: int,
+        batched: BatchMap = in_batches,
+    ):
+        self.spec, self.network, self.batched = spec, network, batched
+        self.padded = test.images[:num_images]
+        self.images = crop(self.padded, spec)
+        self.known = crop(torch.cat([training.images, held_out.images]), spec)
+        self.pca = PCA.fit(to_model(crop(training.images, spec)))
+        self.reference = self.features(crop(test.images, spec))
+        real = self.features(crop(held_out.images[:num_images], spec))
+        self.fd_floor_percent = feature_fd_percent(real, self.reference)
+        self.variety_of_real = self._variety(real)
+        self.knows_the_classes = network.config.num_classes == spec.num_classes
+        right = predict_classes(network, self.reference) == test.labels
+        self.classifier_accuracy = float(right.double().mean()) if self.knows_the_classes else None
+
+    def features(self, images: Tensor) -> Tensor:
+        """Of `(N, C, side, side) uint8`."""
+        return extract_features(self.network, images, self.batched)
+
+    def fd_percent(self, images: Tensor) -> float:
+        """Feature FD of `(N, C, side, side) uint8` to the test images."""
+        return feature_fd_percent(self.features(images), self.reference)
+
+    def _variety(self, features: Tensor) -> Variety:
+        return measure_variety(features, self.reference, batched=self.batched)
+
+    def reconstruction(self, codec: LatentCodec) -> dict[str, Any]:
+        """PSNR, SSIM and rFD of test images, beside PCA of as many dimensions."""
+        reference = to_model(self.images)
+        images = reconstruct(codec, self.padded, self.spec, self.batched)
+        values, pixels = math.prod(latent_shape(codec.vae)), reference[0].numel()
+        pca = None if values >= pixels else self.pca.reconstruct(reference, values)
+        return {
+            "num_images": len(images),
+            "values": values,
+            "pixels": pixels,
+            "psnr_db": float(psnr_db(images, reference).mean()),
+            "ssim": float(ssim(images, reference).mean()),
+            "pca_psnr_db": None if pca is None else float(psnr_db(pca, reference).mean()),
+            "rfd_percent": self.fd_percent(to_uint8(images)),
+            "fd_floor_percent": self.fd_floor_percent,
+        }
+
+    def latent_space(self, codec: LatentCodec) -> dict[str, Any]:
+        """KL per value and active units."""
+        use = measure_latent_use(raw_posteriors(codec, self.padded, self.batched))
+        return {"num_images": len(self.padded)} | asdict(use)
+
+    def continuity(self, codec: LatentCodec) -> dict[str, Any]:
+        """The four kinds of continuity, beside what makes each readable."""
+        latents = self.batched(lambda part: codec.encode(to_model(part)).cpu(), self.padded, "encoding")
+        partners, num_paths = random_partners(len(latents)), max(1, len(latents) // IMAGES_PER_PATH)
+        neighbours = nearest_neighbours(latents, self.batched)
+        of_latents = measure_spectrum(latents)
+        of_images = measure_spectrum(images_at_side(self.padded, latents.shape[-1]))
+        half = measure_half_scale(codec, self.padded, latents, self.spec, self.batched)
+        paths = measure_paths(codec, latents[:num_paths], latents[partners[:num_paths]], self.spec, self.batched)
+        return {
+            "num_images": len(latents),
+            "num_paths": num_paths,
+            "ifd_percent": self.fd_percent(self._decoded(codec, halfway(latents, neighbours))),
+            "ifd_random_percent": self.fd_percent(self._decoded(codec, halfway(latents, partners))),
+            "high_share": of_latents.high_share,
+            "high_share_of_images": of_images.high_share,
+            "flatness": of_latents.flatness,
+            "flatness_of_images": of_images.flatness,
+            "turn_error": turn_error(codec, self.padded, latents, self.batched),
+            "half_scale_mse": half and half.mse,
+            "half_scale_floor_mse": half and half.floor_mse,
+        } | asdict(paths)
+
+    def _decoded(self, codec: LatentCodec, latents: Tensor) -> Tensor:
+        return decode_images(codec, latents, self.spec, self.batched)
+
+    def samples(self, images: Tensor, labels: Tensor | None, distances_if_not_copied: Tensor) -> dict[str, Any]:
+        """Feature FD, the four shares of variety, class consistency and copying of `(N, C, side, side) uint8`.
+
+        `labels (N,)` are those that the samples were made for; `distances_if_not_copied` as `distances_to_known` gives
+        them for images that cannot be copies.
+        """
+        features = self.features(images)
+        copying = measure_copying(self.distances_to_known(images), distances_if_not_copied)
+        consistency = None
+        if labels is not None and self.knows_the_classes:
+            consistency = float((predict_classes(self.network, features) == labels).double().mean())
+        return {
+            "fd_percent": feature_fd_percent(features, self.reference),
+            **asdict(self._variety(features)),
+            "class_consistency": consistency,
+            "copying_ratio": copying.ratio_of_medians,
+            "copying_near_share": copying.near_share,
+        }
+
+    def distances_to_known(self, images: Tensor) -> Tensor:
+        """Pixel L2 distance `(N,)` of `(N, C, side, side) uint8` to the nearest training image."""
+        return nearest_distance(images, self.known, self.batched)
+
+    def context(self) -> dict[str, Any]:
+        """What makes the figures of samples readable: those of as many held-out real images."""
+        return {
+            "fd_floor_percent": self.fd_floor_percent,
+            **{f"{name}_of_real": value for name, value in asdict(self.variety_of_real).items()},
+            "classifier_accuracy": self.classifier_accuracy,
+        }
+
+
+def mean_and_spread(figures: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Figures of several seeds as their mean and, as NAME_spread, the largest minus the smallest."""
+    summary: dict[str, float | None] = {}
+    for name in figures[0]:
+        values = [figure[name] for figure in figures]
+        known = None not in values
+        summary[name] = sum(values) / len(values) if known else None
+        summary[f"{name}_spread"] = max(values) - min(values) if known else None
+    return summary

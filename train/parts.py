@@ -1,0 +1,105 @@
+"""What a long evaluation is made of: parts that are kept as they are measured, and batches that processes share."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+from tqdm import tqdm
+
+from ldm_explorer.checkpoints import Checkpoint, read_json, update_metrics, write_json
+from ldm_explorer.latents import BATCH_IMAGES
+
+
+@dataclass
+class SharedBatches:
+    """A `BatchMap` whose batches the processes share, with a progress bar. Every process gets the whole result.
+
+    The batches are the same whatever the number of processes, and so is what comes out.
+    """
+
+    processes: PartialState
+    prefix: str = ""
+
+    def __call__(self, function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "") -> Tensor:
+        batches = inputs.split(BATCH_IMAGES)
+        mine = batches[self.processes.process_index :: self.processes.num_processes]
+        quiet = not self.processes.is_main_process or not sys.stderr.isatty()
+        bar = tqdm(mine, f"{self.prefix}{description}", leave=False, disable=quiet, dynamic_ncols=True)
+        results = [function(batch) for batch in bar]
+        if self.processes.num_processes > 1:
+            shares = gather_object([results])
+            results = [shares[index % len(shares)][index // len(shares)] for index in range(len(batches))]
+        return torch.cat(results)
+
+
+@dataclass
+class Parts:
+    """The parts of one evaluation, kept in the checkpoint's folder until all are there, then in its metrics.json.
+
+    With `resume`, what was measured before under the same conditions is not measured again.
+    """
+
+    checkpoint: Checkpoint
+    section: str
+    conditions: dict[str, Any]
+    resume: bool
+    processes: PartialState
+    measured: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = read_json(self._file) if self.resume and self.processes.is_main_process else {}
+        known = found.get("parts", {}) if found.get("conditions") == self.conditions else {}
+        self.measured = broadcast_object_list([known])[0]
+
+    @property
+    def _file(self) -> Path:
+        return self.checkpoint.folder / f"{self.section}.partial.json"
+
+    def finished(self) -> dict[str, Any] | None:
+        """The whole section, when it is stored and was measured under the same conditions."""
+        stored = self.checkpoint.metrics.get(self.section, {})
+        return stored if self.resume and stored.get("conditions") == self.conditions else None
+
+    def measure(self, name: str, measurement: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The figures of a part: as they were kept, or measured now and kept."""
+        if name not in self.measured:
+            self.measured[name] = rounded(measurement())
+            if self.processes.is_main_process:
+                write_json(self._file, {"conditions": self.conditions, "parts": self.measured})
+        return self.measured[name]
+
+    def finish(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """Store the whole section."""
+        figures = rounded(figures) | {"conditions": self.conditions}
+        if self.processes.is_main_process:
+            update_metrics(self.checkpoint.folder, self.section, figures)
+            self._file.unlink(missing_ok=True)
+        return figures
+
+
+def digest(folder: Path) -> str:
+    """Of the weights at or below a folder, and of what normalises an autoencoder's latents."""
+    content = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        content.update(path.read_bytes())
+    for path in sorted(folder.rglob("config.json")):
+        config = json.loads(path.read_text())
+        content.update(json.dumps([config.get("latents_mean"), config.get("latents_std")]).encode())
+    return content.hexdigest()[:16]
+
+
+def rounded(value: Any) -> Any:
+    """Floats to five digits, at any depth."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
