@@ -248,6 +248,8 @@ def is_samples(folder: Path) -> bool:
 def main(config: EvaluateConfig) -> None:
     folders = [folder for folder in config.checkpoints if not (folder / "features").exists()]
     runs = {folder: read_checkpoint(folder) for folder in folders if not is_samples(folder)}  # refuses before it works
+    if config.few_evaluations and (bad := [name.name for name, run in runs.items() if run.kind != "ldm"]):
+        raise ValueError(f"{', '.join(bad)}: an autoencoder alone generates nothing, leave it out of --few-evaluations")
     evaluation = Evaluation(config)
     results = {
         folder.name: evaluation.measure(runs[folder]) if folder in runs else evaluation.measure_samples(folder)

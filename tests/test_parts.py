@@ -1,0 +1,84 @@
+"""The parts of a long evaluation: kept as they are measured, shared by processes, measured anew after any change."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.latents import in_batches
+from train import parts
+from train.parts import Parts, SharedBatches, digest
+
+CONDITIONS = {"weights": "abc", "evaluations": 16}
+
+
+@pytest.fixture
+def folder(vae_folder, tmp_path):
+    shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
+    return tmp_path / "fashion_mnist" / "run"
+
+
+@pytest.fixture
+def alone(fresh_accelerate):
+    return parts.PartialState(cpu=True)
+
+
+def never():
+    raise AssertionError("measured again")
+
+
+class TestParts:
+    def test_a_part_is_kept_and_not_measured_again_on_resume(self, folder, alone):
+        first = Parts(read_checkpoint(folder), "evaluation", CONDITIONS, False, alone)
+        assert first.measure("seed 0", lambda: {"fd_percent": 0.123456789}) == {"fd_percent": 0.12346}
+        again = Parts(read_checkpoint(folder), "evaluation", CONDITIONS, True, alone)
+        assert again.measure("seed 0", never) == {"fd_percent": 0.12346}
+
+    @pytest.mark.parametrize("change", [{"evaluations": 8}, {"weights": "def"}])
+    def test_other_conditions_or_no_resume_measure_anew(self, folder, alone, change):
+        Parts(read_checkpoint(folder), "evaluation", CONDITIONS, False, alone).measure("a", lambda: {"x": 1.0})
+        for conditions, resume in ((CONDITIONS | change, True), (CONDITIONS, False)):
+            fresh = Parts(read_checkpoint(folder), "evaluation", conditions, resume, alone)
+            assert fresh.measure("a", lambda: {"x": 2.0}) == {"x": 2.0}
+
+    def test_a_finished_section_is_stored_beside_the_others_and_found_on_resume(self, folder, alone):
+        (folder / "metrics.json").write_text(json.dumps({"training": {"steps": 3}}))
+        running = Parts(read_checkpoint(folder), "evaluation", CONDITIONS, False, alone)
+        running.measure("a", lambda: {"x": 1.0})
+        figures = running.finish({"a": {"x": 1.0}, "n": [1, 2.34567891]})
+        assert read_checkpoint(folder).metrics == {"training": {"steps": 3}, "evaluation": figures}
+        assert figures == {"a": {"x": 1.0}, "n": [1, 2.3457], "conditions": CONDITIONS}
+        assert not list(folder.glob("*.partial.json"))
+        checkpoint = read_checkpoint(folder)
+        assert Parts(checkpoint, "evaluation", CONDITIONS, True, alone).finished() == figures
+        assert Parts(checkpoint, "evaluation", CONDITIONS, False, alone).finished() is None
+        assert Parts(checkpoint, "evaluation_quick", CONDITIONS, True, alone).finished() is None
+
+
+class TestSharedBatches:
+    @pytest.mark.parametrize("world", [1, 2, 3])
+    def test_every_process_gets_what_one_would(self, monkeypatch, world):
+        inputs = torch.arange(1000.0)
+        ranks = [
+            SimpleNamespace(process_index=rank, num_processes=world, is_main_process=rank == 0) for rank in range(world)
+        ]
+        shares = []
+        monkeypatch.setattr(parts, "gather_object", lambda share: shares.extend(share) or shares)
+        for rank in reversed(ranks[1:]):
+            with pytest.raises(IndexError):  # the others have not answered yet
+                SharedBatches(rank)(torch.square, inputs)
+        shares.reverse()
+        monkeypatch.setattr(parts, "gather_object", lambda share: share + shares)
+        assert torch.equal(SharedBatches(ranks[0])(torch.square, inputs), in_batches(torch.square, inputs))
+
+
+def test_a_digest_knows_weights_and_normalisation(folder):
+    before = digest(folder)
+    assert digest(folder) == before
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    config["latents_std"][0] *= 2
+    (folder / "vae" / "config.json").write_text(json.dumps(config))
+    assert digest(folder) != before
