@@ -106,6 +106,7 @@ def test_a_run_card_and_the_cost_lie_beside_the_weights(vae_dir, ldm_dir):
         training = read_checkpoint(folder).metrics["training"]
         assert training["images"] == 4 * training["steps"]
         assert training["gflops_per_image"] > 0
+    assert read_checkpoint(ldm_dir).metrics["training"]["autoencoder"] == read_checkpoint(vae_dir).metrics["training"]
 
 
 def test_measuring_writes_the_figures_beside_the_weights(ldm_dir, fashion_mnist_dir):

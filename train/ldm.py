@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import load_vae, save_pipeline
+from ldm_explorer.checkpoints import load_vae, read_json, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
@@ -107,6 +107,10 @@ class LDMTrainConfig(DataConfig, FitConfig):
     def conditional(self) -> bool:
         """Whether the network learns classes: it is asked to, and there are some."""
         return self.class_labels and self.spec.num_classes > 0
+
+    @property
+    def vae_folder(self) -> Path:
+        return self.vae if self.vae.exists() else REPO / self.vae
 
     def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
         """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""
@@ -223,7 +227,7 @@ def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor)
 
 def load_frozen_vae(config: LDMTrainConfig) -> AutoencoderKL:
     """The autoencoder of the options. Raises `ValueError` when it is of other images than the dataset's."""
-    vae = load_vae(config.vae if config.vae.exists() else REPO / config.vae)
+    vae = load_vae(config.vae_folder)
     side, channels = vae.config.sample_size, vae.config.in_channels
     if (side, channels) != (config.spec.model_side, config.spec.channels):
         raise ValueError(
@@ -233,6 +237,12 @@ def load_frozen_vae(config: LDMTrainConfig) -> AutoencoderKL:
     if not config.normalise_latents:
         vae.register_to_config(**identity_statistics(vae))
     return vae
+
+
+def autoencoder_training(folder: Path) -> dict[str, Any]:
+    """What training the autoencoder of a checkpoint of either kind cost."""
+    training = read_json(folder / "metrics.json").get("training", {})
+    return training.get("autoencoder", training)
 
 
 def main(config: LDMTrainConfig) -> None:
@@ -257,7 +267,7 @@ def main(config: LDMTrainConfig) -> None:
 
     def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        return {}
+        return {"autoencoder": autoencoder_training(config.vae_folder)}
 
     def sample(unet: UNet2DModel) -> Tensor:
         pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))
