@@ -46,6 +46,11 @@ def test_a_folder_of_pictures_gives_the_figures_of_its_images(ruler, folder, sha
     assert figures["copying_near_share"] == 1
 
 
+def test_a_test_split_too_small_for_distances_is_refused(shapes, other_shapes):
+    with pytest.raises(ValueError, match="50 test images: distances in 64 features need more"):
+        Ruler(SPEC, FeatureNet(1, 10, widths=(8, 16)), shapes, other_shapes, other_shapes, num_images=50)
+
+
 def test_folders_of_pictures_are_told_from_runs(folder, ldm_folder, vae_folder, tmp_path):
     assert is_samples(folder)
     assert not any(is_samples(place) for place in (ldm_folder, vae_folder, tmp_path / "nothing"))

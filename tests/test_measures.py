@@ -162,17 +162,17 @@ class TestInterpolation:
         spec = DatasetSpec(1, 8, 8, ("dark", "light"), 0)
         torch.manual_seed(0)
         network = FeatureNet(1, 2, widths=(8, 16)).eval()
-        labels = torch.arange(40) % 2
+        labels = torch.arange(80) % 2
         images = (labels * 200).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).to(torch.uint8) + torch.randint(
-            0, 20, (40, 1, 8, 8), dtype=torch.uint8
+            0, 20, (80, 1, 8, 8), dtype=torch.uint8
         )
-        ruler = Ruler(spec, network, *[ImageSet(images, labels)] * 3, num_images=40)
+        ruler = Ruler(spec, network, *[ImageSet(images, labels)] * 3, num_images=80)
         codec = codec_of(lambda x: x, lambda z: z)
         figures = ruler.continuity(codec)
         latents = to_model(images)
         neighbours = nearest_neighbours(latents)
         assert (labels[neighbours] == labels).all()
-        blends = (images.float() + images[random_partners(40)].float()) / 2
+        blends = (images.float() + images[random_partners(80)].float()) / 2
         assert figures["ifd_random_percent"] == pytest.approx(ruler.fd_percent(blends.round().byte()), rel=0.02)
         assert figures["ifd_percent"] < figures["ifd_random_percent"]
 

@@ -17,14 +17,13 @@ from ldm_explorer.training.run_state import latest_state
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 OPTIONS = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1", "--precision", "fp32"]
 OPTIONS += ["--widths", "16", "32", "--batch-size", "8", "--image-side", "16"]
+SECTIONS = ("reconstruction", "latent_space", "continuity", "generation")
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory) -> str:
-    """Sixty squares of two colours."""
-    folder = tmp_path_factory.mktemp("several") / "squares"
+def draw_squares(folder: Path, count: int) -> str:
+    """Squares of two colours, as a dataset."""
     generator = np.random.default_rng(0)
-    for number in range(60):
+    for number in range(count):
         array = np.zeros((16, 16, 3), np.uint8)
         top, left, size = generator.integers(2, 8, 3)
         array[top : top + size, left : left + size, number % 2] = generator.integers(100, 256)
@@ -32,6 +31,11 @@ def images(tmp_path_factory) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(path)
     return f"folder:{folder}"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> str:
+    return draw_squares(tmp_path_factory.mktemp("several") / "squares", 60)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,20 @@ def test_two_processes_train_as_one_does(command, tmp_path):
     assert len(losses(tmp_path / "run")) == 20
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {path.name for path in (tmp_path / "alone").iterdir()}
+
+
+def test_two_processes_measure_as_one_does(tmp_path, vae):
+    images = draw_squares(tmp_path / "squares", 900)
+    options = ["--dataset", images, "--image-side", "16", "--max-steps", "2", "--threads", "1"]
+    run_command(*LAUNCH, "train/features.py", *options, "--out", str(tmp_path / "features"))
+    run_command(*LAUNCH, "train/ldm.py", *OPTIONS, *options[:6], "--vae", vae, "--out", str(tmp_path / "run"))
+    measure = ["train/evaluate.py", str(tmp_path / "run"), "--quick", "--steps", "1", "--threads", "1"]
+    figures = {}
+    for name, launcher in (("one", [sys.executable]), ("two", TORCHRUN)):
+        run_command(*launcher, *measure)
+        measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["evaluation_quick"]
+        figures[name] = {f"{part} {key}": value for part in SECTIONS for key, value in measured[part].items()}
+    assert figures["two"] == pytest.approx(figures["one"], rel=2e-3)
 
 
 def test_a_folder_that_holds_a_run_is_refused_by_all_processes_together(command, tmp_path):

@@ -21,7 +21,13 @@ from ldm_explorer.evaluation.continuity import (
     turn_error,
 )
 from ldm_explorer.evaluation.copying import measure_copying, nearest_distance
-from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
+from ldm_explorer.evaluation.features import (
+    NUM_FEATURES,
+    FeatureNet,
+    extract_features,
+    feature_fd_percent,
+    predict_classes,
+)
 from ldm_explorer.evaluation.latent_space import measure_latent_use, raw_posteriors
 from ldm_explorer.evaluation.paths import measure_paths
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
@@ -35,7 +41,8 @@ class Ruler:
     """Holds what all models of a dataset are measured against, computed once.
 
     Autoencoders are measured on the first `num_images` test images; feature distances are to all of them. `known` are
-    the images that a sample could be a copy of, `held_out` some that the classifier never saw.
+    the images that a sample could be a copy of, `held_out` some that the classifier never saw. Raises `ValueError` for
+    a test split whose features have no full covariance.
     """
 
     def __init__(
@@ -48,6 +55,10 @@ class Ruler:
         num_images: int,
         batched: BatchMap = in_batches,
     ):
+        if len(test) <= NUM_FEATURES:
+            raise ValueError(
+                f"{len(test)} test images: distances in {NUM_FEATURES} features need more, so give a larger dataset"
+            )
         self.spec, self.network, self.batched = spec, network, batched
         self.padded = test.images[:num_images]
         self.images = crop(self.padded, spec)
