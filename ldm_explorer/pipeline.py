@@ -10,7 +10,15 @@ from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import to_uint8
 from ldm_explorer.latents import LatentCodec, in_batches, latent_shape
-from ldm_explorer.samplers import DEFAULT_SAMPLER, DenoiseStep, denoise, draw_noise, final_latents, make_sampler
+from ldm_explorer.samplers import (
+    DEFAULT_NUM_STEPS,
+    DEFAULT_SAMPLER,
+    DenoiseStep,
+    denoise,
+    draw_noise,
+    final_latents,
+    make_sampler,
+)
 
 
 class LatentDiffusionPipeline(DiffusionPipeline):
@@ -40,7 +48,7 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         class_labels: Sequence[int] | None,
         seeds: Sequence[int],
         *,
-        num_inference_steps: int = 25,
+        num_inference_steps: int = DEFAULT_NUM_STEPS,
         guidance_scale: float = 1.0,
         sampler: str = DEFAULT_SAMPLER,
         unet: nn.Module | None = None,
@@ -82,7 +90,7 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         class_labels: Sequence[int] | None = None,
         seeds: Sequence[int] = (0,),
         *,
-        num_inference_steps: int = 25,
+        num_inference_steps: int = DEFAULT_NUM_STEPS,
         guidance_scale: float = 1.0,
         sampler: str = DEFAULT_SAMPLER,
         output_type: str = "pil",

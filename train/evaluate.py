@@ -25,7 +25,7 @@ from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.explore.library import classifier_folder, load_classifier
 from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.latents import LatentCodec
-from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.training import process_state, use_cores
 from train.common import main_of
 from train.parts import Parts, SharedBatches, digest, rounded
@@ -49,7 +49,7 @@ class EvaluateConfig:
     features: Path | None = None
     """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint."""
     sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
-    steps: int = 16
+    steps: int = DEFAULT_NUM_STEPS
     """Network evaluations per sample."""
     quick: bool = False
     """2,000 images and one seed, stored in columns of their own."""
