@@ -1,4 +1,4 @@
-"""64 images by the app's default sampler, by DDIM with 50 evaluations and by DDPM with 1000: seconds, decoding included.
+"""64 images by the app's default sampler, by DDIM with 50 evaluations and by DDPM with 1000: seconds with decoding.
 
 All three in turn, five times after one that does not count (DDPM once: it takes minutes). The distances that make the
 times comparable are those of `python train/evaluate.py CHECKPOINT --quick`, with --sampler and --steps as here.
