@@ -10,7 +10,7 @@ import torch
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.latents import in_batches
 from train import parts
-from train.parts import Parts, SharedBatches, digest
+from train.parts import Parts, SharedBatches, digest, rounded
 
 CONDITIONS = {"weights": "abc", "evaluations": 16}
 
@@ -73,6 +73,11 @@ class TestSharedBatches:
         shares.reverse()
         monkeypatch.setattr(parts, "gather_object", lambda share: share + shares)
         assert torch.equal(SharedBatches(ranks[0])(torch.square, inputs), in_batches(torch.square, inputs))
+
+
+def test_figures_are_rounded_at_any_depth_and_none_where_they_are_not_finite():
+    figures = {"a": [1.234567, {"b": float("nan")}], "c": float("inf"), "d": 10_000, "e": None}
+    assert rounded(figures) == {"a": [1.2346, {"b": None}], "c": None, "d": 10_000, "e": None}
 
 
 def test_a_digest_knows_weights_and_normalisation(folder):

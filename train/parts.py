@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -97,9 +98,11 @@ def digest(folder: Path) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """Floats to five digits, at any depth."""
+    """Floats to five digits, at any depth; None for one that is not finite, which JSON has no word for."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [rounded(item) for item in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
