@@ -48,6 +48,7 @@ wrong where the steps do not divide T.
 """
 
 DEFAULT_SAMPLER = "dpm++"
+DEFAULT_EVALUATIONS = 16
 
 
 def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:

@@ -11,6 +11,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, class_choices, known_class, on_gpu, opening
+from ldm_explorer.ui.few_evaluations import build_few_evaluations
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "How does noise become an image?"
@@ -176,6 +177,7 @@ def build(library: Library, shared: SharedChoices) -> None:
         )
         with gr.Column(scale=3):
             _build_pictures(library, shared, controls)
+    build_few_evaluations(library, shared)
     _build_film(library, shared)
 
 
