@@ -31,10 +31,6 @@ NOT_KNOWN = (
     "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
     "figures below are of one training each."
 )
-WHAT_SPREAD_IS = (
-    "Spread: largest minus smallest of training seeds, the larger relative one of the sizes it was measured at. A "
-    "difference within it is not claimed."
-)
 
 
 @dataclass(frozen=True)
@@ -90,12 +86,18 @@ def answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) ->
         _headline(title, find_differences(figures, shapes, HEADLINES, relative_spread), figures)
         for title, shapes in COMPARISONS.items()
     ]
-    lines += [
-        _continuity(title, find_differences(figures, COMPARISONS[title], CONTINUITY, relative_spread))
-        for title in CONTINUITY_COMPARISONS
-    ]
-    said = [f"- {line}" for line in lines if line]
-    return "\n".join([*said, "", WHAT_SPREAD_IS]) if said else NOT_KNOWN
+    if continuity := _continuity(figures, relative_spread, with_figures=False):
+        lines.append(f"**Continuity**. {' '.join(continuity)}")
+    return _list(lines) or NOT_KNOWN
+
+
+def continuity_answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
+    """Which measures of continuity get worse and which do not, by side and by channels, as Markdown with figures."""
+    return _list(_continuity(figures, relative_spread, with_figures=True))
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines if line)
 
 
 def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeFigures]) -> str:
@@ -118,17 +120,25 @@ def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
     return f"{figures}, **{difference.verdict}** (spread of seeds {difference.spread:.2g})"
 
 
-def _continuity(title: str, differences: tuple[Difference, ...]) -> str:
-    if not differences:
-        return ""
+def _continuity(figures: Sequence[SizeFigures], relative_spread: dict[str, float], with_figures: bool) -> list[str]:
+    """A sentence for each comparison of which something is known."""
+    sentences = []
+    for title in CONTINUITY_COMPARISONS:
+        shapes = COMPARISONS[title]
+        differences = find_differences(figures, shapes, CONTINUITY, relative_spread)
+        if differences:
+            sentences.append(f"{title}, {' → '.join(shapes)}: {_by_verdict(differences, with_figures)}.")
+    return sentences
 
-    def listed(verdict: str) -> str:
-        return ", ".join(
-            f"{MEASURES[item.measure].title} ({item.values[0]:.2g} → {item.values[1]:.2g})"
-            for item in differences
-            if item.verdict == verdict
-        )
+
+def _by_verdict(differences: tuple[Difference, ...], with_figures: bool) -> str:
+    def named(item: Difference) -> str:
+        name, (first, last) = MEASURES[item.measure].title, item.values
+        return f"{name} ({first:.2g} → {last:.2g}, spread {item.spread:.1g})" if with_figures else name
 
     verdicts = {"worse": "**worse**", "better": "**better**", "same": "no difference beyond the spread of seeds"}
-    said = [f"{words}: {names}" for verdict, words in verdicts.items() if (names := listed(verdict))]
-    return f"**Continuity**, {title}: {'; '.join(said)}."
+    listed = {
+        words: ", ".join(named(item) for item in differences if item.verdict == verdict)
+        for verdict, words in verdicts.items()
+    }
+    return "; ".join(f"{words}: {names}" for words, names in listed.items() if names)

@@ -83,11 +83,10 @@ class SizeFigures:
 
 
 def read_figures(library: Library, names: Sequence[str]) -> tuple[SizeFigures, ...]:
-    """Of these checkpoints, by side and then by channels. Raises `ValueError` for a name that is not there, or none."""
+    """Of these checkpoints. Raises `ValueError` for a name that is not there, or none."""
     if not names:
         raise ValueError("choose at least one checkpoint to compare")
-    found = [_read(library.get(name)) for name in dict.fromkeys(names)]
-    return tuple(sorted(found, key=lambda item: (item.size.side, item.size.channels, not item.of_its_shape, item.name)))
+    return tuple(_read(library.get(name)) for name in dict.fromkeys(names))
 
 
 def _read(checkpoint: Checkpoint) -> SizeFigures:
@@ -132,13 +131,20 @@ def default_names(library: Library, checkpoint: str) -> list[str]:
 
 
 def comparable_names(library: Library, checkpoint: str, names: Sequence[str]) -> list[str]:
-    """Those over the same images as `checkpoint`; the default ones where others were chosen alone.
+    """Those over the same images as `checkpoint`, by side, then channels; the default ones where there are only others.
 
     So it stands just after a checkpoint over other images was chosen.
     """
     same = library.of_same_images(checkpoint)
     chosen = [name for name in names if name in same]
-    return chosen if chosen or not names else default_names(library, checkpoint)
+    if names and not chosen:
+        chosen = default_names(library, checkpoint)
+
+    def order(name: str) -> tuple[int, int]:
+        size = latent_size(library.get(name))
+        return size.side, size.channels
+
+    return sorted(chosen, key=order)
 
 
 def kl_row(figures: Sequence[SizeFigures]) -> tuple[SizeFigures, ...]:

@@ -13,6 +13,7 @@ from ldm_explorer.figures.style import MARKER_COLOR, SIDE_COLORS, styled
 SMALL_HEIGHT = 270
 KL_ROW_HEIGHT, KL_GAP = 92, 40
 KL_MEASURES = ("psnr_db", "rfd_percent", "ifd_percent", "active_units", "stretch_variation")
+KL_LOG = ("rfd_percent", "ifd_percent")
 KL_COLOR = SIDE_COLORS[8]
 
 
@@ -98,19 +99,21 @@ PANELS = {
 
 
 def panel_figure(panel: Panel, figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
-    """The checkpoints side by side, in the colours of their sides."""
+    """The checkpoints side by side, in the colours of their sides; in the legend the symbols are grey."""
     figure = go.Figure()
     labels = [item.label for item in figures]
     colors = [SIDE_COLORS.get(item.size.side, MARKER_COLOR) for item in figures]
     for (measure, name), symbol in zip(panel.measures.items(), ("circle", "diamond"), strict=False):
         symbols = [symbol if item.size.compresses else f"{symbol}-open" for item in figures]
         _add(figure, labels, [item.get(measure) for item in figures], name, symbols, colors)
-        figure.data[-1].error_y = whiskers(figures, measure, relative_spread)
+        whisker = whiskers(figures, measure, relative_spread) | {"color": MARKER_COLOR}
+        figure.data[-1].update(error_y=whisker, showlegend=False)
+        _add(figure, [None], [None], name, symbol, MARKER_COLOR)
     for measure, name in panel.references.items():
         values = [item.get(measure) for item in figures]
         _add(figure, labels, values, name, "line-ew-open", MARKER_COLOR, size=16)
     styled(figure, "", hovermode="closest")
-    several = len(figure.data) > 1
+    several = len(panel.columns) > 1
     figure.update_layout(height=SMALL_HEIGHT, title=None, margin={"t": 34 if several else 12}, showlegend=several)
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=labels)
     figure.update_yaxes(**({"type": "log", "dtick": 1} if panel.log else {"rangemode": "tozero"}))
@@ -143,7 +146,7 @@ def kl_figure(row: Sequence[SizeFigures], relative_spread: dict[str, float]) -> 
             mode="lines+markers",
             line={"color": KL_COLOR},
             marker={"size": 9},
-            error_y=whiskers(row, measure, relative_spread),
+            error_y=whiskers(row, measure, relative_spread) | {"color": KL_COLOR},
             hovertemplate="weight %{x:g}: %{y:.3g}",
             row=number,
             col=1,
@@ -154,4 +157,6 @@ def kl_figure(row: Sequence[SizeFigures], relative_spread: dict[str, float]) -> 
     figure.update_xaxes(type="log", tickvals=[item.kl_weight for item in row], tickformat="~g")
     figure.update_xaxes(title_text="weight of the KL term", row=len(KL_MEASURES), col=1)
     figure.update_yaxes(rangemode="tozero")
+    for measure in KL_LOG:
+        figure.update_yaxes(type="log", dtick=1, row=KL_MEASURES.index(measure) + 1, col=1)
     return figure.update_annotations(x=0, xanchor="left", font={"size": 13}, yshift=4)

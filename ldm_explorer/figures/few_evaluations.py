@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 
 from ldm_explorer.explore.few_evaluations import FewEvaluations
+from ldm_explorer.figures.latent_size import ROUND_NUMBERS
 from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SAMPLER_COLORS, styled, title_in_legend
 
 
@@ -25,6 +26,6 @@ def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
             line = REFERENCE_LINE | {"dash": dash}
             figure.add_scatter(x=ends, y=[value] * 2, name=name, mode="lines", line=line, hovertemplate="%{y:.3g} %")
     figure.update_xaxes(type="log", tickvals=list(measured.evaluations))
-    figure.update_yaxes(type="log", dtick="D2")
+    figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS)
     title = f"feature FD in % of {measured.num_images:,} samples, lower is better"
     return title_in_legend(styled(figure, title, x_title="evaluations of the network", hovermode="closest"))

@@ -7,16 +7,16 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ldm_explorer.explore.size_figures import SizeFigures
-from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, styled, title_in_legend
+from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, styled
 
 ROWS = {
     "psnr_db": "Reconstruction: PSNR in dB, higher is better",
     "fd_percent": "Generation: feature FD in %, lower is better",
-    "gflops_per_image": "Cost: GFLOPs per generated image, lower is cheaper",
+    "gflops_per_image": "Cost: GFLOPs per image, lower is cheaper",
 }
-ROW_HEIGHT, GAP, TOP, BOTTOM = 200, 46, 118, 48
+ROW_HEIGHT, GAP, TOP, BOTTOM = 200, 46, 112, 48
+ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 5)]
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
-LABEL_PLACES = dict(zip(SIDE_COLORS, ("bottom center", "top center", "bottom right", "middle left"), strict=True))
 
 
 def answer_figure(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
@@ -25,12 +25,12 @@ def answer_figure(figures: Sequence[SizeFigures], relative_spread: dict[str, flo
     total = len(ROWS) * ROW_HEIGHT + (len(ROWS) - 1) * GAP
     titles = list(ROWS.values())
     figure = make_subplots(len(ROWS), 1, shared_xaxes=True, vertical_spacing=GAP / total, subplot_titles=titles)
-    styled(figure, "side of the latent grid", hovermode="closest")
+    styled(figure, "", hovermode="closest")
     for row, measure in enumerate(ROWS, 1):
         for side in sorted({item.size.side for item in figures}):
             points = [item for item in figures if item.size.side == side]
             if any(item.get(measure) is not None for item in points):
-                _add_side(figure, row, side, points, measure, relative_spread)
+                _add_side(figure, row, side, points, measure, relative_spread, _label_places(figures, measure))
     _add_references(figure, figures)
     _lay_out(figure, figures, total)
     return figure
@@ -49,6 +49,19 @@ def whiskers(figures: Sequence[SizeFigures], measure: str, relative_spread: dict
     return {"type": "data", "array": [half(item) or 0 for item in figures], "thickness": 1.5, "width": 4}
 
 
+def _label_places(figures: Sequence[SizeFigures], measure: str) -> dict[str, str]:
+    """Where each point's label stands, so that those of as many values do not cover one another."""
+    places, most = {}, max(item.size.values for item in figures)
+    for values in {item.size.values for item in figures}:
+        here = [item for item in figures if item.size.values == values and item.get(measure) is not None]
+        here = sorted((item for item in here if item.of_its_shape), key=lambda item: item.get(measure))
+        outward, inward = ("left", "right") if values == most else ("right", "left")
+        for index, item in enumerate(here):
+            height = "top" if index == len(here) - 1 else "bottom" if index == 0 else "middle"
+            places[item.name] = f"{height} {inward if height == 'middle' else outward}"
+    return places
+
+
 def _add_side(
     figure: go.Figure,
     row: int,
@@ -56,9 +69,10 @@ def _add_side(
     points: list[SizeFigures],
     measure: str,
     relative_spread: dict[str, float],
+    places: dict[str, str],
 ) -> None:
     """The family's points on a line, then the others, smaller and with their names where one points at them."""
-    color, group = SIDE_COLORS.get(side, MARKER_COLOR), f"{side}x{side}"
+    color, group = SIDE_COLORS.get(side, MARKER_COLOR), f"side {side}"
     compresses = any(item.size.compresses for item in points)
     seen = {trace.legendgroup for trace in figure.data}
     for of_its_shape in (True, False):
@@ -75,7 +89,7 @@ def _add_side(
             showlegend=group not in seen,
             mode="lines+markers+text" if of_its_shape else "markers",
             text=[item.size.shape for item in items],
-            textposition=LABEL_PLACES.get(side, "top center"),
+            textposition=[places.get(item.name, "top center") for item in items],
             cliponaxis=False,
             line={"color": color, "width": 1.5},
             marker={"symbol": open_or_not, "size": 11 if of_its_shape else 8, "color": color, "line_width": 2},
@@ -106,16 +120,16 @@ def _add_references(figure: go.Figure, figures: Sequence[SizeFigures]) -> None:
 
 def _lay_out(figure: go.Figure, figures: Sequence[SizeFigures], total: int) -> None:
     values, pixels = sorted({item.size.values for item in figures}), figures[0].size.pixels
-    title_in_legend(figure).update_layout(
-        height=total + TOP + BOTTOM, margin={"t": TOP, "b": BOTTOM, "r": 20}, legend={"y": 1 + 24 / total}
+    figure.update_layout(
+        title=None, height=total + TOP + BOTTOM, margin={"t": TOP, "b": BOTTOM, "r": 20}, legend={"y": 1 + 24 / total}
     )
     ticks = {"tickvals": values, "ticktext": [f"{value:,}" for value in values]}
     figure.update_xaxes(type="log", range=[log10(values[0] / 1.5), log10(values[-1] * 1.5)], **ticks)
     figure.update_xaxes(title_text="values in the latent", row=len(ROWS), col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=1)
-    figure.update_yaxes(type="log", dtick="D2", row=3, col=1)
+    figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS, row=3, col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13}, yshift=4)
     if values[-1] >= pixels:
         figure.add_vline(pixels, line=REFERENCE_LINE | {"width": 1})
-        label = {"text": f"{pixels} pixels", "showarrow": False, "xanchor": "right", "yanchor": "top", "xshift": -3}
-        figure.add_annotation(x=log10(pixels), y=1, yref="y domain", xref="x", **label)
+        label = {"text": f"{pixels} pixels", "showarrow": False, "xanchor": "right", "yanchor": "bottom", "xshift": -3}
+        figure.add_annotation(x=log10(pixels), y=0, yref="y domain", xref="x", **label)

@@ -31,7 +31,7 @@ def build_few_evaluations(library: Library, shared: SharedChoices) -> None:
     shown, figure, link = handler(shared.checkpoint.value)
     with gr.Column(visible=shown["visible"]) as section:
         gr.Markdown(WHAT_TO_LOOK_AT)
-        outputs = [section, gr.Plot(figure, show_label=False, min_width=320), gr.HTML(link)]
+        outputs = [section, gr.Plot(figure, show_label=False, min_width=320), gr.HTML(link, padding=False)]
     shared.checkpoint.change(
         handler,
         shared.checkpoint,

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.size_answer import answer
+from ldm_explorer.explore.size_answer import answer, continuity_answer
 from ldm_explorer.explore.size_figures import (
     MEASURES,
     SizeFigures,
@@ -35,12 +35,14 @@ WHAT_TO_LOOK_AT = (
     "figure. It has one colour per side."
 )
 HOW_TO_READ = (
-    "Whiskers are as long as the spread (largest minus smallest) over training seeds, where it is known, for FD else "
-    "over sampling seeds. PCA is the best linear code of as many values."
+    "Spread of seeds: largest minus smallest of short trainings that differ in their seed alone, the larger relative "
+    "one of the sizes it was measured at; a difference within it is not claimed. Whiskers are as long as this spread, "
+    "for FD as that over sampling seeds where it is not known. PCA is the best linear code of as many values."
 )
 WHAT_KL_SHOWS = (
-    "### What does the KL term do?\nThe same autoencoder trained with another weight of the KL term: next to none "
-    "leaves latents of any shape, too much leaves noise (posterior collapse)."
+    "### What does the KL term do?\nThe same autoencoder with other weights of the KL term, which pulls every value of "
+    "the latent towards noise: the active units are those that still say something about the image. Where none is "
+    "left, the posterior has collapsed."
 )
 WHAT_CONTINUITY_IS = (
     "### Is the latent space continuous?\nThat is several questions, and one latent can do well in one and badly in "
@@ -55,7 +57,8 @@ def show_figures(library: Library, checkpoint: str, names: list[str]):
     figures = read_figures(library, comparable_names(library, checkpoint, names))
     family, spread = _family(library, checkpoint), family_spread(library, checkpoint)
     main = answer_figure(figures, spread), csv_link(csv_table(figures, MAIN_COLUMNS), "latent-size")
-    return answer(family, spread), *main, size_table(figures), *_kl(family, spread), *_panels(figures, spread)
+    of_continuity = continuity_answer(family, spread), *_panels(figures, spread)
+    return answer(family, spread), *main, size_table(figures), *_kl(family, spread), *of_continuity
 
 
 def compare_pictures(
@@ -147,14 +150,21 @@ def _build_continuity(first: Iterator) -> list[gr.components.Component]:
         gr.Markdown(WHAT_KL_SHOWS)
         shown = [section, *_figure(first)]
     gr.Markdown(WHAT_CONTINUITY_IS)
+    shown.append(gr.Markdown(next(first)))
     with gr.Row():
         for panel in PANELS.values():
             with gr.Column(min_width=320):
-                gr.Markdown(f"#### {panel.title}\n{panel.reading}")
-                shown += _figure(first)
+                gr.Markdown(f"#### {panel.title}")
+                plot = gr.Plot(next(first), show_label=False, min_width=320)
+                gr.Markdown(panel.reading)
+                shown += [plot, _table_link(next(first))]
     return shown
 
 
 def _figure(first: Iterator) -> list[gr.components.Component]:
     """A figure and the button that saves its table."""
-    return [gr.Plot(next(first), show_label=False, min_width=320), gr.HTML(next(first))]
+    return [gr.Plot(next(first), show_label=False, min_width=320), _table_link(next(first))]
+
+
+def _table_link(link: str) -> gr.HTML:
+    return gr.HTML(link, padding=False)

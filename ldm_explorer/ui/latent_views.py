@@ -1,7 +1,10 @@
 """In the tab of latent sizes: what lies between two latents, and where the information is."""
 
+from collections.abc import Callable
+
 import gradio as gr
 from PIL import Image
+from torch import Tensor
 
 from ldm_explorer.explore.latent_views import Interpolation, LatentUseMaps, Strip, interpolate, map_latent_use
 from ldm_explorer.explore.library import Library
@@ -26,7 +29,7 @@ WHAT_INTERPOLATION_SHOWS = (
 WHAT_THE_MAP_SHOWS = (
     "### Where is the information?\nKL from the standard normal, in nats, of each value of the latent, its channels "
     "side by side. **Black** is 0 nats: the value is noise, whatever the image. **Blue** is 4 nats, **yellow** 8 or "
-    "more: the value says much about it. Left: on average over test images; right: for the chosen image."
+    "more: the value says much about it."
 )
 
 
@@ -55,7 +58,11 @@ def map_kl(
     """The KL of each latent value in nats, over test images and for the chosen one, of each checkpoint, as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
     chosen = [library.get(name) for name in comparable_names(library, checkpoint, names)]
-    return "".join(_maps(map_latent_use(item, image.pixels), image.caption) for item in chosen)
+    maps = [map_latent_use(item, image.pixels) for item in chosen]
+    if not maps:
+        raise ValueError("choose at least one checkpoint to compare")
+    of_examples = _map_row(maps, lambda item: item.of_examples, f"Mean over {maps[0].num_examples} test images")
+    return of_examples + _map_row(maps, lambda item: item.of_image, image.caption)
 
 
 def offer_second(library: Library, checkpoint: str, class_name: str):
@@ -70,16 +77,18 @@ def _strips(result: Interpolation) -> str:
             strip(way.images), title, f"half-way the latent has {way.halfway_length:.2f} of its ends' length"
         )
 
-    strips = [picture("Straight:", result.straight), picture("Spherical:", result.spherical)]
+    strips = [picture("Straight", result.straight), picture("Spherical", result.spherical)]
     return scrolling(picture_row(strips, f"{result.name}: {result.size.shape}", "strips"), f"{result.name}, strips")
 
 
-def _maps(maps: LatentUseMaps, caption: str) -> str:
+def _map_row(maps: list[LatentUseMaps], nats: Callable[[LatentUseMaps], Tensor], heading: str) -> str:
     pictures = [
-        Picture(kl_picture(nats), title, f"{nats.mean():.2f} nats per value, {nats.sum():.0f} in all")
-        for title, nats in ((f"{maps.num_examples} test images", maps.of_examples), (caption, maps.of_image))
+        Picture(
+            kl_picture(nats(item)), item.name, f"{nats(item).mean():.2f} nats per value, {nats(item).sum():,.0f} in all"
+        )
+        for item in maps
     ]
-    return picture_row(pictures, f"{maps.name}: {maps.size.shape}")
+    return picture_row(pictures, heading)
 
 
 def build_views(library: Library, shared: SharedChoices, names: gr.CheckboxGroup) -> None:
