@@ -19,7 +19,7 @@ from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.latent_views import NUM_FRAMES, interpolate, map_latent_use
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.reconstruction import LatentSize
-from ldm_explorer.explore.size_answer import NOT_KNOWN, answer, continuity_answer, find_differences
+from ldm_explorer.explore.size_answer import NOT_KNOWN, NOTHING_TO_COMPARE, answer, continuity_answer, find_differences
 from ldm_explorer.explore.size_figures import (
     FAMILY,
     MEASURES,
@@ -106,23 +106,23 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
     text = answer(figures, SPREAD)
     assert "8x8x4 → 32x32x1 (no compression: pixel diffusion in disguise)" in text
-    assert "PSNR 30 → 40 dB, **better** (spread of seeds 0.4)" in text
-    assert "FD 0.3 → 0.6 %, **worse** (spread of seeds 0.06)" in text
-    assert "cost 6 → 10 GFLOPs per image." in text
+    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.4)" in text
+    assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 0.06)" in text
+    assert "cost 6.00 → 10.0 GFLOPs per image." in text
     assert "4x4x8" not in text
 
 
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     figures = [made(4, 8, psnr_db=30.0, fd_percent=0.30), made(4, 32, psnr_db=30.2, fd_percent=0.32)]
     text = answer(figures, SPREAD)
-    assert "PSNR 30 → 30.2 dB, no difference beyond the spread of seeds (0.3)" in text
+    assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3)" in text
     assert "better" not in text
     assert "worse" not in text
 
 
 def test_of_several_shapes_those_within_the_spread_of_the_best_are_named():
     figures = [made(4, 16, psnr_db=28.0), made(8, 4, psnr_db=33.0), made(16, 1, psnr_db=32.9)]
-    assert "PSNR 28 → 33 → 32.9 dB, **best with 8x8x4 and 16x16x1**" in answer(figures, SPREAD)
+    assert "PSNR 28.0 → 33.0 → 32.9 dB, **best with 8x8x4 and 16x16x1**" in answer(figures, SPREAD)
     worst_last = [made(4, 16, psnr_db=33.0), made(8, 4, psnr_db=32.9), made(16, 1, psnr_db=28.0)]
     (difference,) = find_differences(worst_last, ("4x4x16", "8x8x4", "16x16x1"), ["psnr_db"], SPREAD)
     assert difference.best == ("4x4x16", "8x8x4")
@@ -135,8 +135,8 @@ def test_a_figure_that_some_shapes_lack_says_of_which_it_is():
         made(8, 8, psnr_db=38.0, fd_percent=0.2),
     ]
     text = answer(figures, SPREAD)
-    assert "PSNR 22 → 27 → 38 dB, **best with 8x8x8**" in text
-    assert "FD 0.9 → 0.2 % (8x8x2 → 8x8x8), **better**" in text
+    assert "PSNR 22.0 → 27.0 → 38.0 dB, **best with 8x8x8**" in text
+    assert "FD 0.900 → 0.200 % (8x8x2 → 8x8x8), **better**" in text
 
 
 def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
@@ -153,7 +153,7 @@ def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
 def test_without_seeds_nothing_is_claimed():
     figures = [made(8, 4, psnr_db=30.0), made(32, 1, psnr_db=40.0)]
     assert answer(figures, {}) == NOT_KNOWN
-    assert answer([], SPREAD) == NOT_KNOWN
+    assert answer([], SPREAD) == NOTHING_TO_COMPARE
 
 
 def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
@@ -282,7 +282,7 @@ IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
 
 def test_the_tab_answers_with_whatever_is_there(library):
     words, figure, link, table, kl, *rest = latent_size.show_figures(library, "tiny-ldm", ["tiny-ldm", "size-8x8x4"])
-    assert words == NOT_KNOWN, "one shape is no comparison"
+    assert words == NOTHING_TO_COMPARE
     assert "latent-size.csv" in link
     assert kl["visible"]
     assert table.count("<tr>") == 3
@@ -303,3 +303,11 @@ def test_pictures_through_the_checkpoints_have_errors_beside_them(library):
     assert latent_views.offer_second(library, "tiny-ldm", "no class") == gr.update(
         choices=list(library.get("tiny-ldm").spec.class_names), value="T-shirt"
     )
+
+
+def test_of_several_checkpoints_of_one_shape_the_family_is_labelled():
+    other = replace(made(8, 4, psnr_db=33.0), name="flagship", in_family=False, of_its_shape=False)
+    figure = answer_figure([made(8, 4, psnr_db=32.0), other, made(16, 1, psnr_db=32.5)], {})
+    labels = {trace.customdata[0]: trace.text for trace in figure.data if trace.customdata}
+    assert labels == {"size-8x8x4": ("8x8x4",), "flagship": ("",), "size-16x16x1": ("16x16x1",)}
+    assert answer_figure([other], {}).data[0].text == ("8x8x4",)

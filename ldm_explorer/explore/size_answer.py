@@ -31,6 +31,7 @@ NOT_KNOWN = (
     "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
     "figures below are of one training each."
 )
+NOTHING_TO_COMPARE = "There are no two latents here that differ in one thing alone, so nothing is compared in words."
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) ->
     ]
     if continuity := _continuity(figures, relative_spread, with_figures=False):
         lines.append(f"**Continuity**. {' '.join(continuity)}")
-    return _list(lines) or NOT_KNOWN
+    return _list(lines) or NOTHING_TO_COMPARE
 
 
 def continuity_answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
@@ -112,7 +113,8 @@ def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence
 def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
     measure = MEASURES[difference.measure]
     where = "" if difference.shapes == shapes else f" ({' → '.join(difference.shapes)})"
-    figures = f"{measure.title} {' → '.join(f'{value:.3g}' for value in difference.values)} {measure.unit}{where}"
+    values = " → ".join(f"{value:#.3g}".rstrip(".") for value in difference.values)
+    figures = f"{measure.title} {values} {measure.unit}{where}"
     if difference.measure in EXACT:
         return figures
     if difference.verdict == "same":

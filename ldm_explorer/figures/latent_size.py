@@ -14,7 +14,7 @@ ROWS = {
     "fd_percent": "Generation: feature FD in %, lower is better",
     "gflops_per_image": "Cost: GFLOPs per image, lower is cheaper",
 }
-ROW_HEIGHT, GAP, TOP, BOTTOM = 200, 46, 112, 48
+ROW_HEIGHTS, GAP, TOP, BOTTOM = (280, 190, 150), 46, 112, 48
 ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 5)]
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
@@ -22,9 +22,9 @@ SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), 
 def answer_figure(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
     """Three rows over one axis. Points of one side have one colour and symbol, open where nothing is compressed; lines
     join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds."""
-    total = len(ROWS) * ROW_HEIGHT + (len(ROWS) - 1) * GAP
-    titles = list(ROWS.values())
-    figure = make_subplots(len(ROWS), 1, shared_xaxes=True, vertical_spacing=GAP / total, subplot_titles=titles)
+    total = sum(ROW_HEIGHTS) + (len(ROWS) - 1) * GAP
+    places = {"row_heights": ROW_HEIGHTS, "vertical_spacing": GAP / total, "subplot_titles": list(ROWS.values())}
+    figure = make_subplots(len(ROWS), 1, shared_xaxes=True, **places)
     styled(figure, "", hovermode="closest")
     for row, measure in enumerate(ROWS, 1):
         for side in sorted({item.size.side for item in figures}):
@@ -50,15 +50,16 @@ def whiskers(figures: Sequence[SizeFigures], measure: str, relative_spread: dict
 
 
 def _label_places(figures: Sequence[SizeFigures], measure: str) -> dict[str, str]:
-    """Where each point's label stands, so that those of as many values do not cover one another."""
+    """Where a label stands, so that those of as many values do not cover one another; one point per shape has one."""
     places, most = {}, max(item.size.values for item in figures)
     for values in {item.size.values for item in figures}:
-        here = [item for item in figures if item.size.values == values and item.get(measure) is not None]
-        here = sorted((item for item in here if item.of_its_shape), key=lambda item: item.get(measure))
-        outward, inward = ("left", "right") if values == most else ("right", "left")
+        known = [item for item in figures if item.size.values == values and item.get(measure) is not None]
+        of_shapes = {item.size.shape: item for item in sorted(known, key=lambda item: item.of_its_shape)}
+        here = sorted(of_shapes.values(), key=lambda item: item.get(measure))
+        side = "center" if values == most else "right"  # the last one's would leave the plot
         for index, item in enumerate(here):
             height = "top" if index == len(here) - 1 else "bottom" if index == 0 else "middle"
-            places[item.name] = f"{height} {inward if height == 'middle' else outward}"
+            places[item.name] = f"{height} {'left' if height == 'middle' else side}"
     return places
 
 
@@ -71,7 +72,7 @@ def _add_side(
     relative_spread: dict[str, float],
     places: dict[str, str],
 ) -> None:
-    """The family's points on a line, then the others, smaller and with their names where one points at them."""
+    """The family's points on a line, then the others, smaller; all have their names where one points at them."""
     color, group = SIDE_COLORS.get(side, MARKER_COLOR), f"side {side}"
     compresses = any(item.size.compresses for item in points)
     seen = {trace.legendgroup for trace in figure.data}
@@ -87,15 +88,16 @@ def _add_side(
             name=group if compresses else f"{group} (open: no compression)",
             legendgroup=group,
             showlegend=group not in seen,
-            mode="lines+markers+text" if of_its_shape else "markers",
-            text=[item.size.shape for item in items],
+            mode="lines+markers+text" if of_its_shape else "markers+text",
+            text=[item.size.shape if item.name in places else "" for item in items],
             textposition=[places.get(item.name, "top center") for item in items],
+            textfont={"size": 11},
             cliponaxis=False,
             line={"color": color, "width": 1.5},
             marker={"symbol": open_or_not, "size": 11 if of_its_shape else 8, "color": color, "line_width": 2},
             error_y=whiskers(items, measure, relative_spread) | {"color": color},
             customdata=[item.name for item in items],
-            hovertemplate="%{customdata} (%{text}): %{y:.3g}<extra></extra>",
+            hovertemplate="%{customdata}: %{y:.3g}<extra></extra>",
             row=row,
             col=1,
         )

@@ -27,8 +27,8 @@ EXPLANATION = (
     "(noise); rFD: the same for reconstructions; floor: for other real images. Coverage: share of real images with a "
     "sample near them, .97 at best. Class consistency is read beside the classifier's own accuracy. Copying: distance "
     "of samples to their nearest training image over that of reconstructed test images (1: as new as these), and the "
-    "share nearer than 99 % of those (.01: none is copied). GFLOPs of one image: the network's evaluations and one decode. A dash: "
-    "not measured."
+    "share nearer than 99 % of those (.01: none is copied). GFLOPs of one image: the network's evaluations and one "
+    "decode. A dash: not measured."
 )
 
 
