@@ -15,7 +15,7 @@ ROWS = {
     "gflops_per_image": "Cost: GFLOPs per image, lower is cheaper",
 }
 ROW_HEIGHTS, GAP, TOP, BOTTOM = (280, 190, 150), 46, 112, 48
-ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 5)]
+ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 3, 5, 7)]
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
 
@@ -80,8 +80,6 @@ def _add_side(
         items = [item for item in points if item.of_its_shape == of_its_shape and item.get(measure) is not None]
         if not items:
             continue
-        symbol = SYMBOLS.get(side, "circle")
-        open_or_not = [symbol if item.size.compresses else f"{symbol}-open" for item in items]
         figure.add_scatter(
             x=[item.size.values for item in items],
             y=[item.get(measure) for item in items],
@@ -94,7 +92,7 @@ def _add_side(
             textfont={"size": 11},
             cliponaxis=False,
             line={"color": color, "width": 1.5},
-            marker={"symbol": open_or_not, "size": 11 if of_its_shape else 8, "color": color, "line_width": 2},
+            marker=_marker(items, side) | {"color": color},
             error_y=whiskers(items, measure, relative_spread) | {"color": color},
             customdata=[item.name for item in items],
             hovertemplate="%{customdata}: %{y:.3g}<extra></extra>",
@@ -102,6 +100,12 @@ def _add_side(
             col=1,
         )
         seen.add(group)
+
+
+def _marker(items: list[SizeFigures], side: int) -> dict:
+    symbol = SYMBOLS.get(side, "circle")
+    open_or_not = [symbol if item.size.compresses else f"{symbol}-open" for item in items]
+    return {"symbol": open_or_not, "size": [11 if item.of_its_shape else 8 for item in items], "line_width": 2}
 
 
 def _add_references(figure: go.Figure, figures: Sequence[SizeFigures]) -> None:
