@@ -10,6 +10,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from ldm_explorer.explore.library import open_library
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui import CSS, TABS, THEME, build_app, denoising, velocity
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -33,7 +34,13 @@ def test_every_endpoint_answers(client):
     assert "terminal SNR" in client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[0]
     noised = client.predict("tiny-ldm", "Bag", 1, None, 0, 1000, 1e-4, 0.02, api_name="/noise_image")
     assert noised.count("<img") == 42
-    assert "<table" in client.predict("tiny-ldm", "Bag", 1, None, 0, ["tiny-ldm"], api_name="/compare_sizes")[0]
+    assert "<table" in client.predict("tiny-ldm", ["tiny-ldm"], api_name="/compare_sizes")[3]
+    pictures = client.predict("tiny-ldm", "Bag", 1, None, 0, ["tiny-ldm"], api_name="/compare_pictures")
+    assert pictures.count("<img") == 4
+    strips = client.predict("tiny-ldm", "Bag", 1, None, "Dress", 2, ["tiny-ldm"], api_name="/interpolate_images")
+    assert strips.count("<img") == 2
+    assert "nats per value" in client.predict("tiny-ldm", "Bag", 1, None, ["tiny-ldm"], api_name="/map_kl")
+    assert client.predict(["tiny-ldm"], api_name="/size_figures").startswith("checkpoint,side,channels,values")
     assert "After 4 of 5" in client.predict("tiny-ldm", 3, api_name="/show_training")
     shown = client.predict("tiny-ldm", "Bag", 1, None, 0, 500, 100, api_name="/show_velocity")
     assert shown[-2].count("<img") == 5
@@ -66,7 +73,8 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path):
         ("/plot_schedules", (1000, 0.02, 1e-4)),
         ("/reconstruct", ("tiny-ldm", "Bag", 99, None, "tiny-vae")),
         ("/denoise", ("tiny-ldm", None, "Bag", "dpm++", 5, 1, 1)),
-        ("/compare_sizes", ("tiny-ldm", "Bag", 1, None, 0, [])),
+        ("/compare_sizes", ("tiny-ldm", [])),
+        ("/size_figures", (["../etc"],)),
         ("/plot_loss", ("nothing", "none")),
         ("/show_moment", ("tiny-ldm", "none", None)),
     ],
@@ -141,7 +149,7 @@ def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     page.get_by_text("Right: identical by algebra").wait_for()
     open_tab(page, denoising.TITLE)
     page.get_by_role("button", name="Generate").click()
-    page.get_by_text("step 25 of 25").first.wait_for()
+    page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.wait_for()
     page.get_by_label("Moment to look at").first.focus()
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1, "the page scrolls sideways"
     assert errors == []

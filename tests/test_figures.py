@@ -1,11 +1,8 @@
 import pytest
 
-from ldm_explorer.explore.images import example_image
-from ldm_explorer.explore.latent_size import compare_sizes
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.schedule import compare_schedules
 from ldm_explorer.explore.training_run import read_run
-from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
 from ldm_explorer.figures.loss import FLOOR_LABELS, timestep_figure
 from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.figures.style import SCHEDULE_COLORS
@@ -48,20 +45,3 @@ def test_the_loss_is_drawn_beside_its_floors(run_with_losses, tmp_path):
     per_timestep = {trace.name: trace for trace in timestep_figure((report,), 200).data}
     assert set(per_timestep) == {"validation, step 2", *floors}
     assert per_timestep["white floor"].y[-1] == pytest.approx(float(report.floors["white"][-1]))
-
-
-def test_each_checkpoint_keeps_its_colour_whatever_is_selected(ldm_folder, vae_folder):
-    library = open_library(ldm_folder.parents[1], vae_folder.parents[1])
-    image = example_image(library.get("tiny-ldm"), "T-shirt", 0).pixels
-
-    def colors(names: list[str]) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        reports = compare_sizes(library, names, image, 0, 1)
-        for trace in (*psnr_figure(reports).data, *distance_figure(reports).data):
-            found.setdefault(trace.name, set()).add(trace.marker.color)
-        return found
-
-    both = colors(["tiny-ldm", "tiny-vae"])
-    assert all(len(used) == 1 for used in both.values())
-    assert both["tiny-ldm"] != both["tiny-vae"]
-    assert colors(["tiny-vae"])["tiny-vae"] == both["tiny-vae"]

@@ -5,7 +5,18 @@ import pytest
 import torch
 
 from ldm_explorer.explore.library import Library, open_library
-from ldm_explorer.ui import TABS, build_app, denoising, lab, latent_size, offer_classes, reconstruction, schedule
+from ldm_explorer.explore.size_answer import NOT_KNOWN
+from ldm_explorer.ui import (
+    TABS,
+    build_app,
+    denoising,
+    lab,
+    latent_size,
+    latent_views,
+    offer_classes,
+    reconstruction,
+    schedule,
+)
 from ldm_explorer.ui.common import bind, class_choices, example_classes
 from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
 
@@ -61,11 +72,13 @@ def test_a_run_without_a_film_hides_it(library):
 
 
 def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
-    table, pictures, *_ = latent_size.compare(library, *IMAGE, 0, ["tiny-ldm", "tiny-vae"])
+    words, _, _, table, *_ = latent_size.show_figures(library, "tiny-ldm", ["tiny-ldm", "tiny-vae"])
+    assert words == NOT_KNOWN
     assert "<td>\u2013</td>" in table
-    assert pictures.count("<img") == 3 + 2
     with pytest.raises(ValueError, match="at least one"):
-        latent_size.compare(library, *IMAGE, 0, [])
+        latent_size.show_figures(library, "tiny-ldm", [])
+    with pytest.raises(ValueError, match="at least one"):
+        latent_size.compare_pictures(library, *IMAGE, 0, [])
 
 
 COLOR_IMAGE = ("tiny-color", "red", 1, None)
@@ -83,17 +96,19 @@ def test_a_checkpoint_over_other_images_is_shown_in_colour_in_every_tab(mixed_li
     assert schedule.noise_along_schedules(mixed_library, *COLOR_IMAGE, 0, 1000, 1e-4, 0.02).count("<img") == 42
     *_, (_, _, frames) = denoising.denoise(mixed_library, "tiny-color", 0, "red", "ddim", 2, 1, 1)
     assert frames[-1].predicted.shape == (3, 16, 16)
-    _, pictures, *_ = latent_size.compare(mixed_library, *COLOR_IMAGE, 0, ["tiny-color"])
-    assert pictures.count("<img") == 3
+    assert latent_size.compare_pictures(mixed_library, *COLOR_IMAGE, 0, ["tiny-color"]).count("<img") == 4
+    assert latent_views.interpolate_images(mixed_library, *COLOR_IMAGE, "Bag", 1, ["tiny-ldm"]).count("<img") == 2
     build_app(mixed_library)
 
 
 def test_checkpoints_over_other_images_are_not_compared(mixed_library):
     assert "tiny-color was trained on other images" in reconstruction.reconstruct(mixed_library, *IMAGE, "tiny-color")
-    _, pictures, *_ = latent_size.compare(mixed_library, *IMAGE, 0, ["tiny-ldm", "tiny-color"])
+    pictures = latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-ldm", "tiny-color"])
     assert "tiny-color was trained on other images" in pictures
-    _, pictures, *_ = latent_size.compare(mixed_library, *IMAGE, 0, ["tiny-color"])
-    assert "tiny-ldm: 8x8x4" in pictures
+    assert "tiny-ldm: 8x8x4" in latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-color"])
+    table = latent_size.show_figures(mixed_library, "tiny-ldm", ["tiny-color"])[3]
+    assert "tiny-ldm" in table
+    assert "tiny-color" not in table
 
 
 def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
@@ -159,6 +174,11 @@ def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(lib
     expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_step", "show_training", "plot_loss"}
     expected |= {
         "compare_sizes",
+        "compare_pictures",
+        "interpolate_images",
+        "map_kl",
+        "size_figures",
+        "few_evaluations",
         "show_velocity",
         "check_formula",
         "show_moment",

@@ -26,8 +26,12 @@ class LatentSize:
     def compresses(self) -> bool:
         return self.values < self.pixels
 
+    @property
+    def shape(self) -> str:
+        return f"{self.side}x{self.side}x{self.channels}"
+
     def __str__(self) -> str:
-        shape = f"{self.side}x{self.side}x{self.channels} = {self.values:,} values"
+        shape = f"{self.shape} = {self.values:,} values"
         if not self.compresses:
             return f"{shape}, no compression ({self.pixels:,} pixels)"
         return f"{shape}, {self.pixels / self.values:.1f} times fewer than pixels"

@@ -1,29 +1,141 @@
-"""Latent sizes against one another."""
+"""Reconstruction, generation and cost over the number of values: the answer in one figure."""
+
+from collections.abc import Sequence
+from math import log10
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from ldm_explorer.explore.latent_size import SizeReport
-from ldm_explorer.figures.style import CHECKPOINT_COLORS, styled
+from ldm_explorer.explore.size_figures import SizeFigures
+from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, styled
 
-
-def psnr_figure(reports: tuple[SizeReport, ...]) -> go.Figure:
-    """PSNR of each autoencoder beside PCA of as many values."""
-    bars = {report: [report.psnr_db, report.pca_psnr_db] for report in reports}
-    figure = _bars(["autoencoder", "PCA, as many values"], bars)
-    return styled(figure, "reconstruction: PSNR in dB, higher is better", hovermode="closest")
-
-
-def distance_figure(reports: tuple[SizeReport, ...]) -> go.Figure:
-    """rFD and FD of each checkpoint, on a log scale."""
-    bars = {report: [report.rfd_percent, report.fd_percent] for report in reports}
-    figure = _bars(["rFD: reconstructions", "FD: samples"], bars)
-    figure.update_yaxes(type="log", dtick=1)
-    return styled(figure, "feature FD in % (log scale), lower is better", hovermode="closest")
+ROWS = {
+    "psnr_db": "Reconstruction: PSNR in dB, higher is better",
+    "fd_percent": "Generation: feature FD in %, lower is better",
+    "gflops_per_image": "Cost: GFLOPs per image, lower is cheaper",
+}
+ROW_HEIGHTS, GAP, TOP, BOTTOM = (280, 190, 150), 46, 112, 48
+ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 3, 5, 7)]
+SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
 
-def _bars(groups: list[str], values: dict[SizeReport, list[float | None]]) -> go.Figure:
-    figure = go.Figure()
-    for report, heights in values.items():
-        color = CHECKPOINT_COLORS[report.color_index % len(CHECKPOINT_COLORS)]
-        figure.add_bar(x=groups, y=heights, name=report.name, marker={"color": color}, hovertemplate="%{x}: %{y:.3g}")
-    return figure.update_layout(barmode="group")
+def answer_figure(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
+    """Three rows over one axis. Points of one side have one colour and symbol, open where nothing is compressed; lines
+    join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds."""
+    total = sum(ROW_HEIGHTS) + (len(ROWS) - 1) * GAP
+    places = {"row_heights": ROW_HEIGHTS, "vertical_spacing": GAP / total, "subplot_titles": list(ROWS.values())}
+    figure = make_subplots(len(ROWS), 1, shared_xaxes=True, **places)
+    styled(figure, "", hovermode="closest")
+    for row, measure in enumerate(ROWS, 1):
+        for side in sorted({item.size.side for item in figures}):
+            points = [item for item in figures if item.size.side == side]
+            if any(item.get(measure) is not None for item in points):
+                _add_side(figure, row, side, points, measure, relative_spread, _label_places(figures, measure))
+    _add_references(figure, figures)
+    _lay_out(figure, figures, total)
+    return figure
+
+
+def whiskers(figures: Sequence[SizeFigures], measure: str, relative_spread: dict[str, float]) -> dict:
+    """Plotly's `error_y`: as long as the spread in all, so half of it up and down; nothing where it is not known."""
+
+    def half(item: SizeFigures) -> float | None:
+        value = item.get(measure)
+        if value is not None and measure in relative_spread:
+            return abs(value) * relative_spread[measure] / 2
+        spread = item.get(f"{measure}_spread")
+        return None if value is None or spread is None else spread / 2
+
+    return {"type": "data", "array": [half(item) or 0 for item in figures], "thickness": 1.5, "width": 4}
+
+
+def _label_places(figures: Sequence[SizeFigures], measure: str) -> dict[str, str]:
+    """Where a label stands, so that those of as many values do not cover one another; one point per shape has one."""
+    places, most = {}, max(item.size.values for item in figures)
+    for values in {item.size.values for item in figures}:
+        known = [item for item in figures if item.size.values == values and item.get(measure) is not None]
+        of_shapes = {item.size.shape: item for item in sorted(known, key=lambda item: item.of_its_shape)}
+        here = sorted(of_shapes.values(), key=lambda item: item.get(measure))
+        side = "center" if values == most else "right"  # the last one's would leave the plot
+        for index, item in enumerate(here):
+            height = "top" if index == len(here) - 1 else "bottom" if index == 0 else "middle"
+            places[item.name] = f"{height} {'left' if height == 'middle' else side}"
+    return places
+
+
+def _add_side(
+    figure: go.Figure,
+    row: int,
+    side: int,
+    points: list[SizeFigures],
+    measure: str,
+    relative_spread: dict[str, float],
+    places: dict[str, str],
+) -> None:
+    """The family's points on a line, then the others, smaller; all have their names where one points at them."""
+    color, group = SIDE_COLORS.get(side, MARKER_COLOR), f"side {side}"
+    compresses = any(item.size.compresses for item in points)
+    seen = {trace.legendgroup for trace in figure.data}
+    for of_its_shape in (True, False):
+        items = [item for item in points if item.of_its_shape == of_its_shape and item.get(measure) is not None]
+        if not items:
+            continue
+        figure.add_scatter(
+            x=[item.size.values for item in items],
+            y=[item.get(measure) for item in items],
+            name=group if compresses else f"{group} (open: no compression)",
+            legendgroup=group,
+            showlegend=group not in seen,
+            mode="lines+markers+text" if of_its_shape else "markers+text",
+            text=[item.size.shape if item.name in places else "" for item in items],
+            textposition=[places.get(item.name, "top center") for item in items],
+            textfont={"size": 11},
+            cliponaxis=False,
+            line={"color": color, "width": 1.5},
+            marker=_marker(items, side) | {"color": color},
+            error_y=whiskers(items, measure, relative_spread) | {"color": color},
+            customdata=[item.name for item in items],
+            hovertemplate="%{customdata}: %{y:.3g}<extra></extra>",
+            row=row,
+            col=1,
+        )
+        seen.add(group)
+
+
+def _marker(items: list[SizeFigures], side: int) -> dict:
+    symbol = SYMBOLS.get(side, "circle")
+    open_or_not = [symbol if item.size.compresses else f"{symbol}-open" for item in items]
+    return {"symbol": open_or_not, "size": [11 if item.of_its_shape else 8 for item in items], "line_width": 2}
+
+
+def _add_references(figure: go.Figure, figures: Sequence[SizeFigures]) -> None:
+    """PCA of as many values in the first row, the floor of FD in the second."""
+    pca = {item.size.values: item.get("pca_psnr_db") for item in figures if item.get("pca_psnr_db") is not None}
+    options = {"mode": "lines", "line": REFERENCE_LINE, "hovertemplate": "%{y:.3g}"}
+    if pca:
+        values = sorted(pca)
+        options["mode"] = "lines" if len(values) > 1 else "markers"
+        heights = [pca[value] for value in values]
+        figure.add_scatter(x=values, y=heights, name="PCA of as many values (PSNR)", row=1, col=1, **options)
+    floors = [item.get("fd_floor_percent") for item in figures if item.get("fd_floor_percent") is not None]
+    if floors:
+        ends = [min(item.size.values for item in figures), max(item.size.values for item in figures)]
+        options |= {"mode": "lines", "line": REFERENCE_LINE | {"dash": "dot"}}
+        figure.add_scatter(x=ends, y=[floors[0]] * 2, name="other real images (FD)", row=2, col=1, **options)
+
+
+def _lay_out(figure: go.Figure, figures: Sequence[SizeFigures], total: int) -> None:
+    values, pixels = sorted({item.size.values for item in figures}), figures[0].size.pixels
+    figure.update_layout(
+        title=None, height=total + TOP + BOTTOM, margin={"t": TOP, "b": BOTTOM, "r": 20}, legend={"y": 1 + 24 / total}
+    )
+    ticks = {"tickvals": values, "ticktext": [f"{value:,}" for value in values]}
+    figure.update_xaxes(type="log", range=[log10(values[0] / 1.5), log10(values[-1] * 1.5)], **ticks)
+    figure.update_xaxes(title_text="values in the latent", row=len(ROWS), col=1)
+    figure.update_yaxes(rangemode="tozero", row=2, col=1)
+    figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS, row=3, col=1)
+    figure.update_annotations(x=0, xanchor="left", font={"size": 13}, yshift=4)
+    if values[-1] >= pixels:
+        figure.add_vline(pixels, line=REFERENCE_LINE | {"width": 1})
+        label = {"text": f"{pixels} pixels", "showarrow": False, "xanchor": "right", "yanchor": "bottom", "xshift": -3}
+        figure.add_annotation(x=log10(pixels), y=0, yref="y domain", xref="x", **label)

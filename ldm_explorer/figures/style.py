@@ -14,7 +14,12 @@ LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
 LATENT_COLORS = {"z0": "#0072B2", "eps": "#D55E00", "z_t": "#009E73", "v": "#CC79A7", "z_s": "#E69F00"}
 MARKER_COLOR = "#8C8C8C"
+REFERENCE_LINE = {"color": MARKER_COLOR, "width": 2, "dash": "dash"}
 CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F5D75")
+SIDE_COLORS = {4: "#0072B2", 8: "#D55E00", 16: "#009E73", 32: "#CC79A7"}
+"""By the side of the latent grid."""
+
+SAMPLER_COLORS = {"dpm++": "#0072B2", "unipc": "#E69F00", "ddim": "#009E73", "ddpm": "#CC79A7"}
 RIGHT_COLOR = "#0072B2"
 BROKEN_COLOR = "#D55E00"
 MAX_POINTS = 500

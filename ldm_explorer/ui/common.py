@@ -95,7 +95,8 @@ def one_sentence() -> Iterator[None]:
 
 def bind(handler: Callable, library: Library) -> Callable:
     """A handler with the library filled in and its errors in one sentence; a field left empty is refused."""
-    parameters = list(inspect.signature(handler).parameters.values())[1:]
+    signature = inspect.signature(handler)
+    parameters = list(signature.parameters.values())[1:]
 
     def check(inputs: tuple) -> None:
         for parameter, value in zip(parameters, inputs, strict=False):
@@ -117,7 +118,7 @@ def bind(handler: Callable, library: Library) -> Callable:
                 check(inputs)
                 return handler(library, *inputs)
 
-    bound.__signature__ = inspect.Signature(parameters)
+    bound.__signature__ = signature.replace(parameters=parameters)
     del bound.__wrapped__
     return bound
 

@@ -9,8 +9,9 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import training_film
-from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, class_choices, known_class, on_gpu, opening
+from ldm_explorer.ui.few_evaluations import build_few_evaluations
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "How does noise become an image?"
@@ -128,7 +129,9 @@ class _Controls:
 
 def _controls(class_names: list[str]) -> _Controls:
     class_name = gr.Dropdown([EVERY_CLASS, *class_names], value=class_names[-1], label="Class to generate")
-    num_steps = gr.Slider(1, 250, 25, step=1, label="Steps", info="more: slower, nearer to what was learned")
+    num_steps = gr.Slider(
+        1, 250, DEFAULT_NUM_STEPS, step=1, label="Steps", info="more: slower, nearer to what was learned"
+    )
     guidance_scale = gr.Slider(
         1, 8, 1, step=0.5, label="Guidance scale", info="above 1: more typical of the class, less varied"
     )
@@ -176,6 +179,7 @@ def build(library: Library, shared: SharedChoices) -> None:
         )
         with gr.Column(scale=3):
             _build_pictures(library, shared, controls)
+    build_few_evaluations(library, shared)
     _build_film(library, shared)
 
 

@@ -1,47 +1,66 @@
 """Tab: which latent size?"""
 
-import html
+from collections.abc import Iterator
 
 import gradio as gr
+import torch
 from PIL import Image
 
-from ldm_explorer.explore.latent_size import SizeReport, compare_sizes
+from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.reconstruction import LatentSize, latent_size
-from ldm_explorer.figures.latent_size import distance_figure, psnr_figure
+from ldm_explorer.explore.size_answer import answer, continuity_answer
+from ldm_explorer.explore.size_figures import (
+    MEASURES,
+    SizeFigures,
+    comparable_names,
+    csv_table,
+    default_names,
+    family_names,
+    family_spread,
+    kl_row,
+    read_figures,
+)
+from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, panel_figure
+from ldm_explorer.figures.latent_size import ROWS, answer_figure
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
-from ldm_explorer.ui.pictures import Picture, grid, notice, picture_row, scrolling
+from ldm_explorer.ui.latent_views import build_views
+from ldm_explorer.ui.pictures import Picture, csv_link, error_map, grid, notice, picture_row
+from ldm_explorer.ui.size_table import EXPLANATION, size_table
 
 TITLE = "Which latent size?"
 WHAT_TO_LOOK_AT = (
-    "A larger latent loses less, but the denoiser then has more to learn and more to compute: look at PSNR and at "
-    "feature FD together, and at the samples. **Latent size** is the side of the grid (8 is 8x8); channels are its "
-    "second axis, and what counts is the number of values."
+    "A latent is a grid of **side** x side places with some **channels** each: 8x8x4 holds 256 values, an image here "
+    "784 pixels. What more values and more side give, and what they cost, is in the figure: one colour per side."
 )
-NUM_STEPS = 25
-
-COLUMNS = (
-    ("checkpoint", lambda r: r.name),
-    ("latent", lambda r: f"{r.size.side}x{r.size.side}x{r.size.channels}"),
-    ("values", lambda r: f"{r.size.values:,}"),
-    ("compression", lambda r: f"{r.size.pixels / r.size.values:.1f}x" if r.size.compresses else "none"),
-    ("PSNR dB \u2191", lambda r: _beside(r.psnr_db, PCA=r.pca_psnr_db if r.size.compresses else "lossless")),
-    ("SSIM \u2191", lambda r: _beside(r.ssim)),
-    ("rFD % \u2193", lambda r: _beside(r.rfd_percent, floor=r.fd_floor_percent)),
-    ("FD % \u2193", lambda r: _beside(r.fd_percent, noise=r.fd_decoded_noise_percent)),
-    ("class consistency", lambda r: _beside(r.class_consistency, classifier=r.classifier_accuracy)),
-    ("GFLOPs/image \u2193", lambda r: _beside(r.gflops_per_sample)),
+HOW_TO_READ = (
+    "Spread of seeds: largest minus smallest of short trainings that differ in their seed alone, the larger relative "
+    "one of the sizes it was measured at; a difference within it is not claimed. Whiskers are as long as this spread, "
+    "for FD as that over sampling seeds where it is not known. PCA is the best linear code of as many values."
 )
-EXPLANATION = (
-    "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance "
-    "of 10,000 samples to the test images in the features of a small classifier trained here, in percent of their "
-    "variance (compares with no published FID); rFD: the same for reconstructions; floor: for other real images; of "
-    "noise: for decoded random latents. Class consistency is read beside the classifier's own accuracy. A dash: not "
-    "measured."
+WHAT_KL_SHOWS = (
+    "### What does the KL term do?\nThe same autoencoder with other weights of the KL term, which pulls every value of "
+    "the latent towards noise: the active units are those that still say something about the image. Where none is "
+    "left, the posterior has collapsed."
 )
+WHAT_CONTINUITY_IS = (
+    "### Is the latent space continuous?\nThat is several questions, and one latent can do well in one and badly in "
+    "another: no single grade is made of them. Colours are those of the sides, open symbols compress nothing."
+)
+MAIN_COLUMNS = [*ROWS, "pca_psnr_db", "fd_percent_spread", "fd_floor_percent"]
 
 
-def compare(
+def show_figures(library: Library, checkpoint: str, names: list[str]):
+    """Stored figures of checkpoints: the answer in words, the figure of it, a table, the figure over KL weights, and
+    those of continuity; each Plotly figure followed by its table as a link to CSV in HTML."""
+    figures = read_figures(library, comparable_names(library, checkpoint, names))
+    family, spread = _family(library, checkpoint), family_spread(library, checkpoint)
+    main = answer_figure(figures, spread), csv_link(csv_table(figures, MAIN_COLUMNS), "latent-size")
+    of_continuity = continuity_answer(family, spread), *_panels(figures, spread)
+    return answer(family, spread), *main, size_table(figures), *_kl(family, spread), *of_continuity
+
+
+def compare_pictures(
     library: Library,
     checkpoint: str,
     class_name: str,
@@ -49,73 +68,102 @@ def compare(
     upload: Image.Image | None,
     seed: float,
     names: list[str],
-):
-    """Checkpoints side by side on the same images and seeds: a table and pictures as HTML, and two Plotly figures."""
+) -> str:
+    """Reconstructions of the same images, their errors, and samples from the same seeds, as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
-    comparable = library.of_same_images(checkpoint)
-    others = [f"{name} was trained on other images." for name in names if name not in comparable]
-    chosen = [name for name in names if name in comparable]
-    if names and not chosen:  # as it stands after a checkpoint over other images was chosen
-        chosen = default_names(library, checkpoint)
-    reports = compare_sizes(library, chosen, image.pixels, int(seed), NUM_STEPS)
-    pictures = notice(others) + "".join(_pictures(report) for report in reports)
-    return _table(reports), pictures, psnr_figure(reports), distance_figure(reports)
-
-
-def _beside(figure: float | None, **context: float | str | None) -> str:
-    """A figure with what makes it readable in brackets; a dash where it was not measured."""
-
-    def text(value: float | str) -> str:
-        return value if isinstance(value, str) else f"{value:.3g}"
-
-    if figure is None:
-        return "\u2013"
-    known = ", ".join(f"{name} {text(value)}" for name, value in context.items() if value is not None)
-    return f"{text(figure)} ({known})" if known else text(figure)
-
-
-def _table(reports: tuple[SizeReport, ...]) -> str:
-    head = "".join(f"<th scope='col'>{title}</th>" for title, _ in COLUMNS)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(figure(report))}</td>" for _, figure in COLUMNS) + "</tr>"
-        for report in reports
-    )
-    return scrolling(f'<table class="ldm-table"><tr>{head}</tr>{rows}</table>', "comparison")
-
-
-def _pictures(report: SizeReport) -> str:
-    pictures = [
-        Picture(grid(report.images), "Test images", "the chosen one, then one of each class"),
-        Picture(grid(report.reconstructions), "Reconstructions", "of the same images"),
+    chosen = comparable_names(library, checkpoint, names)
+    others = [
+        f"{name} was trained on other images." for name in names if name not in library.of_same_images(checkpoint)
     ]
-    if report.samples is not None:
-        caption = f"one of each class, {report.num_steps} evaluations, guidance 1"
-        pictures.append(Picture(grid(report.samples), "Generated", caption))
-    return picture_row(pictures, f"{report.name}: {report.size}", layout="large")
+    results = compare_sizes(library, chosen, image.pixels, int(seed), DEFAULT_NUM_STEPS)
+    return notice(others) + "".join(_pictures(result) for result in results)
 
 
-def default_names(library: Library, checkpoint: str) -> list[str]:
-    """The denoisers of different latents over the same images as `checkpoint`, else all that are over these."""
-    sizes: dict[LatentSize, str] = {}
-    comparable = library.of_same_images(checkpoint)
-    for name in comparable:
-        if library.get(name).kind == "ldm":
-            sizes.setdefault(latent_size(library.get(name)), name)
-    return list(sizes.values()) if len(sizes) > 1 else comparable
+def size_figures(library: Library, names: list[str]) -> str:
+    """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
+    return csv_table(read_figures(library, names), list(MEASURES))
+
+
+def _family(library: Library, checkpoint: str) -> tuple[SizeFigures, ...]:
+    names = family_names(library, checkpoint)
+    return read_figures(library, names) if names else ()
+
+
+def _kl(family: tuple[SizeFigures, ...], spread: dict[str, float]) -> tuple:
+    """Whether there are several KL weights, the figure and its table."""
+    row = kl_row(family)
+    if not row:
+        return gr.update(visible=False), None, ""
+    return gr.update(visible=True), kl_figure(row, spread), csv_link(csv_table(row, KL_MEASURES), "kl-weight")
+
+
+def _panels(figures: tuple[SizeFigures, ...], spread: dict[str, float]) -> list:
+    shown = []
+    for name, panel in PANELS.items():
+        shown += [panel_figure(panel, figures, spread), csv_link(csv_table(figures, panel.columns), name)]
+    return shown
+
+
+def _pictures(result: SizePictures) -> str:
+    errors = torch.stack([error_map(error) for error in result.errors])
+    pictures = [
+        Picture(grid(result.images), "Test images", "the chosen one, then one of each class"),
+        Picture(grid(result.reconstructions), "Reconstructions", "of the same images"),
+        Picture(grid(errors), "Errors", "orange: too bright, blue: too dark; full at a tenth of the range"),
+    ]
+    if result.samples is not None:
+        caption = f"one of each class, {result.num_steps} evaluations, guidance 1"
+        pictures.append(Picture(grid(result.samples), "Generated", caption))
+    return picture_row(pictures, f"{result.name}: {result.size}", layout="four")
 
 
 def build(library: Library, shared: SharedChoices) -> None:
     """Lay out the tab inside the current Blocks."""
-    gr.Markdown(WHAT_TO_LOOK_AT)
     names = gr.CheckboxGroup(
-        library.names(), value=default_names(library, shared.checkpoint.value), label="Checkpoints to compare"
+        library.names(),
+        value=default_names(library, shared.checkpoint.value),
+        label="Checkpoints to compare",
+        render=False,
     )
-    handler = bind(compare, library)
+    figures, pictures = bind(show_figures, library), bind(compare_pictures, library)
+    first = iter(opening(figures, [shared.checkpoint, names]))
+    gr.Markdown(WHAT_TO_LOOK_AT)
+    shown = [gr.Markdown(next(first)), *_figure(first)]
+    gr.Markdown(HOW_TO_READ)
+    names.render()
+    shown.append(gr.HTML(next(first)))
+    with gr.Accordion("What the columns mean", open=False):
+        gr.Markdown(EXPLANATION)
     inputs = [*shared.image, shared.seed, names]
-    table, pictures, *figures = opening(handler, inputs)
-    shown = [gr.HTML(table)]
-    gr.Markdown(EXPLANATION)
-    shown.append(gr.HTML(pictures))
+    shown_pictures = gr.HTML(opening(pictures, inputs))
+    shown += _build_continuity(first)
+    answer_changes(figures, [shared.checkpoint, names], shown, "compare_sizes")
+    answer_changes(pictures, inputs, shown_pictures, "compare_pictures", **MODEL_QUEUE)
+    gr.api(bind(size_figures, library), api_name="size_figures", api_description=size_figures.__doc__)
+    build_views(library, shared, names)
+
+
+def _build_continuity(first: Iterator) -> list[gr.components.Component]:
+    """The figure over KL weights, where there is one, and the small figures, three in a row where there is room."""
+    with gr.Column(visible=next(first)["visible"]) as section:
+        gr.Markdown(WHAT_KL_SHOWS)
+        shown = [section, *_figure(first)]
+    gr.Markdown(WHAT_CONTINUITY_IS)
+    shown.append(gr.Markdown(next(first)))
     with gr.Row():
-        shown += [gr.Plot(figure, show_label=False, min_width=320) for figure in figures]
-    answer_changes(handler, inputs, shown, "compare_sizes", **MODEL_QUEUE)
+        for panel in PANELS.values():
+            with gr.Column(min_width=320):
+                gr.Markdown(f"#### {panel.title}")
+                plot = gr.Plot(next(first), show_label=False, min_width=320)
+                gr.Markdown(panel.reading)
+                shown += [plot, _table_link(next(first))]
+    return shown
+
+
+def _figure(first: Iterator) -> list[gr.components.Component]:
+    """A figure and the button that saves its table."""
+    return [gr.Plot(next(first), show_label=False, min_width=320), _table_link(next(first))]
+
+
+def _table_link(link: str) -> gr.HTML:
+    return gr.HTML(link, padding=False)

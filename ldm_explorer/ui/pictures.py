@@ -14,6 +14,9 @@ from ldm_explorer.data import to_uint8
 
 ERROR_FULL_SCALE = 0.1
 LATENT_FULL_SCALE = 3.0
+KL_FULL_SCALE_NATS = 8.0
+_GREY = 128
+_KL_COLORS = torch.tensor([[0.0, 0.0, 0.0], [0.0, 114.0, 178.0], [240.0, 228.0, 66.0]])
 _TOO_BRIGHT = torch.tensor([230.0, 159.0, 0.0])
 _TOO_DARK = torch.tensor([86.0, 180.0, 233.0])
 
@@ -36,7 +39,8 @@ def png_data_uri(image: Tensor) -> str:
 
 
 def picture_row(pictures: Iterable[Picture], heading: str = "", layout: str = "") -> str:
-    """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", "film" five a row, "line" one."""
+    """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", "film" five a row, "four", "line"
+    one row, "strips" one below the other."""
     figures = "".join(_figure(picture) for picture in pictures)
     title = f"<h2>{html.escape(heading)}</h2>" if heading else ""
     return f'<section>{title}<div class="ldm-row {layout}">{figures}</div></section>'
@@ -61,15 +65,38 @@ def notice(sentences: Iterable[str]) -> str:
     return f'<p class="ldm-notice">{text}</p>' if text else ""
 
 
-def grid(images: Tensor) -> Tensor:
-    """`(B, C, H, W) uint8` as one picture, as square as possible, one black pixel between images."""
+def csv_link(text: str, name: str) -> str:
+    """A small button that saves a table; it holds the whole table, so the server keeps no file for it."""
+    data = base64.b64encode(text.encode()).decode()
+    file = html.escape(name)
+    return (
+        f'<a class="ldm-csv" download="{file}.csv" href="data:text/csv;charset=utf-8;base64,{data}" '
+        f'aria-label="{file} as CSV">Table as CSV</a>'
+    )
+
+
+def grid(images: Tensor, gap: int = 0) -> Tensor:
+    """`(B, C, H, W) uint8` as one picture, as square as possible, one pixel of a grey level between images."""
     columns = int(len(images) ** 0.5 + 0.999)
     rows = -(-len(images) // columns)
-    padded = torch.nn.functional.pad(images, (0, 1, 0, 1))
-    cells = torch.cat([padded, padded.new_zeros(rows * columns - len(images), *padded.shape[1:])])
+    padded = torch.nn.functional.pad(images, (0, 1, 0, 1), value=gap)
+    cells = torch.cat([padded, padded.new_full((rows * columns - len(images), *padded.shape[1:]), gap)])
     channels, height, width = cells.shape[1:]
     whole = cells.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
     return whole.reshape(channels, rows * height, columns * width)[:, :-1, :-1]
+
+
+def strip(images: Tensor) -> Tensor:
+    """`(B, C, H, W) uint8` as one picture, side by side, one black pixel between images."""
+    return torch.cat(list(torch.nn.functional.pad(images, (0, 1))), -1)[..., :-1]
+
+
+def kl_picture(nats: Tensor) -> Tensor:
+    """KL `(c, h, w)` as one picture of its channels: black is 0 nats, blue 4, yellow 8 or more, grey
+    what is none."""
+    position = (nats / KL_FULL_SCALE_NATS).clamp(0, 1)[..., None] * (len(_KL_COLORS) - 1)
+    shares = (1 - (position - torch.arange(len(_KL_COLORS))).abs()).clamp_min(0)  # of each colour
+    return grid((shares @ _KL_COLORS).round().to(torch.uint8).movedim(-1, 1), gap=_GREY)
 
 
 def error_map(error: Tensor) -> Tensor:

@@ -1,0 +1,146 @@
+"""What does a larger latent give, and what does it cost? In sentences that claim no more than the figures do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ldm_explorer.explore.size_figures import MEASURES, SizeFigures
+
+EXACT = ("gflops_per_image",)
+"""Counted and not trained: the same for every seed."""
+
+HEADLINES = ("psnr_db", "fd_percent", "gflops_per_image")
+CONTINUITY = (
+    "ifd_percent",
+    "ifd_random_percent",
+    "turn_error",
+    "half_scale_mse",
+    "length_over_chord",
+    "largest_step_over_mean",
+    "stretch_variation",
+)
+"""Those of which less is better; of the spectrum neither more nor less is."""
+
+COMPARISONS = {
+    "More values at one side": ("8x8x1", "8x8x2", "8x8x4", "8x8x8"),
+    "More side at equal values": ("4x4x16", "8x8x4", "16x16x1"),
+    "“8 against 32” as side": ("8x8x4", "32x32x1"),
+    "“8 against 32” as channels": ("4x4x8", "4x4x32"),
+}
+CONTINUITY_COMPARISONS = ("“8 against 32” as side", "“8 against 32” as channels")
+NOT_KNOWN = (
+    "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
+    "figures below are of one training each."
+)
+NOTHING_TO_COMPARE = "There are no two latents here that differ in one thing alone, so nothing is compared in words."
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One measure of latents of several shapes, from the smallest latent on."""
+
+    measure: str
+    shapes: tuple[str, ...]
+    values: tuple[float, ...]
+    spread: float  # largest minus smallest of training seeds, of the largest value
+
+    @property
+    def best(self) -> tuple[str, ...]:
+        """The shapes that are no further than the spread from the best one; all where no difference can be claimed."""
+        best = (max if MEASURES[self.measure].higher_is_better else min)(self.values)
+        pairs = zip(self.shapes, self.values, strict=True)
+        return tuple(shape for shape, value in pairs if abs(value - best) <= self.spread)
+
+    @property
+    def verdict(self) -> str:
+        """ "better" or "worse" of the last one of two, "best with ..." of more, or "same" within the spread."""
+        if len(self.best) == len(self.shapes):
+            return "same"
+        if len(self.shapes) > 2:
+            return f"best with {' and '.join(self.best)}"
+        return "better" if self.best[0] == self.shapes[-1] else "worse"
+
+
+def find_differences(
+    figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Sequence[str], relative_spread: dict[str, float]
+) -> tuple[Difference, ...]:
+    """Of each measure that two of the shapes and the training seeds were measured in; the others are left out."""
+    of_shape = {item.size.shape: item for item in figures if item.of_its_shape}
+    found = []
+    for measure in measures:
+        known = {
+            shape: of_shape[shape].figures[measure]
+            for shape in shapes
+            if shape in of_shape and measure in of_shape[shape].figures
+        }
+        relative = 0.0 if measure in EXACT else relative_spread.get(measure)
+        if len(known) > 1 and relative is not None:
+            spread = relative * max(map(abs, known.values()))
+            found.append(Difference(measure, tuple(known), tuple(known.values()), spread))
+    return tuple(found)
+
+
+def answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
+    """The answer as Markdown, from the family's figures and the relative spread of training seeds."""
+    if not relative_spread:
+        return NOT_KNOWN
+    lines = [
+        _headline(title, find_differences(figures, shapes, HEADLINES, relative_spread), figures)
+        for title, shapes in COMPARISONS.items()
+    ]
+    if continuity := _continuity(figures, relative_spread, with_figures=False):
+        lines.append(f"**Continuity**. {' '.join(continuity)}")
+    return _list(lines) or NOTHING_TO_COMPARE
+
+
+def continuity_answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
+    """Which measures of continuity get worse and which do not, by side and by channels, as Markdown with figures."""
+    return _list(_continuity(figures, relative_spread, with_figures=True))
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeFigures]) -> str:
+    if not differences:
+        return ""
+    shapes = max((difference.shapes for difference in differences), key=len)
+    raw = {item.size.shape for item in figures if not item.size.compresses}
+    named = [f"{shape} (no compression: pixel diffusion in disguise)" if shape in raw else shape for shape in shapes]
+    return f"**{title}**, {' → '.join(named)}: {'; '.join(_in_words(item, shapes) for item in differences)}."
+
+
+def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
+    measure = MEASURES[difference.measure]
+    where = "" if difference.shapes == shapes else f" ({' → '.join(difference.shapes)})"
+    values = " → ".join(f"{value:#.3g}".rstrip(".") for value in difference.values)
+    figures = f"{measure.title} {values} {measure.unit}{where}"
+    if difference.measure in EXACT:
+        return figures
+    if difference.verdict == "same":
+        return f"{figures}, no difference beyond the spread of seeds ({difference.spread:.2g})"
+    return f"{figures}, **{difference.verdict}** (spread of seeds {difference.spread:.2g})"
+
+
+def _continuity(figures: Sequence[SizeFigures], relative_spread: dict[str, float], with_figures: bool) -> list[str]:
+    """A sentence for each comparison of which something is known."""
+    sentences = []
+    for title in CONTINUITY_COMPARISONS:
+        shapes = COMPARISONS[title]
+        differences = find_differences(figures, shapes, CONTINUITY, relative_spread)
+        if differences:
+            sentences.append(f"{title}, {' → '.join(shapes)}: {_by_verdict(differences, with_figures)}.")
+    return sentences
+
+
+def _by_verdict(differences: tuple[Difference, ...], with_figures: bool) -> str:
+    def named(item: Difference) -> str:
+        name, (first, last) = MEASURES[item.measure].title, item.values
+        return f"{name} ({first:.2g} → {last:.2g}, spread {item.spread:.1g})" if with_figures else name
+
+    verdicts = {"worse": "**worse**", "better": "**better**", "same": "no difference beyond the spread of seeds"}
+    listed = {
+        words: ", ".join(named(item) for item in differences if item.verdict == verdict)
+        for verdict, words in verdicts.items()
+    }
+    return "; ".join(f"{words}: {names}" for words, names in listed.items() if names)

@@ -1,0 +1,205 @@
+"""The stored figures of latents of different sizes, whatever part of them was measured, and as tables."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ldm_explorer.checkpoints import Checkpoint, CheckpointError, read_json
+from ldm_explorer.evaluation.cost import Cost, measure_cost
+from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.reconstruction import LatentSize, latent_size
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS
+
+FAMILY = "sizes"
+"""The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them."""
+
+SECTIONS = ("reconstruction", "latent_space", "continuity", "generation")
+
+
+@dataclass(frozen=True)
+class Measure:
+    title: str
+    unit: str = ""
+    higher_is_better: bool = False
+
+
+MEASURES = {
+    "psnr_db": Measure("PSNR", "dB", higher_is_better=True),
+    "pca_psnr_db": Measure("PSNR of PCA", "dB", higher_is_better=True),
+    "ssim": Measure("SSIM", higher_is_better=True),
+    "rfd_percent": Measure("rFD", "%"),
+    "fd_percent": Measure("FD", "%"),
+    "fd_percent_spread": Measure("spread of FD over sampling seeds", "%"),
+    "fd_floor_percent": Measure("floor of FD", "%"),
+    "fd_decoded_noise_percent": Measure("FD of decoded noise", "%"),
+    "precision": Measure("precision", higher_is_better=True),
+    "recall": Measure("recall", higher_is_better=True),
+    "density": Measure("density", higher_is_better=True),
+    "coverage": Measure("coverage", higher_is_better=True),
+    "class_consistency": Measure("class consistency", higher_is_better=True),
+    "classifier_accuracy": Measure("accuracy of the classifier", higher_is_better=True),
+    "copying_ratio": Measure("copying ratio", higher_is_better=True),
+    "copying_near_share": Measure("share nearer than 99 % of reconstructions"),
+    "gflops_per_image": Measure("cost", "GFLOPs per image"),
+    "kl_per_value": Measure("KL per value", "nats"),
+    "active_units": Measure("active units", higher_is_better=True),
+    "ifd_percent": Measure("iFD of nearest pairs", "%"),
+    "ifd_random_percent": Measure("iFD of random pairs", "%"),
+    "high_share": Measure("high-frequency share"),
+    "high_share_of_images": Measure("high-frequency share of images"),
+    "flatness": Measure("flatness"),
+    "flatness_of_images": Measure("flatness of images"),
+    "turn_error": Measure("turn error"),
+    "half_scale_mse": Measure("half-scale error", "MSE"),
+    "half_scale_floor_mse": Measure("floor of the half-scale error", "MSE"),
+    "length_over_chord": Measure("path over chord"),
+    "largest_step_over_mean": Measure("largest over mean step"),
+    "stretch_variation": Measure("stretch variation"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SizeFigures:
+    """What is stored of one checkpoint, by the names in MEASURES; what was not measured is not there."""
+
+    name: str
+    size: LatentSize
+    in_family: bool
+    of_its_shape: bool  # the family's one of this shape, not a variant of it
+    kl_weight: float | None
+    evaluations: int  # of the network per generated image, for FD and cost alike
+    figures: dict[str, float]
+
+    def get(self, measure: str) -> float | None:
+        return self.figures.get(measure)
+
+    @property
+    def label(self) -> str:
+        """The shape where it stands for it, else the name."""
+        return self.size.shape if self.of_its_shape else self.name
+
+
+def read_figures(library: Library, names: Sequence[str]) -> tuple[SizeFigures, ...]:
+    """Of these checkpoints. Raises `ValueError` for a name that is not there, or none."""
+    if not names:
+        raise ValueError("choose at least one checkpoint to compare")
+    return tuple(_read(library.get(name)) for name in dict.fromkeys(names))
+
+
+def _read(checkpoint: Checkpoint) -> SizeFigures:
+    size, stored = latent_size(checkpoint), checkpoint.metrics.get("evaluation", {})
+    figures = {name: value for section in SECTIONS for name, value in stored.get(section, {}).items()}
+    evaluations = figures.get("evaluations", DEFAULT_NUM_STEPS)
+    cost = Cost(**stored["cost"]) if "cost" in stored else measure_cost(checkpoint)
+    figures["gflops_per_image"] = cost.per_sample(evaluations)
+    return SizeFigures(
+        name=checkpoint.name,
+        size=size,
+        in_family=checkpoint.folder.parent.name == FAMILY,
+        of_its_shape=checkpoint.folder.parent.name == FAMILY and checkpoint.folder.name == f"size-{size.shape}",
+        kl_weight=checkpoint.config.get("kl_weight"),
+        evaluations=evaluations,
+        figures={name: figures[name] for name in MEASURES if _is_figure(figures.get(name))},
+    )
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def family_names(library: Library, checkpoint: str) -> list[str]:
+    """The family's checkpoints over the same images as `checkpoint`."""
+    return [name for name in library.of_same_images(checkpoint) if library.get(name).folder.parent.name == FAMILY]
+
+
+def default_names(library: Library, checkpoint: str) -> list[str]:
+    """One checkpoint per shape: of the family, else the denoisers, else all over the same images as `checkpoint`."""
+    family = [
+        item.name for item in map(_read, map(library.get, family_names(library, checkpoint))) if item.of_its_shape
+    ]
+    if len(family) > 1:
+        return family
+    sizes: dict[LatentSize, str] = {}
+    comparable = library.of_same_images(checkpoint)
+    for name in comparable:
+        if library.get(name).kind == "ldm":
+            sizes.setdefault(latent_size(library.get(name)), name)
+    return list(sizes.values()) if len(sizes) > 1 else comparable
+
+
+def comparable_names(library: Library, checkpoint: str, names: Sequence[str]) -> list[str]:
+    """Those over the same images as `checkpoint`, by side, then channels; the default ones where there are only others.
+
+    So it stands just after a checkpoint over other images was chosen.
+    """
+    same = library.of_same_images(checkpoint)
+    chosen = [name for name in names if name in same]
+    if names and not chosen:
+        chosen = default_names(library, checkpoint)
+
+    def order(name: str) -> tuple[int, int]:
+        size = latent_size(library.get(name))
+        return size.side, size.channels
+
+    return sorted(chosen, key=order)
+
+
+def kl_row(figures: Sequence[SizeFigures]) -> tuple[SizeFigures, ...]:
+    """The family's autoencoders of one shape and several KL weights, by weight; () where there are not two.
+
+    A denoiser's run does not store the weight of its autoencoder: it is that of the other shapes, as nothing else than
+    the shape is varied among these.
+    """
+    family = [item for item in figures if item.in_family]
+    shapes = {item.size.shape for item in family if item.kl_weight is not None and not item.of_its_shape}
+    common = next((item.kl_weight for item in family if item.of_its_shape and item.kl_weight is not None), None)
+    by_weight: dict[float, SizeFigures] = {}
+    for item in family:
+        weight = common if item.of_its_shape and item.kl_weight is None else item.kl_weight
+        if item.size.shape in shapes and weight is not None:
+            by_weight.setdefault(weight, item)
+    rows = tuple(replace(by_weight[weight], kl_weight=weight) for weight in sorted(by_weight))
+    return rows if len(rows) > 1 else ()
+
+
+def read_training_spread(folder: Path) -> dict[str, float]:
+    """Of every measure in a folder's seeds.json: largest minus smallest over the mean, of training seeds alone.
+
+    The larger one where seeds were trained at several sizes. {} where there is no such file, or none that can be read.
+    """
+    try:
+        content = read_json(folder / "seeds.json")
+    except CheckpointError:
+        return {}
+    spread: dict[str, float] = {}
+    for measures in content.values():
+        for measure, values in measures.items() if isinstance(measures, dict) else ():
+            if measure in MEASURES and len(values) > 1 and sum(values):
+                relative = (max(values) - min(values)) / abs(sum(values) / len(values))
+                spread[measure] = max(spread.get(measure, 0), relative)
+    return spread
+
+
+def family_spread(library: Library, checkpoint: str) -> dict[str, float]:
+    """The relative spread of training seeds, stored beside the family."""
+    names = family_names(library, checkpoint)
+    return read_training_spread(library.get(names[0]).folder.parent) if names else {}
+
+
+def csv_table(figures: Sequence[SizeFigures], measures: Sequence[str]) -> str:
+    """A line per checkpoint; an empty cell for what was not measured. Units are in the names."""
+    rows = [
+        [item.name, item.size.side, item.size.channels, item.size.values, item.kl_weight, *map(item.get, measures)]
+        for item in figures
+    ]
+    return write_csv(["checkpoint", "side", "channels", "values", "kl_weight", *measures], rows)
+
+
+def write_csv(head: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Comma-separated lines; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue()

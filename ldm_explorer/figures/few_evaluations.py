@@ -1,0 +1,31 @@
+"""Feature FD against the number of evaluations of the network."""
+
+import plotly.graph_objects as go
+
+from ldm_explorer.explore.few_evaluations import FewEvaluations
+from ldm_explorer.figures.latent_size import ROUND_NUMBERS
+from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SAMPLER_COLORS, styled, title_in_legend
+
+
+def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
+    """A curve per sampler, both axes on log scales, beside rFD and the floor."""
+    figure = go.Figure()
+    for sampler, distances in measured.fd_percent.items():
+        figure.add_scatter(
+            x=list(measured.evaluations),
+            y=list(distances),
+            name=sampler,
+            mode="lines+markers",
+            line={"color": SAMPLER_COLORS.get(sampler, MARKER_COLOR), "width": 3},
+            hovertemplate="%{x} evaluations: %{y:.3g} %",
+        )
+    references = {"rFD: reconstructions": measured.rfd_percent, "floor: other real images": measured.fd_floor_percent}
+    ends = [measured.evaluations[0], measured.evaluations[-1]]
+    for (name, value), dash in zip(references.items(), ("dash", "dot"), strict=True):
+        if value is not None:
+            line = REFERENCE_LINE | {"dash": dash}
+            figure.add_scatter(x=ends, y=[value] * 2, name=name, mode="lines", line=line, hovertemplate="%{y:.3g} %")
+    figure.update_xaxes(type="log", tickvals=list(measured.evaluations))
+    figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS)
+    title = f"feature FD in % of {measured.num_images:,} samples, lower is better"
+    return title_in_legend(styled(figure, title, x_title="evaluations of the network", hovermode="closest"))

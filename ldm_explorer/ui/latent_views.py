@@ -1,0 +1,112 @@
+"""In the tab of latent sizes: what lies between two latents, and where the information is."""
+
+from collections.abc import Callable
+
+import gradio as gr
+from PIL import Image
+from torch import Tensor
+
+from ldm_explorer.explore.latent_views import Interpolation, LatentUseMaps, Strip, interpolate, map_latent_use
+from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.size_figures import comparable_names
+from ldm_explorer.ui.common import (
+    MODEL_QUEUE,
+    SharedChoices,
+    answer_changes,
+    bind,
+    chosen_image,
+    example_classes,
+    opening,
+)
+from ldm_explorer.ui.pictures import Picture, kl_picture, notice, picture_row, scrolling, strip
+
+WHAT_INTERPOLATION_SHOWS = (
+    "### What lies between two images?\nFrom the image chosen above to a second one, through the latents, decoded. "
+    "Where the latent space is continuous, the pictures between are garments; where it is not, they are two garments "
+    "on top of each other. The straight way leads through shorter latents than the denoiser ever sees, the spherical "
+    "one keeps their length."
+)
+WHAT_THE_MAP_SHOWS = (
+    "### Where is the information?\nKL from the standard normal, in nats, of each value of the latent, its channels "
+    "side by side. **Black** is 0 nats: the value is noise, whatever the image. **Blue** is 4 nats, **yellow** 8 or "
+    "more: the value says much about it."
+)
+
+
+def interpolate_images(
+    library: Library,
+    checkpoint: str,
+    class_name: str,
+    number: float,
+    upload: Image.Image | None,
+    second_class: str,
+    second_number: float,
+    names: list[str],
+) -> str:
+    """Strips of images between the chosen one and a second one through each checkpoint's latents, along the straight
+    line and along the arc, as HTML."""
+    first = chosen_image(library, checkpoint, class_name, number, upload)
+    second = chosen_image(library, checkpoint, second_class, second_number, None)
+    chosen = [library.get(name) for name in comparable_names(library, checkpoint, names)]
+    heading = notice([f"From {first.caption} to {second.caption}."])
+    return heading + "".join(_strips(interpolate(item, first.pixels, second.pixels)) for item in chosen)
+
+
+def map_kl(
+    library: Library, checkpoint: str, class_name: str, number: float, upload: Image.Image | None, names: list[str]
+) -> str:
+    """The KL of each latent value in nats, over test images and for the chosen one, of each checkpoint, as HTML."""
+    image = chosen_image(library, checkpoint, class_name, number, upload)
+    chosen = [library.get(name) for name in comparable_names(library, checkpoint, names)]
+    maps = [map_latent_use(item, image.pixels) for item in chosen]
+    if not maps:
+        raise ValueError("choose at least one checkpoint to compare")
+    of_examples = _map_row(maps, lambda item: item.of_examples, f"Mean over {maps[0].num_examples} test images")
+    return of_examples + _map_row(maps, lambda item: item.of_image, image.caption)
+
+
+def offer_second(library: Library, checkpoint: str, class_name: str):
+    """The classes of the second image, where another checkpoint has other ones."""
+    choices = example_classes(library, checkpoint)
+    return gr.update(choices=choices, value=class_name if class_name in choices else choices[0])
+
+
+def _strips(result: Interpolation) -> str:
+    def picture(title: str, way: Strip) -> Picture:
+        return Picture(
+            strip(way.images), title, f"half-way the latent has {way.halfway_length:.2f} of its ends' length"
+        )
+
+    strips = [picture("Straight", result.straight), picture("Spherical", result.spherical)]
+    return scrolling(picture_row(strips, f"{result.name}: {result.size.shape}", "strips"), f"{result.name}, strips")
+
+
+def _map_row(maps: list[LatentUseMaps], nats: Callable[[LatentUseMaps], Tensor], heading: str) -> str:
+    pictures = [
+        Picture(
+            kl_picture(nats(item)), item.name, f"{nats(item).mean():.2f} nats per value, {nats(item).sum():,.0f} in all"
+        )
+        for item in maps
+    ]
+    return picture_row(pictures, heading)
+
+
+def build_views(library: Library, shared: SharedChoices, names: gr.CheckboxGroup) -> None:
+    """Lay out both below the rest of the tab; `names` are the checkpoints that it compares."""
+    gr.Markdown(WHAT_INTERPOLATION_SHOWS)
+    classes = example_classes(library, shared.checkpoint.value)
+    with gr.Row():
+        second_class = gr.Dropdown(classes, value=classes[0], label="Second image: class", min_width=180)
+        second_number = gr.Slider(1, shared.number.maximum, 1, step=1, label="Second image: number", min_width=180)
+    shared.checkpoint.change(
+        bind(offer_second, library), [shared.checkpoint, second_class], second_class, api_visibility="private"
+    )
+    _answered(interpolate_images, library, [*shared.image, second_class, second_number, names])
+    gr.Markdown(WHAT_THE_MAP_SHOWS)
+    _answered(map_kl, library, [*shared.image, names])
+
+
+def _answered(handler, library: Library, inputs: list[gr.components.Component]) -> None:
+    bound = bind(handler, library)
+    shown = gr.HTML(opening(bound, inputs))
+    answer_changes(bound, inputs, shown, handler.__name__, **MODEL_QUEUE)

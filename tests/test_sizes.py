@@ -1,0 +1,313 @@
+"""The latent-size question: stored figures, what is claimed of them, their plots and tables."""
+
+import base64
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import gradio as gr
+import pytest
+import torch
+
+from ldm_explorer.checkpoints import read_checkpoint, update_metrics
+from ldm_explorer.data import crop, to_uint8
+from ldm_explorer.evaluation.cost import measure_cost
+from ldm_explorer.explore.few_evaluations import read_few_evaluations
+from ldm_explorer.explore.images import example_image
+from ldm_explorer.explore.latent_views import NUM_FRAMES, interpolate, map_latent_use
+from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.explore.reconstruction import LatentSize
+from ldm_explorer.explore.size_answer import NOT_KNOWN, NOTHING_TO_COMPARE, answer, continuity_answer, find_differences
+from ldm_explorer.explore.size_figures import (
+    FAMILY,
+    MEASURES,
+    SizeFigures,
+    csv_table,
+    default_names,
+    kl_row,
+    read_figures,
+    read_training_spread,
+)
+from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, panel_figure
+from ldm_explorer.figures.few_evaluations import few_evaluations_figure
+from ldm_explorer.figures.latent_size import answer_figure
+from ldm_explorer.figures.style import SAMPLER_COLORS, SIDE_COLORS
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, SAMPLERS
+from ldm_explorer.ui import few_evaluations, latent_size, latent_views
+from ldm_explorer.ui.pictures import csv_link, kl_picture, strip
+from ldm_explorer.ui.size_table import size_table
+
+SPREAD = {"psnr_db": 0.01, "fd_percent": 0.1, "ifd_percent": 0.1, "turn_error": 0.1, "stretch_variation": 0.1}
+
+
+def made(side: int, channels: int, **figures: float) -> SizeFigures:
+    """A member of the family with made figures."""
+    size = LatentSize(side, channels, 784)
+    return SizeFigures(f"size-{size.shape}", size, True, True, None, DEFAULT_NUM_STEPS, figures)
+
+
+@pytest.fixture(scope="module")
+def library(ldm_folder, vae_folder, tmp_path_factory) -> Library:
+    """A family of one shape, its variants, seeds, and a checkpoint of no family; made figures."""
+    root = tmp_path_factory.mktemp("library")
+    family = root / FAMILY
+    kept = ((ldm_folder, "size-8x8x4", {}), (vae_folder, "kl-1", {"kl_weight": 1.0}))
+    kept += ((vae_folder, "kl-1e-6", {"kl_weight": 1e-6}), (vae_folder, "size-spare", {"kl_weight": 1e-4}))
+    for folder, name, config in kept:
+        shutil.copytree(folder, family / name)
+        (family / name / "train_config.json").write_text(json.dumps({"dataset": "fashion_mnist"} | config))
+        measured = {"reconstruction": {"psnr_db": 30.0, "pca_psnr_db": 26.9, "num_images": 10, "rfd_percent": 0.1}}
+        update_metrics(family / name, "evaluation", measured)
+    seeds = {"8x8x4": {"psnr_db": [29.0, 30.0, 31.0]}, "32x32x1": {"psnr_db": [40.0, 40.0, 41.0]}, "commands": ["a"]}
+    (family / "seeds.json").write_text(json.dumps(seeds))
+    shutil.copytree(ldm_folder, root / "fashion_mnist" / "tiny-ldm")
+    return open_library(root)
+
+
+def test_stored_figures_are_read_whatever_part_is_there(library):
+    family, other = read_figures(library, ["size-8x8x4", "tiny-ldm", "size-8x8x4"])
+    assert (family.name, family.of_its_shape, family.label) == ("size-8x8x4", True, "8x8x4")
+    assert (other.name, other.of_its_shape, other.label) == ("tiny-ldm", False, "tiny-ldm")
+    assert (family.get("psnr_db"), other.get("psnr_db"), family.get("fd_percent")) == (30.0, None, None)
+    cost = measure_cost(library.get("tiny-ldm"))
+    assert other.get("gflops_per_image") == cost.per_sample(DEFAULT_NUM_STEPS)
+    with pytest.raises(ValueError, match="at least one"):
+        read_figures(library, [])
+
+
+def test_a_figure_that_is_no_number_is_not_there(library):
+    checkpoint = library.get("size-8x8x4")
+    broken = {"reconstruction": {"psnr_db": float("nan"), "ssim": None}, "cost": {}}
+    broken["cost"] = {"encode_gflops": 1.0, "decode_gflops": 2.0, "evaluation_gflops": 3.0}
+    broken["generation"] = {"evaluations": 10}
+    changed = replace(checkpoint, metrics={"evaluation": broken})
+    (figures,) = read_figures(Library({"size-8x8x4": changed}, (), {}), ["size-8x8x4"])
+    assert (figures.get("psnr_db"), figures.get("ssim")) == (None, None)
+    assert figures.get("gflops_per_image") == 32.0
+
+
+def test_the_spread_of_seeds_is_the_larger_relative_one(library, tmp_path):
+    folder = library.get("kl-1").folder.parent
+    assert read_training_spread(folder) == {"psnr_db": pytest.approx(2 / 30)}
+    assert read_training_spread(tmp_path) == {}
+    (tmp_path / "seeds.json").write_text("no JSON")
+    assert read_training_spread(tmp_path) == {}
+
+
+def test_the_family_comes_first_where_there_is_one(library, ldm_folder, vae_folder):
+    assert default_names(library, "tiny-ldm") == ["tiny-ldm", "kl-1", "kl-1e-6", "size-8x8x4", "size-spare"]
+    assert [item.name for item in kl_row(read_figures(library, library.names()))] == ["kl-1e-6", "size-spare", "kl-1"]
+
+
+def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
+    figures = [made(8, 4, psnr_db=30.0, fd_percent=0.3, gflops_per_image=6.0)]
+    figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
+    text = answer(figures, SPREAD)
+    assert "8x8x4 → 32x32x1 (no compression: pixel diffusion in disguise)" in text
+    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.4)" in text
+    assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 0.06)" in text
+    assert "cost 6.00 → 10.0 GFLOPs per image." in text
+    assert "4x4x8" not in text
+
+
+def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
+    figures = [made(4, 8, psnr_db=30.0, fd_percent=0.30), made(4, 32, psnr_db=30.2, fd_percent=0.32)]
+    text = answer(figures, SPREAD)
+    assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3)" in text
+    assert "better" not in text
+    assert "worse" not in text
+
+
+def test_of_several_shapes_those_within_the_spread_of_the_best_are_named():
+    figures = [made(4, 16, psnr_db=28.0), made(8, 4, psnr_db=33.0), made(16, 1, psnr_db=32.9)]
+    assert "PSNR 28.0 → 33.0 → 32.9 dB, **best with 8x8x4 and 16x16x1**" in answer(figures, SPREAD)
+    worst_last = [made(4, 16, psnr_db=33.0), made(8, 4, psnr_db=32.9), made(16, 1, psnr_db=28.0)]
+    (difference,) = find_differences(worst_last, ("4x4x16", "8x8x4", "16x16x1"), ["psnr_db"], SPREAD)
+    assert difference.best == ("4x4x16", "8x8x4")
+
+
+def test_a_figure_that_some_shapes_lack_says_of_which_it_is():
+    figures = [
+        made(8, 1, psnr_db=22.0),
+        made(8, 2, psnr_db=27.0, fd_percent=0.9),
+        made(8, 8, psnr_db=38.0, fd_percent=0.2),
+    ]
+    text = answer(figures, SPREAD)
+    assert "PSNR 22.0 → 27.0 → 38.0 dB, **best with 8x8x8**" in text
+    assert "FD 0.900 → 0.200 % (8x8x2 → 8x8x8), **better**" in text
+
+
+def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
+    figures = [made(8, 4, ifd_percent=0.1, turn_error=0.5, stretch_variation=0.3, length_over_chord=1.5)]
+    figures += [made(32, 1, ifd_percent=0.8, turn_error=0.2, stretch_variation=0.31, length_over_chord=2.5)]
+    text = continuity_answer(figures, SPREAD)
+    assert "**worse**: iFD of nearest pairs (0.1 → 0.8, spread 0.08); **better**: turn error (0.5 → 0.2, " in text
+    assert "no difference beyond the spread of seeds: stretch variation (0.3 → 0.31, spread 0.03)" in text
+    assert "path over chord" not in text, "its seeds were not measured"
+    assert "**worse**: iFD of nearest pairs; **better**: turn error; " in answer(figures, SPREAD)
+    assert continuity_answer(figures, {}) == ""
+
+
+def test_without_seeds_nothing_is_claimed():
+    figures = [made(8, 4, psnr_db=30.0), made(32, 1, psnr_db=40.0)]
+    assert answer(figures, {}) == NOT_KNOWN
+    assert answer([], SPREAD) == NOTHING_TO_COMPARE
+
+
+def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
+    figures = [
+        made(8, 4, psnr_db=30.0, fd_percent=0.3, fd_percent_spread=0.04, pca_psnr_db=26.9, fd_floor_percent=0.03)
+    ]
+    figures += [made(32, 1, psnr_db=40.0, fd_floor_percent=0.03), made(8, 1, psnr_db=22.0, pca_psnr_db=20.8)]
+    figure = answer_figure(figures, {"psnr_db": 0.1})
+    reconstruction = {trace.legendgroup: trace for trace in figure.data if trace.yaxis == "y" and trace.legendgroup}
+    assert reconstruction["side 8"].x == (256, 64)
+    assert reconstruction["side 8"].y == (30.0, 22.0)
+    assert reconstruction["side 8"].text == ("8x8x4", "8x8x1")
+    assert reconstruction["side 8"].error_y.array == pytest.approx([1.5, 1.1])
+    assert {group: trace.marker.color for group, trace in reconstruction.items()} == {
+        "side 8": SIDE_COLORS[8],
+        "side 32": SIDE_COLORS[32],
+    }
+    assert reconstruction["side 32"].marker.symbol == ("triangle-up-open",)
+    (generation,) = [trace for trace in figure.data if trace.yaxis == "y2" and trace.legendgroup]
+    assert generation.error_y.array == (0.02,)
+    names = [trace.name for trace in figure.data if trace.showlegend is not False]
+    assert len(names) == len(set(names))
+    pca = next(trace for trace in figure.data if trace.name.startswith("PCA"))
+    assert (pca.x, pca.y) == ((64, 256), (20.8, 26.9))
+
+
+def test_every_side_and_every_sampler_has_a_colour_of_its_own():
+    assert len(set(SIDE_COLORS.values())) == len(SIDE_COLORS)
+    assert set(SAMPLERS) == set(SAMPLER_COLORS)
+    assert len(set(SAMPLER_COLORS.values())) == len(SAMPLER_COLORS)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_every_small_figure_shows_its_measures_and_bears_gaps(name):
+    panel = PANELS[name]
+    assert set(panel.columns) <= set(MEASURES)
+    figures = [made(8, 4, **{measure: 0.5 for measure in panel.columns}), made(16, 1)]
+    figure = panel_figure(panel, figures, {})
+    drawn = [trace for trace in figure.data if trace.x != (None,)]
+    assert [trace.y for trace in drawn] == [(0.5, None)] * len(panel.columns)
+    assert len([trace for trace in figure.data if trace.showlegend is not False]) == len(panel.columns)
+    assert figure.data[0].x == ("8x8x4", "16x16x1")
+
+
+def test_the_figure_over_kl_weights_has_a_row_per_measure():
+    row = [replace(made(8, 4, psnr_db=psnr), kl_weight=weight) for weight, psnr in ((1e-6, 33.0), (1.0, 20.0))]
+    figure = kl_figure(row, {})
+    assert len(figure.data) == len(KL_MEASURES)
+    assert (figure.data[0].x, figure.data[0].y) == ((1e-6, 1.0), (33.0, 20.0))
+
+
+def test_a_table_has_a_line_per_checkpoint_and_gaps_where_nothing_was_measured():
+    text = csv_table([made(8, 4, psnr_db=30.5), made(16, 1)], ["psnr_db", "ssim"])
+    first, second = csv.DictReader(io.StringIO(text))
+    assert (first["checkpoint"], first["values"], first["psnr_db"], first["ssim"]) == ("size-8x8x4", "256", "30.5", "")
+    assert (second["side"], second["channels"], second["psnr_db"]) == ("16", "1", "")
+    link = csv_link(text, "na<me")
+    assert base64.b64decode(link.split("base64,")[1].split('"')[0]).decode() == text
+    assert 'download="na&lt;me.csv"' in link
+
+
+def test_the_table_on_the_page_puts_beside_a_figure_what_makes_it_readable():
+    table = size_table([made(8, 4, psnr_db=30.0, pca_psnr_db=26.9), made(32, 1, psnr_db=40.0)])
+    assert "30<small>PCA 26.9</small>" in table
+    assert "40<small>PCA lossless</small>" in table
+    assert "<td>none</td>" in table
+    assert "<td>–</td>" in table
+
+
+def test_few_evaluations_are_drawn_per_sampler_where_they_were_measured(ldm_folder, tmp_path):
+    assert read_few_evaluations(read_checkpoint(ldm_folder)) is None
+    folder = tmp_path / "fashion_mnist" / "run"
+    shutil.copytree(ldm_folder, folder)
+    measured = {
+        "num_images": 100,
+        "seed": 0,
+        "evaluations": [4, 8],
+        "fd_percent": {"dpm++": [2.0, 1.0], "ddim": [3.0, 2.0]},
+    }
+    update_metrics(folder, "few_evaluations", measured)
+    update_metrics(folder, "evaluation", {"reconstruction": {"rfd_percent": 0.1, "fd_floor_percent": 0.03}})
+    result = read_few_evaluations(read_checkpoint(folder))
+    traces = {trace.name: trace for trace in few_evaluations_figure(result).data}
+    assert (traces["ddim"].x, traces["ddim"].y) == ((4, 8), (3.0, 2.0))
+    assert traces["floor: other real images"].y == (0.03, 0.03)
+    assert result.csv().splitlines() == ["evaluations,fd_percent of dpm++,fd_percent of ddim", "4,2.0,3.0", "8,1.0,2.0"]
+    shown, figure, link = few_evaluations.show_few_evaluations(open_library(tmp_path), "run")
+    assert (shown["visible"], len(figure.data)) == (True, 4)
+    assert "run-few-evaluations.csv" in link
+
+
+def test_a_strip_begins_and_ends_with_the_reconstructions(ldm_folder):
+    checkpoint = read_checkpoint(ldm_folder)
+    first, second = (example_image(checkpoint, name, 0).pixels for name in ("Bag", "Dress"))
+    result = interpolate(checkpoint, first, second)
+    codec = checkpoint.pipeline.codec
+    ends = crop(to_uint8(codec.decode(codec.encode(torch.cat([first, second])))), checkpoint.spec)
+    for way in (result.straight, result.spherical):
+        assert len(way.images) == NUM_FRAMES
+        difference = way.images[[0, -1]].int() - ends.int()
+        assert difference.abs().max() <= 1, "but for rounding: kernels differ by batch size"
+    assert result.straight.halfway_length < result.spherical.halfway_length
+    same = interpolate(checkpoint, first, first)
+    assert same.straight.halfway_length == pytest.approx(1)
+
+
+def test_the_map_of_kl_is_that_of_the_raw_posterior(ldm_folder):
+    checkpoint = read_checkpoint(ldm_folder)
+    image = example_image(checkpoint, "Bag", 0).pixels
+    maps = map_latent_use(checkpoint, image)
+    raw = checkpoint.vae.encode(image).latent_dist
+    assert maps.of_image.shape == maps.of_examples.shape == (4, 8, 8)
+    assert maps.of_image.sum() == pytest.approx(float(raw.kl().sum()), rel=1e-4)
+    assert maps.num_examples == 100
+
+
+def test_pictures_of_kl_run_from_black_over_blue_to_yellow():
+    picture = kl_picture(torch.tensor([[[0.0, 4.0, 8.0, 99.0]]]))
+    assert picture[:, 0].T.tolist() == [[0, 0, 0], [0, 114, 178], [240, 228, 66], [240, 228, 66]]
+    images = torch.tensor([10, 20], dtype=torch.uint8).view(2, 1, 1, 1)
+    assert strip(images).flatten().tolist() == [10, 0, 20]
+
+
+IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
+
+
+def test_the_tab_answers_with_whatever_is_there(library):
+    words, figure, link, table, kl, *rest = latent_size.show_figures(library, "tiny-ldm", ["tiny-ldm", "size-8x8x4"])
+    assert words == NOTHING_TO_COMPARE
+    assert "latent-size.csv" in link
+    assert kl["visible"]
+    assert table.count("<tr>") == 3
+    assert len(rest) == 3 + 2 * len(PANELS)
+    assert figure.data[0].y == (30.0,)
+    line = latent_size.size_figures(library, ["tiny-ldm", "kl-1"]).splitlines()
+    assert len(line) == 3
+
+
+def test_pictures_through_the_checkpoints_have_errors_beside_them(library):
+    pictures = latent_size.compare_pictures(library, *IMAGE, 0, ["tiny-ldm", "kl-1"])
+    assert pictures.count("<img") == 4 + 3
+    assert f"{DEFAULT_NUM_STEPS} evaluations" in pictures
+    strips = latent_views.interpolate_images(library, *IMAGE, "Bag", 2, ["tiny-ldm", "kl-1"])
+    assert strips.count("<img") == 2 * 2
+    assert "Ankle boot" in strips
+    assert latent_views.map_kl(library, *IMAGE, ["tiny-ldm"]).count("nats per value") == 2 * 2  # alt text and caption
+    assert latent_views.offer_second(library, "tiny-ldm", "no class") == gr.update(
+        choices=list(library.get("tiny-ldm").spec.class_names), value="T-shirt"
+    )
+
+
+def test_of_several_checkpoints_of_one_shape_the_family_is_labelled():
+    other = replace(made(8, 4, psnr_db=33.0), name="flagship", in_family=False, of_its_shape=False)
+    figure = answer_figure([made(8, 4, psnr_db=32.0), other, made(16, 1, psnr_db=32.5)], {})
+    labels = {trace.customdata[0]: trace.text for trace in figure.data if trace.customdata}
+    assert labels == {"size-8x8x4": ("8x8x4",), "flagship": ("",), "size-16x16x1": ("16x16x1",)}
+    assert answer_figure([other], {}).data[0].text == ("8x8x4",)
