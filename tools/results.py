@@ -6,7 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json, write_text
-from ldm_explorer.diagnosis.faults import LAB as LAB_FOLDER
 from train.results_table import tables
 
 REPO = Path(__file__).resolve().parents[1]
@@ -19,7 +18,6 @@ Every folder holds its options, log and figures. ldm-32x32x1-cosine shared its m
 time: at the 90 images/s it trained with alone it takes 111 CPU-minutes.
 """
 
-
 LAB = """## The lab
 
 Small runs that show what goes wrong in training, and the right ones beside them, for the failure lab and the report; on
@@ -29,6 +27,17 @@ vae-8x8x4 except where another `--vae` is named: `vae-strong-kl` is
 Ctrl-C, which then went on with `--resume`:
 `python train/export_state.py runs/fashion_mnist/lab-healthy --out runs/fashion_mnist/lab-middle-weights --weights last`
 """
+
+SIZES = """## The family
+
+Autoencoders that differ in their latents alone, at 30 CPU-minutes each, and a denoiser on five of them, at 60. The
+number of steps follows from the rate that a side trains with when nothing else runs; CPU-minutes are those of the run
+itself, and higher where it shared the machine. `size-...` names the shape of the latent (of a denoiser's run, of the
+autoencoder in it), `kl-...` the weight of the KL term at 8x8x4. `seeds.json` has the figures of short runs that
+differ in their seed.
+"""
+
+GROUPS = {"fashion_mnist": HEAD, "sizes": SIZES, "lab": LAB}
 
 
 def command_table(folders: list[Path]) -> str:
@@ -42,16 +51,28 @@ def command_table(folders: list[Path]) -> str:
     return "\n".join(rows)
 
 
+def figure_tables(group: str) -> str:
+    """The full figures of the measured checkpoints of a group, as Markdown."""
+    checkpoints = discover(SHIPPED_CHECKPOINTS)[0]
+    measured = {
+        checkpoint.name: checkpoint.metrics["evaluation"]
+        for checkpoint in checkpoints
+        if checkpoint.folder.parent.name == group and "evaluation" in checkpoint.metrics
+    }
+    return "\n\n".join(tables(measured))
+
+
 def main() -> None:
-    checkpoints = [c for c in discover(SHIPPED_CHECKPOINTS)[0] if c.folder.parent != LAB_FOLDER]
-    figures = "\n\n".join(tables({checkpoint.name: checkpoint.metrics["evaluation"] for checkpoint in checkpoints}))
-    folders = sorted({path.parent for path in SHIPPED_CHECKPOINTS.glob("*/*/metrics.json")})
-    commands = command_table([folder for folder in folders if folder.parent != LAB_FOLDER])
-    of_lab = command_table([folder for folder in folders if folder.parent == LAB_FOLDER])
-    write_text(SHIPPED_CHECKPOINTS / "README.md", f"{HEAD}\n{commands}\n\n{figures}\n\n{LAB}\n{of_lab}\n")
+    sections = []
+    for group, head in GROUPS.items():
+        folders = sorted(path.parent for path in SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json"))
+        if folders:
+            sections.append(f"{head}\n{command_table(folders)}\n\n{figure_tables(group)}".rstrip())
+    write_text(SHIPPED_CHECKPOINTS / "README.md", "\n\n".join(sections) + "\n")
     readme = (REPO / "README.md").read_text()
     before, rest = readme.split(START)
     _, after = rest.split(END)
+    figures = "\n\n".join(filter(None, map(figure_tables, ("fashion_mnist", "sizes"))))
     write_text(REPO / "README.md", f"{before}{START}\n{figures}\n{END}{after}")
 
 
