@@ -84,8 +84,8 @@ def _image_paths(folder: Path) -> list[Path]:
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Whether there is an image file at or below a folder."""
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
+    """Whether there is an image file in a folder, those of its subfolders left out."""
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
 
 
 def _split_of(name: Path) -> Split:
@@ -114,8 +114,8 @@ def read_picture(path: Path, channels: int) -> Tensor:
     """One picture as it is, `(channels, H, W) uint8`. Raises `ValueError` for a file that is none."""
     try:
         with Image.open(path) as image:
-            return pil_to_tensor(image.convert("L" if channels == 1 else "RGB"))
-    except OSError as error:
+            return pil_to_tensor(upright_rgb(image).convert("L" if channels == 1 else "RGB"))
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is no picture: {error}") from error
 
 

@@ -1,24 +1,31 @@
-"""Samples that lie in a folder meet the same ruler as those of a checkpoint."""
+"""What train/evaluate.py does around the measures: folders of samples, refusals, stopping and going on."""
+
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import draw_shapes
 from torchvision.io import write_png
 
+import train.evaluate
+from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.data import crop, dataset_spec
 from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.evaluation.ruler import Ruler
 from ldm_explorer.image_folder import DataError, read_samples
-from train.evaluate import EvaluateConfig, Evaluation, is_samples
+from ldm_explorer.samplers import SAMPLERS
+from train.evaluate import EvaluateConfig, Evaluation, is_samples, labels_of, read_folders
 
 SPEC = dataset_spec("fashion_mnist")
 
 
 @pytest.fixture
-def ruler(shapes, other_shapes):
+def ruler(shapes):
     torch.manual_seed(0)
     network = FeatureNet(1, 10, widths=(8, 16)).eval()
-    return Ruler(SPEC, network, shapes, other_shapes, draw_shapes(120, seed=2), num_images=50)
+    return Ruler(SPEC, network, shapes, draw_shapes(100, seed=1), draw_shapes(120, seed=2), num_images=50)
 
 
 @pytest.fixture
@@ -51,9 +58,83 @@ def test_a_test_split_too_small_for_distances_is_refused(shapes, other_shapes):
         Ruler(SPEC, FeatureNet(1, 10, widths=(8, 16)), shapes, other_shapes, other_shapes, num_images=50)
 
 
-def test_folders_of_pictures_are_told_from_runs(folder, ldm_folder, vae_folder, tmp_path):
+def test_folders_of_pictures_are_told_from_runs_and_from_folders_of_runs(folder, ldm_folder, vae_folder, tmp_path):
     assert is_samples(folder)
-    assert not any(is_samples(place) for place in (ldm_folder, vae_folder, tmp_path / "nothing"))
+    assert is_samples(folder / "Bag")
+    others = (ldm_folder, ldm_folder.parent, ldm_folder.parents[1], vae_folder, vae_folder.parent, tmp_path / "nothing")
+    assert not any(is_samples(place) for place in others)
+
+
+def test_labels_are_subfolders_and_none_are_guessed():
+    folder = Path("samples")
+    assert labels_of(folder, ["Bag", "Coat", "Bag"], SPEC).tolist() == [8, 4, 8]
+    assert labels_of(folder, ["", ""], SPEC) is None
+    assert labels_of(folder, ["a", "b"], SPEC) is None
+    with pytest.raises(ValueError, match=r"samples of classes and others \(Handbag, no subfolder\)"):
+        labels_of(folder, ["Bag", "Handbag", ""], SPEC)
+
+
+def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, ldm_folder, tmp_path):
+    def refused(match: str, *folders, **options):
+        with pytest.raises(ValueError, match=match):
+            read_folders(EvaluateConfig(checkpoints=folders, **options))
+
+    refused("has no denoiser: leave it out", ldm_folder, vae_folder, few_evaluations=True)
+    refused("has no denoiser: leave it out", folder, few_evaluations=True)
+    refused("is no folder", tmp_path / "nothing")
+    (tmp_path / "classifier" / "features").mkdir(parents=True)
+    (tmp_path / "classifier" / "features" / "config.json").touch()
+    refused("no checkpoint among these folders", tmp_path / "classifier")
+    names = read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder, vae_folder, ldm_folder)))
+    assert list(names) == ["tiny-ldm", "samples", "tiny-vae", "tiny-ldm (2)"]
+
+
+def test_figures_by_other_samplers_or_steps_are_kept_apart():
+    def section(**options) -> str:
+        return EvaluateConfig(checkpoints=(Path(),), **options).section
+
+    names = [
+        section(),
+        section(quick=True),
+        section(steps=100),
+        section(sampler="ddim", quick=True),
+        section(few_evaluations=True),
+    ]
+    assert len(set(names)) == 5
+    assert names[:2] == ["evaluation", "evaluation_quick"]
+
+
+def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_folder, tmp_path, monkeypatch):
+    """With every seed's samples, and few evaluations, after a stop in the middle of the seeds."""
+    shutil.copytree(ldm_folder, tmp_path / "fashion_mnist" / "run")
+    folder, sampled = tmp_path / "fashion_mnist" / "run", []
+    (folder / "train_log.jsonl").unlink()  # as one that another program trained
+
+    def measure(**options):
+        evaluation = Evaluation(EvaluateConfig(checkpoints=(folder,), threads=1, resume=True, **options))
+        monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
+        monkeypatch.setattr(EvaluateConfig, "num_images", property(lambda self: 100))
+        return evaluation.measure(read_checkpoint(folder))
+
+    def stops(*arguments, seed_to_stop_at=1, **options):
+        sampled.append(arguments[3])
+        if arguments[3] == seed_to_stop_at and sampled.count(1) == 1:
+            raise KeyboardInterrupt
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr(train.evaluate, "generate", stops)
+    with pytest.raises(KeyboardInterrupt):
+        measure(steps=1)
+    figures = measure(steps=1)
+    assert sampled == [0, 1, 1, 2]
+    assert read_checkpoint(folder).metrics["evaluation_dpm++_1"] == figures
+    assert figures["generation"]["num_images"] == figures["generation"]["num_real_images"] == 100
+    assert measure(steps=1) == figures
+    assert sampled == [0, 1, 1, 2], "nothing is measured twice"
+    monkeypatch.setattr(train.evaluate, "FEW_EVALUATIONS", (1, 2))
+    curves = measure(few_evaluations=True)["fd_percent"]
+    assert set(curves) == set(SAMPLERS)
+    assert all(len(curve) == 2 for curve in curves.values())
 
 
 def test_a_picture_of_another_size_or_none_is_refused(folder):

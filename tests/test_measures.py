@@ -12,7 +12,7 @@ from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch.nn import functional as F
 
-from ldm_explorer.data import DatasetSpec, ImageSet, dataset_spec, to_model
+from ldm_explorer.data import DatasetSpec, ImageSet, crop, dataset_spec, to_model
 from ldm_explorer.evaluation.continuity import (
     halfway,
     images_at_side,
@@ -34,7 +34,7 @@ from ldm_explorer.evaluation.paths import (
     slerp,
 )
 from ldm_explorer.evaluation.reconstruction import psnr_db, ssim
-from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
+from ldm_explorer.evaluation.ruler import Ruler, flat_figures, mean_and_spread
 from ldm_explorer.evaluation.variety import measure_variety
 from ldm_explorer.latents import LatentCodec, Posterior
 
@@ -152,6 +152,10 @@ class TestInterpolation:
         assert neighbours.tolist() == [1, 0, 3, 2, 3]
         assert halfway(latents, neighbours).flatten().tolist() == [0.5, 0.5, 10.25, 10.25, 20.25]
 
+    def test_a_pattern_that_all_latents_share_hides_no_neighbour(self):
+        latents, shared = 1e-2 * normal(300, 4, 4, 4), 5 * normal(4, 4, 4, seed=1)
+        assert nearest_neighbours(latents + shared).equal(nearest_neighbours(latents))
+
     def test_partners_are_others_and_everyone_is_one(self):
         partners = random_partners(100)
         assert sorted(partners.tolist()) == list(range(100))
@@ -204,9 +208,9 @@ class TestSpectrum:
         high = [[u / 4 + v / 8 > 1 for v in range(8)] for u in range(4)]
         assert measure_spectrum(maps).high_share == pytest.approx(power[high].sum() / (power.sum() - power[0, 0]))
 
-    def test_one_value_has_none(self):
-        with pytest.raises(ValueError, match="one value has no spectrum"):
-            measure_spectrum(normal(3, 2, 1, 1))
+    @pytest.mark.parametrize("maps", [normal(3, 2, 1, 1), torch.zeros(3, 2, 4, 4)])
+    def test_there_is_none_where_nothing_varies(self, maps):
+        assert measure_spectrum(maps) is None
 
 
 class TestEquivariance:
@@ -221,6 +225,11 @@ class TestEquivariance:
         mix = normal(64, 64)
         codec = codec_of(lambda x: (x.flatten(1) @ mix).view(-1, 1, 8, 8), None)
         assert turn_error(codec, images, codec.encode(to_model(images))) == pytest.approx(2, abs=0.1)
+
+    def test_a_collapsed_encoder_is_not_measured_in_rounding_noise(self):
+        images = draw_shapes(20, seed=0).images
+        codec = codec_of(lambda x: normal(1, 1, 4, 4) + 1e-3 * F.avg_pool2d(x, 8), None)
+        assert turn_error(codec, images, codec.encode(to_model(images))) is None
 
     def test_half_scale_of_an_autoencoder_that_keeps_the_image(self):
         images = draw_shapes(10, seed=0).images
@@ -243,8 +252,9 @@ class TestEquivariance:
 
         assert measure_half_scale(codec_of(None, decode), images, to_model(images), SPEC).mse == pytest.approx(0)
 
-    def test_a_single_value_has_no_half(self):
-        assert measure_half_scale(codec_of(None, None), torch.zeros(2, 1, 8, 8), normal(2, 4, 1, 1), SPEC) is None
+    @pytest.mark.parametrize("side", [1, 3])
+    def test_an_odd_side_has_no_half(self, side):
+        assert measure_half_scale(codec_of(None, None), torch.zeros(2, 1, 8, 8), normal(2, 4, side, side), SPEC) is None
 
 
 class TestPaths:
@@ -292,6 +302,12 @@ class TestPaths:
         assert 1 <= paths.largest_step_over_mean <= NUM_STEPS
         assert paths.stretch > 0
 
+    def test_pairs_that_are_equal_are_left_out(self, tiny_vae):
+        a, b = normal(5, 4, 8, 8), normal(5, 4, 8, 8, seed=1)
+        twice = torch.cat([a, a[:2]]), torch.cat([b, a[:2]])
+        assert measure_paths(LatentCodec(tiny_vae), *twice, SPEC).stretch_variation > 0
+        assert measure_paths(LatentCodec(tiny_vae), a, a, SPEC) is None
+
     def test_slerp_keeps_the_length_and_lerp_does_not(self):
         a, b = torch.tensor([[1.0, 0]]).view(1, 2, 1, 1), torch.tensor([[0.0, 1]]).view(1, 2, 1, 1)
         assert slerp(a, b, 0.5).flatten().tolist() == pytest.approx([0.5**0.5] * 2)
@@ -308,6 +324,29 @@ def test_images_at_side_are_averages():
     images = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4)
     expected = torch.tensor([[2.5, 4.5], [10.5, 12.5]]) / 127.5 - 1
     assert torch.allclose(images_at_side(images, 2)[0, 0], expected)
+
+
+def test_floors_are_those_of_as_many_real_images(tiny_vae):
+    torch.manual_seed(0)
+    sets = [draw_shapes(count, seed) for seed, count in enumerate((100, 150, 120))]
+    ruler = Ruler(SPEC, FeatureNet(1, 10, widths=(8, 16)).eval(), *sets, num_images=100)
+    few, many, more_than_there_are = (ruler.context(count) for count in (70, 150, 1000))
+    assert (few["num_real_images"], many["num_real_images"]) == (70, 150)
+    assert few["fd_floor_percent"] != many["fd_floor_percent"]
+    assert more_than_there_are == many
+    real = ruler.features(crop(sets[1].images, SPEC))
+    assert many["fd_floor_percent"] == feature_fd_percent(real, ruler.reference)
+    assert many["coverage_of_real"] == measure_variety(real, ruler.reference).coverage
+
+
+def test_flat_figures_are_the_finite_numbers_by_name():
+    evaluation = {
+        "reconstruction": {"psnr_db": 30.0, "values": 64, "pca_psnr_db": None},
+        "continuity": None,
+        "generation": {"sampler": "dpm++", "seeds": [0], "fd_percent": float("nan"), "coverage": 0.9},
+        "conditions": {"threads": 2},
+    }
+    assert flat_figures(evaluation) == {"psnr_db": 30.0, "values": 64, "coverage": 0.9}
 
 
 def test_mean_and_spread_over_seeds():

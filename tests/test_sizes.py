@@ -7,7 +7,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import gradio as gr
 import pytest
 import torch
 
@@ -106,8 +105,8 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
     text = answer(figures, SPREAD)
     assert "8x8x4 → 32x32x1 (no compression: pixel diffusion in disguise)" in text
-    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.4)" in text
-    assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 0.06)" in text
+    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 1.0%)" in text
+    assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 10.0%)" in text
     assert "cost 6.00 → 10.0 GFLOPs per image." in text
     assert "4x4x8" not in text
 
@@ -115,7 +114,7 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     figures = [made(4, 8, psnr_db=30.0, fd_percent=0.30), made(4, 32, psnr_db=30.2, fd_percent=0.32)]
     text = answer(figures, SPREAD)
-    assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3)" in text
+    assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (1.0%)" in text
     assert "better" not in text
     assert "worse" not in text
 
@@ -143,8 +142,8 @@ def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
     figures = [made(8, 4, ifd_percent=0.1, turn_error=0.5, stretch_variation=0.3, length_over_chord=1.5)]
     figures += [made(32, 1, ifd_percent=0.8, turn_error=0.2, stretch_variation=0.31, length_over_chord=2.5)]
     text = continuity_answer(figures, SPREAD)
-    assert "**worse**: iFD of nearest pairs (0.1 → 0.8, spread 0.08); **better**: turn error (0.5 → 0.2, " in text
-    assert "no difference beyond the spread of seeds: stretch variation (0.3 → 0.31, spread 0.03)" in text
+    assert "**worse**: iFD of nearest pairs (0.1 → 0.8, spread 10%); **better**: turn error (0.5 → 0.2, " in text
+    assert "no difference beyond the spread of seeds: stretch variation (0.3 → 0.31, spread 10%)" in text
     assert "path over chord" not in text, "its seeds were not measured"
     assert "**worse**: iFD of nearest pairs; **better**: turn error; " in answer(figures, SPREAD)
     assert continuity_answer(figures, {}) == ""
@@ -300,9 +299,30 @@ def test_pictures_through_the_checkpoints_have_errors_beside_them(library):
     assert strips.count("<img") == 2 * 2
     assert "Ankle boot" in strips
     assert latent_views.map_kl(library, *IMAGE, ["tiny-ldm"]).count("nats per value") == 2 * 2  # alt text and caption
-    assert latent_views.offer_second(library, "tiny-ldm", "no class") == gr.update(
-        choices=list(library.get("tiny-ldm").spec.class_names), value="T-shirt"
-    )
+    with pytest.raises(ValueError, match="at least one checkpoint"):
+        latent_views.map_kl(library, *IMAGE, [])
+
+
+def test_a_larger_spread_of_a_poor_figure_does_not_hide_a_difference_between_good_ones():
+    figures = [made(8, 1, fd_percent=3.0), made(8, 4, fd_percent=0.3), made(8, 8, fd_percent=0.2)]
+    (difference,) = find_differences(figures, ("8x8x1", "8x8x4", "8x8x8"), ["fd_percent"], {"fd_percent": 0.1})
+    assert difference.best == ("8x8x8",)
+
+
+@pytest.mark.parametrize("seeds", [{"8x8x4": {"psnr_db": 30.0}}, {"8x8x4": {"psnr_db": [30.0, None]}}, {"8x8x4": [1]}])
+def test_a_file_of_seeds_that_holds_no_numbers_gives_no_spread(tmp_path, seeds):
+    (tmp_path / "seeds.json").write_text(json.dumps(seeds))
+    assert read_training_spread(tmp_path) == {}
+    (tmp_path / "seeds.json").write_text('{"8x8x4": {"fd_percent": [0.2, NaN, 0.3]}}')
+    assert read_training_spread(tmp_path) == {}
+
+
+@pytest.mark.parametrize("evaluation", [None, [], {"reconstruction": None, "cost": [1]}])
+def test_stored_figures_of_a_strange_kind_are_as_good_as_none(ldm_folder, evaluation):
+    strange = replace(read_checkpoint(ldm_folder), metrics={"evaluation": evaluation, "few_evaluations": {"fd_percent": [1]}})
+    library = Library({"strange": strange}, (), {})
+    assert set(read_figures(library, ["strange"])[0].figures) == {"gflops_per_image"}
+    assert read_few_evaluations(strange) is None
 
 
 def test_of_several_checkpoints_of_one_shape_the_family_is_labelled():

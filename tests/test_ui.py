@@ -13,11 +13,10 @@ from ldm_explorer.ui import (
     lab,
     latent_size,
     latent_views,
-    offer_classes,
     reconstruction,
     schedule,
 )
-from ldm_explorer.ui.common import bind, class_choices, example_classes
+from ldm_explorer.ui.common import bind, class_choices, example_classes, offer_images
 from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
 
 IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
@@ -112,10 +111,10 @@ def test_checkpoints_over_other_images_are_not_compared(mixed_library):
 
 
 def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
-    class_name, number = offer_classes(mixed_library, "tiny-color", "Ankle boot", 7)
+    class_name, number = offer_images(mixed_library, "tiny-color", "Ankle boot", 7)
     assert (class_name["choices"], class_name["value"], number["maximum"]) == (["green", "red"], "red", 4)
     assert number["value"] == 4
-    assert offer_classes(mixed_library, "tiny-ldm", "Bag", 7)[0]["value"] == "Bag"
+    assert offer_images(mixed_library, "tiny-ldm", "Bag", 7)[0]["value"] == "Bag"
     to_generate = denoising.offer_classes(mixed_library, "tiny-color", "Bag")
     assert to_generate["choices"] == [denoising.EVERY_CLASS, "green", "red"]
     every = denoising.offer_classes(mixed_library, "tiny-color", denoising.EVERY_CLASS)

@@ -5,38 +5,37 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, read_checkpoint, write_json
-from ldm_explorer.latents import latent_shape
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint, write_json
+from ldm_explorer.evaluation.ruler import flat_figures
+from ldm_explorer.explore.reconstruction import latent_size
+from ldm_explorer.explore.size_figures import FAMILY
 
-SECTIONS = ("reconstruction", "latent_space", "continuity", "generation")
-FILE = SHIPPED_CHECKPOINTS / "sizes" / "seeds.json"
-
-
-def figures(folder: Path) -> dict[str, float]:
-    """Every number of the sections, by its own name."""
-    measured = read_checkpoint(folder).metrics["evaluation"]
-    merged: dict[str, Any] = {}
-    for section in reversed(SECTIONS):
-        merged |= measured[section]
-    return {name: value for name, value in merged.items() if isinstance(value, float)}
+FILE = SHIPPED_CHECKPOINTS / FAMILY / "seeds.json"
+MIN_RUNS = 3
 
 
 def main(folders: list[Path]) -> None:
-    by_shape: dict[str, list[Path]] = {}
-    for folder in folders:
-        channels, side, _ = latent_shape(read_checkpoint(folder).vae)
-        by_shape.setdefault(f"{side}x{side}x{channels}", []).append(folder)
-    summary = {}
-    for shape, runs in by_shape.items():
-        rows = [figures(run) for run in runs]
-        training = [read_checkpoint(run).metrics["training"] for run in runs]
-        commands = [[cost["autoencoder"]["command"], cost["command"]] for cost in training]
-        summary[shape] = {"commands": commands, **{name: [row[name] for row in rows] for name in rows[0]}}
-    write_json(FILE, summary)
+    by_shape: dict[str, list[Checkpoint]] = {}
+    for run in map(read_checkpoint, folders):
+        if run.kind != "ldm" or "evaluation" not in run.metrics:
+            sys.exit(f"{run.folder} is no denoiser that train/evaluate.py has measured")
+        by_shape.setdefault(latent_size(run).shape, []).append(run)
+    if not by_shape or min(map(len, by_shape.values())) < MIN_RUNS:
+        sys.exit(f"give {MIN_RUNS} runs or more of each latent shape")
+    write_json(FILE, {shape: summary(runs) for shape, runs in by_shape.items()})
+
+
+def summary(runs: list[Checkpoint]) -> dict[str, list]:
+    """The commands, and every figure that all runs have, a value for each."""
+    rows = [flat_figures(run.metrics["evaluation"]) for run in runs]
+    training = [run.metrics["training"] for run in runs]
+    commands = [[cost["autoencoder"]["command"], cost["command"]] for cost in training]
+    return {"commands": commands} | {
+        name: [row[name] for row in rows] for name in rows[0] if all(name in row for row in rows)
+    }
 
 
 if __name__ == "__main__":

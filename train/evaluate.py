@@ -3,6 +3,7 @@
 Definitions are in the README. Several processes share the work: `torchrun --nproc_per_node 2 train/evaluate.py ...`.
 """
 
+import os
 import sys
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import diffusers
 import torch
 import tyro
 from torch import Tensor
@@ -22,7 +24,7 @@ from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
-from ldm_explorer.explore.library import classifier_folder, load_classifier
+from ldm_explorer.explore.library import classifier_folder, load_classifier, unique_name
 from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
@@ -44,13 +46,15 @@ class EvaluateConfig:
     classes that they were made for)."""
     dataset: str = "fashion_mnist"
     """What folders of samples are measured against; a checkpoint knows its own."""
+    image_side: int | None = None
+    """Side of the images where that is folder:PATH."""
     data_dir: Path | None = None
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
     features: Path | None = None
     """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint."""
     sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
     steps: int = DEFAULT_NUM_STEPS
-    """Network evaluations per sample."""
+    """Network evaluations per sample. Figures by another sampler or number are stored in columns of their own."""
     quick: bool = False
     """2,000 images and one seed, stored in columns of their own."""
     few_evaluations: bool = False
@@ -77,7 +81,13 @@ class EvaluateConfig:
     @property
     def section(self) -> str:
         """Where the figures stand in metrics.json."""
-        return ("few_evaluations" if self.few_evaluations else "evaluation") + ("_quick" if self.quick else "")
+        if self.few_evaluations:
+            name = "few_evaluations"
+        elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
+            name = "evaluation"
+        else:
+            name = f"evaluation_{self.sampler}_{self.steps}"
+        return name + ("_quick" if self.quick else "")
 
 
 class Evaluation:
@@ -93,24 +103,30 @@ class Evaluation:
 
     def _ruler(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Ruler:
         place = {"data_dir": self.config.data_dir, "image_side": image_side}
-        splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
+        with self.processes.local_main_process_first():  # one downloads, the others find it
+            splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
         network = load_classifier(classifier, spec).to(self.processes.device)
         return Ruler(spec, network, *splits, self.config.num_images, self.batched)
 
-    def ruler_of(self, checkpoint: Checkpoint) -> Ruler:
-        classifier = self.config.features or classifier_folder(checkpoint.dataset, checkpoint.folder.parent)
+    def ruler_key(self, name: str, dataset: str, image_side: int | None, spec: DatasetSpec, beside: Path) -> tuple:
+        """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""
+        classifier = self.config.features or classifier_folder(dataset, beside)
         if classifier is None:
-            raise ValueError(no_classifier(checkpoint.name, checkpoint.dataset, checkpoint.spec))
-        side = checkpoint.config.get("image_side")
-        return self.ruler(checkpoint.dataset, side, checkpoint.spec, classifier)
+            raise ValueError(no_classifier(name, dataset, spec))
+        return dataset, image_side, spec, classifier
 
-    def conditions(self, folder: Path) -> dict[str, Any]:
+    def conditions(self, folder: Path, key: tuple) -> dict[str, Any]:
         """What figures depend on besides the code."""
+        dataset, image_side, _, classifier = key
         return {
             "weights": digest(folder),
+            "classifier": digest(classifier),
+            "dataset": dataset,
+            "image_side": image_side,
             "sampler": self.config.sampler,
             "evaluations": self.config.steps,
             "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
             "threads": torch.get_num_threads(),
             "device": self.processes.device.type,
         }
@@ -118,7 +134,9 @@ class Evaluation:
     def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """All figures of one checkpoint, stored in its metrics.json."""
         self.batched.prefix = f"{checkpoint.name}: "
-        conditions = self.conditions(checkpoint.folder)
+        side, beside = checkpoint.config.get("image_side"), checkpoint.folder.parent
+        key = self.ruler_key(checkpoint.name, checkpoint.dataset, side, checkpoint.spec, beside)
+        conditions = self.conditions(checkpoint.folder, key)
         parts = Parts(checkpoint, self.config.section, conditions, self.config.resume, self.processes)
         if (finished := parts.finished()) is not None:
             return finished
@@ -126,16 +144,18 @@ class Evaluation:
         if checkpoint.kind == "ldm":
             checkpoint.pipeline.to(self.processes.device)
         measured = self._few_evaluations if self.config.few_evaluations else self._everything
-        return parts.finish(measured(checkpoint, self.ruler_of(checkpoint), parts))
+        return parts.finish(measured(checkpoint, self.ruler(*key), parts))
 
     def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+        logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
+        loss = {"loss": loss_figures(checkpoint)} if logged else {}
         codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder / "vae"))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
             known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
-        figures = dict(known) | {"cost": asdict(measure_cost(checkpoint))}
+        figures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
         if checkpoint.kind == "ldm":
-            figures |= {"loss": loss_figures(checkpoint), "generation": self._generation(checkpoint, ruler, parts)}
+            figures["generation"] = self._generation(checkpoint, ruler, parts)
         return figures
 
     def _generation(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
@@ -157,7 +177,7 @@ class Evaluation:
             "evaluations": config.steps,
             **mean_and_spread(figures),
             "fd_decoded_noise_percent": parts.measure("decoded noise", of_noise)["fd_percent"],
-            **ruler.context(),
+            **ruler.context(config.num_images),
         }
 
     def _samples(self, checkpoint: Checkpoint, ruler: Ruler, seed: int) -> dict[str, Any]:
@@ -194,23 +214,34 @@ class Evaluation:
         return {
             "num_images": self.config.num_images,
             "seed": SEEDS[0],
+            "fd_floor_percent": ruler.context(self.config.num_images)["fd_floor_percent"],
             "evaluations": list(FEW_EVALUATIONS),
             "fd_percent": {name: [point["fd_percent"] for point in curve] for name, curve in curves.items()},
         }
 
     def measure_samples(self, folder: Path) -> dict[str, Any]:
         """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
-        spec = find_dataset(self.config.dataset).spec
-        classifier = self.config.features or classifier_folder(self.config.dataset, folder.parent)
-        if classifier is None:
-            raise ValueError(no_classifier(folder.name, self.config.dataset, spec))
+        dataset, side = self.config.dataset, self.config.image_side
+        spec = find_dataset(dataset, side).spec
+        key = self.ruler_key(folder.name, dataset, side, spec, folder.parent)
         images, names = read_samples(folder, spec.side, spec.channels)
-        labelled = set(names) <= set(spec.class_names)
-        labels = torch.tensor([spec.label_of(name) for name in names]) if labelled else None
-        ruler = self.ruler(self.config.dataset, None, spec, classifier)
-        not_copied = ruler.distances_to_known(ruler.images)
-        figures = ruler.samples(images, labels, not_copied) | ruler.context()
-        return {"generation": rounded({"num_images": len(images)} | figures)}
+        labels = labels_of(folder, names, spec)
+        ruler = self.ruler(*key)
+        figures = ruler.samples(images, labels, ruler.distances_to_known(ruler.images))
+        return {"generation": rounded({"num_images": len(images)} | figures | ruler.context(len(images)))}
+
+
+def labels_of(folder: Path, names: list[str], spec: DatasetSpec) -> Tensor | None:
+    """`(N,)` by the subfolders of samples, None where none is a class. Raises `ValueError` where only some are."""
+    others = sorted({name or "no subfolder" for name in names} - set(spec.class_names))
+    if not others:
+        return torch.tensor([spec.label_of(name) for name in names])
+    if set(names) & set(spec.class_names):
+        raise ValueError(
+            f"{folder} holds samples of classes and others ({', '.join(others)}): give every sample a subfolder named "
+            f"as its class ({', '.join(spec.class_names)}), or none"
+        )
+    return None
 
 
 def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
@@ -240,20 +271,39 @@ def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def is_samples(folder: Path) -> bool:
-    """Whether a folder holds pictures and no run."""
-    run = ("train_config.json", "vae", "unet", "features")
-    return folder.is_dir() and not any((folder / part).exists() for part in run) and holds_pictures(folder)
+    """Whether a folder holds pictures, in it or in its subfolders, and is no run nor a folder of runs."""
+    run = ("train_config.json", "model_index.json", "vae/config.json", "features/config.json")
+    places = [folder, *(child for child in folder.iterdir() if child.is_dir())] if folder.is_dir() else []
+    return not any((place / part).exists() for place in places for part in run) and any(map(holds_pictures, places))
+
+
+def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | Path]:
+    """The checkpoints and the folders of samples to measure, by a unique name; classifiers are left out.
+
+    Raises `ValueError` for what cannot be measured as asked, before any work is done.
+    """
+    found: dict[str, Checkpoint | Path] = {}
+    for folder in config.checkpoints:
+        if (folder / "features" / "config.json").is_file() and not (folder / "vae").exists():
+            continue
+        subject = folder if is_samples(folder) else read_checkpoint(folder)
+        kind = "samples" if subject is folder else subject.kind
+        if config.few_evaluations and kind != "ldm":
+            raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
+        if kind != "samples" and not os.access(folder, os.W_OK):
+            raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it to where they can be")
+        found[unique_name(folder.name, found)] = subject
+    if not found:
+        raise ValueError("there is no checkpoint among these folders: give run folders, as in checkpoints/*/*")
+    return found
 
 
 def main(config: EvaluateConfig) -> None:
-    folders = [folder for folder in config.checkpoints if not (folder / "features").exists()]
-    runs = {folder: read_checkpoint(folder) for folder in folders if not is_samples(folder)}  # refuses before it works
-    if config.few_evaluations and (bad := [name.name for name, run in runs.items() if run.kind != "ldm"]):
-        raise ValueError(f"{', '.join(bad)}: an autoencoder alone generates nothing, leave it out of --few-evaluations")
+    folders = read_folders(config)
     evaluation = Evaluation(config)
     results = {
-        folder.name: evaluation.measure(runs[folder]) if folder in runs else evaluation.measure_samples(folder)
-        for folder in folders
+        name: evaluation.measure_samples(subject) if isinstance(subject, Path) else evaluation.measure(subject)
+        for name, subject in folders.items()
     }
     if evaluation.processes.is_main_process:
         print("\n\n".join(tables(results)))

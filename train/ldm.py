@@ -248,6 +248,7 @@ def autoencoder_training(folder: Path) -> dict[str, Any]:
 def main(config: LDMTrainConfig) -> None:
     vae = load_frozen_vae(config)
     codec, unet_config = LatentCodec(vae), config.unet_for(vae)
+    of_autoencoder = autoencoder_training(config.vae_folder)
     training, validation = config.load("train"), config.load("validation")
     side, channels = unet_config.latent_size, unet_config.latent_channels
     accelerator, run_dir = start(config, f"ldm-{side}x{side}x{channels}-{config.schedule}")
@@ -267,7 +268,7 @@ def main(config: LDMTrainConfig) -> None:
 
     def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        return {"autoencoder": autoencoder_training(config.vae_folder)}
+        return {"autoencoder": of_autoencoder}
 
     def sample(unet: UNet2DModel) -> Tensor:
         pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))

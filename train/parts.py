@@ -87,13 +87,15 @@ class Parts:
 
 
 def digest(folder: Path) -> str:
-    """Of the weights at or below a folder, and of what normalises an autoencoder's latents."""
+    """Of the weights at or below a folder, of what normalises an autoencoder's latents, and of the betas."""
     content = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         content.update(path.read_bytes())
     for path in sorted(folder.rglob("config.json")):
         config = json.loads(path.read_text())
         content.update(json.dumps([config.get("latents_mean"), config.get("latents_std")]).encode())
+    for path in sorted(folder.rglob("scheduler_config.json")):
+        content.update(path.read_bytes())
     return content.hexdigest()[:16]
 
 

@@ -49,7 +49,7 @@ GENERATION: dict[str, Column] = {
     "density": _in("generation", "density"),
     "coverage": _in("generation", "coverage"),
     "of real": lambda figures: " ".join(
-        f"{figures['generation'][f'{name}_of_real']:.3g}" for name in ("precision", "recall", "density", "coverage")
+        _text(figures["generation"][f"{name}_of_real"]) for name in ("precision", "recall", "density", "coverage")
     ),
     "consistency": _in("generation", "class_consistency"),
     "classifier": _in("generation", "classifier_accuracy"),
@@ -78,7 +78,7 @@ def _few_evaluations(results: dict[str, Figures]) -> dict[str, Column]:
     measured = [figures for figures in results.values() if "evaluations" in figures]
     return {
         f"FD % with {count}": lambda figures, place=place: " ".join(
-            f"{name} {curve[place]:.3g}" for name, curve in figures["fd_percent"].items()
+            f"{name} {_text(curve[place])}" for name, curve in figures["fd_percent"].items()
         )
         for figures in measured[:1]
         for place, count in enumerate(figures["evaluations"])
@@ -100,6 +100,10 @@ def _cell(column: Column, figures: Figures) -> str:
         value = column(figures)
     except KeyError:
         value = None
+    return _text(value)
+
+
+def _text(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -13,10 +13,14 @@ from torch.nn import functional as F
 from ldm_explorer.data import DatasetSpec, to_model
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
 
+MIN_VARIANCE = 1e-3
+"""Of normalised latents' means, below which ratios to it are those of rounding: the posterior has collapsed."""
+
 
 def nearest_neighbours(latents: Tensor, batched: BatchMap = in_batches) -> Tensor:
     """`(N, c, h, w)` to the index `(N,)` of each one's nearest other, by L2 distance."""
     flat = latents.flatten(1)
+    flat = flat - flat.mean(0)  # what all have in common would cost cdist the digits that tell them apart
 
     def nearest(indices: Tensor) -> Tensor:
         distances = torch.cdist(flat[indices], flat)
@@ -47,15 +51,15 @@ class Spectrum:
     flatness: float  # geometric over arithmetic mean of the power: 1 for white noise
 
 
-def measure_spectrum(maps: Tensor) -> Spectrum:
-    """Of `(N, c, h, w)`, the power averaged over N and c. Raises `ValueError` for a single value, which has none."""
+def measure_spectrum(maps: Tensor) -> Spectrum | None:
+    """Of `(N, c, h, w)`, the power averaged over N and c; None where nothing varies, as in a map of a single value."""
     height, width = maps.shape[-2:]
-    if height * width == 1:
-        raise ValueError("a map of one value has no spectrum")
     coefficients = _cosine_basis(height) @ maps.double() @ _cosine_basis(width).T
     power = coefficients.square().mean(dim=(0, 1))
     u, v = torch.arange(height)[:, None], torch.arange(width)[None]
     varying, high = (u + v) > 0, u / height + v / width > 1
+    if not power[varying].sum() > 0:
+        return None
     mean = power[varying].mean()
     flatness = power[varying].clamp_min(torch.finfo(torch.float64).tiny).log().mean().exp() / mean
     return Spectrum(float(power[high].sum() / power[varying].sum()), float(flatness))
@@ -74,20 +78,23 @@ def images_at_side(images: Tensor, side: int) -> Tensor:
     return F.adaptive_avg_pool2d(to_model(images), side)
 
 
-def turn_error(codec: LatentCodec, images: Tensor, latents: Tensor, batched: BatchMap = in_batches) -> float:
+def turn_error(codec: LatentCodec, images: Tensor, latents: Tensor, batched: BatchMap = in_batches) -> float | None:
     """E|E(Rx) - R E(x)|^2 over E|E(x) - mean|^2 for the quarter turns R; `latents` are E(x) of padded `images`.
 
-    0: the encoder turns with the image; 2: as far apart as two images (Kouzelis et al. 2025, arXiv 2502.09509).
+    0: the encoder turns with the image; 2: as far apart as two images (Kouzelis et al. 2025, arXiv 2502.09509). None
+    where the latents say next to nothing of the image.
     """
+    variance = (latents - latents.mean(0)).square().mean()
+    if variance < MIN_VARIANCE:
+        return None
 
     def error(indices: Tensor) -> Tensor:
         pixels, encoded = to_model(images[indices]), latents[indices]
         differences = [
             codec.encode(pixels.rot90(turns, (-2, -1))).cpu() - encoded.rot90(turns, (-2, -1)) for turns in (1, 2, 3)
         ]
-        return torch.stack(differences, 1).square().flatten(2).sum(2).mean(1)
+        return torch.stack(differences, 1).square().flatten(1).mean(1)
 
-    variance = (latents - latents.mean(0)).square().flatten(1).sum(1).mean()
     return float(batched(error, torch.arange(len(images)), "turning").mean() / variance)
 
 
@@ -102,9 +109,9 @@ def measure_half_scale(
 ) -> HalfScale | None:
     """Does a latent averaged down to half its side decode to the image at half its side (arXiv 2502.09509, eq. 4)?
 
-    None for a latent of side 1.
+    None for a latent whose side has no half.
     """
-    if latents.shape[-1] == 1:
+    if latents.shape[-1] % 2:
         return None
 
     def errors(indices: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def feature_fd_percent(features: Tensor, reference: Tensor) -> float:
 
     Dividing by the trace of the reference's covariance gives features, which have no scale of their own, one.
     """
-    metric = FrechetInceptionDistance(feature=_Precomputed())
+    metric = FrechetInceptionDistance(feature=_Precomputed(), sync_on_compute=False)  # every process has all of them
     metric.update(reference, real=True)
     metric.update(features, real=False)
     total_variance = reference.double().var(dim=0).sum()

@@ -78,8 +78,17 @@ def local_stretch(
     return batched(stretch, torch.arange(len(points)), "stretch")
 
 
-def measure_paths(codec: LatentCodec, a: Tensor, b: Tensor, spec: DatasetSpec, batched: BatchMap = in_batches) -> Paths:
-    """Between latents `a` and `b` `(N, c, h, w)`; the stretch is taken at one random point of each path."""
+def measure_paths(
+    codec: LatentCodec, a: Tensor, b: Tensor, spec: DatasetSpec, batched: BatchMap = in_batches
+) -> Paths | None:
+    """Between latents `a` and `b` `(N, c, h, w)`, equal ones left out; the stretch is taken at a random point of each.
+
+    None where there are not two pairs.
+    """
+    differ = (a != b).flatten(1).any(1)
+    a, b = a[differ], b[differ]
+    if len(a) < 2:
+        return None
     over_chord, over_mean = path_lengths(lambda z: crop(codec.decode(z).clamp(-1, 1), spec), a, b, batched)
     shares = torch.rand(len(a), 1, 1, 1, generator=torch.Generator().manual_seed(SEED))
     stretch = local_stretch(lambda z: crop(codec.decode_with_gradient(z), spec), a + shares * (b - a), b - a, batched)

@@ -5,6 +5,7 @@ Figures are dicts of plain numbers, as metrics.json keeps them; what a name mean
 
 import math
 from dataclasses import asdict
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -29,12 +30,14 @@ from ldm_explorer.evaluation.features import (
     predict_classes,
 )
 from ldm_explorer.evaluation.latent_space import measure_latent_use, raw_posteriors
-from ldm_explorer.evaluation.paths import measure_paths
+from ldm_explorer.evaluation.paths import Paths, measure_paths
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
 from ldm_explorer.evaluation.variety import Variety, measure_variety
 from ldm_explorer.latents import BatchMap, LatentCodec, decode_images, in_batches, latent_shape
 
 IMAGES_PER_PATH = 10
+SECTIONS = ("reconstruction", "latent_space", "continuity", "generation", "cost")
+"""Where the figures stand in an evaluation, by whose names they can also be put side by side: see `flat_figures`."""
 
 
 class Ruler:
@@ -63,11 +66,9 @@ class Ruler:
         self.padded = test.images[:num_images]
         self.images = crop(self.padded, spec)
         self.known = crop(torch.cat([training.images, held_out.images]), spec)
-        self.pca = PCA.fit(to_model(crop(training.images, spec)))
+        self.training, self.held_out = training, held_out
         self.reference = self.features(crop(test.images, spec))
-        real = self.features(crop(held_out.images[:num_images], spec))
-        self.fd_floor_percent = feature_fd_percent(real, self.reference)
-        self.variety_of_real = self._variety(real)
+        self.context = cache(self._context)
         self.knows_the_classes = network.config.num_classes == spec.num_classes
         right = predict_classes(network, self.reference) == test.labels
         self.classifier_accuracy = float(right.double().mean()) if self.knows_the_classes else None
@@ -75,6 +76,11 @@ class Ruler:
     def features(self, images: Tensor) -> Tensor:
         """Of `(N, C, side, side) uint8`."""
         return extract_features(self.network, images, self.batched)
+
+    @cached_property
+    def pca(self) -> PCA:
+        """Of the training images."""
+        return PCA.fit(to_model(crop(self.training.images, self.spec)))
 
     def fd_percent(self, images: Tensor) -> float:
         """Feature FD of `(N, C, side, side) uint8` to the test images."""
@@ -88,7 +94,7 @@ class Ruler:
         reference = to_model(self.images)
         images = reconstruct(codec, self.padded, self.spec, self.batched)
         values, pixels = math.prod(latent_shape(codec.vae)), reference[0].numel()
-        pca = None if values >= pixels else self.pca.reconstruct(reference, values)
+        pca = self.pca.reconstruct(reference, values) if values < pixels else None
         return {
             "num_images": len(images),
             "values": values,
@@ -97,7 +103,7 @@ class Ruler:
             "ssim": float(ssim(images, reference).mean()),
             "pca_psnr_db": None if pca is None else float(psnr_db(pca, reference).mean()),
             "rfd_percent": self.fd_percent(to_uint8(images)),
-            "fd_floor_percent": self.fd_floor_percent,
+            "fd_floor_percent": self.context(len(images))["fd_floor_percent"],
         }
 
     def latent_space(self, codec: LatentCodec) -> dict[str, Any]:
@@ -119,14 +125,15 @@ class Ruler:
             "num_paths": num_paths,
             "ifd_percent": self.fd_percent(self._decoded(codec, halfway(latents, neighbours))),
             "ifd_random_percent": self.fd_percent(self._decoded(codec, halfway(latents, partners))),
-            "high_share": of_latents.high_share,
-            "high_share_of_images": of_images.high_share,
-            "flatness": of_latents.flatness,
-            "flatness_of_images": of_images.flatness,
+            "high_share": of_latents and of_latents.high_share,
+            "high_share_of_images": of_images and of_images.high_share,
+            "flatness": of_latents and of_latents.flatness,
+            "flatness_of_images": of_images and of_images.flatness,
             "turn_error": turn_error(codec, self.padded, latents, self.batched),
             "half_scale_mse": half and half.mse,
             "half_scale_floor_mse": half and half.floor_mse,
-        } | asdict(paths)
+            **(asdict(paths) if paths else dict.fromkeys(Paths.__dataclass_fields__)),
+        }
 
     def _decoded(self, codec: LatentCodec, latents: Tensor) -> Tensor:
         return decode_images(codec, latents, self.spec, self.batched)
@@ -138,13 +145,14 @@ class Ruler:
         them for images that cannot be copies.
         """
         features = self.features(images)
+        variety = self._variety(features)
         copying = measure_copying(self.distances_to_known(images), distances_if_not_copied)
         consistency = None
         if labels is not None and self.knows_the_classes:
             consistency = float((predict_classes(self.network, features) == labels).double().mean())
         return {
             "fd_percent": feature_fd_percent(features, self.reference),
-            **asdict(self._variety(features)),
+            **asdict(variety),
             "class_consistency": consistency,
             "copying_ratio": copying.ratio_of_medians,
             "copying_near_share": copying.near_share,
@@ -154,13 +162,26 @@ class Ruler:
         """Pixel L2 distance `(N,)` of `(N, C, side, side) uint8` to the nearest training image."""
         return nearest_distance(images, self.known, self.batched)
 
-    def context(self) -> dict[str, Any]:
-        """What makes the figures of samples readable: those of as many held-out real images."""
+    def _context(self, num_images: int) -> dict[str, Any]:
+        """What makes the figures of so many samples readable: those of as many held-out real images, if there are."""
+        real = self.features(crop(self.held_out.images[:num_images], self.spec))
         return {
-            "fd_floor_percent": self.fd_floor_percent,
-            **{f"{name}_of_real": value for name, value in asdict(self.variety_of_real).items()},
+            "num_real_images": len(real),
+            "fd_floor_percent": feature_fd_percent(real, self.reference),
+            **{f"{name}_of_real": value for name, value in asdict(self._variety(real)).items()},
             "classifier_accuracy": self.classifier_accuracy,
         }
+
+
+def flat_figures(evaluation: dict[str, Any]) -> dict[str, float]:
+    """The finite numbers of an evaluation's sections by their own names; whatever else is in it is left out."""
+    found: dict[str, float] = {}
+    for section in SECTIONS:
+        stored = evaluation.get(section)
+        for name, value in stored.items() if isinstance(stored, dict) else ():
+            if isinstance(value, int | float) and math.isfinite(value):
+                found.setdefault(name, value)
+    return found
 
 
 def mean_and_spread(figures: list[dict[str, float | None]]) -> dict[str, float | None]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.size_figures import write_csv
 
 
@@ -25,16 +26,21 @@ class FewEvaluations:
 
 
 def read_few_evaluations(checkpoint: Checkpoint) -> FewEvaluations | None:
-    """None where `train/evaluate.py --few-evaluations` was not run."""
-    measured = checkpoint.metrics.get("few_evaluations")
-    if not measured:
+    """None where `train/evaluate.py --few-evaluations` was not run, or what it left cannot be read."""
+    measured, evaluation = (checkpoint.metrics.get(name) for name in ("few_evaluations", "evaluation"))
+    try:
+        curves = {sampler: tuple(distances) for sampler, distances in measured["fd_percent"].items()}
+        evaluations, num_images = tuple(measured["evaluations"]), int(measured["num_images"])
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    reconstruction = checkpoint.metrics.get("evaluation", {}).get("reconstruction", {})
+    if not evaluations or any(len(distances) != len(evaluations) for distances in curves.values()):
+        return None
+    figures = flat_figures(evaluation if isinstance(evaluation, dict) else {})
     return FewEvaluations(
         name=checkpoint.name,
-        num_images=measured["num_images"],
-        evaluations=measured["evaluations"],
-        fd_percent=measured["fd_percent"],
-        rfd_percent=reconstruction.get("rfd_percent"),
-        fd_floor_percent=reconstruction.get("fd_floor_percent"),
+        num_images=num_images,
+        evaluations=evaluations,
+        fd_percent=curves,
+        rfd_percent=figures.get("rfd_percent"),
+        fd_floor_percent=figures.get("fd_floor_percent"),
     )

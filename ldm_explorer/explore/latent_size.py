@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from ldm_explorer.samplers import DEFAULT_SAMPLER
 
 MAX_IMAGES = 24
 UNCONDITIONAL_IMAGES = 10
+MAX_CACHED_SAMPLES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,9 @@ def _pictures(checkpoint: Checkpoint, image: Tensor, seed: int, num_steps: int) 
     )
 
 
+@lru_cache(maxsize=MAX_CACHED_SAMPLES)
 def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
+    """Kept, as only the image changes most of the time."""
     pipeline, spec = checkpoint.pipeline, checkpoint.spec
     labels = None if pipeline.null_class is None else list(range(min(spec.num_classes, MAX_IMAGES)))
     seeds = range(seed, seed + (UNCONDITIONAL_IMAGES if labels is None else len(labels)))

@@ -14,11 +14,11 @@ CONTINUITY = (
     "ifd_random_percent",
     "turn_error",
     "half_scale_mse",
-    "length_over_chord",
     "largest_step_over_mean",
     "stretch_variation",
 )
-"""Those of which less is better; of the spectrum neither more nor less is."""
+"""Those of which less is better. Of the spectrum neither more nor less is, and a path as short as its chord is a
+cross-fade."""
 
 COMPARISONS = {
     "More values at one side": ("8x8x1", "8x8x2", "8x8x4", "8x8x8"),
@@ -41,14 +41,14 @@ class Difference:
     measure: str
     shapes: tuple[str, ...]
     values: tuple[float, ...]
-    spread: float  # largest minus smallest of training seeds, of the largest value
+    spread: float  # largest minus smallest of training seeds, over their mean
 
     @property
     def best(self) -> tuple[str, ...]:
         """The shapes that are no further than the spread from the best one; all where no difference can be claimed."""
         best = (max if MEASURES[self.measure].higher_is_better else min)(self.values)
         pairs = zip(self.shapes, self.values, strict=True)
-        return tuple(shape for shape, value in pairs if abs(value - best) <= self.spread)
+        return tuple(shape for shape, value in pairs if abs(value - best) <= self.spread * max(abs(value), abs(best)))
 
     @property
     def verdict(self) -> str:
@@ -74,8 +74,7 @@ def find_differences(
         }
         relative = 0.0 if measure in EXACT else relative_spread.get(measure)
         if len(known) > 1 and relative is not None:
-            spread = relative * max(map(abs, known.values()))
-            found.append(Difference(measure, tuple(known), tuple(known.values()), spread))
+            found.append(Difference(measure, tuple(known), tuple(known.values()), relative))
     return tuple(found)
 
 
@@ -118,8 +117,8 @@ def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
     if difference.measure in EXACT:
         return figures
     if difference.verdict == "same":
-        return f"{figures}, no difference beyond the spread of seeds ({difference.spread:.2g})"
-    return f"{figures}, **{difference.verdict}** (spread of seeds {difference.spread:.2g})"
+        return f"{figures}, no difference beyond the spread of seeds ({difference.spread:.1%})"
+    return f"{figures}, **{difference.verdict}** (spread of seeds {difference.spread:.1%})"
 
 
 def _continuity(figures: Sequence[SizeFigures], relative_spread: dict[str, float], with_figures: bool) -> list[str]:
@@ -136,7 +135,7 @@ def _continuity(figures: Sequence[SizeFigures], relative_spread: dict[str, float
 def _by_verdict(differences: tuple[Difference, ...], with_figures: bool) -> str:
     def named(item: Difference) -> str:
         name, (first, last) = MEASURES[item.measure].title, item.values
-        return f"{name} ({first:.2g} → {last:.2g}, spread {item.spread:.1g})" if with_figures else name
+        return f"{name} ({first:.2g} → {last:.2g}, spread {item.spread:.0%})" if with_figures else name
 
     verdicts = {"worse": "**worse**", "better": "**better**", "same": "no difference beyond the spread of seeds"}
     listed = {

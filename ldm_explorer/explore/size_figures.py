@@ -9,14 +9,13 @@ from pathlib import Path
 
 from ldm_explorer.checkpoints import Checkpoint, CheckpointError, read_json
 from ldm_explorer.evaluation.cost import Cost, measure_cost
+from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 
 FAMILY = "sizes"
 """The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them."""
-
-SECTIONS = ("reconstruction", "latent_space", "continuity", "generation")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class SizeFigures:
     of_its_shape: bool  # the family's one of this shape, not a variant of it
     kl_weight: float | None
     evaluations: int  # of the network per generated image, for FD and cost alike
-    figures: dict[str, float]
+    figures: dict[str, float]  # by the names of train/evaluate.py, MEASURES among them
 
     def get(self, measure: str) -> float | None:
         return self.figures.get(measure)
@@ -90,11 +89,13 @@ def read_figures(library: Library, names: Sequence[str]) -> tuple[SizeFigures, .
 
 
 def _read(checkpoint: Checkpoint) -> SizeFigures:
-    size, stored = latent_size(checkpoint), checkpoint.metrics.get("evaluation", {})
-    figures = {name: value for section in SECTIONS for name, value in stored.get(section, {}).items()}
-    evaluations = figures.get("evaluations", DEFAULT_NUM_STEPS)
-    cost = Cost(**stored["cost"]) if "cost" in stored else measure_cost(checkpoint)
-    figures["gflops_per_image"] = cost.per_sample(evaluations)
+    size, stored = latent_size(checkpoint), checkpoint.metrics.get("evaluation")
+    figures = flat_figures(stored if isinstance(stored, dict) else {})
+    evaluations = int(figures.get("evaluations", DEFAULT_NUM_STEPS))
+    known = (figures.get(f"{part}_gflops") for part in ("encode", "decode", "evaluation"))
+    cost = Cost(*known) if "decode_gflops" in figures else measure_cost(checkpoint)
+    if (gflops := cost.per_sample(evaluations)) is not None:
+        figures["gflops_per_image"] = gflops
     return SizeFigures(
         name=checkpoint.name,
         size=size,
@@ -102,12 +103,8 @@ def _read(checkpoint: Checkpoint) -> SizeFigures:
         of_its_shape=checkpoint.folder.parent.name == FAMILY and checkpoint.folder.name == f"size-{size.shape}",
         kl_weight=checkpoint.config.get("kl_weight"),
         evaluations=evaluations,
-        figures={name: figures[name] for name in MEASURES if _is_figure(figures.get(name))},
+        figures=figures,
     )
-
-
-def _is_figure(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def family_names(library: Library, checkpoint: str) -> list[str]:
@@ -177,10 +174,16 @@ def read_training_spread(folder: Path) -> dict[str, float]:
     spread: dict[str, float] = {}
     for measures in content.values():
         for measure, values in measures.items() if isinstance(measures, dict) else ():
-            if measure in MEASURES and len(values) > 1 and sum(values):
+            if measure in MEASURES and _are_figures(values) and sum(values):
                 relative = (max(values) - min(values)) / abs(sum(values) / len(values))
                 spread[measure] = max(spread.get(measure, 0), relative)
     return spread
+
+
+def _are_figures(values: object) -> bool:
+    """Whether it is a list of two finite numbers or more."""
+    numbers = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+    return numbers and len(values) > 1 and all(map(math.isfinite, values))
 
 
 def family_spread(library: Library, checkpoint: str) -> dict[str, float]:

@@ -4,10 +4,17 @@ from pathlib import Path
 
 import gradio as gr
 
-from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui import denoising, diagnosis, lab, latent_size, reconstruction, report, schedule, training, velocity
-from ldm_explorer.ui.common import MAX_SEED, SharedChoices, bind, example_classes, uploads_in_one_sentence
+from ldm_explorer.ui.common import (
+    MAX_SEED,
+    SharedChoices,
+    bind,
+    example_classes,
+    images_per_class,
+    offer_images,
+    uploads_in_one_sentence,
+)
 from ldm_explorer.ui.pictures import notice
 
 TABS = (reconstruction, schedule, velocity, denoising, training, latent_size, lab, diagnosis, report)
@@ -46,18 +53,6 @@ def build_app(library: Library) -> gr.Blocks:
     return app
 
 
-def offer_classes(library: Library, checkpoint: str, class_name: str, number: float):
-    """The test images to choose from, where another checkpoint has other classes."""
-    choices = example_classes(library, checkpoint)
-    per_class = _per_class(library, checkpoint)
-    chosen = class_name if class_name in choices else choices[-1]
-    return gr.update(choices=choices, value=chosen), gr.update(maximum=per_class, value=min(int(number), per_class))
-
-
-def _per_class(library: Library, checkpoint: str) -> int:
-    return max(2, int(example_images(library.get(checkpoint)).labels.unique(return_counts=True)[1].min()))
-
-
 def _shared_choices(library: Library) -> SharedChoices:
     names = library.names("ldm") or library.names()
     default = "ldm-8x8x4-cosine" if "ldm-8x8x4-cosine" in names else names[0]
@@ -65,12 +60,12 @@ def _shared_choices(library: Library) -> SharedChoices:
     with gr.Row():
         checkpoint = gr.Dropdown(names, value=default, label="Checkpoint", min_width=220)
         class_name = gr.Dropdown(class_names, value=class_names[-1], label="Test image: class", min_width=180)
-        number = gr.Slider(1, _per_class(library, default), 1, step=1, label="Test image: number", min_width=180)
+        number = gr.Slider(1, images_per_class(library, default), 1, step=1, label="Test image: number", min_width=180)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=140)
     with gr.Accordion("Use your own image", open=False):
         upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)
         uploads_in_one_sentence(upload)
     checkpoint.change(
-        bind(offer_classes, library), [checkpoint, class_name, number], [class_name, number], api_visibility="private"
+        bind(offer_images, library), [checkpoint, class_name, number], [class_name, number], api_visibility="private"
     )
     return SharedChoices(checkpoint, class_name, number, upload, seed)

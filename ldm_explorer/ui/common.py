@@ -56,6 +56,18 @@ def example_classes(library: Library, checkpoint: str) -> list[str]:
     return [name for label, name in enumerate(class_choices(library, checkpoint)) if label in present]
 
 
+def images_per_class(library: Library, checkpoint: str) -> int:
+    """How many test images can be chosen of each class; 2 at least, for sliders need a range."""
+    return max(2, int(example_images(library.get(checkpoint)).labels.unique(return_counts=True)[1].min()))
+
+
+def offer_images(library: Library, checkpoint: str, class_name: str, number: float):
+    """The test images to choose from, where another checkpoint has other ones."""
+    choices, per_class = example_classes(library, checkpoint), images_per_class(library, checkpoint)
+    chosen = class_name if class_name in choices else choices[-1]
+    return gr.update(choices=choices, value=chosen), gr.update(maximum=per_class, value=min(int(number), per_class))
+
+
 def known_class(library: Library, checkpoint: str, class_name: str) -> str | None:
     """The class, or None for one of another checkpoint's images: so it stands just after another one was chosen."""
     own = library.get(checkpoint).spec.class_names

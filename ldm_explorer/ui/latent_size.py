@@ -30,8 +30,8 @@ from ldm_explorer.ui.size_table import EXPLANATION, size_table
 
 TITLE = "Which latent size?"
 WHAT_TO_LOOK_AT = (
-    "A latent is a grid of **side** x side places with some **channels** each: 8x8x4 holds 256 values, an image here "
-    "784 pixels. What more values and more side give, and what they cost, is in the figure: one colour per side."
+    "A latent is a grid of **side** x side places with some **channels** each: 8x8x4 holds 256 values. "
+    "What more values and more side give, and what they cost, is in the figure: one colour per side."
 )
 HOW_TO_READ = (
     "Spread of seeds: largest minus smallest of short trainings that differ in their seed alone, the larger relative "

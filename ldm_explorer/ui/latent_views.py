@@ -6,6 +6,7 @@ import gradio as gr
 from PIL import Image
 from torch import Tensor
 
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.explore.latent_views import Interpolation, LatentUseMaps, Strip, interpolate, map_latent_use
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.size_figures import comparable_names
@@ -16,13 +17,15 @@ from ldm_explorer.ui.common import (
     bind,
     chosen_image,
     example_classes,
+    images_per_class,
+    offer_images,
     opening,
 )
 from ldm_explorer.ui.pictures import Picture, kl_picture, notice, picture_row, scrolling, strip
 
 WHAT_INTERPOLATION_SHOWS = (
     "### What lies between two images?\nFrom the image chosen above to a second one, through the latents, decoded. "
-    "Where the latent space is continuous, the pictures between are garments; where it is not, they are two garments "
+    "Where the latent space is continuous, the pictures between could be real ones; where it is not, they are the two "
     "on top of each other. The straight way leads through shorter latents than the denoiser ever sees, the spherical "
     "one keeps their length."
 )
@@ -47,7 +50,7 @@ def interpolate_images(
     line and along the arc, as HTML."""
     first = chosen_image(library, checkpoint, class_name, number, upload)
     second = chosen_image(library, checkpoint, second_class, second_number, None)
-    chosen = [library.get(name) for name in comparable_names(library, checkpoint, names)]
+    chosen = _chosen(library, checkpoint, names)
     heading = notice([f"From {first.caption} to {second.caption}."])
     return heading + "".join(_strips(interpolate(item, first.pixels, second.pixels)) for item in chosen)
 
@@ -57,18 +60,15 @@ def map_kl(
 ) -> str:
     """The KL of each latent value in nats, over test images and for the chosen one, of each checkpoint, as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
-    chosen = [library.get(name) for name in comparable_names(library, checkpoint, names)]
-    maps = [map_latent_use(item, image.pixels) for item in chosen]
-    if not maps:
-        raise ValueError("choose at least one checkpoint to compare")
+    maps = [map_latent_use(item, image.pixels) for item in _chosen(library, checkpoint, names)]
     of_examples = _map_row(maps, lambda item: item.of_examples, f"Mean over {maps[0].num_examples} test images")
     return of_examples + _map_row(maps, lambda item: item.of_image, image.caption)
 
 
-def offer_second(library: Library, checkpoint: str, class_name: str):
-    """The classes of the second image, where another checkpoint has other ones."""
-    choices = example_classes(library, checkpoint)
-    return gr.update(choices=choices, value=class_name if class_name in choices else choices[0])
+def _chosen(library: Library, checkpoint: str, names: list[str]) -> list[Checkpoint]:
+    if not names:
+        raise ValueError("choose at least one checkpoint to compare")
+    return [library.get(name) for name in comparable_names(library, checkpoint, names)]
 
 
 def _strips(result: Interpolation) -> str:
@@ -94,12 +94,15 @@ def _map_row(maps: list[LatentUseMaps], nats: Callable[[LatentUseMaps], Tensor],
 def build_views(library: Library, shared: SharedChoices, names: gr.CheckboxGroup) -> None:
     """Lay out both below the rest of the tab; `names` are the checkpoints that it compares."""
     gr.Markdown(WHAT_INTERPOLATION_SHOWS)
-    classes = example_classes(library, shared.checkpoint.value)
+    classes, per_class = (ask(library, shared.checkpoint.value) for ask in (example_classes, images_per_class))
     with gr.Row():
         second_class = gr.Dropdown(classes, value=classes[0], label="Second image: class", min_width=180)
-        second_number = gr.Slider(1, shared.number.maximum, 1, step=1, label="Second image: number", min_width=180)
+        second_number = gr.Slider(1, per_class, 1, step=1, label="Second image: number", min_width=180)
     shared.checkpoint.change(
-        bind(offer_second, library), [shared.checkpoint, second_class], second_class, api_visibility="private"
+        bind(offer_images, library),
+        [shared.checkpoint, second_class, second_number],
+        [second_class, second_number],
+        api_visibility="private",
     )
     _answered(interpolate_images, library, [*shared.image, second_class, second_number, names])
     gr.Markdown(WHAT_THE_MAP_SHOWS)
