@@ -319,7 +319,8 @@ def test_a_file_of_seeds_that_holds_no_numbers_gives_no_spread(tmp_path, seeds):
 
 @pytest.mark.parametrize("evaluation", [None, [], {"reconstruction": None, "cost": [1]}])
 def test_stored_figures_of_a_strange_kind_are_as_good_as_none(ldm_folder, evaluation):
-    strange = replace(read_checkpoint(ldm_folder), metrics={"evaluation": evaluation, "few_evaluations": {"fd_percent": [1]}})
+    metrics = {"evaluation": evaluation, "few_evaluations": {"fd_percent": [1]}}
+    strange = replace(read_checkpoint(ldm_folder), metrics=metrics)
     library = Library({"strange": strange}, (), {})
     assert set(read_figures(library, ["strange"])[0].figures) == {"gflops_per_image"}
     assert read_few_evaluations(strange) is None

@@ -81,7 +81,8 @@ def compare_pictures(
 
 def size_figures(library: Library, names: list[str]) -> str:
     """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
-    return csv_table(read_figures(library, names), list(MEASURES))
+    figures = read_figures(library, names)
+    return csv_table(figures, list(dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures)])))
 
 
 def _family(library: Library, checkpoint: str) -> tuple[SizeFigures, ...]:

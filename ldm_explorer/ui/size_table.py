@@ -15,17 +15,17 @@ COLUMNS = (
     ("SSIM ↑", lambda r: _beside(r, "ssim")),
     ("rFD % ↓", lambda r: _beside(r, "rfd_percent", floor="fd_floor_percent")),
     ("FD % ↓", lambda r: _beside(r, "fd_percent", spread="fd_percent_spread", noise="fd_decoded_noise_percent")),
-    ("coverage ↑", lambda r: _beside(r, "coverage")),
+    ("coverage ↑", lambda r: _beside(r, "coverage", real="coverage_of_real")),
     ("class consistency", lambda r: _beside(r, "class_consistency", classifier="classifier_accuracy")),
     ("copying", lambda r: _beside(r, "copying_ratio", near="copying_near_share")),
     ("GFLOPs ↓", lambda r: _beside(r, "gflops_per_image")),
 )
 EXPLANATION = (
     "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance "
-    "of 10,000 samples to the test images in the features of a small classifier trained here, in percent of their "
+    "of samples to the test images in the features of a small classifier trained here, in percent of their "
     "variance (compares with no published FID), its spread over sampling seeds, and that of decoded random latents "
     "(noise); rFD: the same for reconstructions; floor: for other real images. Coverage: share of real images with a "
-    "sample near them, .97 at best. Class consistency is read beside the classifier's own accuracy. Copying: distance "
+    "sample near them, and that for as many real images. Class consistency is read beside the classifier's own accuracy. Copying: distance "
     "of samples to their nearest training image over that of reconstructed test images (1: as new as these), and the "
     "share nearer than 99 % of those (.01: none is copied). GFLOPs of one image: the network's evaluations and one "
     "decode. A dash: not measured."
