@@ -82,7 +82,8 @@ def compare_pictures(
 def size_figures(library: Library, names: list[str]) -> str:
     """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
     figures = read_figures(library, names)
-    return csv_table(figures, list(dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures)])))
+    names = dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures if name != "values")])
+    return csv_table(figures, list(names))
 
 
 def _family(library: Library, checkpoint: str) -> tuple[SizeFigures, ...]:

@@ -21,14 +21,14 @@ COLUMNS = (
     ("GFLOPs ↓", lambda r: _beside(r, "gflops_per_image")),
 )
 EXPLANATION = (
-    "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet distance "
-    "of samples to the test images in the features of a small classifier trained here, in percent of their "
+    "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet "
+    "distance of samples to the test images in the features of a small classifier trained here, in percent of their "
     "variance (compares with no published FID), its spread over sampling seeds, and that of decoded random latents "
     "(noise); rFD: the same for reconstructions; floor: for other real images. Coverage: share of real images with a "
-    "sample near them, and that for as many real images. Class consistency is read beside the classifier's own accuracy. Copying: distance "
-    "of samples to their nearest training image over that of reconstructed test images (1: as new as these), and the "
-    "share nearer than 99 % of those (.01: none is copied). GFLOPs of one image: the network's evaluations and one "
-    "decode. A dash: not measured."
+    "sample near them, and that for as many real images. Class consistency is read beside the classifier's own "
+    "accuracy. Copying: distance of samples to their nearest training image over that of reconstructed test images "
+    "(1: as new as these), and the share nearer than 99 % of those (.01: none is copied). GFLOPs of one image: the "
+    "network's evaluations and one decode. A dash: not measured."
 )
 
 
