@@ -86,11 +86,15 @@ def _few_evaluations(results: dict[str, Figures]) -> dict[str, Column]:
 
 
 def _table(results: dict[str, Figures], columns: dict[str, Column]) -> str:
+    """With the rows that have a figure in the first column, and the columns that have one in some row."""
     rows = {name: [_cell(column, figures) for column in columns.values()] for name, figures in results.items()}
-    rows = {name: cells for name, cells in rows.items() if set(cells) != {"-"}}
-    if not rows or not columns:
+    rows = {name: cells for name, cells in rows.items() if cells and cells[0] != "-"}
+    if not rows:
         return ""
-    lines = [["checkpoint", *columns], ["---"] * (len(columns) + 1), *([name, *cells] for name, cells in rows.items())]
+    known = [index for index in range(len(columns)) if any(cells[index] != "-" for cells in rows.values())]
+    titles = [title for index, title in enumerate(columns) if index in known]
+    lines = [["checkpoint", *titles], ["---"] * (len(titles) + 1)]
+    lines += [[name, *(cells[index] for index in known)] for name, cells in rows.items()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
