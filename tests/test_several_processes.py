@@ -76,6 +76,8 @@ def test_two_processes_measure_as_one_does(tmp_path, vae):
         run_command(*launcher, *measure)
         measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["evaluation_dpm++_1_quick"]
         figures[name] = {f"{part} {key}": value for part in SECTIONS for key, value in measured[part].items()}
+    for words in ("generation seeds", "generation sampler"):
+        assert figures["two"].pop(words) == figures["one"].pop(words)
     assert figures["two"] == pytest.approx(figures["one"], rel=1e-4)
 
 
