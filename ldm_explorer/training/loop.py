@@ -18,12 +18,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from ldm_explorer.training.config import FitConfig, batch_indices, budget_in_steps, learning_rate_at, step_generator
 from ldm_explorer.training.guard import Diverged, LossHistory
+from ldm_explorer.training.optimizers import make_optimizer
 from ldm_explorer.training.processes import precision_of
 from ldm_explorer.training.run_state import Progress, latest_state, load_state, save_state
 
 STEPS_TO_TIME_A_BUDGET = 50
 EMA_RAMPUP_RATIO = 0.05
-ADAM_BETAS = (0.9, 0.99)
 MIN_LR_SCALE = 1 / 32
 
 
@@ -72,9 +72,7 @@ class _Loop:
         self.task, self.config, self.accelerator, self.run_dir = task, config, accelerator, run_dir
         self.ema = AveragedModel(task.model.to(accelerator.device), multi_avg_fn=_ema_update(config))
         self.ema.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            task.model.parameters(), config.learning_rate, ADAM_BETAS, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = make_optimizer(config, task.model.parameters())
         self.unchecked: list[dict[str, Tensor]] = []  # metrics of this process, on its device
         self.started = time.monotonic()
         self.cpu_seconds_started = time.process_time()

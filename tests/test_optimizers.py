@@ -1,0 +1,74 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import same_weights
+from torch import nn
+from toy_training import CONFIG, Regression, train
+
+from ldm_explorer.training.optimizers import ADAM_BETAS, MIN_RANK, Muon, orthogonalise
+
+
+class DeepRegression(Regression):
+    """Its middle layer is large enough for Muon."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
+
+
+def stepped(make_optimizer, shape: tuple[int, ...], steps: int = 5) -> torch.Tensor:
+    """A parameter after some steps along gradients that do not depend on it."""
+    generator = torch.Generator().manual_seed(0)
+    parameter = nn.Parameter(torch.randn(shape, generator=generator))
+    optimizer = make_optimizer([parameter])
+    for _ in range(steps):
+        parameter.grad = torch.randn(shape, generator=generator)
+        optimizer.step()
+    return parameter.detach()
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (12, 40), (40, 12)])
+def test_orthogonalising_keeps_the_singular_directions_and_evens_their_lengths(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    in_its_directions = u.T @ orthogonalise(matrix) @ vh.T
+    lengths = in_its_directions.diag()
+    assert lengths.min() > 0.3
+    assert lengths.max() < 1.3
+    assert (in_its_directions - lengths.diag()).abs().max() < 1e-4
+
+
+def test_a_matrix_steps_as_with_the_muon_of_pytorch():
+    reference = getattr(torch.optim, "Muon", None) or pytest.skip("this PyTorch has no Muon")
+    ours = stepped(lambda p: Muon(p, 0.1, 0.01), (16, 24))
+    theirs = stepped(lambda p: reference(p, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"), (16, 24))
+    start = stepped(lambda p: Muon(p, 0.0), (16, 24))
+    assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()  # theirs iterates in bf16
+
+
+def test_a_convolution_is_the_matrix_of_its_outputs():
+    convolution = stepped(lambda p: Muon(p, 0.1), (16, 8, 3, 3))
+    assert torch.equal(convolution.flatten(1), stepped(lambda p: Muon(p, 0.1), (16, 72)))
+
+
+@pytest.mark.parametrize("shape", [(30,), (MIN_RANK - 1, 40), (1, 3, 3, 3)])
+def test_vectors_and_thin_matrices_step_as_with_adamw(shape):
+    theirs = stepped(lambda p: torch.optim.AdamW(p, 0.1, ADAM_BETAS, weight_decay=0.01), shape)
+    assert torch.allclose(stepped(lambda p: Muon(p, 0.1, 0.01), shape), theirs, atol=1e-6)
+
+
+def test_a_parameter_without_gradient_stays():
+    parameter = nn.Parameter(torch.ones(9, 9))
+    Muon([parameter], 0.1, 0.1).step()
+    assert torch.equal(parameter, torch.ones(9, 9))
+
+
+def test_training_with_muon_learns_and_resumes_bit_for_bit(accelerator, tmp_path):
+    config = replace(CONFIG, optimizer="muon", max_steps=100)
+    steps, whole, _ = train(DeepRegression(), config, accelerator, tmp_path / "whole")
+    losses = [step.record["loss"] for step in steps]
+    assert sum(losses[-10:]) < 0.1 * sum(losses[:10])
+    train(DeepRegression(), config, accelerator, tmp_path / "parts", stop_after=37)
+    _, resumed, _ = train(DeepRegression(), replace(config, resume=True), accelerator, tmp_path / "parts")
+    assert same_weights(resumed, whole)
