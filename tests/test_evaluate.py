@@ -1,5 +1,6 @@
 """What train/evaluate.py does around the measures: folders of samples, refusals, stopping and going on."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -85,6 +86,10 @@ def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, 
     (tmp_path / "classifier" / "features").mkdir(parents=True)
     (tmp_path / "classifier" / "features" / "config.json").touch()
     refused("no checkpoint among these folders", tmp_path / "classifier")
+    short = shutil.copytree(ldm_folder, tmp_path / "short")
+    config = short / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_train_timesteps": 15}))
+    refused("has 15 timesteps: 16 evaluations are too many", short)
     names = read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder, vae_folder, ldm_folder)))
     assert list(names) == ["tiny-ldm", "samples", "tiny-vae", "tiny-ldm (2)"]
 

@@ -201,7 +201,7 @@ def test_the_figure_over_kl_weights_has_a_row_per_measure():
     row = [replace(made(8, 4, psnr_db=psnr), kl_weight=weight) for weight, psnr in ((1e-6, 33.0), (1.0, 20.0))]
     figure = kl_figure(row, {})
     assert len(figure.data) == len(KL_MEASURES)
-    assert (figure.data[0].x, figure.data[0].y) == ((1e-6, 1.0), (33.0, 20.0))
+    assert (figure.data[0].x, figure.data[0].y) == (("1e-06", "1"), (33.0, 20.0))
 
 
 def test_a_table_has_a_line_per_checkpoint_and_gaps_where_nothing_was_measured():

@@ -17,7 +17,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, read_json
 from ldm_explorer.data import DatasetSpec, find_dataset, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.cost import measure_cost
@@ -277,6 +277,13 @@ def is_samples(folder: Path) -> bool:
     return not any((place / part).exists() for place in places for part in run) and any(map(holds_pictures, places))
 
 
+def _check_steps(steps: int, folder: Path) -> None:
+    """Raise `ValueError` where a schedule is shorter."""
+    num_timesteps = read_json(folder / "scheduler" / "scheduler_config.json").get("num_train_timesteps", steps)
+    if steps > num_timesteps:
+        raise ValueError(f"{folder} has {num_timesteps} timesteps: {steps} evaluations are too many for it")
+
+
 def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | Path]:
     """The checkpoints and the folders of samples to measure, by a unique name; classifiers are left out.
 
@@ -288,6 +295,8 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | Path]:
             continue
         subject = folder if is_samples(folder) else read_checkpoint(folder)
         kind = "samples" if subject is folder else subject.kind
+        if kind == "ldm":
+            _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
         if config.few_evaluations and kind != "ldm":
             raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
         if kind != "samples" and not os.access(folder, os.W_OK):

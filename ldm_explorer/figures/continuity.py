@@ -140,21 +140,21 @@ def kl_figure(row: Sequence[SizeFigures], relative_spread: dict[str, float]) -> 
     )
     for number, measure in enumerate(KL_MEASURES, 1):
         figure.add_scatter(
-            x=[item.kl_weight for item in row],
+            x=[f"{item.kl_weight:g}" for item in row],
             y=[item.get(measure) for item in row],
             name=MEASURES[measure].title,
             mode="lines+markers",
             line={"color": KL_COLOR},
             marker={"size": 9},
             error_y=whiskers(row, measure, relative_spread) | {"color": KL_COLOR},
-            hovertemplate="weight %{x:g}: %{y:.3g}",
+            hovertemplate="weight %{x}: %{y:.3g}",
             row=number,
             col=1,
         )
     styled(figure, "", hovermode="closest").update_layout(
         height=total + 90, title=None, margin={"t": 40, "b": 48}, showlegend=False
     )
-    figure.update_xaxes(type="log", tickvals=[item.kl_weight for item in row], tickformat="~g")
+    figure.update_xaxes(type="category")  # a weight of 0 has a place, too
     figure.update_xaxes(title_text="weight of the KL term", row=len(KL_MEASURES), col=1)
     figure.update_yaxes(rangemode="tozero")
     for measure in KL_LOG:
