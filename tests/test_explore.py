@@ -189,7 +189,7 @@ def test_sizes_are_compared_on_the_same_images_and_seeds(ldm_folder, vae_folder,
     assert first.samples.shape == (10, 1, 28, 28)
     assert second.samples is None
     with pytest.raises(ValueError, match="at least one"):
-        compare_sizes(library, [], image.pixels, seed=0, num_steps=2)
+        list(compare_sizes(library, [], image.pixels, seed=0, num_steps=2))
 
 
 def test_gflops_grow_with_the_steps(ldm):

@@ -292,7 +292,9 @@ def test_the_tab_answers_with_whatever_is_there(library):
 
 
 def test_pictures_through_the_checkpoints_have_errors_beside_them(library):
-    pictures = latent_size.compare_pictures(library, *IMAGE, 0, ["tiny-ldm", "kl-1"])
+    first, pictures = latent_size.compare_pictures(library, *IMAGE, 0, ["tiny-ldm", "kl-1"])
+    assert first.count("<img") == 4
+    assert pictures.startswith(first)
     assert pictures.count("<img") == 4 + 3
     assert f"{DEFAULT_NUM_STEPS} evaluations" in pictures
     strips = latent_views.interpolate_images(library, *IMAGE, "Bag", 2, ["tiny-ldm", "kl-1"])

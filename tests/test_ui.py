@@ -77,7 +77,7 @@ def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
     with pytest.raises(ValueError, match="at least one"):
         latent_size.show_figures(library, "tiny-ldm", [])
     with pytest.raises(ValueError, match="at least one"):
-        latent_size.compare_pictures(library, *IMAGE, 0, [])
+        list(latent_size.compare_pictures(library, *IMAGE, 0, []))
 
 
 COLOR_IMAGE = ("tiny-color", "red", 1, None)
@@ -95,16 +95,16 @@ def test_a_checkpoint_over_other_images_is_shown_in_colour_in_every_tab(mixed_li
     assert schedule.noise_along_schedules(mixed_library, *COLOR_IMAGE, 0, 1000, 1e-4, 0.02).count("<img") == 42
     *_, (_, _, frames) = denoising.denoise(mixed_library, "tiny-color", 0, "red", "ddim", 2, 1, 1)
     assert frames[-1].predicted.shape == (3, 16, 16)
-    assert latent_size.compare_pictures(mixed_library, *COLOR_IMAGE, 0, ["tiny-color"]).count("<img") == 4
+    assert list(latent_size.compare_pictures(mixed_library, *COLOR_IMAGE, 0, ["tiny-color"]))[-1].count("<img") == 4
     assert latent_views.interpolate_images(mixed_library, *COLOR_IMAGE, "Bag", 1, ["tiny-ldm"]).count("<img") == 2
     build_app(mixed_library)
 
 
 def test_checkpoints_over_other_images_are_not_compared(mixed_library):
     assert "tiny-color was trained on other images" in reconstruction.reconstruct(mixed_library, *IMAGE, "tiny-color")
-    pictures = latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-ldm", "tiny-color"])
+    pictures = list(latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-ldm", "tiny-color"]))[-1]
     assert "tiny-color was trained on other images" in pictures
-    assert "tiny-ldm: 8x8x4" in latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-color"])
+    assert "tiny-ldm: 8x8x4" in list(latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-color"]))[-1]
     table = latent_size.show_figures(mixed_library, "tiny-ldm", ["tiny-color"])[3]
     assert "tiny-ldm" in table
     assert "tiny-color" not in table

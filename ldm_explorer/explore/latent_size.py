@@ -1,6 +1,6 @@
 """Which latent size? The same images, and the same seeds, through checkpoints of different latents."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -39,14 +39,16 @@ class SizePictures:
 
 def compare_sizes(
     library: Library, names: Sequence[str], image: Tensor, seed: int, num_steps: int
-) -> tuple[SizePictures, ...]:
+) -> Iterator[SizePictures]:
     """Reconstruct the same images, `image (1, C, S, S)` in [-1, 1] first, and generate from the same seeds.
 
-    Raises `ValueError` without a name or for one that the library does not hold.
+    One after the other, as each takes a while. Raises `ValueError` without a name or for one that the library does
+    not hold.
     """
     if not names:
         raise ValueError("choose at least one checkpoint to compare")
-    return tuple(_pictures(library.get(name), image, seed, num_steps) for name in dict.fromkeys(names))
+    for name in dict.fromkeys(names):
+        yield _pictures(library.get(name), image, seed, num_steps)
 
 
 def _pictures(checkpoint: Checkpoint, image: Tensor, seed: int, num_steps: int) -> SizePictures:

@@ -21,13 +21,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SharedChoices:
-    """The components above the tabs, which hold for every tab."""
+    """The components above the tabs, which hold for every tab, and the tab that is laid out."""
 
     checkpoint: gr.Dropdown
     class_name: gr.Dropdown
     number: gr.Slider
     upload: gr.Image
     seed: gr.Number
+    tab: gr.Tab | None = None
 
     @property
     def image(self) -> list[gr.components.Component]:
@@ -153,6 +154,19 @@ def answer_changes(handler: Callable, inputs: list, outputs, api_name: str, **qu
         show_progress="minimal",
         **queue,
     )
+
+
+def answer_when_opened(tab: gr.Tab, handler: Callable, inputs: list, output: gr.HTML) -> None:
+    """Let a bound handler fill an empty output when its tab is opened: what would keep the app from starting soon."""
+
+    def answer(shown: str, *values):
+        if shown:
+            yield gr.skip()
+            return
+        answered = handler(*values)
+        yield from answered if inspect.isgenerator(answered) else [answered]
+
+    tab.select(answer, [output, *inputs], output, api_visibility="private", show_progress="minimal", **MODEL_QUEUE)
 
 
 def on_gpu(handler: Callable) -> Callable:

@@ -23,7 +23,15 @@ from ldm_explorer.explore.size_figures import (
 from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, panel_figure
 from ldm_explorer.figures.latent_size import ROWS, answer_figure
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
+from ldm_explorer.ui.common import (
+    MODEL_QUEUE,
+    SharedChoices,
+    answer_changes,
+    answer_when_opened,
+    bind,
+    chosen_image,
+    opening,
+)
 from ldm_explorer.ui.latent_views import build_views
 from ldm_explorer.ui.pictures import Picture, csv_link, error_map, grid, notice, picture_row
 from ldm_explorer.ui.size_table import EXPLANATION, size_table
@@ -68,15 +76,18 @@ def compare_pictures(
     upload: Image.Image | None,
     seed: float,
     names: list[str],
-) -> str:
-    """Reconstructions of the same images, their errors, and samples from the same seeds, as HTML."""
+) -> Iterator[str]:
+    """Reconstructions of the same images, their errors, and samples from the same seeds, as HTML; one checkpoint after
+    the other."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
     chosen = comparable_names(library, checkpoint, names)
     others = [
         f"{name} was trained on other images." for name in names if name not in library.of_same_images(checkpoint)
     ]
-    results = compare_sizes(library, chosen, image.pixels, int(seed), DEFAULT_NUM_STEPS)
-    return notice(others) + "".join(_pictures(result) for result in results)
+    shown = notice(others)
+    for result in compare_sizes(library, chosen, image.pixels, int(seed), DEFAULT_NUM_STEPS):
+        shown += _pictures(result)
+        yield shown
 
 
 def size_figures(library: Library, names: list[str]) -> str:
@@ -137,9 +148,10 @@ def build(library: Library, shared: SharedChoices) -> None:
     with gr.Accordion("What the columns mean", open=False):
         gr.Markdown(EXPLANATION)
     inputs = [*shared.image, shared.seed, names]
-    shown_pictures = gr.HTML(opening(pictures, inputs))
+    shown_pictures = gr.HTML("")
     shown += _build_continuity(first)
     answer_changes(figures, [shared.checkpoint, names], shown, "compare_sizes")
+    answer_when_opened(shared.tab, pictures, inputs, shown_pictures)
     answer_changes(pictures, inputs, shown_pictures, "compare_pictures", **MODEL_QUEUE)
     gr.api(bind(size_figures, library), api_name="size_figures", api_description=size_figures.__doc__)
     build_views(library, shared, names)

@@ -14,12 +14,12 @@ from ldm_explorer.ui.common import (
     MODEL_QUEUE,
     SharedChoices,
     answer_changes,
+    answer_when_opened,
     bind,
     chosen_image,
     example_classes,
     images_per_class,
     offer_images,
-    opening,
 )
 from ldm_explorer.ui.pictures import Picture, kl_picture, notice, picture_row, scrolling, strip
 
@@ -104,12 +104,13 @@ def build_views(library: Library, shared: SharedChoices, names: gr.CheckboxGroup
         [second_class, second_number],
         api_visibility="private",
     )
-    _answered(interpolate_images, library, [*shared.image, second_class, second_number, names])
+    _answered(interpolate_images, library, shared.tab, [*shared.image, second_class, second_number, names])
     gr.Markdown(WHAT_THE_MAP_SHOWS)
-    _answered(map_kl, library, [*shared.image, names])
+    _answered(map_kl, library, shared.tab, [*shared.image, names])
 
 
-def _answered(handler, library: Library, inputs: list[gr.components.Component]) -> None:
+def _answered(handler, library: Library, tab: gr.Tab, inputs: list[gr.components.Component]) -> None:
     bound = bind(handler, library)
-    shown = gr.HTML(opening(bound, inputs))
+    shown = gr.HTML("")
+    answer_when_opened(tab, bound, inputs, shown)
     answer_changes(bound, inputs, shown, handler.__name__, **MODEL_QUEUE)
