@@ -1,6 +1,5 @@
 """The app: one file per tab, listed here."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -48,8 +47,8 @@ def build_app(library: Library) -> gr.Blocks:
         shared = _shared_choices(library)
         with gr.Tabs():
             for number, tab in enumerate(TABS, 1):
-                with gr.Tab(f"{number} · {tab.TITLE}") as opened:
-                    tab.build(library, replace(shared, tab=opened))
+                with gr.Tab(f"{number} · {tab.TITLE}"):
+                    tab.build(library, shared)
     app.queue(max_size=MAX_QUEUE)
     return app
 

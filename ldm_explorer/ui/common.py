@@ -21,14 +21,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SharedChoices:
-    """The components above the tabs, which hold for every tab, and the tab that is laid out."""
+    """The components above the tabs, which hold for every tab."""
 
     checkpoint: gr.Dropdown
     class_name: gr.Dropdown
     number: gr.Slider
     upload: gr.Image
     seed: gr.Number
-    tab: gr.Tab | None = None
 
     @property
     def image(self) -> list[gr.components.Component]:

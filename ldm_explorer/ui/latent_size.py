@@ -140,7 +140,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     )
     figures, pictures = bind(show_figures, library), bind(compare_pictures, library)
     first = iter(opening(figures, [shared.checkpoint, names]))
-    gr.Markdown(WHAT_TO_LOOK_AT)
+    tab = gr.Markdown(WHAT_TO_LOOK_AT).parent
     shown = [gr.Markdown(next(first)), *_figure(first)]
     gr.Markdown(HOW_TO_READ)
     names.render()
@@ -151,10 +151,10 @@ def build(library: Library, shared: SharedChoices) -> None:
     shown_pictures = gr.HTML("")
     shown += _build_continuity(first)
     answer_changes(figures, [shared.checkpoint, names], shown, "compare_sizes")
-    answer_when_opened(shared.tab, pictures, inputs, shown_pictures)
+    answer_when_opened(tab, pictures, inputs, shown_pictures)
     answer_changes(pictures, inputs, shown_pictures, "compare_pictures", **MODEL_QUEUE)
     gr.api(bind(size_figures, library), api_name="size_figures", api_description=size_figures.__doc__)
-    build_views(library, shared, names)
+    build_views(library, tab, shared, names)
 
 
 def _build_continuity(first: Iterator) -> list[gr.components.Component]:

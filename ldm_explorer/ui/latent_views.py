@@ -91,7 +91,7 @@ def _map_row(maps: list[LatentUseMaps], nats: Callable[[LatentUseMaps], Tensor],
     return picture_row(pictures, heading)
 
 
-def build_views(library: Library, shared: SharedChoices, names: gr.CheckboxGroup) -> None:
+def build_views(library: Library, tab: gr.Tab, shared: SharedChoices, names: gr.CheckboxGroup) -> None:
     """Lay out both below the rest of the tab; `names` are the checkpoints that it compares."""
     gr.Markdown(WHAT_INTERPOLATION_SHOWS)
     classes, per_class = (ask(library, shared.checkpoint.value) for ask in (example_classes, images_per_class))
@@ -104,9 +104,9 @@ def build_views(library: Library, shared: SharedChoices, names: gr.CheckboxGroup
         [second_class, second_number],
         api_visibility="private",
     )
-    _answered(interpolate_images, library, shared.tab, [*shared.image, second_class, second_number, names])
+    _answered(interpolate_images, library, tab, [*shared.image, second_class, second_number, names])
     gr.Markdown(WHAT_THE_MAP_SHOWS)
-    _answered(map_kl, library, shared.tab, [*shared.image, names])
+    _answered(map_kl, library, tab, [*shared.image, names])
 
 
 def _answered(handler, library: Library, tab: gr.Tab, inputs: list[gr.components.Component]) -> None:
