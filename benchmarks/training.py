@@ -110,7 +110,16 @@ def report(name: str, pairs: list[tuple[float, float]], batch_size: int) -> None
 
 
 def main() -> None:
-    config = LDMTrainConfig(max_steps=STEPS, log_every_steps=20, validate_every_steps=10_000, save_every_steps=10_000)
+    config = LDMTrainConfig(
+        widths=(128, 128),
+        layers_per_block=2,
+        batch_size=256,
+        optimizer="adamw",
+        max_steps=STEPS,
+        log_every_steps=20,
+        validate_every_steps=10_000,
+        save_every_steps=10_000,
+    )
     training = load_split(config.dataset, "train")
     images, labels = training.images[:IMAGES], training.labels[:IMAGES]
     codec = LatentCodec(load_vae(REPO / config.vae))

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -11,10 +12,10 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from ldm_explorer.data import crop, to_model
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.latents import LatentCodec, encode_posterior
-from ldm_explorer.models import VAEConfig
+from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
 from ldm_explorer.schedules import SCHEDULES
-from train.ldm import VALIDATION_BINS, LDMTask, LDMTrainConfig
+from train.ldm import VALIDATION_BINS, LDMTask, LDMTrainConfig, default_widths
 from train.vae import VAETask, VAETrainConfig
 
 LDM_CONFIG = LDMTrainConfig(max_steps=1, widths=(16, 32), layers_per_block=1, threads=1)
@@ -81,6 +82,20 @@ def test_epsilon_is_refused_where_the_schedule_leaves_no_signal():
         replace(LDM_CONFIG, prediction="epsilon", schedule="cosine")
     with pytest.raises(ValueError, match="SNR is 0"):
         replace(LDM_CONFIG, prediction="epsilon", schedule="linear", zero_terminal_snr=True)
+
+
+def test_the_learning_rate_follows_the_optimizer_unless_it_is_given():
+    assert VAETrainConfig().learning_rate == VAETrainConfig.LEARNING_RATES["muon"]
+    assert VAETrainConfig(optimizer="adamw").learning_rate == VAETrainConfig.LEARNING_RATES["adamw"]
+    assert LDMTrainConfig(optimizer="adamw", learning_rate=0.5).learning_rate == 0.5
+
+
+@pytest.mark.parametrize("side", [4, 8, 16, 32, 64])
+def test_default_widths_fit_every_grid_and_are_narrower_where_it_is_finer(side):
+    widths = default_widths(side)
+    assert list(widths) == sorted(widths)
+    assert len(widths) == max(2, int(math.log2(side)) - 1)
+    assert UNetConfig(side, 4, 10, widths=widths, layers_per_block=1).widths == widths
 
 
 def test_label_dropout_without_labels_is_refused():

@@ -22,9 +22,9 @@ LAB = """## The lab
 
 Small runs that show what goes wrong in training, and the right ones beside them, for the failure lab and the report; on
 vae-8x8x4 except where another `--vae` is named: `vae-strong-kl` is
-`accelerate launch train/vae.py --widths 16 32 64 --kl-weight 1 --max-steps 600`, `vae-collapsed` the same with
-`--kl-weight 50 --max-steps 300`. `lab-middle-weights` is `lab-healthy` after about half of its steps, stopped with
-Ctrl-C, which then went on with `--resume`:
+`accelerate launch train/vae.py --batch-size 64 --optimizer adamw --kl-weight 1 --max-steps 600`, `vae-collapsed` the
+same with `--kl-weight 50 --max-steps 300`. `lab-middle-weights` is `lab-healthy` after about half of its steps, stopped
+with Ctrl-C, which then went on with `--resume`:
 `python train/export_state.py runs/fashion_mnist/lab-healthy --out runs/fashion_mnist/lab-middle-weights --weights last`
 """
 

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,6 +29,7 @@ class FeaturesTrainConfig(DataConfig, FitConfig):
     DEFAULT_MINUTES: ClassVar[float] = 12
 
     batch_size: int = 128
+    optimizer: Literal["muon", "adamw"] = "adamw"
     learning_rate: float = 5e-3
     weight_decay: float = 0.05
     ema_halflife_images: int = 50_000

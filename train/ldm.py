@@ -1,7 +1,8 @@
 """Train a denoiser on the latents of an autoencoder: `accelerate launch train/ldm.py`."""
 
+import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -53,6 +54,7 @@ class LDMTrainConfig(DataConfig, FitConfig):
     """Options of train/ldm.py."""
 
     DEFAULT_MINUTES: ClassVar[float] = 60
+    LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 6e-3, "adamw": 2e-3}
 
     vae: Path = Path("checkpoints/fashion_mnist/vae-8x8x4")
     """Checkpoint folder of the autoencoder whose latents are learned, from here or from the repository's root."""
@@ -74,13 +76,12 @@ class LDMTrainConfig(DataConfig, FitConfig):
     timesteps: Literal["uniform", "importance"] = "uniform"
     """How training draws timesteps: evenly, or half of them where a denoiser that knows only the latents' covariance
     errs most, with every error weighted back so that the expected loss is the same."""
-    widths: tuple[int, ...] = (128, 128)
-    """Channels per resolution of the UNet, finest first."""
-    layers_per_block: int = 2
+    widths: tuple[int, ...] | None = None
+    """Channels per resolution of the UNet, finest first. Default: 96 from a grid of 8x8 on, fewer at finer ones."""
+    layers_per_block: int = 1
     attention_max_side: int = 4
     """Attention acts at grids of this side and below."""
-    batch_size: int = 256
-    learning_rate: float = 2e-3
+    batch_size: int = 64
     validate_every_steps: int = 200
 
     def __post_init__(self) -> None:
@@ -118,10 +119,18 @@ class LDMTrainConfig(DataConfig, FitConfig):
             latent_size=latent_shape(vae)[-1],
             latent_channels=latent_shape(vae)[0],
             num_classes=self.spec.num_classes if self.conditional else 0,
-            widths=self.widths,
+            widths=self.widths or default_widths(latent_shape(vae)[-1]),
             layers_per_block=self.layers_per_block,
             attention_max_side=self.attention_max_side,
         )
+
+
+def default_widths(latent_size: int) -> tuple[int, ...]:
+    """Of a UNet over a grid of this side: a channel costs four times as much at twice the side."""
+    if latent_size < 8:
+        return 128, 128
+    finer = int(math.log2(latent_size // 8))
+    return (*(32,) * (finer - 1), *(64,) * (finer > 0), 96, 96)
 
 
 @dataclass
@@ -248,6 +257,7 @@ def autoencoder_training(folder: Path) -> dict[str, Any]:
 def main(config: LDMTrainConfig) -> None:
     vae = load_frozen_vae(config)
     codec, unet_config = LatentCodec(vae), config.unet_for(vae)
+    config = replace(config, widths=unet_config.widths)
     of_autoencoder = autoencoder_training(config.vae_folder)
     training, validation = config.load("train"), config.load("validation")
     side, channels = unet_config.latent_size, unet_config.latent_channels

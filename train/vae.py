@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -26,16 +26,17 @@ VALIDATION_IMAGES = 1000
 class VAETrainConfig(DataConfig, FitConfig):
     """Options of train/vae.py."""
 
+    LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 0.012, "adamw": 3e-3}
+
     latent_size: int = 8
     """Side of the latent grid: 4, 8, 16 or 32 for images of side 32."""
     latent_channels: int = 4
-    widths: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (16, 32, 64)
     """Channels per resolution, finest first."""
     layers_per_block: int = 1
     kl_weight: float = 1e-4
     """Weight of the KL term, (KL summed over latent values) / pixels, beside the mean squared error."""
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    batch_size: int = 16
     grad_clip_norm: float = 0.25
 
     def __post_init__(self) -> None:
