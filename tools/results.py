@@ -62,6 +62,17 @@ Denoisers on vae-8x8x4, `--widths 96 96 --layers-per-block 1 --precision fp32`:
 | `--optimizer muon --batch-size 64 --learning-rate 0.006` | 25,600 | 4.7 | 0.538 |
 | `--optimizer muon --batch-size 64 --learning-rate 0.015` | 25,600 | 4.2 | 0.545 |
 | `--optimizer muon --batch-size 32 --learning-rate 0.006` | 24,000 | 5.2 | 0.537 |
+| `--optimizer muon --batch-size 64 --learning-rate 0.006 --timesteps importance` | 25,600 | 5.6 | 0.538 |
+
+Widths at finer grids, on size-16x16x1 and size-32x32x1, `--layers-per-block 1 --batch-size 64 --optimizer muon
+--learning-rate 0.006 --precision fp32`:
+
+| latents | widths | images | CPU-minutes | validation v-loss |
+| --- | --- | --- | --- | --- |
+| 16x16x1 | 64 96 96 | 15,680 | 5.7 | 0.2720 |
+| 16x16x1 | 32 96 96 | 21,120 | 5.7 | 0.2716 |
+| 32x32x1 | 32 64 96 96 | 8,960 | 5.5 | 0.553 |
+| 32x32x1 | 16 32 96 96 | 17,920 | 6.1 | 0.520 |
 
 Width against depth and the batch, with AdamW, 5 CPU-minutes on two cores with AVX512, another autoencoder at 8x8x4:
 

@@ -130,7 +130,7 @@ def default_widths(latent_size: int) -> tuple[int, ...]:
     if latent_size < 8:
         return 128, 128
     finer = int(math.log2(latent_size // 8))
-    return (*(32,) * (finer - 1), *(64,) * (finer > 0), 96, 96)
+    return (*(16,) * (finer - 1), *(32,) * (finer > 0), 96, 96)
 
 
 @dataclass
