@@ -102,6 +102,7 @@ class UNetConfig:
             layers_per_block=self.layers_per_block,
             attention_head_dim=ATTENTION_HEAD_DIM,
             norm_num_groups=NORM_NUM_GROUPS,
+            attn_norm_num_groups=NORM_NUM_GROUPS,  # with scale_shift diffusers leaves it out of the middle block
             resnet_time_scale_shift="scale_shift",
             num_class_embeds=self.num_classes + 1 if self.num_classes else None,
         )

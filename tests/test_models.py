@@ -1,5 +1,6 @@
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 from helpers import build_seeded
 
 from ldm_explorer.models import UNetConfig, VAEConfig
@@ -71,6 +72,13 @@ def test_attention_acts_at_grids_up_to_the_side_given(attention_max_side, attend
     down = [8 >> level for level, kind in enumerate(unet.config.down_block_types) if "Attn" in kind]
     up = [4 << level for level, kind in enumerate(unet.config.up_block_types) if "Attn" in kind]
     assert (down, up) == (attends, attends[::-1])
+
+
+def test_every_attention_sees_normalised_features():
+    unet = UNetConfig(8, 4, 10, widths=(32, 32), layers_per_block=1).build()
+    attentions = [module for module in unet.modules() if isinstance(module, Attention)]
+    assert len(attentions) == 4
+    assert all(attention.group_norm is not None for attention in attentions)
 
 
 @pytest.mark.parametrize(
