@@ -23,7 +23,7 @@ from ldm_explorer.evaluation.continuity import (
     turn_error,
 )
 from ldm_explorer.evaluation.copying import measure_copying, nearest_distance
-from ldm_explorer.evaluation.features import FeatureNet, feature_fd_percent
+from ldm_explorer.evaluation.features import FeatureNet, feature_fd_percent, perceptual_distance
 from ldm_explorer.evaluation.latent_space import kl_map, measure_latent_use, raw_posteriors
 from ldm_explorer.evaluation.paths import (
     NUM_STEPS,
@@ -64,6 +64,12 @@ class TestDistances:
         expected = 100 * (np.square(means[0] - means[1]).sum() + trace) / np.trace(covariances[1])
         measured = feature_fd_percent(*(torch.tensor(points, dtype=torch.float32) for points in sets))
         assert measured == pytest.approx(expected, rel=1e-3)
+
+    def test_perceptual_distance_is_relative_to_each_map(self):
+        network = SimpleNamespace(maps=lambda images: [images, 100 * images])
+        reference = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        assert perceptual_distance(network, reference, reference) == 0
+        assert float(perceptual_distance(network, 1.5 * reference, reference)) == pytest.approx(2 * 0.25)
 
     def test_psnr_and_ssim_are_those_of_scikit_image(self):
         images = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1

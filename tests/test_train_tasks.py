@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,14 +10,16 @@ from helpers import build_seeded
 from torch import nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from ldm_explorer.checkpoints import CheckpointError, save_model
 from ldm_explorer.data import crop, to_model
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
+from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
 from ldm_explorer.schedules import SCHEDULES
 from train.ldm import VALIDATION_BINS, LDMTask, LDMTrainConfig, default_widths
-from train.vae import VAETask, VAETrainConfig
+from train.vae import VAETask, VAETrainConfig, load_perceptual
 
 LDM_CONFIG = LDMTrainConfig(max_steps=1, widths=(16, 32), layers_per_block=1, threads=1)
 VAE_CONFIG = VAETrainConfig(max_steps=1, widths=(16,), kl_weight=0.5, threads=1)
@@ -275,6 +278,7 @@ def test_bad_options_of_the_denoiser_are_refused(options, said):
     ("options", "said"),
     [
         ({"kl_weight": -1.0}, "--kl-weight is -1.0"),
+        ({"perceptual_weight": 0.0}, "--perceptual-weight is 0.0"),
         ({"latent_size": 5}, "latent size 5"),
         ({"latent_channels": 0}, "latent channels"),
         ({"widths": (10,)}, "width"),
@@ -299,6 +303,38 @@ def test_the_autoencoder_loss_is_the_squared_error_and_the_weighted_kl_per_pixel
     expected = nn.functional.mse_loss(reconstruction, pixels)
     assert float(losses["loss"]) == pytest.approx(float(expected + 0.5 * kl_per_pixel), rel=1e-5)
     assert float(losses["kl_per_value"]) == pytest.approx(float(posterior.kl().mean()) / (4 * 8 * 8), rel=1e-5)
+
+
+def test_a_perceptual_loss_compares_feature_maps_at_the_images_own_side(shapes, other_shapes):
+    network = FeatureNet(1, 10, widths=(8, 16)).requires_grad_(False)
+    task = VAETask(replace(VAE_CONFIG, perceptual_weight=0.5), shapes, other_shapes, network)
+    batch = task.batch(torch.arange(8), generator())
+    seen = []
+    network.stem.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    losses = task.loss(task.model, batch)
+    plain = VAETask(VAE_CONFIG, shapes, other_shapes).loss(task.model, batch)
+    assert [tuple(images.shape) for images in seen] == [(8, 1, 28, 28)] * 2
+    assert torch.equal(seen[1], crop(batch["pixels"], VAE_CONFIG.spec))
+    assert float(losses["loss"]) == pytest.approx(float(plain["loss"] + 0.5 * losses["perceptual"]), rel=1e-5)
+    losses["loss"].backward()
+    assert all(parameter.grad is None for parameter in network.parameters())
+    with torch.no_grad():
+        assert "perceptual" not in task.validate(task.model)
+
+
+def test_the_classifier_that_measures_is_refused_as_a_loss(tmp_path):
+    ruler, other = tmp_path / "features", tmp_path / "other"
+    for folder in (ruler, other):
+        save_model(FeatureNet(1, 10, widths=(8, 16)), folder / "features")
+    dataset = f"folder:{tmp_path}"
+    config = SimpleNamespace(spec=VAE_CONFIG.spec, dataset=dataset, perceptual=ruler)
+    with pytest.raises(ValueError, match="is what figures are measured with"):
+        load_perceptual(config)
+    config.perceptual = other
+    assert not any(parameter.requires_grad for parameter in load_perceptual(config).parameters())
+    config.perceptual = tmp_path
+    with pytest.raises(CheckpointError):
+        load_perceptual(config)
 
 
 def test_autoencoder_validation_measures_the_mode_per_image(shapes, other_shapes):

@@ -28,6 +28,8 @@ class FeaturesTrainConfig(DataConfig, FitConfig):
 
     DEFAULT_MINUTES: ClassVar[float] = 12
 
+    widths: tuple[int, ...] = (48, 96, 192)
+    """Channels per resolution, finest first."""
     batch_size: int = 128
     optimizer: Literal["muon", "adamw"] = "adamw"
     learning_rate: float = 5e-3
@@ -46,7 +48,7 @@ class FeaturesTask:
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
-        self.model = FeatureNet(self.config.spec.channels, self.config.spec.num_classes)
+        self.model = FeatureNet(self.config.spec.channels, self.config.spec.num_classes, self.config.widths)
         self.num_examples = len(self.images)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

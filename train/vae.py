@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import save_vae
 from ldm_explorer.data import ImageSet, crop, to_model
+from ldm_explorer.evaluation.features import FeatureNet, perceptual_distance
 from ldm_explorer.evaluation.reconstruction import psnr_db
+from ldm_explorer.explore.library import classifier_folder, load_classifier
 from ldm_explorer.latents import BATCH_IMAGES, measure_statistics
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
+from train.parts import digest
 
 VALIDATION_IMAGES = 1000
 
@@ -36,6 +39,10 @@ class VAETrainConfig(DataConfig, FitConfig):
     layers_per_block: int = 1
     kl_weight: float = 1e-4
     """Weight of the KL term, (KL summed over latent values) / pixels, beside the mean squared error."""
+    perceptual: Path | None = None
+    """Folder of a classifier (train/features.py) in whose feature maps images are compared as well; not the one that
+    figures are measured with."""
+    perceptual_weight: float = 0.05
     batch_size: int = 16
     grad_clip_norm: float = 0.25
 
@@ -43,6 +50,8 @@ class VAETrainConfig(DataConfig, FitConfig):
         super().__post_init__()
         if self.kl_weight < 0:
             raise ValueError(f"--kl-weight is {self.kl_weight}: it cannot be negative")
+        if self.perceptual_weight <= 0:
+            raise ValueError(f"--perceptual-weight is {self.perceptual_weight}: it has to be above 0")
         _ = self.model
 
     @property
@@ -75,13 +84,34 @@ class Autoencoder(nn.Module):
         return self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0], kl
 
 
+def load_perceptual(config: VAETrainConfig) -> FeatureNet | None:
+    """The classifier of the loss, if there is to be one.
+
+    Raises `CheckpointError` for a folder without a fitting one, `ValueError` for the one that measures figures.
+    """
+    if config.perceptual is None:
+        return None
+    network = load_classifier(config.perceptual, config.spec)
+    ruler = classifier_folder(config.dataset, config.perceptual.parent)
+    if ruler is not None and digest(ruler) == digest(config.perceptual):
+        raise ValueError(
+            f"{config.perceptual} is what figures are measured with, and would flatter what was trained on it: train "
+            "another with train/features.py, with --seed, --widths and --out of its own"
+        )
+    return network.eval().requires_grad_(False)
+
+
 @dataclass
 class VAETask:
-    """Mean squared error over pixels, plus `kl_weight` times the KL per pixel (Kingma & Welling 2014, eq. 10)."""
+    """Mean squared error over pixels, plus `kl_weight` times the KL per pixel (Kingma & Welling 2014, eq. 10).
+
+    With a `perceptual` network the distance in its feature maps comes on top.
+    """
 
     config: VAETrainConfig
     images: ImageSet
     validation: ImageSet
+    perceptual: FeatureNet | None = None
     model: Autoencoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,12 +126,17 @@ class VAETask:
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         reconstruction, kl = model(batch["pixels"], batch["noise"])
-        return self._losses(reconstruction.float() - batch["pixels"], kl)
+        return self._losses(reconstruction, batch["pixels"], kl)
 
-    def _losses(self, error: Tensor, kl: Tensor) -> dict[str, Tensor]:
-        mse, kl_per_value = error.square().mean(), kl.float().mean()
-        kl_per_pixel = kl_per_value * kl[0].numel() / error[0].numel()
-        return {"loss": mse + self.config.kl_weight * kl_per_pixel, "mse": mse, "kl_per_value": kl_per_value}
+    def _losses(self, reconstruction: Tensor, pixels: Tensor, kl: Tensor) -> dict[str, Tensor]:
+        mse, kl_per_value = (reconstruction.float() - pixels).square().mean(), kl.float().mean()
+        loss = mse + self.config.kl_weight * kl_per_value * kl[0].numel() / pixels[0].numel()
+        losses = {"loss": loss, "mse": mse, "kl_per_value": kl_per_value}
+        if self.perceptual is not None:
+            images = (crop(image, self.config.spec) for image in (reconstruction, pixels))
+            distance = perceptual_distance(self.perceptual.to(pixels.device), *images).float()
+            losses |= {"loss": loss + self.config.perceptual_weight * distance, "perceptual": distance}
+        return losses
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -112,7 +147,7 @@ class VAETask:
         for part in pixels.to(device).split(BATCH_IMAGES):
             reconstruction, kl = model(part, torch.zeros(len(part), *self.latent_shape, device=device))
             reconstruction = reconstruction.clamp(-1, 1)
-            figures = self._losses(reconstruction - part, kl)
+            figures = self._losses(reconstruction, part, kl)
             figures["psnr_db"] = psnr_db(*(crop(images, self.config.spec) for images in (reconstruction, part))).mean()
             for name in totals:
                 totals[name] += float(figures[name]) * len(part) / len(pixels)
@@ -125,8 +160,9 @@ class VAETask:
 
 def main(config: VAETrainConfig) -> None:
     training, validation = config.load("train"), config.load("validation")
+    perceptual = load_perceptual(config)
     accelerator, run_dir = start(config, config.name)
-    task = VAETask(config, training, validation)
+    task = VAETask(config, training, validation, perceptual)
 
     def export(model: Autoencoder, folder: Path) -> dict[str, Any]:
         vae = model.vae.half().float()

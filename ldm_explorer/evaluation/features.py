@@ -1,6 +1,7 @@
 """The small classifier whose features measure distances, and what is measured in them.
 
-It is trained by train/features.py with a fixed seed, is in no training loss and picks no model.
+It is trained by train/features.py with a fixed seed, is in no training loss and picks no model. Another one, of other
+widths and seed, may be in an autoencoder's loss.
 """
 
 import torch
@@ -45,12 +46,28 @@ class FeatureNet(ModelMixin, ConfigMixin):
         self.to_features = nn.Linear(widths[-1], NUM_FEATURES)
         self.classify = nn.Linear(NUM_FEATURES, num_classes)
 
+    def maps(self, pixels: Tensor) -> list[Tensor]:
+        """What the stem and every block give, `(B, width, side, side)` each, from fine to coarse."""
+        maps = [self.stem(pixels)]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
     def features(self, pixels: Tensor) -> Tensor:
         """`(B, 64)`: the linear layer before the last ReLU."""
-        return self.to_features(F.relu(self.norm(self.blocks(self.stem(pixels)))).mean(dim=(2, 3)))
+        return self.to_features(F.relu(self.norm(self.maps(pixels)[-1])).mean(dim=(2, 3)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.classify(F.relu(self.features(pixels)))
+
+
+def perceptual_distance(network: FeatureNet, images: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared difference of feature maps over the reference's mean square, summed over maps: a scalar.
+
+    Johnson et al. 2016 (arXiv 1603.08155), eq. 2, made free of the maps' scales. Images as the network takes them.
+    """
+    pairs = zip(network.maps(images), network.maps(reference), strict=True)
+    return sum((ours - theirs).square().mean() / theirs.square().mean() for ours, theirs in pairs)
 
 
 @torch.no_grad()
