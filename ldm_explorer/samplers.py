@@ -47,8 +47,8 @@ DDIM is first-order DPM-Solver++ (Lu et al. 2022, section 4.1): diffusers' DDIMS
 wrong where the steps do not divide T.
 """
 
-DEFAULT_SAMPLER = "dpm++"
-DEFAULT_NUM_STEPS = 16
+DEFAULT_SAMPLER = "unipc"
+DEFAULT_NUM_STEPS = 10
 
 
 def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:

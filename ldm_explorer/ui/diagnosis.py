@@ -7,6 +7,7 @@ import gradio as gr
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_checkpoint
 from ldm_explorer.explore.library import Library
+from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
@@ -59,7 +60,7 @@ def _pictures(diagnosis: Diagnosis) -> str:
     shown = [
         (diagnosis.images, "Images", "test images, or those beside the run"),
         (diagnosis.reconstructions, "Given back", "encoded and decoded"),
-        (diagnosis.samples, "Generated", "10 steps of dpm++ along the folder's betas, never clipped"),
+        (diagnosis.samples, "Generated", f"10 steps of {DEFAULT_SAMPLER} along the folder's betas, never clipped"),
     ]
     pictures = [Picture(grid(images), title, caption) for images, title, caption in shown if images is not None]
     return picture_row(pictures, layout="large") if pictures else ""
