@@ -82,6 +82,7 @@ class LDMTrainConfig(DataConfig, FitConfig):
     attention_max_side: int = 4
     """Attention acts at grids of this side and below."""
     batch_size: int = 64
+    weight_decay: float = 0.1
     validate_every_steps: int = 200
 
     def __post_init__(self) -> None:
