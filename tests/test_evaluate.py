@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 from helpers import draw_shapes
 from torchvision.io import write_png
 
@@ -16,7 +17,7 @@ from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.evaluation.ruler import Ruler
 from ldm_explorer.image_folder import DataError, read_samples
-from ldm_explorer.samplers import SAMPLERS
+from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from train.evaluate import EvaluateConfig, Evaluation, is_samples, labels_of, read_folders
 
 SPEC = dataset_spec("fashion_mnist")
@@ -89,7 +90,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, 
     short = shutil.copytree(ldm_folder, tmp_path / "short")
     config = short / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_train_timesteps": 15}))
-    refused("has 15 timesteps: 16 evaluations are too many", short)
+    refused("has 15 timesteps: 16 evaluations are too many", short, steps=16)
     names = read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder, vae_folder, ldm_folder)))
     assert list(names) == ["tiny-ldm", "samples", "tiny-vae", "tiny-ldm (2)"]
 
@@ -132,10 +133,14 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_fo
         measure(steps=1)
     figures = measure(steps=1)
     assert sampled == [0, 1, 1, 2]
-    assert read_checkpoint(folder).metrics["evaluation_dpm++_1"] == figures
+    assert read_checkpoint(folder).metrics[f"evaluation_{DEFAULT_SAMPLER}_1"] == figures
     assert figures["generation"]["num_images"] == figures["generation"]["num_real_images"] == 100
     assert measure(steps=1) == figures
     assert sampled == [0, 1, 1, 2], "nothing is measured twice"
+    compiled = []
+    monkeypatch.setattr(UNet2DModel, "compile", lambda unet: compiled.append(unet))
+    assert measure(steps=1, compile=True)["generation"] == figures["generation"]
+    assert len(compiled) == 1
     monkeypatch.setattr(train.evaluate, "FEW_EVALUATIONS", (1, 2))
     curves = measure(few_evaluations=True)["fd_percent"]
     assert set(curves) == set(SAMPLERS)

@@ -27,6 +27,7 @@ from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.explore.library import classifier_folder, load_classifier, unique_name
 from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.latents import LatentCodec
+from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.training import process_state, use_cores
 from train.common import main_of
@@ -61,6 +62,8 @@ class EvaluateConfig:
     """Measure feature FD for every sampler with 4 to 50 evaluations instead, and store that."""
     resume: bool = False
     """Measure only what was not measured before with the same weights, options, torch and threads."""
+    compile: bool = False
+    """Compile the denoiser first: minutes, once, for 1.6 times the speed; needs a C++ compiler (torch.compile)."""
     threads: int | None = None
     """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
 
@@ -128,6 +131,7 @@ class Evaluation:
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "threads": torch.get_num_threads(),
+            "compiled": self.config.compile,
             "device": self.processes.device.type,
         }
 
@@ -160,7 +164,7 @@ class Evaluation:
 
     def _generation(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
         """Samples at guidance 1, labels balanced: mean and spread over sampling seeds."""
-        config, pipeline = self.config, checkpoint.pipeline
+        config, pipeline = self.config, self._pipeline(checkpoint)
 
         def of_noise() -> dict[str, Any]:
             arguments = (pipeline.codec, pipeline.latent_shape, ruler.spec, config.num_images, self.batched)
@@ -180,6 +184,12 @@ class Evaluation:
             **ruler.context(config.num_images),
         }
 
+    def _pipeline(self, checkpoint: Checkpoint) -> LatentDiffusionPipeline:
+        """Ready to sample from; its operations cannot be counted any more once it is compiled."""
+        if self.config.compile:
+            checkpoint.pipeline.unet.compile()
+        return checkpoint.pipeline
+
     def _samples(self, checkpoint: Checkpoint, ruler: Ruler, seed: int) -> dict[str, Any]:
         config, pipeline = self.config, checkpoint.pipeline
         arguments = (pipeline, ruler.spec, config.num_images, seed)
@@ -198,9 +208,10 @@ class Evaluation:
 
     def _few_evaluations(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
         """Feature FD for every sampler and number of evaluations, from the same noise."""
+        pipeline = self._pipeline(checkpoint)
 
         def distance(sampler: str, num_steps: int) -> dict[str, Any]:
-            arguments = (checkpoint.pipeline, ruler.spec, self.config.num_images, SEEDS[0])
+            arguments = (pipeline, ruler.spec, self.config.num_images, SEEDS[0])
             made = generate(*arguments, num_steps=num_steps, sampler=sampler, batched=self.batched)
             return {"fd_percent": ruler.fd_percent(made.images)}
 
