@@ -16,6 +16,7 @@ from ldm_explorer.explore.latent_size import compare_sizes
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.reconstruction import LatentSize, reconstruct_image
 from ldm_explorer.explore.schedule import compare_schedules, describe, noise_image
+from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.schedules import SCHEDULES, make_schedule
 
 SPEC = dataset_spec("fashion_mnist")
@@ -147,7 +148,9 @@ def test_schedules_are_described_by_half_step_and_terminal_snr():
 
 
 def test_denoising_ends_with_the_pipeline_image(ldm):
-    frames = list(denoise_images(ldm, "Dress", seed=5, num_images=2, sampler="dpm++", num_steps=6, guidance_scale=2.0))
+    frames = list(
+        denoise_images(ldm, "Dress", seed=5, num_images=2, sampler=DEFAULT_SAMPLER, num_steps=6, guidance_scale=2.0)
+    )
     assert [frame.index for frame in frames] == list(range(6))
     images = ldm.pipeline([3, 3], [5, 6], num_inference_steps=6, guidance_scale=2.0, output_type="pt").images
     assert torch.equal(frames[-1].predicted, crop(to_uint8(images), SPEC))

@@ -74,7 +74,7 @@ def test_two_processes_measure_as_one_does(tmp_path, vae):
     figures = {}
     for name, launcher in (("one", [sys.executable]), ("two", TORCHRUN)):
         run_command(*launcher, *measure)
-        measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["evaluation_dpm++_1_quick"]
+        measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["evaluation_unipc_1_quick"]
         figures[name] = {f"{part} {key}": value for part in SECTIONS for key, value in measured[part].items()}
     for words in ("generation seeds", "generation sampler"):
         assert figures["two"].pop(words) == figures["one"].pop(words)

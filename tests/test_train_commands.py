@@ -113,7 +113,7 @@ def test_measuring_writes_the_figures_beside_the_weights(ldm_dir, fashion_mnist_
     options = ["--quick", "--steps", "1", "--threads", "1", "--data-dir", str(fashion_mnist_dir)]
     output = run_command(sys.executable, "train/evaluate.py", str(ldm_dir), *options)
     assert "| ldm-8x8x4-cosine | 256 |" in output
-    figures = read_checkpoint(ldm_dir).metrics["evaluation_dpm++_1_quick"]
+    figures = read_checkpoint(ldm_dir).metrics["evaluation_unipc_1_quick"]
     assert figures["generation"]["num_images"] == 2000
     assert figures["generation"]["fd_percent"] > figures["generation"]["fd_floor_percent"]
     assert 0.05 < figures["generation"]["class_consistency"] < 0.3, "four steps of training teach no class"
