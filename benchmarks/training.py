@@ -115,6 +115,7 @@ def main() -> None:
         layers_per_block=2,
         batch_size=256,
         optimizer="adamw",
+        weight_decay=0.0,
         max_steps=STEPS,
         log_every_steps=20,
         validate_every_steps=10_000,

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -15,7 +15,7 @@ from ldm_explorer.checkpoints import save_model
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import BATCH_IMAGES
-from ldm_explorer.training import FitConfig
+from ldm_explorer.training import FitConfig, OptimizerName
 from train.common import DataConfig, main_of, start, train
 
 MAX_SHIFT = 2
@@ -31,7 +31,7 @@ class FeaturesTrainConfig(DataConfig, FitConfig):
     widths: tuple[int, ...] = (48, 96, 192)
     """Channels per resolution, finest first."""
     batch_size: int = 128
-    optimizer: Literal["muon", "adamw"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     learning_rate: float = 5e-3
     weight_decay: float = 0.05
     ema_halflife_images: int = 50_000

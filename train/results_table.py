@@ -42,6 +42,8 @@ CONTINUITY: dict[str, Column] = {
 GENERATION: dict[str, Column] = {
     "FD %": _in("generation", "fd_percent"),
     "spread": _in("generation", "fd_percent_spread"),
+    "sampler": _in("generation", "sampler"),
+    "evaluations": _in("generation", "evaluations"),
     "floor %": _in("generation", "fd_floor_percent"),
     "noise FD %": _in("generation", "fd_decoded_noise_percent"),
     "precision": _in("generation", "precision"),

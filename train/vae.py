@@ -129,12 +129,13 @@ class VAETask:
         return self._losses(reconstruction, batch["pixels"], kl)
 
     def _losses(self, reconstruction: Tensor, pixels: Tensor, kl: Tensor) -> dict[str, Tensor]:
-        mse, kl_per_value = (reconstruction.float() - pixels).square().mean(), kl.float().mean()
+        reconstruction = reconstruction.float()
+        mse, kl_per_value = (reconstruction - pixels).square().mean(), kl.float().mean()
         loss = mse + self.config.kl_weight * kl_per_value * kl[0].numel() / pixels[0].numel()
         losses = {"loss": loss, "mse": mse, "kl_per_value": kl_per_value}
         if self.perceptual is not None:
             images = (crop(image, self.config.spec) for image in (reconstruction, pixels))
-            distance = perceptual_distance(self.perceptual.to(pixels.device), *images).float()
+            distance = perceptual_distance(self.perceptual.to(pixels.device), *images)
             losses |= {"loss": loss + self.config.perceptual_weight * distance, "perceptual": distance}
         return losses
 

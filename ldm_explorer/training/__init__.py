@@ -1,6 +1,6 @@
 """Training: the options that every run shares, the one loop, its guard, and what a run keeps on disk."""
 
-from ldm_explorer.training.config import FitConfig
+from ldm_explorer.training.config import FitConfig, OptimizerName
 from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of, process_state, use_cores
@@ -17,6 +17,7 @@ __all__ = [
     "PLACE_FIELDS",
     "Diverged",
     "FitConfig",
+    "OptimizerName",
     "Step",
     "Task",
     "TrainLog",

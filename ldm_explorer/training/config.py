@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+OptimizerName = Literal["muon", "adamw"]
 _SEED_STRIDE = 1_000_003
 
 
@@ -27,7 +28,7 @@ class FitConfig:
     """Wall-clock budget; becomes a number of steps once the first 50 are timed. Used when no budget is given."""
     batch_size: int = 128
     """Images per step, over all processes."""
-    optimizer: Literal["muon", "adamw"] = "muon"
+    optimizer: OptimizerName = "muon"
     """muon learns more from an image and takes about a tenth more time (Jordan et al. 2024)."""
     learning_rate: float | None = None
     """Peak of the learning rate: linear warm-up, then linear decay to 0. Default: one that suits the optimizer."""
