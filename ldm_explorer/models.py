@@ -1,9 +1,12 @@
 """The two networks, each a small config that builds a stock diffusers model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log2
 
 from diffusers import AutoencoderKL, UNet2DModel
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 NORM_NUM_GROUPS = 16
 ATTENTION_HEAD_DIM = 32
@@ -106,3 +109,11 @@ class UNetConfig:
             resnet_time_scale_shift="scale_shift",
             num_class_embeds=self.num_classes + 1 if self.num_classes else None,
         )
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products and convolutions, attention's among them, of calling `run`."""
+    # attention as plain matrix products: torch counts nothing for the fused kernel of a CPU
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()

@@ -11,14 +11,15 @@ from helpers import draw_shapes
 from torchvision.io import write_png
 
 import train.evaluate
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import read_checkpoint, update_metrics
 from ldm_explorer.data import crop, dataset_spec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.evaluation.ruler import Ruler
 from ldm_explorer.image_folder import DataError, read_samples
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
-from train.evaluate import EvaluateConfig, Evaluation, is_samples, labels_of, read_folders
+from train.common import main_of
+from train.evaluate import EvaluateConfig, Evaluation, SampleFolder, is_samples, labels_of, read_folders
 
 SPEC = dataset_spec("fashion_mnist")
 
@@ -44,7 +45,7 @@ def folder(shapes, tmp_path):
 def test_a_folder_of_pictures_gives_the_figures_of_its_images(ruler, folder, shapes, monkeypatch):
     evaluation = Evaluation(EvaluateConfig(checkpoints=(folder,), threads=1))
     monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
-    figures = evaluation.measure_samples(folder)["generation"]
+    figures = evaluation.measure_samples(SampleFolder.read(folder, evaluation.config))["generation"]
     order = sorted(range(120), key=lambda i: (SPEC.class_names[shapes.labels[i]], f"{i}.png"))
     images, labels = crop(shapes.images, SPEC)[order], shapes.labels[order]
     expected = ruler.samples(images, labels, ruler.distances_to_known(ruler.images))
@@ -105,8 +106,9 @@ def test_figures_by_other_samplers_or_steps_are_kept_apart():
         section(steps=100),
         section(sampler="ddim", quick=True),
         section(few_evaluations=True),
+        section(features=Path("checkpoints/fashion_mnist/perceptual")),
     ]
-    assert len(set(names)) == 5
+    assert len(set(names)) == 6
     assert names[:2] == ["evaluation", "evaluation_quick"]
 
 
@@ -147,8 +149,36 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_fo
     assert all(len(curve) == 2 for curve in curves.values())
 
 
-def test_a_picture_of_another_size_or_none_is_refused(folder):
+def test_a_denoiser_that_gives_no_numbers_is_not_measured_in_black_images(ldm_folder):
+    pipeline = read_checkpoint(ldm_folder).pipeline
+    with torch.no_grad():
+        pipeline.unet.conv_out.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="ddim with 2 evaluations gives latents that are not finite"):
+        generate(pipeline, SPEC, 4, 0, num_steps=2, sampler="ddim")
+
+
+def test_what_was_stored_under_the_name_but_is_no_evaluation_is_measured_anew(vae_folder, ruler, tmp_path, monkeypatch):
+    folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
+    update_metrics(folder, "evaluation", None)
+    evaluation = Evaluation(EvaluateConfig(checkpoints=(folder,), threads=1, resume=True))
+    monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
+    assert evaluation.measure(read_checkpoint(folder))["reconstruction"]["num_images"] == 50
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "folder"])
+    with pytest.raises(SystemExit, match="130"):
+        main_of(EvaluateConfig, interrupted)
+    assert "with --resume goes on" in capsys.readouterr().err
+
+
+def test_a_picture_of_another_size_or_none_is_refused(folder, ldm_folder):
     write_png(torch.zeros(1, 32, 32, dtype=torch.uint8), str(folder / "Bag" / "large.png"))
+    with pytest.raises(DataError, match="large.png has 32x32 pixels"):  # before anything else is measured
+        read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder)))
     with pytest.raises(DataError, match=r"large.png has 32x32 pixels: give samples of 28x28"):
         read_samples(folder, 28, 1)
     (folder / "Bag" / "large.png").write_bytes(b"no picture")

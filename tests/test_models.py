@@ -3,7 +3,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from helpers import build_seeded
 
-from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.models import UNetConfig, VAEConfig, count_flops
 
 
 @pytest.mark.parametrize("latent_size", [4, 8, 16, 32])
@@ -97,3 +97,11 @@ def test_unet_widths_are_either_refused_or_built(latent_size, widths):
         assert "width" in str(refusal)  # noqa: PT017
     else:
         assert config.build()(torch.randn(1, 4, latent_size, latent_size), 0, torch.tensor([1])).sample.isfinite().all()
+
+
+def test_flops_are_those_of_convolutions_and_of_attention():
+    convolution = torch.nn.Conv2d(3, 8, 3, padding=1)
+    assert count_flops(lambda: convolution(torch.zeros(2, 3, 10, 10))) == 2 * (2 * 8 * 10 * 10) * (3 * 3 * 3)
+    q = torch.zeros(1, 2, 16, 32)  # heads, places, features
+    attention = torch.nn.functional.scaled_dot_product_attention
+    assert count_flops(lambda: attention(q, q, q)) == 2 * 2 * (2 * 16 * 16 * 32)

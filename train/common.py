@@ -15,13 +15,13 @@ import tyro
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_explorer.checkpoints import read_log, update_metrics, write_spec, write_text
 from ldm_explorer.data import DATASETS, FOLDER_PREFIX, DatasetSpec, ImageSet, find_dataset, load_split
 from ldm_explorer.examples import write_examples
 from ldm_explorer.explore.images import SHIPPED_IMAGES
 from ldm_explorer.image_folder import DataError, Split
+from ldm_explorer.models import count_flops
 from ldm_explorer.training import (
     PLACE_FIELDS,
     FitConfig,
@@ -38,6 +38,7 @@ INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
 
 REFUSED = 2
+INTERRUPTED = 130
 
 SECONDS_FOR_RANK_0 = 3
 
@@ -128,9 +129,7 @@ def flops_per_image(task: Task) -> float:
     """Forward and backward, counted on one small batch."""
     size = min(4, task.num_examples)
     model, batch = task.model.cpu(), task.batch(torch.arange(size), torch.Generator().manual_seed(0))
-    with FlopCounterMode(display=False) as counter:
-        task.loss(model, batch)["loss"].backward()
-    return counter.get_total_flops() / size
+    return count_flops(lambda: task.loss(model, batch)["loss"].backward()) / size
 
 
 def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
@@ -190,10 +189,14 @@ figures in `metrics.json`.
 def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     """Parse the command line into the config and run.
 
-    A refused option or a training that failed ends in one sentence, said once; exit status 2 or 1.
+    A refused option or a training that failed ends in one sentence, said once; exit status 2 or 1. Ctrl-C where a
+    training does not see to it itself ends in one too, with 130.
     """
     try:
         main(tyro.cli(config_class))
+    except KeyboardInterrupt:
+        print("stopped: the same command with --resume goes on from what was kept", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)
     except (ValueError, OSError, DataError, TrainingFailed) as error:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike its message is enough, and the launcher ends the rest

@@ -83,14 +83,37 @@ class EvaluateConfig:
 
     @property
     def section(self) -> str:
-        """Where the figures stand in metrics.json."""
+        """Where the figures stand in metrics.json: those by another sampler, number or classifier have their own."""
         if self.few_evaluations:
             name = "few_evaluations"
         elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
             name = "evaluation"
         else:
             name = f"evaluation_{self.sampler}_{self.steps}"
-        return name + ("_quick" if self.quick else "")
+        by = f"_by_{self.features.resolve().name}" if self.features else ""
+        return name + by + ("_quick" if self.quick else "")
+
+
+@dataclass(frozen=True, eq=False)
+class SampleFolder:
+    """Pictures of whatever model made them, to be measured against a dataset."""
+
+    folder: Path
+    dataset: str
+    spec: DatasetSpec
+    images: Tensor  # (N, C, side, side) uint8
+    labels: Tensor | None  # (N,)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @classmethod
+    def read(cls, folder: Path, config: EvaluateConfig) -> "SampleFolder":
+        """Raises `DataError` for what is no picture of the dataset's size, `ValueError` as `labels_of` does."""
+        spec = find_dataset(config.dataset, config.image_side).spec
+        images, names = read_samples(folder, spec.side, spec.channels)
+        return cls(folder, config.dataset, spec, images, labels_of(folder, names, spec))
 
 
 class Evaluation:
@@ -111,36 +134,41 @@ class Evaluation:
         network = load_classifier(classifier, spec).to(self.processes.device)
         return Ruler(spec, network, *splits, self.config.num_images, self.batched)
 
-    def ruler_key(self, name: str, dataset: str, image_side: int | None, spec: DatasetSpec, beside: Path) -> tuple:
+    def ruler_key(self, subject: Checkpoint | SampleFolder) -> tuple:
         """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""
-        classifier = self.config.features or classifier_folder(dataset, beside)
+        classifier = self.config.features or classifier_folder(subject.dataset, subject.folder.parent)
         if classifier is None:
-            raise ValueError(no_classifier(name, dataset, spec))
-        return dataset, image_side, spec, classifier
+            raise ValueError(no_classifier(subject.name, subject.dataset, subject.spec))
+        image_side = self.config.image_side
+        if isinstance(subject, Checkpoint):
+            image_side = subject.config.get("image_side")
+        return subject.dataset, image_side, subject.spec, classifier
 
-    def conditions(self, folder: Path, key: tuple) -> dict[str, Any]:
+    def conditions(self, checkpoint: Checkpoint, key: tuple) -> dict[str, Any]:
         """What figures depend on besides the code."""
         dataset, image_side, _, classifier = key
-        return {
-            "weights": digest(folder),
+        sampling = {}
+        if self.config.few_evaluations:
+            sampling = {"sampler": list(SAMPLERS), "evaluations": list(FEW_EVALUATIONS)}
+        elif checkpoint.kind == "ldm":
+            sampling = {"sampler": self.config.sampler, "evaluations": self.config.steps}
+        return sampling | {
+            "weights": digest(checkpoint.folder),
             "classifier": digest(classifier),
             "dataset": dataset,
             "image_side": image_side,
-            "sampler": self.config.sampler,
-            "evaluations": self.config.steps,
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "threads": torch.get_num_threads(),
-            "compiled": self.config.compile,
+            "compiled": self.config.compile and checkpoint.kind == "ldm",
             "device": self.processes.device.type,
         }
 
     def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """All figures of one checkpoint, stored in its metrics.json."""
         self.batched.prefix = f"{checkpoint.name}: "
-        side, beside = checkpoint.config.get("image_side"), checkpoint.folder.parent
-        key = self.ruler_key(checkpoint.name, checkpoint.dataset, side, checkpoint.spec, beside)
-        conditions = self.conditions(checkpoint.folder, key)
+        key = self.ruler_key(checkpoint)
+        conditions = self.conditions(checkpoint, key)
         parts = Parts(checkpoint, self.config.section, conditions, self.config.resume, self.processes)
         if (finished := parts.finished()) is not None:
             return finished
@@ -230,16 +258,12 @@ class Evaluation:
             "fd_percent": {name: [point["fd_percent"] for point in curve] for name, curve in curves.items()},
         }
 
-    def measure_samples(self, folder: Path) -> dict[str, Any]:
+    def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
         """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
-        dataset, side = self.config.dataset, self.config.image_side
-        spec = find_dataset(dataset, side).spec
-        key = self.ruler_key(folder.name, dataset, side, spec, folder.parent)
-        images, names = read_samples(folder, spec.side, spec.channels)
-        labels = labels_of(folder, names, spec)
-        ruler = self.ruler(*key)
-        figures = ruler.samples(images, labels, ruler.distances_to_known(ruler.images))
-        return {"generation": rounded({"num_images": len(images)} | figures | ruler.context(len(images)))}
+        ruler = self.ruler(*self.ruler_key(samples))
+        figures = ruler.samples(samples.images, samples.labels, ruler.distances_to_known(ruler.images))
+        count = len(samples.images)
+        return {"generation": rounded({"num_images": count} | figures | ruler.context(count))}
 
 
 def labels_of(folder: Path, names: list[str], spec: DatasetSpec) -> Tensor | None:
@@ -295,17 +319,17 @@ def _check_steps(steps: int, folder: Path) -> None:
         raise ValueError(f"{folder} has {num_timesteps} timesteps: {steps} evaluations are too many for it")
 
 
-def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | Path]:
+def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]:
     """The checkpoints and the folders of samples to measure, by a unique name; classifiers are left out.
 
     Raises `ValueError` for what cannot be measured as asked, before any work is done.
     """
-    found: dict[str, Checkpoint | Path] = {}
+    found: dict[str, Checkpoint | SampleFolder] = {}
     for folder in config.checkpoints:
         if (folder / "features" / "config.json").is_file() and not (folder / "vae").exists():
             continue
-        subject = folder if is_samples(folder) else read_checkpoint(folder)
-        kind = "samples" if subject is folder else subject.kind
+        subject = SampleFolder.read(folder, config) if is_samples(folder) else read_checkpoint(folder)
+        kind = subject.kind if isinstance(subject, Checkpoint) else "samples"
         if kind == "ldm":
             _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
         if config.few_evaluations and kind != "ldm":
@@ -321,8 +345,10 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | Path]:
 def main(config: EvaluateConfig) -> None:
     folders = read_folders(config)
     evaluation = Evaluation(config)
+    for subject in folders.values():
+        evaluation.ruler_key(subject)  # refuses what has no classifier before any work
     results = {
-        name: evaluation.measure_samples(subject) if isinstance(subject, Path) else evaluation.measure(subject)
+        name: evaluation.measure(subject) if isinstance(subject, Checkpoint) else evaluation.measure_samples(subject)
         for name, subject in folders.items()
     }
     if evaluation.processes.is_main_process:

@@ -66,8 +66,9 @@ class Parts:
 
     def finished(self) -> dict[str, Any] | None:
         """The whole section, when it is stored and was measured under the same conditions."""
-        stored = self.checkpoint.metrics.get(self.section, {})
-        return stored if self.resume and stored.get("conditions") == self.conditions else None
+        stored = self.checkpoint.metrics.get(self.section)
+        known = isinstance(stored, dict) and stored.get("conditions") == self.conditions
+        return stored if self.resume and known else None
 
     def measure(self, name: str, measurement: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The figures of a part: as they were kept, or measured now and kept."""

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_explorer.data import to_model
 from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import NotRun
 from ldm_explorer.latents import LatentCodec, Posterior
+from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
 from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler
 
@@ -129,9 +129,8 @@ class Case:
     @torch.no_grad()
     def batch_size(self) -> int:
         """How many latents a check puts through the network: fewer where it is large."""
-        with FlopCounterMode(display=False) as counter:
-            self.predict(torch.zeros(1, *self.shape), 0, None)
-        return int(min(MAX_BATCH, max(MIN_BATCH, FLOPS_PER_BATCH / max(1, counter.get_total_flops()))))
+        flops = count_flops(lambda: self.predict(torch.zeros(1, *self.shape), 0, None))
+        return int(min(MAX_BATCH, max(MIN_BATCH, FLOPS_PER_BATCH / max(1, flops))))
 
     @torch.no_grad()
     def predict(self, z_t: Tensor, timestep: int | Tensor, labels: Tensor | None) -> Tensor:

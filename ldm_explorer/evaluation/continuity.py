@@ -17,6 +17,11 @@ MIN_VARIANCE = 1e-3
 """Of normalised latents' means, below which ratios to it are those of rounding: the posterior has collapsed."""
 
 
+def is_informative(latents: Tensor) -> bool:
+    """Whether the means `(N, c, h, w)` say more of the image than rounding does."""
+    return bool((latents - latents.mean(0)).square().mean() >= MIN_VARIANCE)
+
+
 def nearest_neighbours(latents: Tensor, batched: BatchMap = in_batches) -> Tensor:
     """`(N, c, h, w)` to the index `(N,)` of each one's nearest other, by L2 distance."""
     flat = latents.flatten(1)
@@ -84,9 +89,9 @@ def turn_error(codec: LatentCodec, images: Tensor, latents: Tensor, batched: Bat
     0: the encoder turns with the image; 2: as far apart as two images (Kouzelis et al. 2025, arXiv 2502.09509). None
     where the latents say next to nothing of the image.
     """
-    variance = (latents - latents.mean(0)).square().mean()
-    if variance < MIN_VARIANCE:
+    if not is_informative(latents):
         return None
+    variance = (latents - latents.mean(0)).square().mean()
 
     def error(indices: Tensor) -> Tensor:
         pixels, encoded = to_model(images[indices]), latents[indices]

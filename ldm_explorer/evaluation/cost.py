@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.models import count_flops
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,4 @@ def _evaluation_gflops(checkpoint: Checkpoint, latents: Tensor) -> float:
 
 @torch.no_grad()
 def _gflops(function: nn.Module | Any, *arguments: Tensor) -> float:
-    with FlopCounterMode(display=False) as counter:
-        function(*arguments)
-    return counter.get_total_flops() / 1e9
+    return count_flops(lambda: function(*arguments)) / 1e9

@@ -35,7 +35,10 @@ def generate(
     sampler: str,
     batched: BatchMap = in_batches,
 ) -> Samples:
-    """`num_images` samples at guidance 1, labels balanced, each image with a seed of its own."""
+    """`num_images` samples at guidance 1, labels balanced, each image with a seed of its own.
+
+    Raises `ValueError` where the denoiser gives no numbers: their images would be black, and have figures.
+    """
     labels = balanced_labels(num_images, spec)
 
     def sampled(indices: Tensor) -> Tensor:
@@ -45,6 +48,11 @@ def generate(
         return final_latents(steps).cpu()
 
     latents = batched(sampled, torch.arange(num_images), f"sampling, seed {seed}")
+    if not latents.isfinite().all():
+        raise ValueError(
+            f"{sampler} with {num_steps} evaluations gives latents that are not finite: python -m ldm_explorer.diagnose "
+            "looks for the cause in the checkpoint's folder"
+        )
     return Samples(decode_images(pipeline.codec, latents, spec, batched), labels, latents)
 
 

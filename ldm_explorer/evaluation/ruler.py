@@ -15,6 +15,7 @@ from ldm_explorer.data import DatasetSpec, ImageSet, crop, to_model, to_uint8
 from ldm_explorer.evaluation.continuity import (
     halfway,
     images_at_side,
+    is_informative,
     measure_half_scale,
     measure_spectrum,
     nearest_neighbours,
@@ -112,14 +113,16 @@ class Ruler:
         return {"num_images": len(self.padded)} | asdict(use)
 
     def continuity(self, codec: LatentCodec) -> dict[str, Any]:
-        """The four kinds of continuity, beside what makes each readable."""
+        """The four kinds of continuity, beside what makes each readable; None where it would measure rounding."""
         latents = self.batched(lambda part: codec.encode(to_model(part)).cpu(), self.padded, "encoding")
         partners, num_paths = random_partners(len(latents)), max(1, len(latents) // IMAGES_PER_PATH)
         neighbours = nearest_neighbours(latents, self.batched)
-        of_latents = measure_spectrum(latents)
+        says_something = is_informative(latents)
+        of_latents = measure_spectrum(latents) if says_something else None
         of_images = measure_spectrum(images_at_side(self.padded, latents.shape[-1]))
         half = measure_half_scale(codec, self.padded, latents, self.spec, self.batched)
-        paths = measure_paths(codec, latents[:num_paths], latents[partners[:num_paths]], self.spec, self.batched)
+        ends = latents[:num_paths], latents[partners[:num_paths]]
+        paths = measure_paths(codec, *ends, self.spec, self.batched) if says_something else None
         return {
             "num_images": len(latents),
             "num_paths": num_paths,
@@ -191,5 +194,5 @@ def mean_and_spread(figures: list[dict[str, float | None]]) -> dict[str, float |
         values = [figure[name] for figure in figures]
         known = None not in values
         summary[name] = sum(values) / len(values) if known else None
-        summary[f"{name}_spread"] = max(values) - min(values) if known else None
+        summary[f"{name}_spread"] = max(values) - min(values) if known and len(values) > 1 else None
     return summary

@@ -42,5 +42,5 @@ def read_few_evaluations(checkpoint: Checkpoint) -> FewEvaluations | None:
         evaluations=evaluations,
         fd_percent=curves,
         rfd_percent=figures.get("rfd_percent"),
-        fd_floor_percent=figures.get("fd_floor_percent"),
+        fd_floor_percent=measured.get("fd_floor_percent"),
     )

@@ -27,5 +27,5 @@ def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
             figure.add_scatter(x=ends, y=[value] * 2, name=name, mode="lines", line=line, hovertemplate="%{y:.3g} %")
     figure.update_xaxes(type="log", tickvals=list(measured.evaluations))
     figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS)
-    title = f"feature FD in % of {measured.num_images:,} samples from the same noise, lower is better"
+    title = f"feature FD in % of {measured.num_images:,} samples of one seed, lower is better"
     return title_in_legend(styled(figure, title, x_title="evaluations of the network", hovermode="closest"))
