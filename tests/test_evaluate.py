@@ -177,7 +177,7 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
 
 def test_a_picture_of_another_size_or_none_is_refused(folder, ldm_folder):
     write_png(torch.zeros(1, 32, 32, dtype=torch.uint8), str(folder / "Bag" / "large.png"))
-    with pytest.raises(DataError, match="large.png has 32x32 pixels"):  # before anything else is measured
+    with pytest.raises(DataError, match=r"large.png has 32x32 pixels"):  # before anything else is measured
         read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder)))
     with pytest.raises(DataError, match=r"large.png has 32x32 pixels: give samples of 28x28"):
         read_samples(folder, 28, 1)

@@ -33,7 +33,7 @@ from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, pane
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
 from ldm_explorer.figures.latent_size import answer_figure
 from ldm_explorer.figures.style import SAMPLER_COLORS, SIDE_COLORS
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, SAMPLERS
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui import few_evaluations, latent_size, latent_views
 from ldm_explorer.ui.pictures import csv_link, kl_picture, strip
 from ldm_explorer.ui.size_table import size_table
@@ -44,7 +44,7 @@ SPREAD = {"psnr_db": 0.01, "fd_percent": 0.1, "ifd_percent": 0.1, "turn_error": 
 def made(side: int, channels: int, **figures: float) -> SizeFigures:
     """A member of the family with made figures."""
     size = LatentSize(side, channels, 784)
-    return SizeFigures(f"size-{size.shape}", size, True, True, None, DEFAULT_NUM_STEPS, figures)
+    return SizeFigures(f"size-{size.shape}", size, True, True, None, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, figures)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
     text = answer(figures, SPREAD)
     assert "8x8x4 → 32x32x1 (no compression: pixel diffusion in disguise)" in text
-    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 1.0%)" in text
+    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.4 dB)" in text
     assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 10.0%)" in text
     assert "cost 6.00 → 10.0 GFLOPs per image." in text
     assert "4x4x8" not in text
@@ -114,7 +114,7 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     figures = [made(4, 8, psnr_db=30.0, fd_percent=0.30), made(4, 32, psnr_db=30.2, fd_percent=0.32)]
     text = answer(figures, SPREAD)
-    assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (1.0%)" in text
+    assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3 dB)" in text
     assert "better" not in text
     assert "worse" not in text
 
@@ -230,10 +230,11 @@ def test_few_evaluations_are_drawn_per_sampler_where_they_were_measured(ldm_fold
         "num_images": 100,
         "seed": 0,
         "evaluations": [4, 8],
+        "fd_floor_percent": 0.03,
         "fd_percent": {"dpm++": [2.0, 1.0], "ddim": [3.0, 2.0]},
     }
     update_metrics(folder, "few_evaluations", measured)
-    update_metrics(folder, "evaluation", {"reconstruction": {"rfd_percent": 0.1, "fd_floor_percent": 0.03}})
+    update_metrics(folder, "evaluation", {"reconstruction": {"rfd_percent": 0.1}})
     result = read_few_evaluations(read_checkpoint(folder))
     traces = {trace.name: trace for trace in few_evaluations_figure(result).data}
     assert (traces["ddim"].x, traces["ddim"].y) == ((4, 8), (3.0, 2.0))

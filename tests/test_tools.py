@@ -2,13 +2,19 @@
 
 import io
 import json
+import shutil
 import sys
 import tarfile
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import seeds
 from fetch_emoji import unpack
+
+from ldm_explorer.checkpoints import read_json, update_metrics, write_json
 
 
 def archive(files: dict[str, bytes]) -> tarfile.TarFile:
@@ -45,3 +51,34 @@ def test_pictures_are_laid_into_a_folder_per_category(tmp_path):
         "pictures/People/1f44b.png": b"1f44b.png",
         "pictures/People/1f44b-1f3fb.png": b"1f44b-1f3fb.png",
     }
+
+
+def measured_run(source: Path, place: Path, seed: int, psnr_db: float, **options) -> Path:
+    folder = shutil.copytree(source, place / f"run-{seed}-{len(list(place.iterdir()))}")
+    config = {"dataset": "fashion_mnist", "seed": seed, "vae": f"vae-{seed}", "batch_size": 64} | options
+    write_json(folder / "train_config.json", config)
+    of_autoencoder = {"command": f"accelerate launch train/vae.py --max-steps 9 --seed {seed}"}
+    training = {"command": f"accelerate launch train/ldm.py --seed {seed}", "autoencoder": of_autoencoder}
+    update_metrics(folder, "training", training)
+    conditions = {"weights": f"{seed}", "threads": 1}
+    update_metrics(folder, "evaluation", {"reconstruction": {"psnr_db": psnr_db}, "conditions": conditions})
+    return folder
+
+
+def test_seeds_are_kept_as_lists_and_only_of_runs_that_differ_in_nothing_else(ldm_folder, tmp_path):
+    runs, file = tmp_path / "fashion_mnist", tmp_path / "seeds.json"
+    runs.mkdir()
+    three = [measured_run(ldm_folder, runs, seed, 30.0 + seed) for seed in range(3)]
+    seeds.main(three, file)
+    (kept,) = read_json(file).values()
+    assert kept["psnr_db"] == [30, 31, 32]
+    assert kept["commands"][2][1] == "accelerate launch train/ldm.py --seed 2"
+    for folders, match in (
+        (three[:2], "3 runs or more"),
+        ([*three, three[0]], "same seed"),
+        ([*three[:2], measured_run(ldm_folder, runs, 3, 30.0, batch_size=32)], "more than their seeds"),
+        ([*three, ldm_folder], "is no denoiser that train/ldm.py trained"),
+    ):
+        with pytest.raises(SystemExit, match=match):
+            seeds.main(folders, file)
+    assert read_json(file).values(), "what was there is kept"

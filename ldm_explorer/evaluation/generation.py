@@ -50,8 +50,8 @@ def generate(
     latents = batched(sampled, torch.arange(num_images), f"sampling, seed {seed}")
     if not latents.isfinite().all():
         raise ValueError(
-            f"{sampler} with {num_steps} evaluations gives latents that are not finite: python -m ldm_explorer.diagnose "
-            "looks for the cause in the checkpoint's folder"
+            f"{sampler} with {num_steps} evaluations gives latents that are not finite: python -m "
+            "ldm_explorer.diagnose looks for the cause in the checkpoint's folder"
         )
     return Samples(decode_images(pipeline.codec, latents, spec, batched), labels, latents)
 

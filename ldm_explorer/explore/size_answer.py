@@ -23,10 +23,10 @@ cross-fade."""
 COMPARISONS = {
     "More values at one side": ("8x8x1", "8x8x2", "8x8x4", "8x8x8"),
     "More side at equal values": ("4x4x16", "8x8x4", "16x16x1"),
-    "“8 against 32” as side": ("8x8x4", "32x32x1"),
-    "“8 against 32” as channels": ("4x4x8", "4x4x32"),
+    "Side 8 or 32": ("8x8x4", "32x32x1"),
+    "8 or 32 channels": ("4x4x8", "4x4x32"),
 }
-CONTINUITY_COMPARISONS = ("“8 against 32” as side", "“8 against 32” as channels")
+CONTINUITY_COMPARISONS = ("Side 8 or 32", "8 or 32 channels")
 NOT_KNOWN = (
     "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
     "figures below are of one training each."
@@ -117,8 +117,15 @@ def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
     if difference.measure in EXACT:
         return figures
     if difference.verdict == "same":
-        return f"{figures}, no difference beyond the spread of seeds ({difference.spread:.1%})"
-    return f"{figures}, **{difference.verdict}** (spread of seeds {difference.spread:.1%})"
+        return f"{figures}, no difference beyond the spread of seeds ({_spread(difference)})"
+    return f"{figures}, **{difference.verdict}** (spread of seeds {_spread(difference)})"
+
+
+def _spread(difference: Difference) -> str:
+    """In decibels, of which no share can be taken, or in percent."""
+    if MEASURES[difference.measure].unit == "dB":
+        return f"{difference.spread * max(difference.values):.2g} dB"
+    return f"{difference.spread:.1%}"
 
 
 def _continuity(figures: Sequence[SizeFigures], relative_spread: dict[str, float], with_figures: bool) -> list[str]:

@@ -70,6 +70,7 @@ class SizeFigures:
     of_its_shape: bool  # the family's one of this shape, not a variant of it
     kl_weight: float | None
     evaluations: int  # of the network per generated image, for FD and cost alike
+    sampler: str | None  # that FD was measured with
     figures: dict[str, float]  # by the names of train/evaluate.py, MEASURES among them
 
     def get(self, measure: str) -> float | None:
@@ -103,8 +104,14 @@ def _read(checkpoint: Checkpoint) -> SizeFigures:
         of_its_shape=checkpoint.folder.parent.name == FAMILY and checkpoint.folder.name == f"size-{size.shape}",
         kl_weight=checkpoint.config.get("kl_weight"),
         evaluations=evaluations,
+        sampler=_sampler(stored),
         figures=figures,
     )
+
+
+def _sampler(evaluation: object) -> str | None:
+    generation = evaluation.get("generation") if isinstance(evaluation, dict) else None
+    return generation.get("sampler") if isinstance(generation, dict) else None
 
 
 def family_names(library: Library, checkpoint: str) -> list[str]:

@@ -85,7 +85,7 @@ PANELS = {
     ),
     "kl": Panel(
         "Information per value",
-        "KL from the standard normal in nats: how much a value says about the image. 0 is nothing but noise.",
+        "KL from the standard normal in nats: at most so much a value says about the image. 0 is nothing but noise.",
         {"kl_per_value": "KL per value"},
         {},
     ),

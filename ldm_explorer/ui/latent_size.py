@@ -39,12 +39,14 @@ from ldm_explorer.ui.size_table import EXPLANATION, size_table
 TITLE = "Which latent size?"
 WHAT_TO_LOOK_AT = (
     "A latent is a grid of **side** x side places with some **channels** each: 8x8x4 holds 256 values. "
-    "What more values and more side give, and what they cost, is in the figure: one colour per side."
+    "What more values and more side give, and what they cost, is in the figure: one colour per side. All of the family "
+    "trained for equally long, so finer grids have narrower networks: at the widths of an 8x8 grid, one evaluation at "
+    "32x32 would cost 15 times as much."
 )
 HOW_TO_READ = (
-    "Spread of seeds: largest minus smallest of short trainings that differ in their seed alone, the larger relative "
-    "one of the sizes it was measured at; a difference within it is not claimed. Whiskers are as long as this spread, "
-    "for FD as that over sampling seeds where it is not known. PCA is the best linear code of as many values."
+    "The spread of seeds is how far apart three short trainings end that differ in their seed alone, relative to their "
+    "mean; it was measured at two sizes, and the larger spread counts. A smaller difference is not claimed, and about "
+    "one claim in five can still be luck. Whiskers show this spread. PCA is the best linear code of as many values."
 )
 WHAT_KL_SHOWS = (
     "### What does the KL term do?\nThe same autoencoder with other weights of the KL term, which pulls every value of "

@@ -25,14 +25,14 @@ from ldm_explorer.ui.pictures import Picture, kl_picture, notice, picture_row, s
 
 WHAT_INTERPOLATION_SHOWS = (
     "### What lies between two images?\nFrom the image chosen above to a second one, through the latents, decoded. "
-    "Where the latent space is continuous, the pictures between could be real ones; where it is not, they are the two "
-    "on top of each other. The straight way leads through shorter latents than the denoiser ever sees, the spherical "
-    "one keeps their length."
+    "Where half-way latents stand for images, the pictures between could be real ones; where they do not, they are the "
+    "two on top of each other. The straight way leads through latents that are mostly shorter than those of images, "
+    "the spherical one keeps their length."
 )
 WHAT_THE_MAP_SHOWS = (
     "### Where is the information?\nKL from the standard normal, in nats, of each value of the latent, its channels "
     "side by side. **Black** is 0 nats: the value is noise, whatever the image. **Blue** is 4 nats, **yellow** 8 or "
-    "more: the value says much about it."
+    "more: the value can say much about it."
 )
 
 

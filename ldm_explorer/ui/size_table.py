@@ -15,6 +15,7 @@ COLUMNS = (
     ("SSIM ↑", lambda r: _beside(r, "ssim")),
     ("rFD % ↓", lambda r: _beside(r, "rfd_percent", floor="fd_floor_percent")),
     ("FD % ↓", lambda r: _beside(r, "fd_percent", spread="fd_percent_spread", noise="fd_decoded_noise_percent")),
+    ("sampled by", lambda r: f"{html.escape(r.sampler)}, {r.evaluations}" if r.sampler else "–"),
     ("coverage ↑", lambda r: _beside(r, "coverage", real="coverage_of_real")),
     ("class consistency", lambda r: _beside(r, "class_consistency", classifier="classifier_accuracy")),
     ("copying", lambda r: _beside(r, "copying_ratio", near="copying_near_share")),
@@ -24,11 +25,12 @@ EXPLANATION = (
     "PSNR and SSIM: reconstructions of the test set; PCA: the best linear code of as many values. FD: Fréchet "
     "distance of samples to the test images in the features of a small classifier trained here, in percent of their "
     "variance (compares with no published FID), its spread over sampling seeds, and that of decoded random latents "
-    "(noise); rFD: the same for reconstructions; floor: for other real images. Coverage: share of real images with a "
-    "sample near them, and that for as many real images. Class consistency is read beside the classifier's own "
-    "accuracy. Copying: distance of samples to their nearest training image over that of reconstructed test images "
-    "(1: as new as these), and the share nearer than 99 % of those (.01: none is copied). GFLOPs of one image: the "
-    "network's evaluations and one decode. A dash: not measured."
+    "(noise); rFD: the same for reconstructions; floor: for other real images. Sampled by: the sampler and its number "
+    "of evaluations; FDs by others are not comparable. Coverage: share of real images with a sample near them, and "
+    "that for as many real images. Class consistency is read beside the classifier's own accuracy. Copying: distance "
+    "of samples to their nearest training image over that of reconstructed test images (1: as new as these), and the "
+    "share nearer than 99 % of those (.01: none is copied). GFLOPs of one image: the network's evaluations and one "
+    "decode. A dash: not measured."
 )
 
 
