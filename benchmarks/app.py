@@ -4,7 +4,6 @@ Prints versions, threads, the measured matrix rate, the median seconds of each, 
 turn. `python benchmarks/app.py [CHECKPOINT_NAME]`
 """
 
-import platform
 import statistics
 import sys
 import time
@@ -12,25 +11,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import diffusers
 import gradio
-import torch
+from conditions import conditions
 from gradio_client import Client
 
 from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, open_library
+from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui import build_app
 
 IMAGES, STEPS, REPEATS = 64, 25, 5
-
-
-def matrix_rate_gflops(dtype: torch.dtype, size: int = 2048) -> float:
-    matrix = torch.randn(size, size).to(dtype)
-    for _ in range(2):
-        matrix @ matrix
-    start = time.perf_counter()
-    for _ in range(5):
-        matrix @ matrix
-    return 5 * 2 * size**3 / (time.perf_counter() - start) / 1e9
 
 
 def bare_loop(pipeline) -> None:
@@ -41,7 +30,7 @@ def bare_loop(pipeline) -> None:
 
 
 def over_http(client: Client, name: str) -> None:
-    job = client.submit(name, 0, "one of each class", "dpm++", STEPS, 1, IMAGES, api_name="/denoise")
+    job = client.submit(name, 0, "one of each class", DEFAULT_SAMPLER, STEPS, 1, IMAGES, api_name="/denoise")
     job.result()
     assert len(job.outputs()) == STEPS
 
@@ -58,9 +47,7 @@ def main(name: str = "ldm-8x8x4-cosine") -> None:
     app = build_app(library)
     _, address, _ = app.launch(prevent_thread_lock=True, quiet=True)
     client = Client(address, verbose=False)
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}")
-    print(f"gradio {gradio.__version__}, {torch.get_num_threads()} threads, matrix rates", end=" ")
-    print(", ".join(f"{dtype}: {matrix_rate_gflops(dtype):.0f} GFLOP/s" for dtype in (torch.float32, torch.bfloat16)))
+    print(f"{conditions()}, gradio {gradio.__version__}")
     bare_loop(pipeline)
     over_http(client, name)
     pairs = [(seconds(over_http, client, name), seconds(bare_loop, pipeline)) for _ in range(REPEATS)]
