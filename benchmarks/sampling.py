@@ -50,9 +50,7 @@ def main(folder: Path) -> None:
         wanted = EQUAL * fds[sampler, num_steps]
         enough = [steps for (name, steps), fd in fds.items() if name == DEFAULT_SAMPLER and fd <= wanted]
         if not enough:
-            sys.exit(
-                f"no stored number of {DEFAULT_SAMPLER}'s evaluations reaches {wanted:.3g} %: measure more of them"
-            )
+            sys.exit(f"no stored number of {DEFAULT_SAMPLER}'s evaluations reaches {wanted:.3g} %: measure more")
         ours = DEFAULT_SAMPLER, min(enough)
         pairs = [(seconds(pipeline, *ours), seconds(pipeline, sampler, num_steps)) for _ in range(rounds + 1)][1:]
         ratios = [theirs / ours for ours, theirs in pairs]

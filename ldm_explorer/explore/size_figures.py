@@ -100,13 +100,21 @@ def _read(checkpoint: Checkpoint) -> SizeFigures:
     return SizeFigures(
         name=checkpoint.name,
         size=size,
-        in_family=checkpoint.folder.parent.name == FAMILY,
-        of_its_shape=checkpoint.folder.parent.name == FAMILY and checkpoint.folder.name == f"size-{size.shape}",
+        in_family=_in_family(checkpoint),
+        of_its_shape=_is_of_its_shape(checkpoint),
         kl_weight=checkpoint.config.get("kl_weight"),
         evaluations=evaluations,
         sampler=_sampler(stored),
         figures=figures,
     )
+
+
+def _in_family(checkpoint: Checkpoint) -> bool:
+    return checkpoint.folder.parent.name == FAMILY
+
+
+def _is_of_its_shape(checkpoint: Checkpoint) -> bool:
+    return _in_family(checkpoint) and checkpoint.folder.name == f"size-{latent_size(checkpoint).shape}"
 
 
 def _sampler(evaluation: object) -> str | None:
@@ -116,14 +124,12 @@ def _sampler(evaluation: object) -> str | None:
 
 def family_names(library: Library, checkpoint: str) -> list[str]:
     """The family's checkpoints over the same images as `checkpoint`."""
-    return [name for name in library.of_same_images(checkpoint) if library.get(name).folder.parent.name == FAMILY]
+    return [name for name in library.of_same_images(checkpoint) if _in_family(library.get(name))]
 
 
 def default_names(library: Library, checkpoint: str) -> list[str]:
     """One checkpoint per shape: of the family, else the denoisers, else all over the same images as `checkpoint`."""
-    family = [
-        item.name for item in map(_read, map(library.get, family_names(library, checkpoint))) if item.of_its_shape
-    ]
+    family = [name for name in family_names(library, checkpoint) if _is_of_its_shape(library.get(name))]
     if len(family) > 1:
         return family
     sizes: dict[LatentSize, str] = {}
