@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from ldm_explorer.explore.size_figures import MEASURES
+
 Figures = dict[str, Any]
 Column = Callable[[Figures], Any]
 
@@ -11,52 +13,38 @@ def _in(section: str, name: str) -> Column:
     return lambda figures: figures[section][name]
 
 
+def _measures(section: str, *names: str) -> dict[str, Column]:
+    """By the titles that the app gives them."""
+    heads = {name: f"{MEASURES[name].title} {MEASURES[name].unit}".rstrip() for name in names}
+    return {heads[name]: _in(section, name) for name in names}
+
+
 RECONSTRUCTION: dict[str, Column] = {
     "values": _in("reconstruction", "values"),
-    "PSNR dB": _in("reconstruction", "psnr_db"),
+    **_measures("reconstruction", "psnr_db"),
     "PCA dB": lambda figures: figures["reconstruction"]["pca_psnr_db"] or "lossless",
-    "SSIM": _in("reconstruction", "ssim"),
-    "rFD %": _in("reconstruction", "rfd_percent"),
-    "floor %": _in("reconstruction", "fd_floor_percent"),
-    "KL per value": _in("latent_space", "kl_per_value"),
-    "active": _in("latent_space", "active_units"),
+    **_measures("reconstruction", "ssim", "rfd_percent", "fd_floor_percent"),
+    **_measures("latent_space", "kl_per_value", "active_units"),
     "GFLOPs encode": _in("cost", "encode_gflops"),
     "GFLOPs decode": _in("cost", "decode_gflops"),
 }
 CONTINUITY: dict[str, Column] = {
-    "iFD %": _in("continuity", "ifd_percent"),
-    "iFD random %": _in("continuity", "ifd_random_percent"),
-    "rFD %": _in("reconstruction", "rfd_percent"),
-    "high share": _in("continuity", "high_share"),
-    "of images": _in("continuity", "high_share_of_images"),
-    "flatness": _in("continuity", "flatness"),
-    "of images ": _in("continuity", "flatness_of_images"),
-    "turn error": _in("continuity", "turn_error"),
-    "half scale MSE": _in("continuity", "half_scale_mse"),
-    "its floor": _in("continuity", "half_scale_floor_mse"),
-    "path/chord": _in("continuity", "length_over_chord"),
-    "largest step": _in("continuity", "largest_step_over_mean"),
-    "stretch": _in("continuity", "stretch"),
-    "its variation": _in("continuity", "stretch_variation"),
+    **_measures("continuity", "ifd_percent", "ifd_random_percent"),
+    **_measures("reconstruction", "rfd_percent"),
+    **_measures("continuity", "high_share", "high_share_of_images", "flatness", "flatness_of_images", "turn_error"),
+    **_measures("continuity", "half_scale_mse", "half_scale_floor_mse"),
+    **_measures("continuity", "length_over_chord", "largest_step_over_mean", "stretch", "stretch_variation"),
 }
 GENERATION: dict[str, Column] = {
-    "FD %": _in("generation", "fd_percent"),
-    "spread": _in("generation", "fd_percent_spread"),
+    **_measures("generation", "fd_percent", "fd_percent_spread"),
     "sampler": _in("generation", "sampler"),
     "evaluations": _in("generation", "evaluations"),
-    "floor %": _in("generation", "fd_floor_percent"),
-    "noise FD %": _in("generation", "fd_decoded_noise_percent"),
-    "precision": _in("generation", "precision"),
-    "recall": _in("generation", "recall"),
-    "density": _in("generation", "density"),
-    "coverage": _in("generation", "coverage"),
+    **_measures("generation", "fd_floor_percent", "fd_decoded_noise_percent"),
+    **_measures("generation", "precision", "recall", "density", "coverage"),
     "of real": lambda figures: " ".join(
         _text(figures["generation"][f"{name}_of_real"]) for name in ("precision", "recall", "density", "coverage")
     ),
-    "consistency": _in("generation", "class_consistency"),
-    "classifier": _in("generation", "classifier_accuracy"),
-    "copying ratio": _in("generation", "copying_ratio"),
-    "near share": _in("generation", "copying_near_share"),
+    **_measures("generation", "class_consistency", "classifier_accuracy", "copying_ratio", "copying_near_share"),
     "latent std": _in("generation", "latents_std"),
     "GFLOPs/evaluation": _in("cost", "evaluation_gflops"),
 }

@@ -31,7 +31,7 @@ MEASURES = {
     "ssim": Measure("SSIM", higher_is_better=True),
     "rfd_percent": Measure("rFD", "%"),
     "fd_percent": Measure("FD", "%"),
-    "fd_percent_spread": Measure("spread of FD over sampling seeds", "%"),
+    "fd_percent_spread": Measure("spread over sampling seeds", "%"),
     "fd_floor_percent": Measure("floor of FD", "%"),
     "fd_decoded_noise_percent": Measure("FD of decoded noise", "%"),
     "precision": Measure("precision", higher_is_better=True),
@@ -39,9 +39,9 @@ MEASURES = {
     "density": Measure("density", higher_is_better=True),
     "coverage": Measure("coverage", higher_is_better=True),
     "class_consistency": Measure("class consistency", higher_is_better=True),
-    "classifier_accuracy": Measure("accuracy of the classifier", higher_is_better=True),
+    "classifier_accuracy": Measure("classifier's accuracy", higher_is_better=True),
     "copying_ratio": Measure("copying ratio", higher_is_better=True),
-    "copying_near_share": Measure("share nearer than 99 % of reconstructions"),
+    "copying_near_share": Measure("near share"),
     "gflops_per_image": Measure("cost", "GFLOPs per image"),
     "kl_per_value": Measure("KL per value", "nats"),
     "active_units": Measure("active units", higher_is_better=True),
@@ -56,6 +56,7 @@ MEASURES = {
     "half_scale_floor_mse": Measure("floor of the half-scale error", "MSE"),
     "length_over_chord": Measure("path over chord"),
     "largest_step_over_mean": Measure("largest over mean step"),
+    "stretch": Measure("stretch"),
     "stretch_variation": Measure("stretch variation"),
 }
 
