@@ -23,13 +23,14 @@ from ldm_explorer.ui import diagnosis as tab
 
 SHIPPED = {checkpoint.name: checkpoint.folder for checkpoint in discover(SHIPPED_CHECKPOINTS)[0]}
 BROKEN = {
+    "kl-100": "posterior has collapsed",
     "lab-as-reported": "next to noise",
     "lab-collapsed": "posterior has collapsed",
     "lab-few-steps": "needs more training",
     "lab-high-learning-rate": "looks untrained",
     "lab-raw-latents": "not normalised",
 }
-"""Runs of the lab, and what is to be said of each."""
+"""Runs of the lab and of the family, and what is to be said of each."""
 BUILT_ON, HELD_OUT = "ldm-8x8x4-cosine", "ldm-8x8x4-linear"
 NEEDED_SHARE = 0.9
 
