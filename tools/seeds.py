@@ -38,19 +38,16 @@ def main(folders: list[Path], file: Path = FILE) -> None:
 def check_that_seeds_alone_differ(shape: str, runs: list[Checkpoint]) -> None:
     """Of the autoencoders, too, whose commands the runs keep. Ends the program where it is not so."""
 
-    def different(of_runs: list) -> bool:
-        return len({json.dumps(item, sort_keys=True) for item in of_runs}) == len(runs)
-
-    def equal(of_runs: list) -> bool:
-        return len({json.dumps(item, sort_keys=True) for item in of_runs}) == 1
+    def kinds(of_runs: list) -> int:
+        return len({json.dumps(item, sort_keys=True) for item in of_runs})
 
     commands = [run.metrics["training"]["autoencoder"]["command"] for run in runs]
     recipes = [{name: value for name, value in run.config.items() if name not in NOT_THE_RECIPE} for run in runs]
     without_seed = [re.sub(r" --seed[ =]\S+", "", command) for command in commands]
     conditions = [run.metrics["evaluation"]["conditions"] | {"weights": None} for run in runs]
-    if not (equal(recipes) and equal(without_seed) and equal(conditions)):
+    if max(map(kinds, (recipes, without_seed, conditions))) > 1:
         sys.exit(f"the runs at {shape} differ in more than their seeds: in options, autoencoder or evaluation")
-    if not (different([run.config["seed"] for run in runs]) and different(commands)):
+    if min(kinds([run.config["seed"] for run in runs]), kinds(commands)) < len(runs):
         sys.exit(f"of the runs at {shape} some have the same seed: give each one, and each autoencoder, another")
 
 

@@ -38,7 +38,6 @@ INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
 
 REFUSED = 2
-INTERRUPTED = 130
 
 SECONDS_FOR_RANK_0 = 3
 

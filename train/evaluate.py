@@ -322,7 +322,7 @@ def _check_steps(steps: int, folder: Path) -> None:
 def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]:
     """The checkpoints and the folders of samples to measure, by a unique name; classifiers are left out.
 
-    Raises `ValueError` for what cannot be measured as asked, before any work is done.
+    Raises `ValueError` or `DataError` for what cannot be measured as asked, before any work is done.
     """
     found: dict[str, Checkpoint | SampleFolder] = {}
     for folder in config.checkpoints:

@@ -15,8 +15,7 @@ def _in(section: str, name: str) -> Column:
 
 def _measures(section: str, *names: str) -> dict[str, Column]:
     """By the titles that the app gives them."""
-    heads = {name: f"{MEASURES[name].title} {MEASURES[name].unit}".rstrip() for name in names}
-    return {heads[name]: _in(section, name) for name in names}
+    return {f"{MEASURES[name].title} {MEASURES[name].unit}".rstrip(): _in(section, name) for name in names}
 
 
 RECONSTRUCTION: dict[str, Column] = {

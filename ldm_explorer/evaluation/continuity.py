@@ -17,9 +17,13 @@ MIN_VARIANCE = 1e-3
 """Of normalised latents' means, below which ratios to it are those of rounding: the posterior has collapsed."""
 
 
+def _variance(latents: Tensor) -> Tensor:
+    return (latents - latents.mean(0)).square().mean()
+
+
 def is_informative(latents: Tensor) -> bool:
     """Whether the means `(N, c, h, w)` say more of the image than rounding does."""
-    return bool((latents - latents.mean(0)).square().mean() >= MIN_VARIANCE)
+    return bool(_variance(latents) >= MIN_VARIANCE)
 
 
 def nearest_neighbours(latents: Tensor, batched: BatchMap = in_batches) -> Tensor:
@@ -91,7 +95,6 @@ def turn_error(codec: LatentCodec, images: Tensor, latents: Tensor, batched: Bat
     """
     if not is_informative(latents):
         return None
-    variance = (latents - latents.mean(0)).square().mean()
 
     def error(indices: Tensor) -> Tensor:
         pixels, encoded = to_model(images[indices]), latents[indices]
@@ -100,7 +103,7 @@ def turn_error(codec: LatentCodec, images: Tensor, latents: Tensor, batched: Bat
         ]
         return torch.stack(differences, 1).square().flatten(1).mean(1)
 
-    return float(batched(error, torch.arange(len(images)), "turning").mean() / variance)
+    return float(batched(error, torch.arange(len(images)), "turning").mean() / _variance(latents))
 
 
 @dataclass(frozen=True)
