@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conditions import conditions
 
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint
+from ldm_explorer.evaluation.generation import balanced_labels
 from ldm_explorer.latents import BATCH_IMAGES
-from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.training import use_cores
 
@@ -31,9 +31,9 @@ def stored_fds(checkpoint: Checkpoint) -> dict[tuple[str, int], float]:
     return {(figures["sampler"], figures["evaluations"]): figures["fd_percent"] for figures in measured}
 
 
-def seconds(pipeline: LatentDiffusionPipeline, sampler: str, num_steps: int) -> float:
-    conditional = pipeline.null_class is not None
-    labels = [index % pipeline.null_class for index in range(BATCH_IMAGES)] if conditional else None
+def seconds(checkpoint: Checkpoint, sampler: str, num_steps: int) -> float:
+    pipeline, labels = checkpoint.pipeline, balanced_labels(BATCH_IMAGES, checkpoint.spec).tolist()
+    labels = labels if pipeline.null_class is not None else None
     start = time.perf_counter()
     pipeline(labels, range(BATCH_IMAGES), num_inference_steps=num_steps, sampler=sampler, output_type="pt")
     return time.perf_counter() - start
@@ -42,7 +42,7 @@ def seconds(pipeline: LatentDiffusionPipeline, sampler: str, num_steps: int) -> 
 def main(folder: Path) -> None:
     use_cores(None)
     checkpoint = read_checkpoint(folder)
-    pipeline, fds = checkpoint.pipeline, stored_fds(checkpoint)
+    fds = stored_fds(checkpoint)
     print(f"{conditions()}, {folder.name}, {BATCH_IMAGES} images")
     for sampler, num_steps, rounds in REFERENCES:
         if (sampler, num_steps) not in fds:
@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
         if not enough:
             sys.exit(f"no stored number of {DEFAULT_SAMPLER}'s evaluations reaches {wanted:.3g} %: measure more")
         ours = DEFAULT_SAMPLER, min(enough)
-        pairs = [(seconds(pipeline, *ours), seconds(pipeline, sampler, num_steps)) for _ in range(rounds + 1)][1:]
+        pairs = [(seconds(checkpoint, *ours), seconds(checkpoint, sampler, num_steps)) for _ in range(rounds + 1)][1:]
         ratios = [theirs / ours for ours, theirs in pairs]
         medians = [statistics.median(pair[which] for pair in pairs) for which in (0, 1)]
         for (name, steps), median in zip((ours, (sampler, num_steps)), medians, strict=True):
