@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import results
 import seeds
 from fetch_emoji import unpack
 
@@ -63,6 +64,11 @@ def measured_run(source: Path, place: Path, seed: int, psnr_db: float, **options
     conditions = {"weights": f"{seed}", "threads": 1}
     update_metrics(folder, "evaluation", {"reconstruction": {"psnr_db": psnr_db}, "conditions": conditions})
     return folder
+
+
+def test_both_readmes_show_what_the_checkpoints_store():
+    for path, text in results.texts().items():
+        assert path.read_text() == text, f"python tools/results.py brings {path.name} up to date"
 
 
 def test_seeds_are_kept_as_lists_and_only_of_runs_that_differ_in_nothing_else(ldm_folder, tmp_path):

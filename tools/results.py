@@ -1,4 +1,4 @@
-"""Write the figures that checkpoints store in their metrics.json into README.md and checkpoints/README.md.
+"""Write the figures that checkpoints store, and what follows from them, into README.md and checkpoints/README.md.
 
 What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced.
 """
@@ -9,12 +9,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json, write_text
+from ldm_explorer.explore.library import open_library
+from ldm_explorer.explore.size_answer import answer, continuity_answer
+from ldm_explorer.explore.size_figures import FAMILY, read_figures, read_training_spread
 from train.results_table import tables
 
 REPO = Path(__file__).resolve().parents[1]
-GROUPS = ("fashion_mnist", "sizes", "lab")
+GROUPS = ("fashion_mnist", FAMILY, "lab")
 """The folders of checkpoints, and the names of their sections in checkpoints/README.md."""
-IN_README = ("fashion_mnist", "sizes")
+IN_README = ("fashion_mnist", FAMILY)
 
 
 def command_table(group: str) -> str:
@@ -38,21 +41,34 @@ def figure_tables(group: str) -> str:
     return "\n\n".join(tables(measured))
 
 
-def write_sections(path: Path, sections: dict[str, str]) -> None:
-    """Replace the text of the named sections of a Markdown file."""
-    text = path.read_text()
+def latent_size_answer() -> str:
+    """What the app says about the family, too."""
+    library = open_library(SHIPPED_CHECKPOINTS / FAMILY)
+    family, spread = read_figures(library, library.names()), read_training_spread(SHIPPED_CHECKPOINTS / FAMILY)
+    return "\n".join([answer(family, spread), continuity_answer(family, spread)]).rstrip()
+
+
+def with_sections(text: str, sections: dict[str, str]) -> str:
+    """A Markdown text with the content of its named sections replaced."""
     for name, content in sections.items():
         before, rest = text.split(f"<!-- {name} -->")
         _, after = rest.split(f"<!-- end of {name} -->")
         text = f"{before}<!-- {name} -->\n{content}\n<!-- end of {name} -->{after}"
-    write_text(path, text)
+    return text
+
+
+def texts() -> dict[Path, str]:
+    """Both files, with the figures as they are stored now."""
+    figures = {group: figure_tables(group) for group in GROUPS}
+    in_readme = {"latent size": latent_size_answer(), "results": "\n\n".join(figures[group] for group in IN_README)}
+    commands = {group: f"{command_table(group)}\n\n{figures[group]}".rstrip() for group in GROUPS}
+    sections = {REPO / "README.md": in_readme, SHIPPED_CHECKPOINTS / "README.md": commands}
+    return {path: with_sections(path.read_text(), content) for path, content in sections.items()}
 
 
 def main() -> None:
-    figures = {group: figure_tables(group) for group in GROUPS}
-    write_sections(REPO / "README.md", {"results": "\n\n".join(figures[group] for group in IN_README)})
-    commands = {group: f"{command_table(group)}\n\n{figures[group]}".rstrip() for group in GROUPS}
-    write_sections(SHIPPED_CHECKPOINTS / "README.md", commands)
+    for path, text in texts().items():
+        write_text(path, text)
 
 
 if __name__ == "__main__":
