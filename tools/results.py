@@ -21,13 +21,21 @@ IN_README = ("fashion_mnist", FAMILY)
 
 
 def command_table(group: str) -> str:
+    """What trained each checkpoint, and its autoencoder where that has no folder of its own."""
+    files = sorted(SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json"))
+    costs = {path.parent.name: read_json(path)["training"] for path in files}
+    commands = {cost["command"] for cost in costs.values()}
+    for name, cost in tuple(costs.items()):
+        autoencoder = cost.get("autoencoder")
+        if autoencoder and autoencoder["command"] not in commands:
+            commands.add(autoencoder["command"])
+            costs[f"{name}, its autoencoder"] = autoencoder
     rows = ["| checkpoint | command | M parameters | images | precision | CPU-minutes |", f"|{' --- |' * 6}"]
-    for path in sorted(SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json")):
-        cost = read_json(path)["training"]
-        rows.append(
-            f"| {path.parent.name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
-            f"| {cost['precision']} | {cost['cpu_minutes']} |"
-        )
+    rows += [
+        f"| {name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
+        f"| {cost['precision']} | {cost['cpu_minutes']} |"
+        for name, cost in sorted(costs.items())
+    ]
     return "\n".join(rows)
 
 
