@@ -110,3 +110,16 @@ def test_what_is_no_garment_is_said_to_look_strange(classifier, strange):
         "circle": ((x - 14) ** 2 + (y - 14) ** 2 < 60) * 255,
     }
     assert not looks_familiar(images[strange].to(torch.uint8)[None, None], CHECKPOINTS["vae-8x8x4"], classifier)
+
+
+FAMILY = {checkpoint.folder.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "sizes")[0]}
+FAMILY_DENOISERS = {f"size-{name}" for name in ("4x4x8", "4x4x32", "8x8x4", "8x8x4-linear", "16x16x1", "32x32x1")}
+FAMILY_AUTOENCODERS = {f"size-{name}" for name in ("4x4x16", "8x8x1", "8x8x2", "8x8x8")} | {"kl-1e-6", "kl-1", "kl-100"}
+
+
+def test_the_family_is_complete():
+    kinds = {
+        kind: {name for name, checkpoint in FAMILY.items() if checkpoint.kind == kind}
+        for kind in {checkpoint.kind for checkpoint in FAMILY.values()}
+    }
+    assert kinds == {"ldm": FAMILY_DENOISERS, "vae": FAMILY_AUTOENCODERS}
