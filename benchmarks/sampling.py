@@ -32,8 +32,8 @@ def stored_fds(checkpoint: Checkpoint) -> dict[tuple[str, int], float]:
 
 
 def seconds(checkpoint: Checkpoint, sampler: str, num_steps: int) -> float:
-    pipeline, labels = checkpoint.pipeline, balanced_labels(BATCH_IMAGES, checkpoint.spec).tolist()
-    labels = labels if pipeline.null_class is not None else None
+    pipeline = checkpoint.pipeline
+    labels = balanced_labels(BATCH_IMAGES, checkpoint.spec).tolist() if pipeline.null_class is not None else None
     start = time.perf_counter()
     pipeline(labels, range(BATCH_IMAGES), num_inference_steps=num_steps, sampler=sampler, output_type="pt")
     return time.perf_counter() - start
