@@ -19,7 +19,8 @@ from ldm_explorer.evaluation.ruler import Ruler
 from ldm_explorer.image_folder import DataError, read_samples
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from train.common import main_of
-from train.evaluate import EvaluateConfig, Evaluation, SampleFolder, is_samples, labels_of, read_folders
+from train.evaluate import EvaluateConfig, Evaluation, read_folders
+from train.samples import SampleFolder, is_samples, labels_of
 
 SPEC = dataset_spec("fashion_mnist")
 
@@ -45,7 +46,7 @@ def folder(shapes, tmp_path):
 def test_a_folder_of_pictures_gives_the_figures_of_its_images(ruler, folder, shapes, monkeypatch):
     evaluation = Evaluation(EvaluateConfig(checkpoints=(folder,), threads=1))
     monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
-    figures = evaluation.measure_samples(SampleFolder.read(folder, evaluation.config))["generation"]
+    figures = evaluation.measure_samples(SampleFolder.read(folder, "fashion_mnist", None))["generation"]
     order = sorted(range(120), key=lambda i: (SPEC.class_names[shapes.labels[i]], f"{i}.png"))
     images, labels = crop(shapes.images, SPEC)[order], shapes.labels[order]
     expected = ruler.samples(images, labels, ruler.distances_to_known(ruler.images))

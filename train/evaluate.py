@@ -18,14 +18,13 @@ import tyro
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, read_json
-from ldm_explorer.data import DatasetSpec, find_dataset, load_split, to_uint8
+from ldm_explorer.data import DatasetSpec, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.explore.library import classifier_folder, load_classifier, unique_name
-from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
@@ -33,6 +32,7 @@ from ldm_explorer.training import process_state, use_cores
 from train.common import main_of
 from train.parts import Parts, SharedBatches, digest, rounded
 from train.results_table import tables
+from train.samples import SampleFolder, is_samples
 
 SEEDS = (0, 1, 2)
 FEW_EVALUATIONS = (4, 6, 8, 10, 12, 16, 25, 50)
@@ -92,28 +92,6 @@ class EvaluateConfig:
             name = f"evaluation_{self.sampler}_{self.steps}"
         by = f"_by_{self.features.resolve().name}" if self.features else ""
         return name + by + ("_quick" if self.quick else "")
-
-
-@dataclass(frozen=True, eq=False)
-class SampleFolder:
-    """Pictures of whatever model made them, to be measured against a dataset."""
-
-    folder: Path
-    dataset: str
-    spec: DatasetSpec
-    images: Tensor  # (N, C, side, side) uint8
-    labels: Tensor | None  # (N,)
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @classmethod
-    def read(cls, folder: Path, config: EvaluateConfig) -> "SampleFolder":
-        """Raises `DataError` for what is no picture of the dataset's size, `ValueError` as `labels_of` does."""
-        spec = find_dataset(config.dataset, config.image_side).spec
-        images, names = read_samples(folder, spec.side, spec.channels)
-        return cls(folder, config.dataset, spec, images, labels_of(folder, names, spec))
 
 
 class Evaluation:
@@ -266,19 +244,6 @@ class Evaluation:
         return {"generation": rounded({"num_images": count} | figures | ruler.context(count))}
 
 
-def labels_of(folder: Path, names: list[str], spec: DatasetSpec) -> Tensor | None:
-    """`(N,)` by the subfolders of samples, None where none is a class. Raises `ValueError` where only some are."""
-    others = sorted({name or "no subfolder" for name in names} - set(spec.class_names))
-    if not others:
-        return torch.tensor([spec.label_of(name) for name in names])
-    if set(names) & set(spec.class_names):
-        raise ValueError(
-            f"{folder} holds samples of classes and others ({', '.join(others)}): give every sample a subfolder named "
-            f"as its class ({', '.join(spec.class_names)}), or none"
-        )
-    return None
-
-
 def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
     """What to do where there is no ruler."""
     if not spec.num_classes:
@@ -305,13 +270,6 @@ def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def is_samples(folder: Path) -> bool:
-    """Whether a folder holds pictures, in it or in its subfolders, and is no run nor a folder of runs."""
-    run = ("train_config.json", "model_index.json", "vae/config.json", "features/config.json")
-    places = [folder, *(child for child in folder.iterdir() if child.is_dir())] if folder.is_dir() else []
-    return not any((place / part).exists() for place in places for part in run) and any(map(holds_pictures, places))
-
-
 def _check_steps(steps: int, folder: Path) -> None:
     """Raise `ValueError` where a schedule is shorter."""
     num_timesteps = read_json(folder / "scheduler" / "scheduler_config.json").get("num_train_timesteps", steps)
@@ -328,14 +286,17 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]
     for folder in config.checkpoints:
         if (folder / "features" / "config.json").is_file() and not (folder / "vae").exists():
             continue
-        subject = SampleFolder.read(folder, config) if is_samples(folder) else read_checkpoint(folder)
-        kind = subject.kind if isinstance(subject, Checkpoint) else "samples"
-        if kind == "ldm":
+        subject: Checkpoint | SampleFolder
+        if is_samples(folder):
+            subject = SampleFolder.read(folder, config.dataset, config.image_side)
+        else:
+            subject = read_checkpoint(folder)
+            if not os.access(folder, os.W_OK):
+                raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it elsewhere first")
+        if isinstance(subject, Checkpoint) and subject.kind == "ldm":
             _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
-        if config.few_evaluations and kind != "ldm":
+        elif config.few_evaluations:
             raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
-        if kind != "samples" and not os.access(folder, os.W_OK):
-            raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it to where they can be")
         found[unique_name(folder.name, found)] = subject
     if not found:
         raise ValueError("there is no checkpoint among these folders: give run folders, as in checkpoints/*/*")
