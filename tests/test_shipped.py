@@ -7,6 +7,7 @@ from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, load_model, 
 from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
+from ldm_explorer.explore.reconstruction import latent_size
 
 MAX_FILE_BYTES = 10_000_000
 CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "fashion_mnist")[0]}
@@ -120,3 +121,19 @@ FAMILY_AUTOENCODERS = {f"size-{name}" for name in ("4x4x16", "8x8x1", "8x8x2", "
 def test_the_family_is_complete():
     kinds = dict.fromkeys(FAMILY_DENOISERS, "ldm") | dict.fromkeys(FAMILY_AUTOENCODERS, "vae")
     assert {name: checkpoint.kind for name, checkpoint in FAMILY.items()} == kinds
+
+
+SMALL = [name for name, run in FAMILY.items() if name.startswith("size-") and latent_size(run).values <= 256]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_autoencoders_with_up_to_256_values_are_3_db_better_than_pca(name):
+    figures = FAMILY[name].metrics["evaluation"]["reconstruction"]
+    assert figures["psnr_db"] >= figures["pca_psnr_db"] + 3
+
+
+@pytest.mark.parametrize("shapes", [("8x8x1", "8x8x2", "8x8x4", "8x8x8"), ("4x4x8", "4x4x16", "4x4x32")])
+@pytest.mark.parametrize("measure", ["psnr_db", "ssim"])
+def test_more_values_at_one_side_reconstruct_better(shapes, measure):
+    figures = [FAMILY[f"size-{shape}"].metrics["evaluation"]["reconstruction"][measure] for shape in shapes]
+    assert figures == sorted(figures)
