@@ -161,7 +161,7 @@ def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
     ]
     figures += [made(32, 1, psnr_db=40.0, fd_floor_percent=0.03), made(8, 1, psnr_db=22.0, pca_psnr_db=20.8)]
     figure = answer_figure(figures, {"psnr_db": 0.1})
-    reconstruction = {trace.legendgroup: trace for trace in figure.data if trace.yaxis == "y" and trace.legendgroup}
+    reconstruction = {trace.name: trace for trace in figure.data if trace.yaxis == "y" and "side" in trace.name}
     assert reconstruction["side 8"].x == (256, 64)
     assert reconstruction["side 8"].y == (30.0, 22.0)
     assert reconstruction["side 8"].text == ("8x8x4", "8x8x1")
@@ -171,12 +171,12 @@ def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
         "side 32": SIDE_COLORS[32],
     }
     assert reconstruction["side 32"].marker.symbol == ("triangle-up-open",)
-    (generation,) = [trace for trace in figure.data if trace.yaxis == "y2" and trace.legendgroup]
+    (generation,) = [trace for trace in figure.data if trace.yaxis == "y2" and "side" in trace.name]
     assert generation.error_y.array == (0.02,)
-    names = [trace.name for trace in figure.data if trace.showlegend is not False]
-    assert len(names) == len(set(names))
-    pca = next(trace for trace in figure.data if trace.name.startswith("PCA"))
+    (pca,) = [trace for trace in figure.data if trace.text and trace.text[-1] == "PCA"]
     assert (pca.x, pca.y) == ((64, 256), (20.8, 26.9))
+    (floor,) = [trace for trace in figure.data if trace.text == ("other real images",)]
+    assert (floor.x, floor.y) == ((64, 1024), (0.03, 0.03))
 
 
 def test_every_side_and_every_sampler_has_a_colour_of_its_own():

@@ -14,14 +14,15 @@ ROWS = {
     "fd_percent": "Generation: feature FD in %, lower is better",
     "gflops_per_image": "Cost: GFLOPs per image, lower is cheaper",
 }
-ROW_HEIGHTS, GAP, TOP, BOTTOM = (280, 190, 150), 46, 112, 48
+ROW_HEIGHTS, GAP, TOP, BOTTOM = (260, 190, 150), 46, 36, 48
 ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 3, 5, 7)]
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
 
 def answer_figure(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
     """Three rows over one axis. Points of one side have one colour and symbol, open where nothing is compressed; lines
-    join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds."""
+    join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds. Everything has its name
+    beside it, so there is no legend, which would take a third of a phone."""
     total = sum(ROW_HEIGHTS) + (len(ROWS) - 1) * GAP
     places = {"row_heights": ROW_HEIGHTS, "vertical_spacing": GAP / total, "subplot_titles": list(ROWS.values())}
     figure = make_subplots(len(ROWS), 1, shared_xaxes=True, **places)
@@ -73,9 +74,7 @@ def _add_side(
     places: dict[str, str],
 ) -> None:
     """The family's points on a line, then the others, smaller; all have their names where one points at them."""
-    color, group = SIDE_COLORS.get(side, MARKER_COLOR), f"side {side}"
-    compresses = any(item.size.compresses for item in points)
-    seen = {trace.legendgroup for trace in figure.data}
+    color = SIDE_COLORS.get(side, MARKER_COLOR)
     for of_its_shape in (True, False):
         items = [item for item in points if item.of_its_shape == of_its_shape and item.get(measure) is not None]
         if not items:
@@ -83,9 +82,7 @@ def _add_side(
         figure.add_scatter(
             x=[item.size.values for item in items],
             y=[item.get(measure) for item in items],
-            name=group if compresses else f"{group} (open: no compression)",
-            legendgroup=group,
-            showlegend=group not in seen,
+            name=f"side {side}",
             mode="lines+markers+text" if of_its_shape else "markers+text",
             text=[item.size.shape if item.name in places else "" for item in items],
             textposition=[places.get(item.name, "top center") for item in items],
@@ -99,7 +96,6 @@ def _add_side(
             row=row,
             col=1,
         )
-        seen.add(group)
 
 
 def _marker(items: list[SizeFigures], side: int) -> dict:
@@ -111,24 +107,25 @@ def _marker(items: list[SizeFigures], side: int) -> dict:
 def _add_references(figure: go.Figure, figures: Sequence[SizeFigures]) -> None:
     """PCA of as many values in the first row, the floor of FD in the second."""
     pca = {item.size.values: item.get("pca_psnr_db") for item in figures if item.get("pca_psnr_db") is not None}
-    options = {"mode": "lines", "line": REFERENCE_LINE, "hovertemplate": "%{y:.3g}"}
+    options = {"hovertemplate": "%{y:.3g}", "textfont": {"size": 11}, "cliponaxis": False, "col": 1}
     if pca:
         values = sorted(pca)
-        options["mode"] = "lines" if len(values) > 1 else "markers"
+        mode = "lines+text" if len(values) > 1 else "markers+text"
+        text = {"mode": mode, "text": [*[""] * (len(values) - 1), "PCA"], "textposition": "middle right"}
         heights = [pca[value] for value in values]
-        figure.add_scatter(x=values, y=heights, name="PCA of as many values (PSNR)", row=1, col=1, **options)
+        figure.add_scatter(x=values, y=heights, name="PCA", line=REFERENCE_LINE, row=1, **text, **options)
     floors = [item.get("fd_floor_percent") for item in figures if item.get("fd_floor_percent") is not None]
     if floors:
         ends = [min(item.size.values for item in figures), max(item.size.values for item in figures)]
-        options |= {"mode": "lines", "line": REFERENCE_LINE | {"dash": "dot"}}
-        figure.add_scatter(x=ends, y=[floors[0]] * 2, name="other real images (FD)", row=2, col=1, **options)
+        text = {"mode": "lines+text", "text": ["other real images"], "textposition": "top right"}
+        line = REFERENCE_LINE | {"dash": "dot"}
+        figure.add_scatter(x=ends, y=[floors[0]] * 2, name="other real images", line=line, row=2, **text, **options)
 
 
 def _lay_out(figure: go.Figure, figures: Sequence[SizeFigures], total: int) -> None:
     values, pixels = sorted({item.size.values for item in figures}), figures[0].size.pixels
-    figure.update_layout(
-        title=None, height=total + TOP + BOTTOM, margin={"t": TOP, "b": BOTTOM, "r": 20}, legend={"y": 1 + 24 / total}
-    )
+    margin = {"t": TOP, "b": BOTTOM, "r": 20}
+    figure.update_layout(title=None, height=total + TOP + BOTTOM, margin=margin, showlegend=False)
     ticks = {"tickvals": values, "ticktext": [f"{value:,}" for value in values]}
     figure.update_xaxes(type="log", range=[log10(values[0] / 1.5), log10(values[-1] * 1.5)], **ticks)
     figure.update_xaxes(title_text="values in the latent", row=len(ROWS), col=1)

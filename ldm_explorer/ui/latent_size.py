@@ -38,15 +38,16 @@ from ldm_explorer.ui.size_table import EXPLANATION, size_table
 
 TITLE = "Which latent size?"
 WHAT_TO_LOOK_AT = (
-    "A latent is a grid of **side** x side places with some **channels** each: 8x8x4 holds 256 values. "
-    "What more values and more side give, and what they cost, is in the figure: one colour per side. All of the family "
-    "trained for equally long, so finer grids have narrower networks: at the widths of an 8x8 grid, one evaluation at "
-    "32x32 would cost 15 times as much."
+    "A latent is a grid of **side** x side places with some **channels** each: 8x8x4 holds 256 values. What more "
+    "values, and more side, give and cost:"
 )
 HOW_TO_READ = (
+    "One colour per side, open symbols where nothing is compressed; PCA is the best linear code of as many values. All "
+    "of the family trained for equally long, so finer grids have narrower networks: at the widths of an 8x8 grid, one "
+    "evaluation at 32x32 would cost 15 times as much.\n\n"
     "The spread of seeds is how far apart three short trainings end that differ in their seed alone, relative to their "
     "mean; it was measured at two sizes, and the larger spread counts. A smaller difference is not claimed, and about "
-    "one claim in five can still be luck. Whiskers show this spread. PCA is the best linear code of as many values."
+    "one claim in five can still be luck. Whiskers show this spread."
 )
 WHAT_KL_SHOWS = (
     "### What does the KL term do?\nThe same autoencoder with other weights of the KL term, which pulls every value of "
