@@ -16,6 +16,8 @@ from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.training.run_state import latest_state
 
+pytestmark = pytest.mark.xdist_group("kill")  # one worker, as the tests share their training
+
 KILLED_WHILE_SAVING = """
 import os, runpy, signal, sys
 import ldm_explorer.training.run_state as run_state

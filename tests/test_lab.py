@@ -8,7 +8,7 @@ import torch
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, read_checkpoint
 from ldm_explorer.diagnosis.faults import FAULTS, LAB
 from ldm_explorer.diagnosis.sampling import Sampling
-from ldm_explorer.explore.lab import Subject, final_symptom, run_experiment, run_sampling, set_up
+from ldm_explorer.explore.lab import SYMPTOMS, Moment, Subject, final_symptom, run_experiment, run_sampling, set_up
 from ldm_explorer.explore.library import load_classifier
 from ldm_explorer.explore.report import REPORTED_LOSS, STAGES, read_stages, white_floor_curves
 from ldm_explorer.pipeline import LatentDiffusionPipeline
@@ -28,12 +28,17 @@ def shipped(folder):
 
 
 @cache
-def healthy_figures(folder, fault_name: str) -> list[float]:
-    """Of the right run over five sampling seeds."""
+def right_results(folder, base) -> list[tuple[Moment, Subject]]:
+    """Of the right run over five sampling seeds; faults with the same right run share it."""
     checkpoint, classifier = shipped(folder)
-    experiment = set_up(checkpoint, fault_name)
-    symptom = experiment.fault.symptom
-    return [final_symptom(experiment.right, Subject.of(checkpoint, classifier, seed), symptom) for seed in SEEDS]
+    subjects = [Subject.of(checkpoint, classifier, seed) for seed in SEEDS]
+    right = base(Sampling.right(checkpoint.pipeline))
+    return [(list(run_sampling(right, subject))[-1], subject) for subject in subjects]
+
+
+def healthy_figures(folder, fault_name: str) -> list[float]:
+    fault = FAULTS[fault_name]
+    return [SYMPTOMS[fault.symptom](*result) for result in right_results(folder, fault.base)]
 
 
 def figures(fault_name: str, folder, change) -> list[float]:

@@ -14,6 +14,8 @@ from PIL import Image
 
 from ldm_explorer.training.run_state import latest_state
 
+pytestmark = pytest.mark.xdist_group("several processes")  # one worker, as the tests share their autoencoder
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 OPTIONS = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1", "--precision", "fp32"]
 OPTIONS += ["--widths", "16", "32", "--batch-size", "8", "--image-side", "16"]

@@ -18,6 +18,8 @@ from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.film import read_film
 from train.common import command_line
 
+pytestmark = pytest.mark.xdist_group("train commands")  # one worker, as the tests share their trainings
+
 QUICK = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1"]
 VAE_OPTIONS = [*QUICK, "--latent-size", "8", "--widths", "16", "--batch-size", "4", "--max-steps", "300"]
 LDM_OPTIONS = [*QUICK, "--widths", "16", "32", "--batch-size", "4", "--max-steps", "4"]
