@@ -53,7 +53,9 @@ def latent_size_answer() -> str:
     """What the app says about the family, too."""
     library = open_library(SHIPPED_CHECKPOINTS / FAMILY)
     family, spread = read_figures(library, library.names()), read_training_spread(SHIPPED_CHECKPOINTS / FAMILY)
-    return "\n".join([answer(family, spread), continuity_answer(family, spread)]).rstrip()
+    continuity = continuity_answer(family, spread)
+    in_figures = f"\n\nThe measures of continuity, with their figures:\n\n{continuity}" if continuity else ""
+    return answer(family, spread) + in_figures
 
 
 def with_sections(text: str, sections: dict[str, str]) -> str:
