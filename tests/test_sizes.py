@@ -109,6 +109,8 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 10.0%)" in text
     assert "cost 6.00 → 10.0 GFLOPs per image." in text
     assert "4x4x8" not in text
+    short = "32x32x1 in the place of 8x8x4 reconstructs **better**, generates **worse** and costs 1.7 times as much."
+    assert text.splitlines()[0] == short
 
 
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
@@ -117,6 +119,10 @@ def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3 dB)" in text
     assert "better" not in text
     assert "worse" not in text
+    assert "in the place of" not in text, "its cost is not known"
+    figures = [replace(item, figures=item.figures | {"gflops_per_image": 2.0}) for item in figures]
+    short = "4x4x32 in the place of 4x4x8 reconstructs no differently, generates no differently and costs as much."
+    assert answer(figures, SPREAD).startswith(short)
 
 
 def test_of_several_shapes_those_within_the_spread_of_the_best_are_named():

@@ -9,6 +9,7 @@ EXACT = ("gflops_per_image",)
 """Counted and not trained: the same for every seed."""
 
 HEADLINES = ("psnr_db", "fd_percent", "gflops_per_image")
+VERBS = {"psnr_db": "reconstructs", "fd_percent": "generates"}
 CONTINUITY = (
     "ifd_percent",
     "ifd_random_percent",
@@ -26,7 +27,7 @@ COMPARISONS = {
     "Side 8 or 32": ("8x8x4", "32x32x1"),
     "8 or 32 channels": ("4x4x8", "4x4x32"),
 }
-CONTINUITY_COMPARISONS = ("Side 8 or 32", "8 or 32 channels")
+PAIRS = ("Side 8 or 32", "8 or 32 channels")
 NOT_KNOWN = (
     "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
     "figures below are of one training each."
@@ -88,7 +89,8 @@ def answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) ->
     ]
     if continuity := _continuity(figures, relative_spread, with_figures=False):
         lines.append(f"**Continuity**. {' '.join(continuity)}")
-    return _list(lines) or NOTHING_TO_COMPARE
+    parts = [_in_short(figures, relative_spread), _list(lines)]
+    return "\n\n".join(part for part in parts if part) or NOTHING_TO_COMPARE
 
 
 def continuity_answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
@@ -98,6 +100,24 @@ def continuity_answer(figures: Sequence[SizeFigures], relative_spread: dict[str,
 
 def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _in_short(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
+    """A sentence without figures for each pair that was measured whole."""
+    sentences = []
+    for title in PAIRS:
+        differences = find_differences(figures, COMPARISONS[title], HEADLINES, relative_spread)
+        if len(differences) == len(HEADLINES):
+            *verdicts, cost = differences
+            (small, large), ratio = cost.shapes, cost.values[1] / cost.values[0]
+            words = [f"{VERBS[item.measure]} {_adverb(item.verdict)}" for item in verdicts]
+            price = f"{ratio:.1f} times as much" if round(ratio, 1) != 1 else "as much"
+            sentences.append(f"{large} in the place of {small} {', '.join(words)} and costs {price}.")
+    return " ".join(sentences)
+
+
+def _adverb(verdict: str) -> str:
+    return "no differently" if verdict == "same" else f"**{verdict}**"
 
 
 def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeFigures]) -> str:
@@ -131,7 +151,7 @@ def _spread(difference: Difference) -> str:
 def _continuity(figures: Sequence[SizeFigures], relative_spread: dict[str, float], with_figures: bool) -> list[str]:
     """A sentence for each comparison of which something is known."""
     sentences = []
-    for title in CONTINUITY_COMPARISONS:
+    for title in PAIRS:
         shapes = COMPARISONS[title]
         differences = find_differences(figures, shapes, CONTINUITY, relative_spread)
         if differences:
