@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from helpers import draw_shapes
 from torchvision.io import write_png
 
 import train.evaluate
-from ldm_explorer.checkpoints import read_checkpoint, update_metrics
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint, update_metrics, write_spec
 from ldm_explorer.data import crop, dataset_spec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.evaluation.ruler import Ruler
+from ldm_explorer.explore.library import knows_classes
 from ldm_explorer.image_folder import DataError, read_samples
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from train.common import main_of
@@ -107,10 +109,61 @@ def test_figures_by_other_samplers_or_steps_are_kept_apart():
         section(steps=100),
         section(sampler="ddim", quick=True),
         section(few_evaluations=True),
-        section(features=Path("checkpoints/fashion_mnist/perceptual")),
     ]
-    assert len(set(names)) == 6
+    assert len(set(names)) == 5
     assert names[:2] == ["evaluation", "evaluation_quick"]
+    with pytest.raises(ValueError, match="leave out --sampler and --steps"):
+        section(few_evaluations=True, steps=100)
+
+
+def test_figures_by_another_classifier_are_kept_apart_where_there_is_one_of_the_dataset(vae_folder, tmp_path):
+    """Where there is none, the app shows those by the one that was given."""
+    shipped = SHIPPED_CHECKPOINTS / "fashion_mnist" / "features"
+    checkpoint = read_checkpoint(vae_folder)
+    others = replace(checkpoint, dataset="pictures")
+
+    def section(features: Path | None, of: Checkpoint) -> str:
+        return Evaluation(EvaluateConfig(checkpoints=(vae_folder,), features=features, threads=1)).section(of)
+
+    assert section(None, checkpoint) == section(shipped, checkpoint) == "evaluation"
+    assert section(tmp_path / "mine", checkpoint) == "evaluation_by_mine"
+    assert section(tmp_path / "mine", others) == "evaluation"
+
+
+def test_a_classifier_judges_the_classes_that_it_was_trained_on_alone(tmp_path):
+    shipped = SHIPPED_CHECKPOINTS / "fashion_mnist" / "features"
+    assert knows_classes(shipped, SPEC)
+    assert not knows_classes(shipped, dataset_spec("mnist")), "as many, but others"
+    assert not knows_classes(tmp_path, SPEC), "nobody knows which"
+    write_spec(tmp_path, SPEC)
+    assert knows_classes(tmp_path, SPEC)
+
+
+def test_figures_that_are_stored_nowhere_are_printed_when_a_later_one_is_stopped(
+    folder, vae_folder, ruler, monkeypatch, capsys
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Evaluation, "_ruler", lambda *_: ruler)
+    monkeypatch.setattr(Evaluation, "measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train.evaluate.main(EvaluateConfig(checkpoints=(folder, vae_folder), threads=1))
+    assert "| samples |" in capsys.readouterr().out
+
+
+def test_a_classifier_or_a_compiler_that_is_not_there_is_refused_before_any_work(vae_folder, tmp_path, monkeypatch):
+    def refused(match: str, **options) -> None:
+        with pytest.raises(ValueError, match=match):
+            train.evaluate.main(EvaluateConfig(checkpoints=(vae_folder,), threads=1, **options))
+
+    def no_compiler(*_):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(Evaluation, "measure", lambda *_: pytest.fail("it was measured"))
+    refused("nothing", features=tmp_path / "nothing")
+    monkeypatch.setattr(torch, "compile", lambda function: no_compiler)
+    refused("leave out --compile: no compiler", compile=True)
 
 
 def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_folder, tmp_path, monkeypatch):

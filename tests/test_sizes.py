@@ -25,9 +25,11 @@ from ldm_explorer.explore.size_figures import (
     SizeFigures,
     csv_table,
     default_names,
+    family_names,
     kl_row,
     read_figures,
     read_training_spread,
+    spread_around,
 )
 from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, panel_figure
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
@@ -38,7 +40,7 @@ from ldm_explorer.ui import few_evaluations, latent_size, latent_views
 from ldm_explorer.ui.pictures import csv_link, kl_picture, strip
 from ldm_explorer.ui.size_table import size_table
 
-SPREAD = {"psnr_db": 0.01, "fd_percent": 0.1, "ifd_percent": 0.1, "turn_error": 0.1, "stretch_variation": 0.1}
+SPREAD = {"psnr_db": 0.3, "fd_percent": 0.1, "ifd_above_rfd_percent": 0.1, "turn_error": 0.1, "stretch_variation": 0.1}
 
 
 def made(side: int, channels: int, **figures: float) -> SizeFigures:
@@ -59,7 +61,7 @@ def library(ldm_folder, vae_folder, tmp_path_factory) -> Library:
         (family / name / "train_config.json").write_text(json.dumps({"dataset": "fashion_mnist"} | config))
         measured = {"reconstruction": {"psnr_db": 30.0, "pca_psnr_db": 26.9, "num_images": 10, "rfd_percent": 0.1}}
         update_metrics(family / name, "evaluation", measured)
-    seeds = {"8x8x4": {"psnr_db": [29.0, 30.0, 31.0]}, "32x32x1": {"psnr_db": [40.0, 40.0, 41.0]}, "commands": ["a"]}
+    seeds = {"8x8x4": {"ssim": [0.9, 1.0, 1.1]}, "32x32x1": {"ssim": [4.0, 4.1, 4.0]}, "commands": ["a"]}
     (family / "seeds.json").write_text(json.dumps(seeds))
     shutil.copytree(ldm_folder, root / "fashion_mnist" / "tiny-ldm")
     return open_library(root)
@@ -89,10 +91,50 @@ def test_a_figure_that_is_no_number_is_not_there(library):
 
 def test_the_spread_of_seeds_is_the_larger_relative_one(library, tmp_path):
     folder = library.get("kl-1").folder.parent
-    assert read_training_spread(folder) == {"psnr_db": pytest.approx(2 / 30)}
+    assert read_training_spread(folder) == {"ssim": pytest.approx(0.2)}
     assert read_training_spread(tmp_path) == {}
     (tmp_path / "seeds.json").write_text("no JSON")
     assert read_training_spread(tmp_path) == {}
+
+
+def test_decibels_spread_by_decibels_and_half_way_points_by_what_they_lose_beyond_reconstructions(tmp_path):
+    seeds = {"psnr_db": [29.0, 30.0, 31.0], "ifd_percent": [0.5, 0.6, 0.7], "rfd_percent": [0.1, 0.3, 0.2]}
+    (tmp_path / "seeds.json").write_text(json.dumps({"8x8x4": seeds}))
+    spread = read_training_spread(tmp_path)
+    assert spread["psnr_db"] == 2
+    assert spread["ifd_above_rfd_percent"] == pytest.approx((0.5 - 0.3) / 0.4)
+    assert [spread_around(name, 10.0, {name: 0.5}) for name in ("psnr_db", "fd_percent")] == [0.5, 5.0]
+
+
+def test_of_latents_that_are_equally_good_about_one_pair_in_five_is_told_apart(tmp_path):
+    """As the tab says."""
+    draws = 1 + 0.01 * torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+    told_apart = 0
+    for first, second, *seeds in draws.tolist():
+        (tmp_path / "seeds.json").write_text(json.dumps({"a": {"ssim": seeds[:3]}, "b": {"ssim": seeds[3:]}}))
+        figures = [made(8, 4, ssim=first), made(32, 1, ssim=second)]
+        (difference,) = find_differences(figures, ("8x8x4", "32x32x1"), ["ssim"], read_training_spread(tmp_path))
+        told_apart += difference.verdict != "same"
+    assert told_apart / 1000 == pytest.approx(0.18, abs=0.03)
+
+
+def test_samples_of_other_samplers_or_numbers_of_evaluations_are_not_compared():
+    def measures(second: SizeFigures) -> list[str]:
+        measured = {"psnr_db": 40.0, "fd_percent": 0.6, "gflops_per_image": 10.0}
+        figures = [made(8, 4, **measured), replace(second, figures=measured)]
+        return [item.measure for item in find_differences(figures, ("8x8x4", "32x32x1"), list(measured), SPREAD)]
+
+    assert measures(made(32, 1)) == ["psnr_db", "fd_percent", "gflops_per_image"]
+    assert measures(replace(made(32, 1), evaluations=16)) == ["psnr_db"]
+    assert measures(replace(made(32, 1), sampler="ddim")) == ["psnr_db"]
+
+
+def test_of_two_families_the_first_is_compared(library, tmp_path):
+    ours = library.get("size-8x8x4")
+    theirs = replace(ours, name="size-8x8x4 (2)", folder=tmp_path / FAMILY / "size-8x8x4")
+    both = replace(library, checkpoints=library.checkpoints | {theirs.name: theirs})
+    assert family_names(both, ours.name) == family_names(library, ours.name)
+    assert theirs.name in both.of_same_images(ours.name)
 
 
 def test_the_family_comes_first_where_there_is_one(library, ldm_folder, vae_folder):
@@ -105,12 +147,12 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
     text = answer(figures, SPREAD)
     assert "8x8x4 → 32x32x1 (no compression: pixel diffusion in disguise)" in text
-    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.4 dB)" in text
-    assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 10.0%)" in text
+    assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.3 dB)" in text
+    assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 10%)" in text
     assert "cost 6.00 → 10.0 GFLOPs per image." in text
     assert "4x4x8" not in text
-    short = "32x32x1 in the place of 8x8x4 reconstructs **better**, generates **worse** and costs 1.7 times as much."
-    assert text.splitlines()[0] == short
+    short = "reconstructs **better**, generates **worse**, and an image costs 1.7 times as much."
+    assert text.splitlines()[0] == f"32x32x1 in the place of 8x8x4 {short}"
 
 
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
@@ -121,8 +163,9 @@ def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     assert "worse" not in text
     assert "in the place of" not in text, "its cost is not known"
     figures = [replace(item, figures=item.figures | {"gflops_per_image": 2.0}) for item in figures]
-    short = "4x4x32 in the place of 4x4x8 reconstructs no differently, generates no differently and costs as much."
-    assert answer(figures, SPREAD).startswith(short)
+    luck = "with no difference beyond luck"
+    short = f"reconstructs {luck}, generates {luck}, and an image costs as much."
+    assert answer(figures, SPREAD).startswith(f"4x4x32 in the place of 4x4x8 {short}")
 
 
 def test_of_several_shapes_those_within_the_spread_of_the_best_are_named():
@@ -145,13 +188,15 @@ def test_a_figure_that_some_shapes_lack_says_of_which_it_is():
 
 
 def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
-    figures = [made(8, 4, ifd_percent=0.1, turn_error=0.5, stretch_variation=0.3, length_over_chord=1.5)]
-    figures += [made(32, 1, ifd_percent=0.8, turn_error=0.2, stretch_variation=0.31, length_over_chord=2.5)]
+    figures = [made(8, 4, ifd_above_rfd_percent=0.1, turn_error=0.5, stretch_variation=0.3, length_over_chord=1.5)]
+    figures += [made(32, 1, ifd_above_rfd_percent=0.8, turn_error=0.2, stretch_variation=0.31, length_over_chord=2.5)]
     text = continuity_answer(figures, SPREAD)
-    assert "**worse**: iFD of nearest pairs (0.1 → 0.8, spread 10%); **better**: turn error (0.5 → 0.2, " in text
+    above = "iFD of nearest pairs above rFD"
+    assert f"**worse**: {above} (0.1 → 0.8, spread 10%); **better**: turn error (0.5 → 0.2, " in text
     assert "no difference beyond the spread of seeds: stretch variation (0.3 → 0.31, spread 10%)" in text
     assert "path over chord" not in text, "its seeds were not measured"
-    assert "**worse**: iFD of nearest pairs; **better**: turn error; " in answer(figures, SPREAD)
+    assert f"**worse**: {above}; **better**: turn error; the others: no difference" in answer(figures, SPREAD)
+    assert "Continuity" not in answer(figures, SPREAD, with_continuity=False)
     assert continuity_answer(figures, {}) == ""
 
 
@@ -166,12 +211,12 @@ def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
         made(8, 4, psnr_db=30.0, fd_percent=0.3, fd_percent_spread=0.04, pca_psnr_db=26.9, fd_floor_percent=0.03)
     ]
     figures += [made(32, 1, psnr_db=40.0, fd_floor_percent=0.03), made(8, 1, psnr_db=22.0, pca_psnr_db=20.8)]
-    figure = answer_figure(figures, {"psnr_db": 0.1})
+    figure = answer_figure(figures, {"psnr_db": 0.5})
     reconstruction = {trace.name: trace for trace in figure.data if trace.yaxis == "y" and "side" in trace.name}
     assert reconstruction["side 8"].x == (256, 64)
     assert reconstruction["side 8"].y == (30.0, 22.0)
     assert reconstruction["side 8"].text == ("8x8x4", "8x8x1")
-    assert reconstruction["side 8"].error_y.array == pytest.approx([1.5, 1.1])
+    assert reconstruction["side 8"].error_y.array == (0.25, 0.25)
     assert {group: trace.marker.color for group, trace in reconstruction.items()} == {
         "side 8": SIDE_COLORS[8],
         "side 32": SIDE_COLORS[32],
@@ -214,6 +259,7 @@ def test_a_table_has_a_line_per_checkpoint_and_gaps_where_nothing_was_measured()
     text = csv_table([made(8, 4, psnr_db=30.5), made(16, 1)], ["psnr_db", "ssim"])
     first, second = csv.DictReader(io.StringIO(text))
     assert (first["checkpoint"], first["values"], first["psnr_db"], first["ssim"]) == ("size-8x8x4", "256", "30.5", "")
+    assert (first["sampler"], first["evaluations"]) == (DEFAULT_SAMPLER, str(DEFAULT_NUM_STEPS))
     assert (second["side"], second["channels"], second["psnr_db"]) == ("16", "1", "")
     link = csv_link(text, "na<me")
     assert base64.b64decode(link.split("base64,")[1].split('"')[0]).decode() == text

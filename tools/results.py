@@ -41,12 +41,12 @@ def command_table(group: str) -> str:
 
 def figure_tables(group: str) -> str:
     """The full figures of the measured checkpoints of a group, as Markdown."""
-    measured = {
-        checkpoint.name: checkpoint.metrics["evaluation"]
-        for checkpoint in discover(SHIPPED_CHECKPOINTS / group)[0]
-        if "evaluation" in checkpoint.metrics
-    }
-    return "\n\n".join(tables(measured))
+    checkpoints = discover(SHIPPED_CHECKPOINTS / group)[0]
+
+    def stored(section: str) -> dict[str, dict]:
+        return {run.name: run.metrics[section] for run in checkpoints if section in run.metrics}
+
+    return "\n\n".join([*tables(stored("evaluation")), *tables(stored("few_evaluations"))])
 
 
 def latent_size_answer() -> str:
@@ -54,8 +54,9 @@ def latent_size_answer() -> str:
     library = open_library(SHIPPED_CHECKPOINTS / FAMILY)
     family, spread = read_figures(library, library.names()), read_training_spread(SHIPPED_CHECKPOINTS / FAMILY)
     continuity = continuity_answer(family, spread)
-    in_figures = f"\n\nThe measures of continuity, with their figures:\n\n{continuity}" if continuity else ""
-    return answer(family, spread) + in_figures
+    title = "The [measures of continuity](#what-the-figures-mean), of all of which less is better:"
+    in_figures = f"\n\n{title}\n\n{continuity}" if continuity else ""
+    return answer(family, spread, with_continuity=False) + in_figures
 
 
 def with_sections(text: str, sections: dict[str, str]) -> str:

@@ -24,7 +24,7 @@ from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
-from ldm_explorer.explore.library import classifier_folder, load_classifier, unique_name
+from ldm_explorer.explore.library import classifier_folder, knows_classes, load_classifier, unique_name
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
@@ -52,14 +52,16 @@ class EvaluateConfig:
     data_dir: Path | None = None
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
     features: Path | None = None
-    """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint."""
+    """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint;
+    figures by another than that are stored in columns of their own, which the app does not show."""
     sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
     steps: int = DEFAULT_NUM_STEPS
     """Network evaluations per sample. Figures by another sampler or number are stored in columns of their own."""
     quick: bool = False
     """2,000 images and one seed, stored in columns of their own."""
     few_evaluations: bool = False
-    """Measure feature FD for every sampler with 4 to 50 evaluations instead, and store that."""
+    """Measure feature FD for every sampler with 4 to 50 evaluations instead, without --sampler and --steps, and store
+    that."""
     resume: bool = False
     """Measure only what was not measured before with the same weights, options, torch and threads."""
     compile: bool = False
@@ -72,6 +74,8 @@ class EvaluateConfig:
             raise ValueError("give at least one checkpoint folder")
         if not 1 <= self.steps <= 1000 or (self.threads is not None and self.threads < 1):
             raise ValueError(f"--steps is {self.steps} and --threads {self.threads}: give 1 to 1000, and at least 1")
+        if self.few_evaluations and (self.sampler, self.steps) != (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
+            raise ValueError("--few-evaluations measures every sampler: leave out --sampler and --steps")
 
     @property
     def num_images(self) -> int:
@@ -83,15 +87,14 @@ class EvaluateConfig:
 
     @property
     def section(self) -> str:
-        """Where the figures stand in metrics.json: those by another sampler, number or classifier have their own."""
+        """Where the figures stand in metrics.json: those by another sampler or number have their own."""
         if self.few_evaluations:
             name = "few_evaluations"
         elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
             name = "evaluation"
         else:
             name = f"evaluation_{self.sampler}_{self.steps}"
-        by = f"_by_{self.features.resolve().name}" if self.features else ""
-        return name + by + ("_quick" if self.quick else "")
+        return f"{name}_quick" if self.quick else name
 
 
 class Evaluation:
@@ -110,7 +113,20 @@ class Evaluation:
         with self.processes.local_main_process_first():  # one downloads, the others find it
             splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
         network = load_classifier(classifier, spec).to(self.processes.device)
-        return Ruler(spec, network, *splits, self.config.num_images, self.batched)
+        return Ruler(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
+
+    def check(self, subject: Checkpoint | SampleFolder) -> None:
+        """Raise `ValueError` for what would only fail after long work."""
+        _, _, spec, classifier = self.ruler_key(subject)
+        load_classifier(classifier, spec)
+        if isinstance(subject, Checkpoint) and _has_loss(subject):
+            read_loss(subject)
+
+    def section(self, checkpoint: Checkpoint) -> str:
+        """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
+        own, given = classifier_folder(checkpoint.dataset, checkpoint.folder.parent), self.config.features
+        other = given is not None and own is not None and given.resolve() != own.resolve()
+        return f"{self.config.section}_by_{given.resolve().name}" if other else self.config.section
 
     def ruler_key(self, subject: Checkpoint | SampleFolder) -> tuple:
         """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""
@@ -147,7 +163,7 @@ class Evaluation:
         self.batched.prefix = f"{checkpoint.name}: "
         key = self.ruler_key(checkpoint)
         conditions = self.conditions(checkpoint, key)
-        parts = Parts(checkpoint, self.config.section, conditions, self.config.resume, self.processes)
+        parts = Parts(checkpoint, self.section(checkpoint), conditions, self.config.resume, self.processes)
         if (finished := parts.finished()) is not None:
             return finished
         checkpoint.vae.to(self.processes.device)
@@ -157,8 +173,7 @@ class Evaluation:
         return parts.finish(measured(checkpoint, self.ruler(*key), parts))
 
     def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
-        logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
-        loss = {"loss": loss_figures(checkpoint)} if logged else {}
+        loss = {"loss": loss_figures(checkpoint)} if _has_loss(checkpoint) else {}
         codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder / "vae"))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
@@ -238,6 +253,7 @@ class Evaluation:
 
     def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
         """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
+        self.batched.prefix = f"{samples.name}: "
         ruler = self.ruler(*self.ruler_key(samples))
         figures = ruler.samples(samples.images, samples.labels, ruler.distances_to_known(ruler.images))
         count = len(samples.images)
@@ -255,6 +271,11 @@ def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
         f"no classifier to measure {name} with: train one with train/features.py --dataset {dataset}, or give the "
         "folder of one with --features"
     )
+
+
+def _has_loss(checkpoint: Checkpoint) -> bool:
+    """What another program trained has no log."""
+    return checkpoint.kind == "ldm" and bool(checkpoint.log())
 
 
 def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -307,13 +328,26 @@ def main(config: EvaluateConfig) -> None:
     folders = read_folders(config)
     evaluation = Evaluation(config)
     for subject in folders.values():
-        evaluation.ruler_key(subject)  # refuses what has no classifier before any work
-    results = {
-        name: evaluation.measure(subject) if isinstance(subject, Checkpoint) else evaluation.measure_samples(subject)
-        for name, subject in folders.items()
-    }
-    if evaluation.processes.is_main_process:
-        print("\n\n".join(tables(results)))
+        evaluation.check(subject)
+    if config.compile:
+        check_that_it_compiles()
+    results: dict[str, dict[str, Any]] = {}
+    try:
+        for name, subject in folders.items():
+            is_checkpoint = isinstance(subject, Checkpoint)
+            results[name] = evaluation.measure(subject) if is_checkpoint else evaluation.measure_samples(subject)
+    finally:  # the figures of samples are stored nowhere
+        if results and evaluation.processes.is_main_process:
+            print("\n\n".join(tables(results)))
+
+
+def check_that_it_compiles() -> None:
+    """Raise `ValueError` where torch.compile does not work."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(1))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"torch.compile does not work here, leave out --compile: {reason}") from error
 
 
 if __name__ == "__main__":

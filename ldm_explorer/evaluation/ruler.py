@@ -45,8 +45,9 @@ class Ruler:
     """Holds what all models of a dataset are measured against, computed once.
 
     Autoencoders are measured on the first `num_images` test images; feature distances are to all of them. `known` are
-    the images that a sample could be a copy of, `held_out` some that the classifier never saw. Raises `ValueError` for
-    a test split whose features have no full covariance.
+    the images that a sample could be a copy of, `held_out` some that the classifier never saw. Classes are judged only
+    by a network that was trained on them and so `knows_the_classes`. Raises `ValueError` for a test split whose
+    features have no full covariance.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Ruler:
         test: ImageSet,
         num_images: int,
         batched: BatchMap = in_batches,
+        knows_the_classes: bool = True,
     ):
         if len(test) <= NUM_FEATURES:
             raise ValueError(
@@ -70,7 +72,7 @@ class Ruler:
         self.training, self.held_out = training, held_out
         self.reference = self.features(crop(test.images, spec))
         self.context = cache(self._context)
-        self.knows_the_classes = network.config.num_classes == spec.num_classes
+        self.knows_the_classes = knows_the_classes
         right = predict_classes(network, self.reference) == test.labels
         self.classifier_accuracy = float(right.double().mean()) if self.knows_the_classes else None
 

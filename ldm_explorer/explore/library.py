@@ -11,8 +11,10 @@ from ldm_explorer.checkpoints import (
     Skipped,
     discover,
     load_model,
+    read_json,
+    read_spec,
 )
-from ldm_explorer.data import DatasetSpec
+from ldm_explorer.data import DATASETS, DatasetSpec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
@@ -96,6 +98,13 @@ def load_classifier(folder: Path, spec: DatasetSpec) -> FeatureNet:
             f"{spec.channels}"
         )
     return network
+
+
+def knows_classes(folder: Path, spec: DatasetSpec) -> bool:
+    """Whether the classifier in a folder was trained on the classes of a dataset. Raises `CheckpointError`."""
+    dataset = DATASETS.get(read_json(folder / "train_config.json").get("dataset"))
+    trained_on = read_spec(folder) or (dataset and dataset.spec)
+    return trained_on is not None and trained_on.class_names == spec.class_names
 
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:

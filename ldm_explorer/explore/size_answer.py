@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ldm_explorer.explore.size_figures import MEASURES, SizeFigures
+from ldm_explorer.explore.size_figures import MEASURES, SizeFigures, spread_around
 
 EXACT = ("gflops_per_image",)
 """Counted and not trained: the same for every seed."""
+SAMPLED = ("fd_percent", "gflops_per_image")
+"""These compare only between samples of one sampler with as many evaluations."""
 
 HEADLINES = ("psnr_db", "fd_percent", "gflops_per_image")
 VERBS = {"psnr_db": "reconstructs", "fd_percent": "generates"}
 CONTINUITY = (
-    "ifd_percent",
-    "ifd_random_percent",
+    "ifd_above_rfd_percent",
+    "ifd_random_above_rfd_percent",
     "turn_error",
     "half_scale_mse",
     "largest_step_over_mean",
@@ -28,11 +30,13 @@ COMPARISONS = {
     "8 or 32 channels": ("4x4x8", "4x4x32"),
 }
 PAIRS = ("Side 8 or 32", "8 or 32 channels")
+IN_CONTINUITY = ("More side at equal values", *PAIRS)
+"""Of these the first and the last latent are compared."""
 NOT_KNOWN = (
     "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
     "figures below are of one training each."
 )
-NOTHING_TO_COMPARE = "There are no two latents here that differ in one thing alone, so nothing is compared in words."
+NOTHING_TO_COMPARE = "There are no two latents here of those that are compared in words."
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,18 @@ class Difference:
     measure: str
     shapes: tuple[str, ...]
     values: tuple[float, ...]
-    spread: float  # largest minus smallest of training seeds, over their mean
+    spread: float  # of training seeds, as `read_training_spread` gives it
 
     @property
     def best(self) -> tuple[str, ...]:
         """The shapes that are no further than the spread from the best one; all where no difference can be claimed."""
         best = (max if MEASURES[self.measure].higher_is_better else min)(self.values)
         pairs = zip(self.shapes, self.values, strict=True)
-        return tuple(shape for shape, value in pairs if abs(value - best) <= self.spread * max(abs(value), abs(best)))
+        return tuple(shape for shape, value in pairs if abs(value - best) <= self.tolerance(value, best))
+
+    def tolerance(self, *values: float) -> float:
+        """How far seeds alone move figures of this size, in the measure's unit."""
+        return max(spread_around(self.measure, value, {self.measure: self.spread}) for value in values)
 
     @property
     def verdict(self) -> str:
@@ -62,62 +70,63 @@ class Difference:
 
 
 def find_differences(
-    figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Sequence[str], relative_spread: dict[str, float]
+    figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Sequence[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
     """Of each measure that two of the shapes and the training seeds were measured in; the others are left out."""
     of_shape = {item.size.shape: item for item in figures if item.of_its_shape}
     found = []
     for measure in measures:
-        known = {
-            shape: of_shape[shape].figures[measure]
-            for shape in shapes
-            if shape in of_shape and measure in of_shape[shape].figures
-        }
-        relative = 0.0 if measure in EXACT else relative_spread.get(measure)
-        if len(known) > 1 and relative is not None:
-            found.append(Difference(measure, tuple(known), tuple(known.values()), relative))
+        items = [of_shape[shape] for shape in shapes if shape in of_shape and measure in of_shape[shape].figures]
+        ways = {(item.sampler, item.evaluations) for item in items} if measure in SAMPLED else ()
+        of_seeds = 0.0 if measure in EXACT else spread.get(measure)
+        if len(items) > 1 >= len(ways) and of_seeds is not None:
+            compared = tuple(item.size.shape for item in items), tuple(item.figures[measure] for item in items)
+            found.append(Difference(measure, *compared, of_seeds))
     return tuple(found)
 
 
-def answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
-    """The answer as Markdown, from the family's figures and the relative spread of training seeds."""
-    if not relative_spread:
+def answer(figures: Sequence[SizeFigures], spread: dict[str, float], with_continuity: bool = True) -> str:
+    """The answer as Markdown, from the family's figures and the spread of training seeds.
+
+    `with_continuity` ends it with a line that has no figures, where `continuity_answer` does not stand beside it.
+    """
+    if not spread:
         return NOT_KNOWN
     lines = [
-        _headline(title, find_differences(figures, shapes, HEADLINES, relative_spread), figures)
+        _headline(title, find_differences(figures, shapes, HEADLINES, spread), figures)
         for title, shapes in COMPARISONS.items()
     ]
-    if continuity := _continuity(figures, relative_spread, with_figures=False):
+    if with_continuity and (continuity := _continuity(figures, spread, with_figures=False)):
         lines.append(f"**Continuity**. {' '.join(continuity)}")
-    parts = [_in_short(figures, relative_spread), _list(lines)]
+    parts = [_in_short(figures, spread), _list(lines)]
     return "\n\n".join(part for part in parts if part) or NOTHING_TO_COMPARE
 
 
-def continuity_answer(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
+def continuity_answer(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
     """Which measures of continuity get worse and which do not, by side and by channels, as Markdown with figures."""
-    return _list(_continuity(figures, relative_spread, with_figures=True))
+    return _list(_continuity(figures, spread, with_figures=True))
 
 
 def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines if line)
 
 
-def _in_short(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> str:
+def _in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
     """A sentence without figures for each pair that was measured whole."""
     sentences = []
     for title in PAIRS:
-        differences = find_differences(figures, COMPARISONS[title], HEADLINES, relative_spread)
+        differences = find_differences(figures, COMPARISONS[title], HEADLINES, spread)
         if len(differences) == len(HEADLINES):
             *verdicts, cost = differences
             (small, large), ratio = cost.shapes, cost.values[1] / cost.values[0]
             words = [f"{VERBS[item.measure]} {_adverb(item.verdict)}" for item in verdicts]
             price = f"{ratio:.1f} times as much" if round(ratio, 1) != 1 else "as much"
-            sentences.append(f"{large} in the place of {small} {', '.join(words)} and costs {price}.")
+            sentences.append(f"{large} in the place of {small} {', '.join(words)}, and an image costs {price}.")
     return " ".join(sentences)
 
 
 def _adverb(verdict: str) -> str:
-    return "no differently" if verdict == "same" else f"**{verdict}**"
+    return "with no difference beyond luck" if verdict == "same" else f"**{verdict}**"
 
 
 def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeFigures]) -> str:
@@ -142,18 +151,15 @@ def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
 
 
 def _spread(difference: Difference) -> str:
-    """In decibels, of which no share can be taken, or in percent."""
-    if MEASURES[difference.measure].unit == "dB":
-        return f"{difference.spread * max(difference.values):.2g} dB"
-    return f"{difference.spread:.1%}"
+    return f"{difference.spread:.2g} dB" if MEASURES[difference.measure].unit == "dB" else f"{difference.spread:.0%}"
 
 
-def _continuity(figures: Sequence[SizeFigures], relative_spread: dict[str, float], with_figures: bool) -> list[str]:
+def _continuity(figures: Sequence[SizeFigures], spread: dict[str, float], with_figures: bool) -> list[str]:
     """A sentence for each comparison of which something is known."""
     sentences = []
-    for title in PAIRS:
-        shapes = COMPARISONS[title]
-        differences = find_differences(figures, shapes, CONTINUITY, relative_spread)
+    for title in IN_CONTINUITY:
+        shapes = COMPARISONS[title][0], COMPARISONS[title][-1]
+        differences = find_differences(figures, shapes, CONTINUITY, spread)
         if differences:
             sentences.append(f"{title}, {' → '.join(shapes)}: {_by_verdict(differences, with_figures)}.")
     return sentences
@@ -164,9 +170,13 @@ def _by_verdict(differences: tuple[Difference, ...], with_figures: bool) -> str:
         name, (first, last) = MEASURES[item.measure].title, item.values
         return f"{name} ({first:.2g} → {last:.2g}, spread {item.spread:.0%})" if with_figures else name
 
-    verdicts = {"worse": "**worse**", "better": "**better**", "same": "no difference beyond the spread of seeds"}
-    listed = {
-        words: ", ".join(named(item) for item in differences if item.verdict == verdict)
-        for verdict, words in verdicts.items()
+    names = {
+        verdict: ", ".join(named(item) for item in differences if item.verdict == verdict)
+        for verdict in ("worse", "better", "same")
     }
-    return "; ".join(f"{words}: {names}" for words, names in listed.items() if names)
+    said = [f"**{verdict}**: {names[verdict]}" for verdict in ("worse", "better") if names[verdict]]
+    if names["same"] and with_figures:
+        said.append(f"no difference beyond the spread of seeds: {names['same']}")
+    elif names["same"]:
+        said.append(f"{'the others' if said else 'all measures'}: no difference beyond the spread of seeds")
+    return "; ".join(said)

@@ -47,6 +47,8 @@ MEASURES = {
     "active_units": Measure("active units", higher_is_better=True),
     "ifd_percent": Measure("iFD of nearest pairs", "%"),
     "ifd_random_percent": Measure("iFD of random pairs", "%"),
+    "ifd_above_rfd_percent": Measure("iFD of nearest pairs above rFD", "%"),
+    "ifd_random_above_rfd_percent": Measure("iFD of random pairs above rFD", "%"),
     "high_share": Measure("high-frequency share"),
     "high_share_of_images": Measure("high-frequency share of images"),
     "flatness": Measure("flatness"),
@@ -59,6 +61,9 @@ MEASURES = {
     "stretch": Measure("stretch"),
     "stretch_variation": Measure("stretch variation"),
 }
+
+ABOVE_RFD = {"ifd_above_rfd_percent": "ifd_percent", "ifd_random_above_rfd_percent": "ifd_random_percent"}
+"""What half-way points lose beyond what the autoencoder loses anyway: iFD minus rFD, which no file stores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +103,9 @@ def _read(checkpoint: Checkpoint) -> SizeFigures:
     cost = Cost(*known) if "decode_gflops" in figures else measure_cost(checkpoint)
     if (gflops := cost.per_sample(evaluations)) is not None:
         figures["gflops_per_image"] = gflops
+    for above, ifd in ABOVE_RFD.items():
+        if ifd in figures and "rfd_percent" in figures:
+            figures[above] = figures[ifd] - figures["rfd_percent"]
     return SizeFigures(
         name=checkpoint.name,
         size=size,
@@ -124,8 +132,9 @@ def _sampler(evaluation: object) -> str | None:
 
 
 def family_names(library: Library, checkpoint: str) -> list[str]:
-    """The family's checkpoints over the same images as `checkpoint`."""
-    return [name for name in library.of_same_images(checkpoint) if _in_family(library.get(name))]
+    """The family's checkpoints over the same images as `checkpoint`; of two families those of the first."""
+    names = [name for name in library.of_same_images(checkpoint) if _in_family(library.get(name))]
+    return [name for name in names if library.get(name).folder.parent == library.get(names[0]).folder.parent]
 
 
 def default_names(library: Library, checkpoint: str) -> list[str]:
@@ -177,7 +186,8 @@ def kl_row(figures: Sequence[SizeFigures]) -> tuple[SizeFigures, ...]:
 
 
 def read_training_spread(folder: Path) -> dict[str, float]:
-    """Of every measure in a folder's seeds.json: largest minus smallest over the mean, of training seeds alone.
+    """Of every measure in a folder's seeds.json: largest minus smallest of training seeds alone, over their mean; of
+    decibels, which are relative already, not over their mean. `spread_around` gives it for a figure.
 
     The larger one where seeds were trained at several sizes. {} where there is no such file, or none that can be read.
     """
@@ -186,12 +196,21 @@ def read_training_spread(folder: Path) -> dict[str, float]:
     except CheckpointError:
         return {}
     spread: dict[str, float] = {}
-    for measures in content.values():
-        for measure, values in measures.items() if isinstance(measures, dict) else ():
-            if measure in MEASURES and _are_figures(values) and sum(values):
-                relative = (max(values) - min(values)) / abs(sum(values) / len(values))
-                spread[measure] = max(spread.get(measure, 0), relative)
+    for of_seeds in content.values():
+        stored = of_seeds.items() if isinstance(of_seeds, dict) else ()
+        known = {name: values for name, values in stored if name in MEASURES and _are_figures(values)}
+        for above, ifd in ABOVE_RFD.items():
+            if ifd in known and "rfd_percent" in known:
+                known[above] = [of - beside for of, beside in zip(known[ifd], known["rfd_percent"], strict=False)]
+        for measure, values in known.items():
+            if unit := spread_around(measure, sum(values) / len(values), {measure: 1}):
+                spread[measure] = max(spread.get(measure, 0), (max(values) - min(values)) / unit)
     return spread
+
+
+def spread_around(measure: str, value: float, spread: dict[str, float]) -> float:
+    """How far training seeds alone move a figure of this size, in its own unit."""
+    return spread[measure] * (1 if MEASURES[measure].unit == "dB" else abs(value))
 
 
 def _are_figures(values: object) -> bool:
@@ -201,18 +220,24 @@ def _are_figures(values: object) -> bool:
 
 
 def family_spread(library: Library, checkpoint: str) -> dict[str, float]:
-    """The relative spread of training seeds, stored beside the family."""
+    """The spread of training seeds, stored beside the family: see `read_training_spread`."""
     names = family_names(library, checkpoint)
     return read_training_spread(library.get(names[0]).folder.parent) if names else {}
 
 
 def csv_table(figures: Sequence[SizeFigures], measures: Sequence[str]) -> str:
     """A line per checkpoint; an empty cell for what was not measured. Units are in the names."""
-    rows = [
-        [item.name, item.size.side, item.size.channels, item.size.values, item.kl_weight, *map(item.get, measures)]
-        for item in figures
-    ]
-    return write_csv(["checkpoint", "side", "channels", "values", "kl_weight", *measures], rows)
+    columns = {
+        "checkpoint": [item.name for item in figures],
+        "side": [item.size.side for item in figures],
+        "channels": [item.size.channels for item in figures],
+        "values": [item.size.values for item in figures],
+        "kl_weight": [item.kl_weight for item in figures],
+        "sampler": [item.sampler for item in figures],
+        "evaluations": [item.evaluations for item in figures],
+    }
+    columns |= {measure: [item.get(measure) for item in figures] for measure in measures if measure not in columns}
+    return write_csv(list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def write_csv(head: Sequence[str], rows: Sequence[Sequence]) -> str:

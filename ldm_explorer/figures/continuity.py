@@ -98,7 +98,7 @@ PANELS = {
 }
 
 
-def panel_figure(panel: Panel, figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
+def panel_figure(panel: Panel, figures: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
     """The checkpoints side by side, in the colours of their sides; in the legend the symbols are grey."""
     figure = go.Figure()
     labels = [item.label for item in figures]
@@ -106,7 +106,7 @@ def panel_figure(panel: Panel, figures: Sequence[SizeFigures], relative_spread: 
     for (measure, name), symbol in zip(panel.measures.items(), ("circle", "diamond"), strict=False):
         symbols = [symbol if item.size.compresses else f"{symbol}-open" for item in figures]
         _add(figure, labels, [item.get(measure) for item in figures], name, symbols, colors)
-        whisker = whiskers(figures, measure, relative_spread) | {"color": MARKER_COLOR}
+        whisker = whiskers(figures, measure, spread) | {"color": MARKER_COLOR}
         figure.data[-1].update(error_y=whisker, showlegend=False)
         _add(figure, [None], [None], name, symbol, MARKER_COLOR)
     for measure, name in panel.references.items():
@@ -131,7 +131,7 @@ def _add(figure: go.Figure, labels: list[str], values: list, name: str, symbols,
     )
 
 
-def kl_figure(row: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
+def kl_figure(row: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
     """What the weight of the KL term changes, from almost none on: rows below one another on one axis."""
     titles = [f"{MEASURES[name].title}{', ' * bool(MEASURES[name].unit)}{MEASURES[name].unit}" for name in KL_MEASURES]
     total = len(KL_MEASURES) * KL_ROW_HEIGHT + (len(KL_MEASURES) - 1) * KL_GAP
@@ -146,7 +146,7 @@ def kl_figure(row: Sequence[SizeFigures], relative_spread: dict[str, float]) -> 
             mode="lines+markers",
             line={"color": KL_COLOR},
             marker={"size": 9},
-            error_y=whiskers(row, measure, relative_spread) | {"color": KL_COLOR},
+            error_y=whiskers(row, measure, spread) | {"color": KL_COLOR},
             hovertemplate="weight %{x}: %{y:.3g}",
             row=number,
             col=1,

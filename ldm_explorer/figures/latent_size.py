@@ -6,7 +6,7 @@ from math import log10
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ldm_explorer.explore.size_figures import SizeFigures
+from ldm_explorer.explore.size_figures import SizeFigures, spread_around
 from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, styled
 
 ROWS = {
@@ -19,7 +19,7 @@ ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
 
-def answer_figure(figures: Sequence[SizeFigures], relative_spread: dict[str, float]) -> go.Figure:
+def answer_figure(figures: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
     """Three rows over one axis. Points of one side have one colour and symbol, open where nothing is compressed; lines
     join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds. Everything has its name
     beside it, so there is no legend, which would take a third of a phone."""
@@ -31,21 +31,21 @@ def answer_figure(figures: Sequence[SizeFigures], relative_spread: dict[str, flo
         for side in sorted({item.size.side for item in figures}):
             points = [item for item in figures if item.size.side == side]
             if any(item.get(measure) is not None for item in points):
-                _add_side(figure, row, side, points, measure, relative_spread, _label_places(figures, measure))
+                _add_side(figure, row, side, points, measure, spread, _label_places(figures, measure))
     _add_references(figure, figures)
     _lay_out(figure, figures, total)
     return figure
 
 
-def whiskers(figures: Sequence[SizeFigures], measure: str, relative_spread: dict[str, float]) -> dict:
+def whiskers(figures: Sequence[SizeFigures], measure: str, spread: dict[str, float]) -> dict:
     """Plotly's `error_y`: as long as the spread in all, so half of it up and down; nothing where it is not known."""
 
     def half(item: SizeFigures) -> float | None:
         value = item.get(measure)
-        if value is not None and measure in relative_spread:
-            return abs(value) * relative_spread[measure] / 2
-        spread = item.get(f"{measure}_spread")
-        return None if value is None or spread is None else spread / 2
+        if value is not None and measure in spread:
+            return spread_around(measure, value, spread) / 2
+        of_samples = item.get(f"{measure}_spread")
+        return None if value is None or of_samples is None else of_samples / 2
 
     return {"type": "data", "array": [half(item) or 0 for item in figures], "thickness": 1.5, "width": 4}
 
@@ -70,7 +70,7 @@ def _add_side(
     side: int,
     points: list[SizeFigures],
     measure: str,
-    relative_spread: dict[str, float],
+    spread: dict[str, float],
     places: dict[str, str],
 ) -> None:
     """The family's points on a line, then the others, smaller; all have their names where one points at them."""
@@ -90,7 +90,7 @@ def _add_side(
             cliponaxis=False,
             line={"color": color, "width": 1.5},
             marker=_marker(items, side) | {"color": color},
-            error_y=whiskers(items, measure, relative_spread) | {"color": color},
+            error_y=whiskers(items, measure, spread) | {"color": color},
             customdata=[item.name for item in items],
             hovertemplate="%{customdata}: %{y:.3g}<extra></extra>",
             row=row,

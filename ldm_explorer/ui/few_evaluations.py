@@ -9,9 +9,9 @@ from ldm_explorer.ui.common import SharedChoices, bind
 from ldm_explorer.ui.pictures import csv_link
 
 WHAT_TO_LOOK_AT = (
-    "### How many steps are enough?\nEvery step is one evaluation of the network. Samples get no better where a "
-    "sampler's curve turns flat; the dashed line is what the autoencoder alone loses, the dotted one how far apart two "
-    "sets of real images are."
+    "### How many steps are enough?\nWithout guidance, as here, every step is one evaluation of the network. Samples "
+    "get no better where a sampler's curve turns flat; the dashed line is what the autoencoder alone loses, the dotted "
+    "one how far apart two sets of real images are."
 )
 
 

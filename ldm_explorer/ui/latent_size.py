@@ -46,8 +46,9 @@ HOW_TO_READ = (
     "of the family trained for equally long, so finer grids have narrower networks: at the widths of an 8x8 grid, one "
     "evaluation at 32x32 would cost 15 times as much.\n\n"
     "The spread of seeds is how far apart three short trainings end that differ in their seed alone, relative to their "
-    "mean; it was measured at two sizes, and the larger spread counts. A smaller difference is not claimed, and about "
-    "one claim in five can still be luck. Whiskers show this spread."
+    "mean but for decibels; it was measured at 8x8x4 and 32x32x1, and the larger spread counts. A smaller difference "
+    "is luck, as far as that can tell, and not claimed; about one in five pairs of latents that are equally good would "
+    "still be told apart. Whiskers show this spread."
 )
 WHAT_KL_SHOWS = (
     "### What does the KL term do?\nThe same autoencoder with other weights of the KL term, which pulls every value of "
@@ -96,8 +97,7 @@ def compare_pictures(
 def size_figures(library: Library, names: list[str]) -> str:
     """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
     figures = read_figures(library, names)
-    names = dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures if name != "values")])
-    return csv_table(figures, list(names))
+    return csv_table(figures, list(dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures)])))
 
 
 def _family(library: Library, checkpoint: str) -> tuple[SizeFigures, ...]:
