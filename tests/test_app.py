@@ -34,7 +34,7 @@ def test_every_endpoint_answers(client):
     assert "terminal SNR" in client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[0]
     noised = client.predict("tiny-ldm", "Bag", 1, None, 0, 1000, 1e-4, 0.02, api_name="/noise_image")
     assert noised.count("<img") == 42
-    assert "<table" in client.predict("tiny-ldm", ["tiny-ldm"], api_name="/compare_sizes")[3]
+    assert "<table" in client.predict("tiny-ldm", ["tiny-ldm"], api_name="/compare_sizes")[4]
     pictures = client.predict("tiny-ldm", "Bag", 1, None, 0, ["tiny-ldm"], api_name="/compare_pictures")
     assert pictures.count("<img") == 4
     strips = client.predict("tiny-ldm", "Bag", 1, None, "Dress", 2, ["tiny-ldm"], api_name="/interpolate_images")

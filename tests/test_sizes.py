@@ -18,7 +18,14 @@ from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.latent_views import NUM_FRAMES, interpolate, map_latent_use
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.reconstruction import LatentSize
-from ldm_explorer.explore.size_answer import NOT_KNOWN, NOTHING_TO_COMPARE, answer, continuity_answer, find_differences
+from ldm_explorer.explore.size_answer import (
+    NOT_KNOWN,
+    NOTHING_TO_COMPARE,
+    answer_in_figures,
+    answer_in_short,
+    continuity_in_figures,
+    find_differences,
+)
 from ldm_explorer.explore.size_figures import (
     FAMILY,
     MEASURES,
@@ -145,32 +152,34 @@ def test_the_family_comes_first_where_there_is_one(library, ldm_folder, vae_fold
 def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     figures = [made(8, 4, psnr_db=30.0, fd_percent=0.3, gflops_per_image=6.0)]
     figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
-    text = answer(figures, SPREAD)
+    text = answer_in_figures(figures, SPREAD)
     assert "8x8x4 → 32x32x1 (no compression: pixel diffusion in disguise)" in text
     assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.3 dB)" in text
     assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 10%)" in text
     assert "cost 6.00 → 10.0 GFLOPs per image." in text
     assert "4x4x8" not in text
-    short = "reconstructs **better**, generates **worse**, and an image costs 1.7 times as much."
-    assert text.splitlines()[0] == f"32x32x1 in the place of 8x8x4 {short}"
+    large = "32x32x1 (no compression: pixel diffusion in disguise)"
+    says = "reconstructs **better**, generates **worse**, and an image costs 1.7 times as much."
+    assert answer_in_short(figures, SPREAD) == f"- **Side 8 or 32**: {large} in the place of 8x8x4 {says}"
 
 
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     figures = [made(4, 8, psnr_db=30.0, fd_percent=0.30), made(4, 32, psnr_db=30.2, fd_percent=0.32)]
-    text = answer(figures, SPREAD)
+    text = answer_in_figures(figures, SPREAD)
     assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3 dB)" in text
     assert "better" not in text
     assert "worse" not in text
-    assert "in the place of" not in text, "its cost is not known"
+    says = "- **8 or 32 channels**: 4x4x32 in the place of 4x4x8 reconstructs and generates no differently beyond luck"
+    assert answer_in_short(figures, SPREAD) == f"{says}."
     figures = [replace(item, figures=item.figures | {"gflops_per_image": 2.0}) for item in figures]
-    luck = "with no difference beyond luck"
-    short = f"reconstructs {luck}, generates {luck}, and an image costs as much."
-    assert answer(figures, SPREAD).startswith(f"4x4x32 in the place of 4x4x8 {short}")
+    assert answer_in_short(figures, SPREAD) == f"{says} and an image costs as much."
+    figures = [replace(item, figures=item.figures | {"turn_error": 1.0}) for item in figures]
+    assert answer_in_short(figures, SPREAD) == f"{says}, is as continuous within luck, and an image costs as much."
 
 
 def test_of_several_shapes_those_within_the_spread_of_the_best_are_named():
     figures = [made(4, 16, psnr_db=28.0), made(8, 4, psnr_db=33.0), made(16, 1, psnr_db=32.9)]
-    assert "PSNR 28.0 → 33.0 → 32.9 dB, **best with 8x8x4 and 16x16x1**" in answer(figures, SPREAD)
+    assert "PSNR 28.0 → 33.0 → 32.9 dB, **best with 8x8x4 and 16x16x1**" in answer_in_figures(figures, SPREAD)
     worst_last = [made(4, 16, psnr_db=33.0), made(8, 4, psnr_db=32.9), made(16, 1, psnr_db=28.0)]
     (difference,) = find_differences(worst_last, ("4x4x16", "8x8x4", "16x16x1"), ["psnr_db"], SPREAD)
     assert difference.best == ("4x4x16", "8x8x4")
@@ -182,7 +191,7 @@ def test_a_figure_that_some_shapes_lack_says_of_which_it_is():
         made(8, 2, psnr_db=27.0, fd_percent=0.9),
         made(8, 8, psnr_db=38.0, fd_percent=0.2),
     ]
-    text = answer(figures, SPREAD)
+    text = answer_in_figures(figures, SPREAD)
     assert "PSNR 22.0 → 27.0 → 38.0 dB, **best with 8x8x8**" in text
     assert "FD 0.900 → 0.200 % (8x8x2 → 8x8x8), **better**" in text
 
@@ -190,20 +199,19 @@ def test_a_figure_that_some_shapes_lack_says_of_which_it_is():
 def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
     figures = [made(8, 4, ifd_above_rfd_percent=0.1, turn_error=0.5, stretch_variation=0.3, length_over_chord=1.5)]
     figures += [made(32, 1, ifd_above_rfd_percent=0.8, turn_error=0.2, stretch_variation=0.31, length_over_chord=2.5)]
-    text = continuity_answer(figures, SPREAD)
+    text = continuity_in_figures(figures, SPREAD)
     above = "iFD of nearest pairs above rFD"
     assert f"**worse**: {above} (0.1 → 0.8, spread 10%); **better**: turn error (0.5 → 0.2, " in text
     assert "no difference beyond the spread of seeds: stretch variation (0.3 → 0.31, spread 10%)" in text
     assert "path over chord" not in text, "its seeds were not measured"
-    assert f"**worse**: {above}; **better**: turn error; the others: no difference" in answer(figures, SPREAD)
-    assert "Continuity" not in answer(figures, SPREAD, with_continuity=False)
-    assert continuity_answer(figures, {}) == ""
+    assert "is **more continuous** by 1 and **less continuous** by 1 of 3 measures." in answer_in_short(figures, SPREAD)
+    assert continuity_in_figures(figures, {}) == ""
 
 
 def test_without_seeds_nothing_is_claimed():
     figures = [made(8, 4, psnr_db=30.0), made(32, 1, psnr_db=40.0)]
-    assert answer(figures, {}) == NOT_KNOWN
-    assert answer([], SPREAD) == NOTHING_TO_COMPARE
+    assert (answer_in_short(figures, {}), answer_in_figures(figures, {})) == (NOT_KNOWN, "")
+    assert (answer_in_short([], SPREAD), answer_in_figures([], SPREAD)) == (NOTHING_TO_COMPARE, "")
 
 
 def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
@@ -333,8 +341,10 @@ IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
 
 
 def test_the_tab_answers_with_whatever_is_there(library):
-    words, figure, link, table, kl, *rest = latent_size.show_figures(library, "tiny-ldm", ["tiny-ldm", "size-8x8x4"])
-    assert words == NOTHING_TO_COMPARE
+    words, figure, link, in_figures, table, kl, *rest = latent_size.show_figures(
+        library, "tiny-ldm", ["tiny-ldm", "size-8x8x4"]
+    )
+    assert (words, in_figures) == (NOTHING_TO_COMPARE, "")
     assert "latent-size.csv" in link
     assert kl["visible"]
     assert table.count("<tr>") == 3

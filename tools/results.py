@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json, write_text
 from ldm_explorer.explore.library import open_library
-from ldm_explorer.explore.size_answer import answer, continuity_answer
+from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
 from ldm_explorer.explore.size_figures import FAMILY, read_figures, read_training_spread
 from train.results_table import tables
 
@@ -53,10 +53,14 @@ def latent_size_answer() -> str:
     """What the app says about the family, too."""
     library = open_library(SHIPPED_CHECKPOINTS / FAMILY)
     family, spread = read_figures(library, library.names()), read_training_spread(SHIPPED_CHECKPOINTS / FAMILY)
-    continuity = continuity_answer(family, spread)
-    title = "The [measures of continuity](#what-the-figures-mean), of all of which less is better:"
-    in_figures = f"\n\n{title}\n\n{continuity}" if continuity else ""
-    return answer(family, spread, with_continuity=False) + in_figures
+    lists = {
+        "": answer_in_short(family, spread),
+        "In figures:\n\n": answer_in_figures(family, spread),
+        "[Continuity](#what-the-figures-mean) in figures, of all of which less is better:\n\n": continuity_in_figures(
+            family, spread
+        ),
+    }
+    return "\n\n".join(title + text for title, text in lists.items() if text)
 
 
 def with_sections(text: str, sections: dict[str, str]) -> str:

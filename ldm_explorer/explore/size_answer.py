@@ -11,7 +11,6 @@ SAMPLED = ("fd_percent", "gflops_per_image")
 """These compare only between samples of one sampler with as many evaluations."""
 
 HEADLINES = ("psnr_db", "fd_percent", "gflops_per_image")
-VERBS = {"psnr_db": "reconstructs", "fd_percent": "generates"}
 CONTINUITY = (
     "ifd_above_rfd_percent",
     "ifd_random_above_rfd_percent",
@@ -29,9 +28,13 @@ COMPARISONS = {
     "Side 8 or 32": ("8x8x4", "32x32x1"),
     "8 or 32 channels": ("4x4x8", "4x4x32"),
 }
-PAIRS = ("Side 8 or 32", "8 or 32 channels")
-IN_CONTINUITY = ("More side at equal values", *PAIRS)
-"""Of these the first and the last latent are compared."""
+PAIRS = {
+    "More values at one side": ("8x8x1", "8x8x8"),
+    "More side at equal values": ("8x8x4", "16x16x1"),
+    "Side 8 or 32": ("8x8x4", "32x32x1"),
+    "8 or 32 channels": ("4x4x8", "4x4x32"),
+}
+"""What is said in short, and of continuity."""
 NOT_KNOWN = (
     "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
     "figures below are of one training each."
@@ -85,57 +88,84 @@ def find_differences(
     return tuple(found)
 
 
-def answer(figures: Sequence[SizeFigures], spread: dict[str, float], with_continuity: bool = True) -> str:
-    """The answer as Markdown, from the family's figures and the spread of training seeds.
+def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
+    """What the larger latent of each pair gives and costs, as Markdown with hardly a figure; or why nothing is said.
 
-    `with_continuity` ends it with a line that has no figures, where `continuity_answer` does not stand beside it.
+    From the family's figures and the spread of training seeds.
     """
     if not spread:
         return NOT_KNOWN
     lines = [
-        _headline(title, find_differences(figures, shapes, HEADLINES, spread), figures)
-        for title, shapes in COMPARISONS.items()
+        f"**{title}**: {_named(large, figures)} in the place of {small} {said}."
+        for title, (small, large) in PAIRS.items()
+        if (said := _in_short(figures, (small, large), spread))
     ]
-    if with_continuity and (continuity := _continuity(figures, spread, with_figures=False)):
-        lines.append(f"**Continuity**. {' '.join(continuity)}")
-    parts = [_in_short(figures, spread), _list(lines)]
-    return "\n\n".join(part for part in parts if part) or NOTHING_TO_COMPARE
+    return _list(lines) or NOTHING_TO_COMPARE
 
 
-def continuity_answer(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
-    """Which measures of continuity get worse and which do not, by side and by channels, as Markdown with figures."""
-    return _list(_continuity(figures, spread, with_figures=True))
+def answer_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
+    """The same with figures and spreads, as Markdown; "" where there are none."""
+    found = {title: find_differences(figures, shapes, HEADLINES, spread) for title, shapes in COMPARISONS.items()}
+    return _list([_headline(title, differences, figures) for title, differences in found.items() if differences])
+
+
+def continuity_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
+    """Which measures of continuity get worse and which do not, as Markdown; "" where there are none."""
+    found = {title: find_differences(figures, shapes, CONTINUITY, spread) for title, shapes in PAIRS.items()}
+    return _list(
+        [
+            f"**{title}**, {' → '.join(PAIRS[title])}: {_by_verdict(differences)}."
+            for title, differences in found.items()
+            if differences
+        ]
+    )
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines if line)
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def _in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
-    """A sentence without figures for each pair that was measured whole."""
-    sentences = []
-    for title in PAIRS:
-        differences = find_differences(figures, COMPARISONS[title], HEADLINES, spread)
-        if len(differences) == len(HEADLINES):
-            *verdicts, cost = differences
-            (small, large), ratio = cost.shapes, cost.values[1] / cost.values[0]
-            words = [f"{VERBS[item.measure]} {_adverb(item.verdict)}" for item in verdicts]
-            price = f"{ratio:.1f} times as much" if round(ratio, 1) != 1 else "as much"
-            sentences.append(f"{large} in the place of {small} {', '.join(words)}, and an image costs {price}.")
-    return " ".join(sentences)
+def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, str], spread: dict[str, float]) -> str:
+    """Of the measures that are known; "" where there are none."""
+    found = {item.measure: item for item in find_differences(figures, shapes, HEADLINES, spread)}
+    said = {
+        verb: _adverb(found[measure].verdict)
+        for verb, measure in (("reconstructs", "psnr_db"), ("generates", "fd_percent"))
+        if measure in found
+    }
+    clauses = [f"{verb} {how}" for verb, how in said.items()]
+    if len(said) > 1 and len(set(said.values())) == 1:
+        clauses = [f"{' and '.join(said)} {said['generates']}"]
+    if continuity := find_differences(figures, shapes, CONTINUITY, spread):
+        clauses.append(_more_or_less([item.verdict for item in continuity]))
+    if cost := found.get("gflops_per_image"):
+        ratio = round(cost.values[1] / cost.values[0], 1)
+        clauses.append(f"an image costs {f'{ratio} times as much' if ratio != 1 else 'as much'}")
+    if len(clauses) > 2:
+        clauses = [", ".join(clauses[:-1]) + ",", clauses[-1]]
+    return " and ".join(clauses)
 
 
 def _adverb(verdict: str) -> str:
-    return "with no difference beyond luck" if verdict == "same" else f"**{verdict}**"
+    return "no differently beyond luck" if verdict == "same" else f"**{verdict}**"
+
+
+def _more_or_less(verdicts: list[str]) -> str:
+    """How many measures of continuity are better and worse, of all that are known."""
+    counts = {"more": verdicts.count("better"), "less": verdicts.count("worse")}
+    known = [f"**{word} continuous** by {count}" for word, count in counts.items() if count]
+    return f"is {' and '.join(known)} of {len(verdicts)} measures" if known else "is as continuous within luck"
 
 
 def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeFigures]) -> str:
-    if not differences:
-        return ""
     shapes = max((difference.shapes for difference in differences), key=len)
+    named = " → ".join(_named(shape, figures) for shape in shapes)
+    return f"**{title}**, {named}: {'; '.join(_in_words(item, shapes) for item in differences)}."
+
+
+def _named(shape: str, figures: Sequence[SizeFigures]) -> str:
     raw = {item.size.shape for item in figures if not item.size.compresses}
-    named = [f"{shape} (no compression: pixel diffusion in disguise)" if shape in raw else shape for shape in shapes]
-    return f"**{title}**, {' → '.join(named)}: {'; '.join(_in_words(item, shapes) for item in differences)}."
+    return f"{shape} (no compression: pixel diffusion in disguise)" if shape in raw else shape
 
 
 def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
@@ -154,29 +184,14 @@ def _spread(difference: Difference) -> str:
     return f"{difference.spread:.2g} dB" if MEASURES[difference.measure].unit == "dB" else f"{difference.spread:.0%}"
 
 
-def _continuity(figures: Sequence[SizeFigures], spread: dict[str, float], with_figures: bool) -> list[str]:
-    """A sentence for each comparison of which something is known."""
-    sentences = []
-    for title in IN_CONTINUITY:
-        shapes = COMPARISONS[title][0], COMPARISONS[title][-1]
-        differences = find_differences(figures, shapes, CONTINUITY, spread)
-        if differences:
-            sentences.append(f"{title}, {' → '.join(shapes)}: {_by_verdict(differences, with_figures)}.")
-    return sentences
-
-
-def _by_verdict(differences: tuple[Difference, ...], with_figures: bool) -> str:
+def _by_verdict(differences: tuple[Difference, ...]) -> str:
     def named(item: Difference) -> str:
         name, (first, last) = MEASURES[item.measure].title, item.values
-        return f"{name} ({first:.2g} → {last:.2g}, spread {item.spread:.0%})" if with_figures else name
+        return f"{name} ({first:.3g} → {last:.3g}, spread {item.spread:.0%})"
 
-    names = {
-        verdict: ", ".join(named(item) for item in differences if item.verdict == verdict)
-        for verdict in ("worse", "better", "same")
+    verdicts = {"worse": "**worse**", "better": "**better**", "same": "no difference beyond the spread of seeds"}
+    listed = {
+        words: ", ".join(named(item) for item in differences if item.verdict == verdict)
+        for verdict, words in verdicts.items()
     }
-    said = [f"**{verdict}**: {names[verdict]}" for verdict in ("worse", "better") if names[verdict]]
-    if names["same"] and with_figures:
-        said.append(f"no difference beyond the spread of seeds: {names['same']}")
-    elif names["same"]:
-        said.append(f"{'the others' if said else 'all measures'}: no difference beyond the spread of seeds")
-    return "; ".join(said)
+    return "; ".join(f"{words}: {names}" for words, names in listed.items() if names)

@@ -57,7 +57,7 @@ def _label_places(figures: Sequence[SizeFigures], measure: str) -> dict[str, str
         known = [item for item in figures if item.size.values == values and item.get(measure) is not None]
         of_shapes = {item.size.shape: item for item in sorted(known, key=lambda item: item.of_its_shape)}
         here = sorted(of_shapes.values(), key=lambda item: item.get(measure))
-        side = "center" if values == most else "right"  # the last one's would leave the plot
+        side = "left" if values == most else "right"  # the last one's would leave the plot
         for index, item in enumerate(here):
             height = "top" if index == len(here) - 1 else "bottom" if index == 0 else "middle"
             places[item.name] = f"{height} {'left' if height == 'middle' else side}"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.size_answer import answer, continuity_answer
+from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
 from ldm_explorer.explore.size_figures import (
     MEASURES,
     SizeFigures,
@@ -47,7 +47,7 @@ HOW_TO_READ = (
     "evaluation at 32x32 would cost 15 times as much.\n\n"
     "The spread of seeds is how far apart three short trainings end that differ in their seed alone, relative to their "
     "mean but for decibels; it was measured at 8x8x4 and 32x32x1, and the larger spread counts. A smaller difference "
-    "is luck, as far as that can tell, and not claimed; about one in five pairs of latents that are equally good would "
+    "is called luck; about one in five pairs of latents that are equally good would "
     "still be told apart. Whiskers show this spread."
 )
 WHAT_KL_SHOWS = (
@@ -63,13 +63,14 @@ MAIN_COLUMNS = [*ROWS, "pca_psnr_db", "fd_percent_spread", "fd_floor_percent"]
 
 
 def show_figures(library: Library, checkpoint: str, names: list[str]):
-    """Stored figures of checkpoints: the answer in words, the figure of it, a table, the figure over KL weights, and
-    those of continuity; each Plotly figure followed by its table as a link to CSV in HTML."""
+    """Stored figures of checkpoints: the answer in words, the figure of it, the answer in figures, a table, the figure
+    over KL weights, and those of continuity; each Plotly figure followed by its table as a link to CSV in HTML."""
     figures = read_figures(library, comparable_names(library, checkpoint, names))
     family, spread = _family(library, checkpoint), family_spread(library, checkpoint)
     main = answer_figure(figures, spread), csv_link(csv_table(figures, MAIN_COLUMNS), "latent-size")
-    of_continuity = continuity_answer(family, spread), *_panels(figures, spread)
-    return answer(family, spread), *main, size_table(figures), *_kl(family, spread), *of_continuity
+    answers = answer_in_short(family, spread), *main, answer_in_figures(family, spread)
+    of_continuity = continuity_in_figures(family, spread), *_panels(figures, spread)
+    return *answers, size_table(figures), *_kl(family, spread), *of_continuity
 
 
 def compare_pictures(
@@ -144,7 +145,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     figures, pictures = bind(show_figures, library), bind(compare_pictures, library)
     first = iter(opening(figures, [shared.checkpoint, names]))
     tab = gr.Markdown(WHAT_TO_LOOK_AT).parent
-    shown = [gr.Markdown(next(first)), *_figure(first)]
+    shown = [gr.Markdown(next(first)), *_figure(first), gr.Markdown(next(first))]
     gr.Markdown(HOW_TO_READ)
     names.render()
     shown.append(gr.HTML(next(first)))
