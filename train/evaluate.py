@@ -17,7 +17,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, read_json
+from ldm_explorer.checkpoints import Checkpoint, first_line, read_checkpoint, read_json
 from ldm_explorer.data import DatasetSpec, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.cost import measure_cost
@@ -116,11 +116,9 @@ class Evaluation:
         return Ruler(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
 
     def check(self, subject: Checkpoint | SampleFolder) -> None:
-        """Raise `ValueError` for what would only fail after long work."""
+        """Raise `ValueError` where there is no classifier to measure with, before any work."""
         _, _, spec, classifier = self.ruler_key(subject)
         load_classifier(classifier, spec)
-        if isinstance(subject, Checkpoint) and _has_loss(subject):
-            read_loss(subject)
 
     def section(self, checkpoint: Checkpoint) -> str:
         """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
@@ -173,7 +171,8 @@ class Evaluation:
         return parts.finish(measured(checkpoint, self.ruler(*key), parts))
 
     def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
-        loss = {"loss": loss_figures(checkpoint)} if _has_loss(checkpoint) else {}
+        logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
+        loss = {"loss": loss_figures(checkpoint)} if logged else {}
         codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder / "vae"))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
@@ -273,11 +272,6 @@ def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
     )
 
 
-def _has_loss(checkpoint: Checkpoint) -> bool:
-    """What another program trained has no log."""
-    return checkpoint.kind == "ldm" and bool(checkpoint.log())
-
-
 def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
     """The logged validation loss beside the floors of the latents it was trained on."""
     reading = read_loss(checkpoint)
@@ -330,7 +324,7 @@ def main(config: EvaluateConfig) -> None:
     for subject in folders.values():
         evaluation.check(subject)
     if config.compile:
-        check_that_it_compiles()
+        check_that_it_compiles(evaluation.processes.device)
     results: dict[str, dict[str, Any]] = {}
     try:
         for name, subject in folders.items():
@@ -341,13 +335,12 @@ def main(config: EvaluateConfig) -> None:
             print("\n\n".join(tables(results)))
 
 
-def check_that_it_compiles() -> None:
+def check_that_it_compiles(device: torch.device) -> None:
     """Raise `ValueError` where torch.compile does not work."""
     try:
-        torch.compile(torch.sin)(torch.zeros(1))
+        torch.compile(torch.sin)(torch.zeros(1, device=device))
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"torch.compile does not work here, leave out --compile: {reason}") from error
+        raise ValueError(f"torch.compile does not work here, leave out --compile: {first_line(error)}") from error
 
 
 if __name__ == "__main__":

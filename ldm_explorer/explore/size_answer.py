@@ -7,20 +7,18 @@ from ldm_explorer.explore.size_figures import MEASURES, SizeFigures, spread_arou
 
 EXACT = ("gflops_per_image",)
 """Counted and not trained: the same for every seed."""
-SAMPLED = ("fd_percent", "gflops_per_image")
-"""These compare only between samples of one sampler with as many evaluations."""
 
 HEADLINES = ("psnr_db", "fd_percent", "gflops_per_image")
-CONTINUITY = (
-    "ifd_above_rfd_percent",
-    "ifd_random_above_rfd_percent",
-    "turn_error",
-    "half_scale_mse",
-    "largest_step_over_mean",
-    "stretch_variation",
-)
-"""Those of which less is better. Of the spectrum neither more nor less is, and a path as short as its chord is a
-cross-fade."""
+CONTINUITY = {
+    "ifd_above_rfd_percent": "midpoints of nearest pairs",
+    "ifd_random_above_rfd_percent": "midpoints of random pairs",
+    "turn_error": "quarter turns",
+    "half_scale_mse": "half the scale",
+    "largest_step_over_mean": "even steps",
+    "stretch_variation": "even stretch",
+}
+"""Those of which less is better, and what they ask about. Of the spectrum neither more nor less is, and a path as short
+as its chord is a cross-fade."""
 
 COMPARISONS = {
     "More values at one side": ("8x8x1", "8x8x2", "8x8x4", "8x8x8"),
@@ -28,13 +26,8 @@ COMPARISONS = {
     "Side 8 or 32": ("8x8x4", "32x32x1"),
     "8 or 32 channels": ("4x4x8", "4x4x32"),
 }
-PAIRS = {
-    "More values at one side": ("8x8x1", "8x8x8"),
-    "More side at equal values": ("8x8x4", "16x16x1"),
-    "Side 8 or 32": ("8x8x4", "32x32x1"),
-    "8 or 32 channels": ("4x4x8", "4x4x32"),
-}
-"""What is said in short, and of continuity."""
+"""From the smallest latent on. In short, and of continuity, the last one is compared with the first."""
+
 NOT_KNOWN = (
     "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
     "figures below are of one training each."
@@ -80,25 +73,38 @@ def find_differences(
     found = []
     for measure in measures:
         items = [of_shape[shape] for shape in shapes if shape in of_shape and measure in of_shape[shape].figures]
-        ways = {(item.sampler, item.evaluations) for item in items} if measure in SAMPLED else ()
         of_seeds = 0.0 if measure in EXACT else spread.get(measure)
-        if len(items) > 1 >= len(ways) and of_seeds is not None:
+        if len(items) > 1 and of_seeds is not None and _are_measured_alike(items, measure):
             compared = tuple(item.size.shape for item in items), tuple(item.figures[measure] for item in items)
             found.append(Difference(measure, *compared, of_seeds))
     return tuple(found)
 
 
+def _are_measured_alike(items: Sequence[SizeFigures], measure: str) -> bool:
+    """Samples and their cost compare only with as many evaluations, samples only by one sampler."""
+    samplers, evaluations = {item.sampler for item in items}, {item.evaluations for item in items}
+    needed = {"fd_percent": (samplers, evaluations), "gflops_per_image": (evaluations,)}
+    return all(len(ways) == 1 for ways in needed.get(measure, ()))
+
+
+def _ends(figures: Sequence[SizeFigures], title: str) -> tuple[str, ...]:
+    """The first and the last shape of a comparison that are there; none where there are no two."""
+    there = {item.size.shape for item in figures if item.of_its_shape}
+    known = [shape for shape in COMPARISONS[title] if shape in there]
+    return (known[0], known[-1]) if len(known) > 1 else ()
+
+
 def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
-    """What the larger latent of each pair gives and costs, as Markdown with hardly a figure; or why nothing is said.
+    """What the larger latent of each comparison gives and costs, as Markdown with hardly a figure; or why nothing is.
 
     From the family's figures and the spread of training seeds.
     """
     if not spread:
         return NOT_KNOWN
     lines = [
-        f"**{title}**: {_named(large, figures)} in the place of {small} {said}."
-        for title, (small, large) in PAIRS.items()
-        if (said := _in_short(figures, (small, large), spread))
+        f"**{title}**: {_named(ends[-1], figures)} in the place of {ends[0]} {said}."
+        for title in COMPARISONS
+        if (ends := _ends(figures, title)) and (said := _in_short(figures, ends, spread))
     ]
     return _list(lines) or NOTHING_TO_COMPARE
 
@@ -111,10 +117,11 @@ def answer_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) 
 
 def continuity_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
     """Which measures of continuity get worse and which do not, as Markdown; "" where there are none."""
-    found = {title: find_differences(figures, shapes, CONTINUITY, spread) for title, shapes in PAIRS.items()}
+    ends = {title: _ends(figures, title) for title in COMPARISONS}
+    found = {title: find_differences(figures, shapes, tuple(CONTINUITY), spread) for title, shapes in ends.items()}
     return _list(
         [
-            f"**{title}**, {' → '.join(PAIRS[title])}: {_by_verdict(differences)}."
+            f"**{title}**, {' → '.join(ends[title])}: {_by_verdict(differences)}."
             for title, differences in found.items()
             if differences
         ]
@@ -125,7 +132,7 @@ def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, str], spread: dict[str, float]) -> str:
+def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: dict[str, float]) -> str:
     """Of the measures that are known; "" where there are none."""
     found = {item.measure: item for item in find_differences(figures, shapes, HEADLINES, spread)}
     said = {
@@ -136,25 +143,34 @@ def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, str], spread: d
     clauses = [f"{verb} {how}" for verb, how in said.items()]
     if len(said) > 1 and len(set(said.values())) == 1:
         clauses = [f"{' and '.join(said)} {said['generates']}"]
-    if continuity := find_differences(figures, shapes, CONTINUITY, spread):
-        clauses.append(_more_or_less([item.verdict for item in continuity]))
+    if continuity := find_differences(figures, shapes, tuple(CONTINUITY), spread):
+        clauses += _gains_and_losses(continuity)
     if cost := found.get("gflops_per_image"):
         ratio = round(cost.values[1] / cost.values[0], 1)
         clauses.append(f"an image costs {f'{ratio} times as much' if ratio != 1 else 'as much'}")
-    if len(clauses) > 2:
-        clauses = [", ".join(clauses[:-1]) + ",", clauses[-1]]
-    return " and ".join(clauses)
+    return _listed(clauses, comma=",")
 
 
 def _adverb(verdict: str) -> str:
     return "no differently beyond luck" if verdict == "same" else f"**{verdict}**"
 
 
-def _more_or_less(verdicts: list[str]) -> str:
-    """How many measures of continuity are better and worse, of all that are known."""
-    counts = {"more": verdicts.count("better"), "less": verdicts.count("worse")}
-    known = [f"**{word} continuous** by {count}" for word, count in counts.items() if count]
-    return f"is {' and '.join(known)} of {len(verdicts)} measures" if known else "is as continuous within luck"
+def _gains_and_losses(continuity: Sequence[Difference]) -> list[str]:
+    verbs = {"better": "**gains continuity** in", "worse": "**loses continuity** in"}
+    named = {
+        verb: [CONTINUITY[item.measure] for item in continuity if item.verdict == verdict]
+        for verdict, verb in verbs.items()
+    }
+    return [f"{verb} {_listed(names)}" for verb, names in named.items() if names] or [
+        "keeps its continuity within luck"
+    ]
+
+
+def _listed(words: Sequence[str], comma: str = "") -> str:
+    """As "a, b and c", with a `comma` before the last one where the words are clauses."""
+    if len(words) < 3:
+        return " and ".join(words)
+    return f"{', '.join(words[:-1])}{comma} and {words[-1]}"
 
 
 def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeFigures]) -> str:

@@ -132,9 +132,10 @@ def _sampler(evaluation: object) -> str | None:
 
 
 def family_names(library: Library, checkpoint: str) -> list[str]:
-    """The family's checkpoints over the same images as `checkpoint`; of two families those of the first."""
+    """The family's checkpoints over the same images as `checkpoint`; of two families its own, else the first."""
     names = [name for name in library.of_same_images(checkpoint) if _in_family(library.get(name))]
-    return [name for name in names if library.get(name).folder.parent == library.get(names[0]).folder.parent]
+    folders = {name: library.get(name).folder.parent for name in names}
+    return [name for name in names if folders[name] == folders.get(checkpoint, folders[names[0]])]
 
 
 def default_names(library: Library, checkpoint: str) -> list[str]:
@@ -200,8 +201,8 @@ def read_training_spread(folder: Path) -> dict[str, float]:
         stored = of_seeds.items() if isinstance(of_seeds, dict) else ()
         known = {name: values for name, values in stored if name in MEASURES and _are_figures(values)}
         for above, ifd in ABOVE_RFD.items():
-            if ifd in known and "rfd_percent" in known:
-                known[above] = [of - beside for of, beside in zip(known[ifd], known["rfd_percent"], strict=False)]
+            if ifd in known and len(known[ifd]) == len(known.get("rfd_percent", [])):
+                known[above] = [of - beside for of, beside in zip(known[ifd], known["rfd_percent"], strict=True)]
         for measure, values in known.items():
             if unit := spread_around(measure, sum(values) / len(values), {measure: 1}):
                 spread[measure] = max(spread.get(measure, 0), (max(values) - min(values)) / unit)

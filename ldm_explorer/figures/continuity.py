@@ -36,7 +36,7 @@ PANELS = {
     "interpolated-fd": Panel(
         "Decoded midpoints: iFD",
         "Feature FD of images decoded half-way between two latents. The nearer to rFD, of the images themselves, the "
-        "more a midpoint looks like a real image; between random pairs it rarely does.",
+        "more a midpoint looks like a real image; between random pairs it rarely does. What is above rFD is compared.",
         {"ifd_percent": "nearest pairs", "ifd_random_percent": "random pairs"},
         {"rfd_percent": "rFD"},
         log=True,
