@@ -8,6 +8,7 @@ from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
 from ldm_explorer.explore.reconstruction import latent_size
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 
 MAX_FILE_BYTES = 10_000_000
 CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "fashion_mnist")[0]}
@@ -145,3 +146,12 @@ def test_autoencoders_with_up_to_256_values_are_3_db_better_than_pca(name):
 def test_more_values_at_one_side_reconstruct_better(shapes, measure):
     figures = [FAMILY[f"size-{shape}"].metrics["evaluation"]["reconstruction"][measure] for shape in shapes]
     assert figures == sorted(figures)
+
+
+def test_the_default_sampler_and_its_evaluations_are_taken_from_the_stored_curves():
+    """The sampler with the lowest FD, with the fewest evaluations that bring it within 5 % of that."""
+    measured = CHECKPOINTS["ldm-8x8x4-cosine"].metrics["few_evaluations"]
+    lowest = {sampler: min(distances) for sampler, distances in measured["fd_percent"].items()}
+    assert min(lowest, key=lowest.get) == DEFAULT_SAMPLER
+    curve = zip(measured["evaluations"], measured["fd_percent"][DEFAULT_SAMPLER], strict=True)
+    assert min(steps for steps, fd in curve if fd <= 1.05 * lowest[DEFAULT_SAMPLER]) == DEFAULT_NUM_STEPS
