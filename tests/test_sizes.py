@@ -110,7 +110,7 @@ def test_decibels_spread_by_decibels_and_half_way_points_by_what_they_lose_beyon
     spread = read_training_spread(tmp_path)
     assert spread["psnr_db"] == 2
     assert spread["ifd_above_rfd_percent"] == pytest.approx((0.5 - 0.3) / 0.4)
-    assert [spread_around(name, 10.0, {name: 0.5}) for name in ("psnr_db", "fd_percent")] == [0.5, 5.0]
+    assert [spread_around(name, 10.0, 0.5) for name in ("psnr_db", "fd_percent")] == [0.5, 5.0]
 
 
 def test_of_latents_that_are_equally_good_about_one_pair_in_five_is_told_apart(tmp_path):

@@ -1,6 +1,6 @@
 """What does a larger latent give, and what does it cost? In sentences that claim no more than the figures do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ldm_explorer.explore.size_figures import MEASURES, SizeFigures, spread_around
@@ -53,7 +53,7 @@ class Difference:
 
     def tolerance(self, *values: float) -> float:
         """How far seeds alone move figures of this size, in the measure's unit."""
-        return max(spread_around(self.measure, value, {self.measure: self.spread}) for value in values)
+        return max(spread_around(self.measure, value, self.spread) for value in values)
 
     @property
     def verdict(self) -> str:
@@ -66,7 +66,7 @@ class Difference:
 
 
 def find_differences(
-    figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Sequence[str], spread: dict[str, float]
+    figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
     """Of each measure that two of the shapes and the training seeds were measured in; the others are left out."""
     of_shape = {item.size.shape: item for item in figures if item.of_its_shape}
@@ -118,7 +118,7 @@ def answer_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) 
 def continuity_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
     """Which measures of continuity get worse and which do not, as Markdown; "" where there are none."""
     ends = {title: _ends(figures, title) for title in COMPARISONS}
-    found = {title: find_differences(figures, shapes, tuple(CONTINUITY), spread) for title, shapes in ends.items()}
+    found = {title: find_differences(figures, shapes, CONTINUITY, spread) for title, shapes in ends.items()}
     return _list(
         [
             f"**{title}**, {' → '.join(ends[title])}: {_by_verdict(differences)}."
@@ -143,7 +143,7 @@ def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: d
     clauses = [f"{verb} {how}" for verb, how in said.items()]
     if len(said) > 1 and len(set(said.values())) == 1:
         clauses = [f"{' and '.join(said)} {said['generates']}"]
-    if continuity := find_differences(figures, shapes, tuple(CONTINUITY), spread):
+    if continuity := find_differences(figures, shapes, CONTINUITY, spread):
         clauses += _gains_and_losses(continuity)
     if cost := found.get("gflops_per_image"):
         ratio = round(cost.values[1] / cost.values[0], 1)
@@ -161,9 +161,8 @@ def _gains_and_losses(continuity: Sequence[Difference]) -> list[str]:
         verb: [CONTINUITY[item.measure] for item in continuity if item.verdict == verdict]
         for verdict, verb in verbs.items()
     }
-    return [f"{verb} {_listed(names)}" for verb, names in named.items() if names] or [
-        "keeps its continuity within luck"
-    ]
+    said = [f"{verb} {_listed(names)}" for verb, names in named.items() if names]
+    return said or ["keeps its continuity within luck"]
 
 
 def _listed(words: Sequence[str], comma: str = "") -> str:

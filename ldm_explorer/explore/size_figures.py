@@ -204,14 +204,14 @@ def read_training_spread(folder: Path) -> dict[str, float]:
             if ifd in known and len(known[ifd]) == len(known.get("rfd_percent", [])):
                 known[above] = [of - beside for of, beside in zip(known[ifd], known["rfd_percent"], strict=True)]
         for measure, values in known.items():
-            if unit := spread_around(measure, sum(values) / len(values), {measure: 1}):
+            if unit := spread_around(measure, sum(values) / len(values), 1):
                 spread[measure] = max(spread.get(measure, 0), (max(values) - min(values)) / unit)
     return spread
 
 
-def spread_around(measure: str, value: float, spread: dict[str, float]) -> float:
-    """How far training seeds alone move a figure of this size, in its own unit."""
-    return spread[measure] * (1 if MEASURES[measure].unit == "dB" else abs(value))
+def spread_around(measure: str, value: float, spread: float) -> float:
+    """How far training seeds alone move a figure of this size, in its own unit, by the spread of its measure."""
+    return spread * (1 if MEASURES[measure].unit == "dB" else abs(value))
 
 
 def _are_figures(values: object) -> bool:

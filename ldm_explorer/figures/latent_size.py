@@ -43,7 +43,7 @@ def whiskers(figures: Sequence[SizeFigures], measure: str, spread: dict[str, flo
     def half(item: SizeFigures) -> float | None:
         value = item.get(measure)
         if value is not None and measure in spread:
-            return spread_around(measure, value, spread) / 2
+            return spread_around(measure, value, spread[measure]) / 2
         of_samples = item.get(f"{measure}_spread")
         return None if value is None or of_samples is None else of_samples / 2
 
