@@ -3,7 +3,7 @@
 The plain loop: a DataLoader over the same latents, fp32, DDPMScheduler.add_noise and get_velocity, AdamW, clipping,
 diffusers' EMAModel. Both train in turn; medians and spread over the pairs, after one that does not count. Beside it
 stand what encoding every batch would cost in place of encoding once, and the share of the machine's measured
-convolution rates that our loop reaches. `python benchmarks/training.py`
+convolution rates that our loop reaches. `python benchmarks/training.py [BATCH]`, 256 images by default.
 """
 
 import platform
@@ -47,7 +47,7 @@ class EncodingTask(LDMTask):
     images: Tensor | None = None
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        self.posterior.mean[indices] = self.codec.posterior(to_model(self.images[indices])).mean
+        self.posterior.mean[indices] = self.codec.encode(to_model(self.images[indices])).cpu()
         return super().batch(indices, generator)
 
 
@@ -56,7 +56,7 @@ def our_loop(task: LDMTask, config: LDMTrainConfig) -> float:
     AcceleratorState._reset_state(reset_partial_state=True)
     with tempfile.TemporaryDirectory() as folder:
         starts = [
-            time.perf_counter() for _ in fit(task, config, make_accelerator(config, Path(folder)), Path(folder))
+            finished() for _ in fit(task, config, make_accelerator(config, Path(folder)), Path(folder))
         ]  # the last step also validates and saves
     return (starts[-2] - starts[3]) / (len(starts) - 5)
 
@@ -73,7 +73,7 @@ def plain_loop(unet: UNet2DModel, latents: Tensor, labels: Tensor, config: LDMTr
     while len(starts) < STEPS:
         for z0, label in loader:
             eps = torch.randn_like(z0)
-            timesteps = torch.randint(0, config.num_timesteps, (len(z0),))
+            timesteps = torch.randint(0, config.num_timesteps, (len(z0),), device=z0.device)
             prediction = unet(scheduler.add_noise(z0, eps, timesteps), timesteps, label, return_dict=False)[0]
             loss = F.mse_loss(prediction, scheduler.get_velocity(z0, eps, timesteps))
             accelerator.backward(loss)
@@ -81,20 +81,27 @@ def plain_loop(unet: UNet2DModel, latents: Tensor, labels: Tensor, config: LDMTr
             optimizer.step()
             optimizer.zero_grad()
             ema.step(unet.parameters())
-            starts.append(time.perf_counter())
+            starts.append(finished())
     return (starts[STEPS - 2] - starts[3]) / (STEPS - 5)
 
 
-def convolution_rate(dtype: torch.dtype, batch: int, channels: int, side: int) -> float:
+def finished() -> float:
+    """The time when what was asked of the device is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def convolution_rate(dtype: torch.dtype, device: torch.device, batch: int, channels: int, side: int) -> float:
     """FLOP/s of the UNet's commonest layer, a 3x3 convolution, forward and backward."""
-    convolution = torch.nn.Conv2d(channels, channels, 3, padding=1).to(dtype)
-    images = torch.randn(batch, channels, side, side, dtype=dtype, requires_grad=True)
+    convolution = torch.nn.Conv2d(channels, channels, 3, padding=1).to(device, dtype)
+    images = torch.randn(batch, channels, side, side, dtype=dtype, device=device, requires_grad=True)
     gradient = torch.randn_like(images)
     seconds = []
     for _ in range(12):
-        start = time.perf_counter()
+        start = finished()
         convolution(images).backward(gradient)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(finished() - start)
     return 3 * 2 * 9 * channels**2 * side**2 * batch / statistics.median(seconds[2:])
 
 
@@ -109,11 +116,11 @@ def report(name: str, pairs: list[tuple[float, float]], batch_size: int) -> None
     print(f"ratio {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f}, {PAIRS} pairs)")
 
 
-def main() -> None:
+def main(batch_size: int) -> None:
     config = LDMTrainConfig(
         widths=(128, 128),
         layers_per_block=2,
-        batch_size=256,
+        batch_size=batch_size,
         optimizer="adamw",
         weight_decay=0.0,
         max_steps=STEPS,
@@ -123,18 +130,23 @@ def main() -> None:
     )
     training = load_split(config.dataset, "train")
     images, labels = training.images[:IMAGES], training.labels[:IMAGES]
-    codec = LatentCodec(load_vae(REPO / config.vae))
+    accelerator = make_accelerator(config, Path())
+    codec = LatentCodec(load_vae(REPO / config.vae).to(accelerator.device))
     posterior = encode_posterior(codec, images)
     small = posterior[torch.arange(8)]
     arguments = (config, config.unet_for(codec.vae), posterior, labels, small, labels[:8])
-    config = replace(config, precision=precision_of(make_accelerator(config, Path())))  # measured once
+    config = replace(config, precision=precision_of(accelerator))  # measured once
     print(f"Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}", end=", ")
     print(
-        f"accelerate {accelerate.__version__}, {torch.get_num_threads()} threads, batch {config.batch_size}", end=", "
+        f"accelerate {accelerate.__version__}, {torch.get_num_threads()} threads on {accelerator.device.type}, "
+        f"batch {config.batch_size}",
+        end=", ",
     )
     print(f"our loop in {config.precision}")
     widths = (config.batch_size, config.widths[0], codec.vae.config.sample_size // 4)
-    rates = {str(dtype): convolution_rate(dtype, *widths) for dtype in (torch.float32, torch.bfloat16)}
+    rates = {
+        str(dtype): convolution_rate(dtype, accelerator.device, *widths) for dtype in (torch.float32, torch.bfloat16)
+    }
     print(", ".join(f"{name} convolution {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
     pairs = in_turn(
         lambda: our_loop(LDMTask(*arguments), config),
@@ -152,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if sys.argv[1:] else 256)

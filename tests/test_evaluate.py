@@ -90,12 +90,14 @@ def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, 
     refused("is no folder", tmp_path / "nothing")
     (tmp_path / "classifier" / "features").mkdir(parents=True)
     (tmp_path / "classifier" / "features" / "config.json").touch()
-    refused("no checkpoint among these folders", tmp_path / "classifier")
+    (tmp_path / "seeds.json").touch()
+    left_out = tmp_path / "classifier", tmp_path / "seeds.json"
+    refused("no checkpoint among these folders", *left_out)
     short = shutil.copytree(ldm_folder, tmp_path / "short")
     config = short / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_train_timesteps": 15}))
     refused("has 15 timesteps: 16 evaluations are too many", short, steps=16)
-    names = read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder, vae_folder, ldm_folder)))
+    names = read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder, *left_out, vae_folder, ldm_folder)))
     assert list(names) == ["tiny-ldm", "samples", "tiny-vae", "tiny-ldm (2)"]
 
 

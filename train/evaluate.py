@@ -293,13 +293,14 @@ def _check_steps(steps: int, folder: Path) -> None:
 
 
 def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]:
-    """The checkpoints and the folders of samples to measure, by a unique name; classifiers are left out.
+    """The checkpoints and the folders of samples to measure, by a unique name; classifiers and files are left out.
 
     Raises `ValueError` or `DataError` for what cannot be measured as asked, before any work is done.
     """
     found: dict[str, Checkpoint | SampleFolder] = {}
     for folder in config.checkpoints:
-        if (folder / "features" / "config.json").is_file() and not (folder / "vae").exists():
+        is_classifier = (folder / "features" / "config.json").is_file() and not (folder / "vae").exists()
+        if is_classifier or folder.is_file():
             continue
         subject: Checkpoint | SampleFolder
         if is_samples(folder):
