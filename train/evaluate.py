@@ -103,6 +103,7 @@ class Evaluation:
     def __init__(self, config: EvaluateConfig):
         self.config, self.processes = config, process_state()
         use_cores(config.threads)
+        torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's figures would not be those of a CPU
         self.batched = SharedBatches(self.processes)
         self.ruler = cache(self._ruler)
         self._of_autoencoders: dict[tuple[Ruler, str], dict[str, Any]] = {}
