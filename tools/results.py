@@ -23,7 +23,7 @@ IN_README = ("fashion_mnist", FAMILY)
 def command_table(group: str) -> str:
     """What trained each checkpoint, and its autoencoder where that has no folder of its own."""
     files = sorted(SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json"))
-    costs = {path.parent.name: read_json(path)["training"] for path in files}
+    costs = {path.parent.name: cost for path in files if (cost := read_json(path).get("training"))}
     commands = {cost["command"] for cost in costs.values()}
     for name, cost in tuple(costs.items()):
         autoencoder = cost.get("autoencoder")
