@@ -13,7 +13,7 @@ from torchvision.io import write_png
 
 import train.evaluate
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint, update_metrics, write_spec
-from ldm_explorer.data import crop, dataset_spec
+from ldm_explorer.data import crop, dataset_spec, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.evaluation.ruler import Ruler
@@ -57,6 +57,14 @@ def test_a_folder_of_pictures_gives_the_figures_of_its_images(ruler, folder, sha
     assert figures["num_images"] == 120
     assert figures["copying_ratio"] == 0, "they are training images"
     assert figures["copying_near_share"] == 1
+
+
+def test_class_consistency_is_the_share_that_the_classifier_gives_the_label_asked_for(ruler, shapes):
+    images = crop(shapes.images, SPEC)[:120]
+    with torch.no_grad():
+        labels = ruler.network(to_model(images)).argmax(1)
+    labels[::4] = (labels[::4] + 1) % 10
+    assert ruler.samples(images, labels, torch.ones(120))["class_consistency"] == 0.75
 
 
 def test_a_test_split_too_small_for_distances_is_refused(shapes, other_shapes):
@@ -127,9 +135,18 @@ def test_figures_by_another_classifier_are_kept_apart_where_there_is_one_of_the_
     def section(features: Path | None, of: Checkpoint) -> str:
         return Evaluation(EvaluateConfig(checkpoints=(vae_folder,), features=features, threads=1)).section(of)
 
+    def by_a_copy(weights: bytes) -> Path:
+        copy = shutil.copytree(shipped, tmp_path / weights.decode() / "features")
+        (copy / "features" / "diffusion_pytorch_model.safetensors").write_bytes(weights)
+        return copy
+
     assert section(None, checkpoint) == section(shipped, checkpoint) == "evaluation"
-    assert section(tmp_path / "mine", checkpoint) == "evaluation_by_mine"
-    assert section(tmp_path / "mine", others) == "evaluation"
+    assert section(shutil.copytree(shipped, tmp_path / "features"), checkpoint) == "evaluation", "the same network"
+    mine, theirs = (by_a_copy(weights) for weights in (b"mine", b"theirs"))
+    sections = {section(folder, checkpoint) for folder in (mine, theirs)}
+    assert len(sections) == 2
+    assert all(name.startswith("evaluation_by_features_") for name in sections)
+    assert section(mine, others) == "evaluation"
 
 
 def test_a_classifier_judges_the_classes_that_it_was_trained_on_alone(tmp_path):

@@ -8,6 +8,7 @@ from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
 from ldm_explorer.explore.reconstruction import latent_size
+from ldm_explorer.explore.size_answer import COMPARISONS
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 
 MAX_FILE_BYTES = 10_000_000
@@ -146,6 +147,14 @@ def test_autoencoders_with_up_to_256_values_are_3_db_better_than_pca(name):
 def test_more_values_at_one_side_reconstruct_better(shapes, measure):
     figures = [FAMILY[f"size-{shape}"].metrics["evaluation"]["reconstruction"][measure] for shape in shapes]
     assert figures == sorted(figures)
+
+
+@pytest.mark.parametrize("shapes", COMPARISONS.values(), ids=COMPARISONS)
+def test_ifd_itself_is_lower_for_the_latter_latent_of_each_comparison(shapes):
+    """As the README says, which compares what is above rFD."""
+    first, last = (FAMILY[f"size-{shape}"].metrics["evaluation"]["continuity"] for shape in (shapes[0], shapes[-1]))
+    assert last["ifd_percent"] < first["ifd_percent"]
+    assert last["ifd_random_percent"] < first["ifd_random_percent"]
 
 
 def test_the_default_sampler_and_its_evaluations_are_taken_from_the_stored_curves():

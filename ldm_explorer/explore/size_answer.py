@@ -102,7 +102,7 @@ def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) ->
     if not spread:
         return NOT_KNOWN
     lines = [
-        f"**{title}**: {_named(ends[-1], figures)} in the place of {ends[0]} {said}."
+        f"**{title}**: {_named(ends[-1], figures)} in the place of {ends[0]} {said}{_not_generated(ends, figures)}."
         for title in COMPARISONS
         if (ends := _ends(figures, title)) and (said := _in_short(figures, ends, spread))
     ]
@@ -149,6 +149,14 @@ def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: d
         ratio = round(cost.values[1] / cost.values[0], 1)
         clauses.append(f"an image costs {f'{ratio} times as much' if ratio != 1 else 'as much'}")
     return _listed(clauses, comma=",")
+
+
+def _not_generated(shapes: tuple[str, ...], figures: Sequence[SizeFigures]) -> str:
+    """Which are autoencoders alone: silence on how they generate should not read as "the same"."""
+    of_denoisers = {"fd_percent", "gflops_per_image"}
+    alone = {item.size.shape for item in figures if item.of_its_shape and not of_denoisers & item.figures.keys()}
+    named = [shape for shape in shapes if shape in alone]
+    return f" (no denoiser was trained on {_listed(named)})" if named else ""
 
 
 def _adverb(verdict: str) -> str:

@@ -47,8 +47,8 @@ HOW_TO_READ = (
     "evaluation at 32x32 would cost 15 times as much.\n\n"
     "The spread of seeds is how far apart three short trainings end that differ in their seed alone, relative to their "
     "mean but for decibels; it was measured at 8x8x4 and 32x32x1, and the larger spread counts. A smaller difference "
-    "is called luck; in each figure about one in five pairs of latents that are equally good would still be told "
-    "apart. Whiskers show this spread."
+    "is called luck; in each figure next to none to a third of the pairs of latents that are equally good would still "
+    "be told apart, by how much their own seeds vary. Whiskers show this spread."
 )
 WHAT_KL_SHOWS = (
     "### What does the KL term do?\nThe same autoencoder with other weights of the KL term, which pulls every value of "
