@@ -76,6 +76,14 @@ def test_the_flagship_keeps_to_the_classes_it_is_asked_for():
     assert consistency(by_dpm) >= by_dpm["generation"]["classifier_accuracy"] - 0.035
 
 
+def test_the_flagship_needs_no_more_than_10_evaluations():
+    metrics = CHECKPOINTS["ldm-8x8x4-cosine"].metrics
+    with_10, with_100 = (metrics[name]["generation"] for name in ("evaluation", "evaluation_unipc_100"))
+    assert (with_10["evaluations"], with_100["evaluations"]) == (10, 100)
+    assert with_10["seeds"] == with_100["seeds"] == [0, 1, 2]
+    assert with_10["fd_percent"] <= 1.15 * with_100["fd_percent"]
+
+
 def test_the_classifier_is_good_enough_to_measure_with():
     assert read_json(SHIPPED_CHECKPOINTS / "fashion_mnist/features/metrics.json")["training"]["test_accuracy"] >= 0.92
 
