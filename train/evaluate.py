@@ -124,8 +124,9 @@ class Evaluation:
     def section(self, checkpoint: Checkpoint) -> str:
         """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
         own, given = classifier_folder(checkpoint.dataset, checkpoint.folder.parent), self.config.features
-        other = given is not None and own is not None and digest(given) != digest(own)
-        return f"{self.config.section}_by_{given.resolve().name}_{digest(given)[:6]}" if other else self.config.section
+        if given is None or own is None or (weights := digest(given)) == digest(own):
+            return self.config.section
+        return f"{self.config.section}_by_{given.resolve().name}_{weights[:6]}"
 
     def ruler_key(self, subject: Checkpoint | SampleFolder) -> tuple:
         """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""

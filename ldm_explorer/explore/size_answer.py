@@ -69,7 +69,7 @@ def find_differences(
     figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
     """Of each measure that two of the shapes and the training seeds were measured in; the others are left out."""
-    of_shape = {item.size.shape: item for item in figures if item.of_its_shape}
+    of_shape = _by_shape(figures)
     found = []
     for measure in measures:
         items = [of_shape[shape] for shape in shapes if shape in of_shape and measure in of_shape[shape].figures]
@@ -78,6 +78,10 @@ def find_differences(
             compared = tuple(item.size.shape for item in items), tuple(item.figures[measure] for item in items)
             found.append(Difference(measure, *compared, of_seeds))
     return tuple(found)
+
+
+def _by_shape(figures: Sequence[SizeFigures]) -> dict[str, SizeFigures]:
+    return {item.size.shape: item for item in figures if item.of_its_shape}
 
 
 def _are_measured_alike(items: Sequence[SizeFigures], measure: str) -> bool:
@@ -89,7 +93,7 @@ def _are_measured_alike(items: Sequence[SizeFigures], measure: str) -> bool:
 
 def _ends(figures: Sequence[SizeFigures], title: str) -> tuple[str, ...]:
     """The first and the last shape of a comparison that are there; none where there are no two."""
-    there = {item.size.shape for item in figures if item.of_its_shape}
+    there = _by_shape(figures)
     known = [shape for shape in COMPARISONS[title] if shape in there]
     return (known[0], known[-1]) if len(known) > 1 else ()
 
@@ -153,10 +157,9 @@ def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: d
 
 def _not_generated(shapes: tuple[str, ...], figures: Sequence[SizeFigures]) -> str:
     """Which are autoencoders alone: silence on how they generate should not read as "the same"."""
-    of_denoisers = {"fd_percent", "gflops_per_image"}
-    alone = {item.size.shape for item in figures if item.of_its_shape and not of_denoisers & item.figures.keys()}
-    named = [shape for shape in shapes if shape in alone]
-    return f" (no denoiser was trained on {_listed(named)})" if named else ""
+    of_denoisers, of_shape = {"fd_percent", "gflops_per_image"}, _by_shape(figures)
+    alone = [shape for shape in shapes if not of_denoisers & of_shape[shape].figures.keys()]
+    return f" (no denoiser was trained on {_listed(alone)})" if alone else ""
 
 
 def _adverb(verdict: str) -> str:
