@@ -7,11 +7,6 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 
 import copy
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +18,7 @@ from torch import nn
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.run_folder import RunFolder
 
 SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 MAX_SHARD_SIZE = "9MB"
@@ -31,55 +27,6 @@ Kind = Literal["vae", "ldm"]
 
 class CheckpointError(ValueError):
     """A folder that is no checkpoint; the message names it and says what is missing."""
-
-
-@contextmanager
-def atomic_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder beside `final` that takes its name when the block ends without an error."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                _write_through(path)
-        old = temporary.with_name(temporary.name + ".old")
-        if final.exists():
-            os.replace(final, old)
-        try:
-            os.replace(temporary, final)
-        except OSError:
-            if old.exists():
-                os.replace(old, final)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_through(path: Path) -> None:
-    """Wait until a file is on the disk: a rename may be, before the content is, when the power goes."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write whole or not at all."""
-    write_bytes(path, content.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    _write_through(temporary)
-    os.replace(temporary, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -116,7 +63,7 @@ def _read_line(path: Path, number: int, line: str) -> dict[str, Any]:
 
 def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
     """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
-    write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {section: figures})
+    RunFolder(folder).write_json("metrics.json", read_json(folder / "metrics.json") | {section: figures})
 
 
 def save_vae(folder: Path, vae: AutoencoderKL) -> None:
@@ -125,25 +72,39 @@ def save_vae(folder: Path, vae: AutoencoderKL) -> None:
 
 
 def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
-    """Write `vae/`, `unet/`, `scheduler/`, and last `model_index.json`, by which a folder counts as whole."""
-    (folder / "model_index.json").unlink(missing_ok=True)
-    save_model(vae, folder / "vae")
+    """Write `unet/`, `scheduler/`, `vae/`, and last `model_index.json`, by which a folder counts as whole.
+
+    With the autoencoder first, a folder that a kill left half-written would pass for that of an autoencoder.
+    """
+    run = RunFolder(folder)
+    run.check(PIPELINE_FILES)
+    run.remove(["model_index.json"])
     save_model(unet, folder / "unet")
-    with atomic_folder(folder / "scheduler") as temporary:
+    with run.replacing("scheduler", last="scheduler_config.json") as temporary:
         scheduler.save_pretrained(temporary)
-    LatentDiffusionPipeline(vae, unet, scheduler).save_config(folder)
+    save_model(vae, folder / "vae")
+    run.write_text("model_index.json", LatentDiffusionPipeline(vae, unet, scheduler).to_json_string())
 
 
 def save_model(model: ModelMixin, folder: Path) -> None:
+    """Write the subfolder of a run that holds a network, in fp16."""
     # Not from_config: it drops config fields that were registered after construction (latents_mean, latents_std).
     half = copy.deepcopy(model).half()
-    with atomic_folder(folder) as temporary:
+    with RunFolder(folder.parent).replacing(folder.name, last="config.json") as temporary:
         half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
+
+
+def model_files(part: str) -> tuple[str, str]:
+    """What `save_model` writes, where it needs no shards."""
+    return f"{part}/config.json", f"{part}/diffusion_pytorch_model.safetensors"
+
+
+PIPELINE_FILES = ("model_index.json", "scheduler/scheduler_config.json", *model_files("unet"), *model_files("vae"))
 
 
 def write_spec(folder: Path, spec: DatasetSpec) -> None:
     """Write `dataset.json`: what is to be known about the images of a dataset that others do not have."""
-    write_json(folder / "dataset.json", asdict(spec))
+    RunFolder(folder).write_json("dataset.json", asdict(spec))
 
 
 def read_spec(folder: Path) -> DatasetSpec | None:

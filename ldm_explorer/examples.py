@@ -9,6 +9,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import DatasetSpec, ImageSet, crop, pad
 from ldm_explorer.image_folder import read_picture
+from ldm_explorer.run_folder import RunFolder
 
 PER_CLASS = 10
 MAX_EXAMPLES = 200
@@ -23,13 +24,19 @@ class Examples:
     test_indices: tuple[int, ...]
 
 
-def write_examples(folder: Path, test: ImageSet, spec: DatasetSpec) -> None:
-    """Write the first ten test images of each class, fewer where there are many classes."""
+def write_examples(run_dir: Path, test: ImageSet, spec: DatasetSpec) -> None:
+    """Write the `images` of a run."""
+    with RunFolder(run_dir).replacing("images") as folder:
+        draw_examples(folder, test, spec)
+
+
+def draw_examples(folder: Path, test: ImageSet, spec: DatasetSpec) -> None:
+    """Fill a new folder with the first ten test images of each class, fewer where there are many classes."""
     images = crop(test.images, spec)
     labels = test.labels.unique().tolist()
     per_class = max(1, min(PER_CLASS, MAX_EXAMPLES // len(labels)))
     for label in labels:
-        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        (folder / str(label)).mkdir(parents=True)
         for index in (test.labels == label).nonzero().flatten().tolist()[:per_class]:
             to_pil_image(images[index]).save(folder / str(label) / f"{index:05d}.png", optimize=True)
 

@@ -1,6 +1,7 @@
 """The film of a run: samples from fixed seeds at milestones of its training, each frame one lossless WebP strip."""
 
-import os
+import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from ldm_explorer.image_folder import read_picture
+from ldm_explorer.run_folder import RunFolder
 
 _FRAMES = "film/step-*.webp"
+_FRAME = re.compile(r"film/step-(\d{9,})\.webp")
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,9 @@ def is_milestone(step: int, total_steps: int | None) -> bool:
 def write_frame(run_dir: Path, frame: FilmFrame) -> None:
     """Write one frame, whole or not at all, in place of an earlier one of that step."""
     strip = torch.cat(list(frame.images.cpu()), dim=-1).permute(1, 2, 0).numpy()
-    path = run_dir / "film" / f"step-{frame.step:09d}.webp"
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(
-        temporary, "WEBP", lossless=True, quality=100
-    )
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(content, "WEBP", lossless=True, quality=100)
+    RunFolder(run_dir).write_bytes(f"film/step-{frame.step:09d}.webp", content.getvalue())
 
 
 def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:
@@ -45,9 +44,8 @@ def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:
 
 def cut_film(run_dir: Path, step: int) -> None:
     """Delete the frames after `step`, to which a run goes back."""
-    for path in run_dir.glob(_FRAMES):
-        if _step(path) > step:
-            path.unlink()
+    run = RunFolder(run_dir)
+    run.remove(name for name in run.names if (frame := _FRAME.fullmatch(name)) and int(frame[1]) > step)
 
 
 def _step(path: Path) -> int:

@@ -144,7 +144,7 @@ def color_folder(tmp_path_factory) -> Path:
     unet = build_seeded(UNetConfig(8, 2, spec.num_classes, widths=(16, 32), layers_per_block=1))
     save_pipeline(folder, vae, unet, make_scheduler(make_schedule("cosine"), "v_prediction"))
     write_spec(folder, spec)
-    write_examples(folder / "images", ImageSet(images, torch.arange(8) % 2), spec)
+    write_examples(folder, ImageSet(images, torch.arange(8) % 2), spec)
     (folder / "train_config.json").write_text(json.dumps({"dataset": "folder:pictures"}))
     return folder
 

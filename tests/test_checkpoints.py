@@ -9,9 +9,9 @@ from helpers import build_seeded, same_weights
 from safetensors.torch import load_file, save_file
 
 from ldm_explorer import checkpoints
+from ldm_explorer.atomic import write_json
 from ldm_explorer.checkpoints import (
     CheckpointError,
-    atomic_folder,
     discover,
     load_pipeline,
     load_vae,
@@ -20,7 +20,6 @@ from ldm_explorer.checkpoints import (
     save_pipeline,
     save_vae,
     update_metrics,
-    write_json,
 )
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.samplers import make_scheduler
@@ -31,40 +30,6 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_an_atomic_folder_appears_only_when_it_is_whole(tmp_path):
-    final = tmp_path / "new" / "run"
-    with atomic_folder(final) as folder:
-        (folder / "part").write_text("one")
-        assert not final.exists()
-    assert file_names(final) == ["part"]
-    assert file_names(final.parent) == ["run"]
-
-
-def test_an_atomic_folder_replaces_the_old_one_whole(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "old").write_text("old")
-    with atomic_folder(tmp_path / "run") as folder:
-        (folder / "new").write_text("new")
-    assert file_names(tmp_path / "run") == ["new"]
-    assert file_names(tmp_path) == ["run"]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_leaves_the_old_folder_and_nothing_else(tmp_path, error):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "old").write_text("old")
-
-    def write_half() -> None:
-        with atomic_folder(tmp_path / "run") as folder:
-            (folder / "half").write_text("half")
-            raise error
-
-    with pytest.raises(error):
-        write_half()
-    assert file_names(tmp_path) == ["run"]
-    assert (tmp_path / "run" / "old").read_text() == "old"
 
 
 def test_json_is_written_whole_and_read_back(tmp_path):

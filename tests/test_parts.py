@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from foreign_files import contents, plant
 
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import read_checkpoint, update_metrics
 from ldm_explorer.latents import in_batches
+from ldm_explorer.run_folder import MARK, RunFolder
 from train import parts
 from train.parts import Parts, SharedBatches, digest, rounded
 
@@ -45,7 +47,7 @@ class TestParts:
             assert fresh.measure("a", lambda: {"x": 2.0}) == {"x": 2.0}
 
     def test_a_finished_section_is_stored_beside_the_others_and_found_on_resume(self, folder, alone):
-        (folder / "metrics.json").write_text(json.dumps({"training": {"steps": 3}}))
+        update_metrics(folder, "training", {"steps": 3})
         running = Parts(read_checkpoint(folder), "evaluation", CONDITIONS, False, alone)
         running.measure("a", lambda: {"x": 1.0})
         figures = running.finish({"a": {"x": 1.0}, "n": [1, 2.34567891]})
@@ -56,6 +58,17 @@ class TestParts:
         assert Parts(checkpoint, "evaluation", CONDITIONS, True, alone).finished() == figures
         assert Parts(checkpoint, "evaluation", CONDITIONS, False, alone).finished() is None
         assert Parts(checkpoint, "evaluation_quick", CONDITIONS, True, alone).finished() is None
+
+    def test_in_a_folder_that_is_no_run_of_ours_nothing_is_kept(self, folder, alone):
+        shutil.rmtree(folder / MARK)
+        planted = plant(folder, folder.parent / "elsewhere", named_like_ours=True)
+        (folder / "evaluation.partial.json").write_text(json.dumps({"conditions": CONDITIONS, "parts": {"a": "mine"}}))
+        before = contents(folder)
+        foreign = Parts(read_checkpoint(folder), "evaluation", CONDITIONS, True, alone)
+        assert foreign.measure("a", lambda: {"x": 1.0}) == {"x": 1.0}
+        assert foreign.finish({"a": {"x": 1.0}})["a"] == {"x": 1.0}
+        assert contents(folder) == before
+        assert before.items() >= planted.items()
 
 
 class TestSharedBatches:
@@ -82,6 +95,12 @@ def test_figures_are_rounded_at_any_depth_and_none_where_they_are_not_finite():
 
 def test_a_digest_knows_weights_and_normalisation(folder):
     before = digest(folder)
+    with RunFolder(folder).replacing("vae") as temporary:
+        (temporary / "half.safetensors").write_bytes(b"written")
+        assert digest(folder) == before, "what is being written is not there yet"
+        (temporary / "half.safetensors").unlink()
+        for path in (folder / "vae").iterdir():
+            shutil.copy(path, temporary)
     assert digest(folder) == before
     config = json.loads((folder / "vae" / "config.json").read_text())
     config["latents_std"][0] *= 2

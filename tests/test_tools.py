@@ -15,7 +15,8 @@ import results
 import seeds
 from fetch_emoji import unpack
 
-from ldm_explorer.checkpoints import read_json, update_metrics, write_json
+from ldm_explorer.atomic import write_json
+from ldm_explorer.checkpoints import read_json, update_metrics
 
 
 def archive(files: dict[str, bytes]) -> tarfile.TarFile:

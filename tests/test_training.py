@@ -9,11 +9,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from foreign_files import plant, unchanged
 from helpers import same_weights
 from torch import nn
 from toy_training import CONFIG, Regression, log_lines, progress, train
 
-from ldm_explorer.training import FitConfig, fit, latest_state, loop, make_accelerator, prepare_run_dir, processes
+from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
+from ldm_explorer.training import (
+    FitConfig,
+    TrainingFailed,
+    check_options,
+    fit,
+    latest_state,
+    loop,
+    make_accelerator,
+    processes,
+    store_options,
+)
 from ldm_explorer.training.config import batch_indices, budget_in_steps, learning_rate_at
 from train.run import run
 
@@ -82,15 +94,56 @@ def test_a_killed_run_goes_on_from_its_last_saved_state(accelerator, tmp_path):
 
 def test_one_state_is_kept_and_holds_nothing_pickled(accelerator, tmp_path):
     train(Regression(), replace(CONFIG, save_every_steps=3), accelerator, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["state-000000020"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARK, "state-000000020"]
+    assert [path.name for path in (tmp_path / MARK).iterdir()] == ["files.json"]
+    assert RunFolder(tmp_path).names == {f"state-000000020/{name}" for name in ("progress.json", "state.safetensors")}
     assert sorted(path.name for path in latest_state(tmp_path).iterdir()) == ["progress.json", "state.safetensors"]
 
 
-def test_the_newest_state_counts_and_a_half_written_one_does_not(tmp_path):
+def test_the_newest_whole_state_of_the_run_counts(tmp_path):
+    """One that a kill left half-written does not, nor what others put there, whatever its name."""
     assert latest_state(tmp_path) is None
-    for name in ("state-000000900", "state-000001000", ".state-000002000.x7f"):
+    for step in (900, 1000, 2000):
+        RunFolder(tmp_path).write_text(f"state-{step:09d}/progress.json", "{}")
+    (tmp_path / "state-000002000" / "progress.json").unlink()
+    RunFolder(tmp_path).write_text("state-000003000/state.safetensors", "")
+    for name in ("state-999999999", "state-notes", ".state-000002000.x7f"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "progress.json").write_text("{}")
     assert latest_state(tmp_path).name == "state-000001000"
+
+
+def test_states_and_frames_of_others_are_neither_resumed_from_nor_deleted(accelerator, tmp_path):
+    config = replace(CONFIG, save_every_steps=3)
+    _, whole, _ = train(Regression(), config, accelerator, tmp_path / "whole")
+    train(Regression(), config, accelerator, tmp_path / "run", stop_after=7)
+    planted = plant(tmp_path / "run", tmp_path / "elsewhere")
+    (tmp_path / "run" / "state-000000007" / "notes.txt").write_text("mine")
+    _, weights, _ = train(Regression(), replace(config, resume=True), accelerator, tmp_path / "run")
+    assert same_weights(weights, whole)
+    assert unchanged(tmp_path / "run", planted)
+    assert [path.name for path in (tmp_path / "run" / "state-000000007").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["state-000000006/progress.json", "film/step-000000016.webp", "train_log.jsonl"])
+def test_a_file_of_others_in_the_way_ends_the_run_in_a_sentence_and_is_kept(accelerator, tmp_path, name):
+    """And when it was moved away the run goes on, to what it would have been."""
+    config = replace(CONFIG, save_every_steps=3)
+
+    def sample(_):
+        return torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+
+    whole = run(Regression(), config, accelerator, tmp_path / "whole", sample)
+    path = tmp_path / "run" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(TrainingFailed, match=r"did not write it: move it away, then (go on|begin again) .*--resume"):
+        run(Regression(), config, accelerator, tmp_path / "run", sample)
+    assert path.read_text() == "mine"
+    path.unlink()
+    resumed = run(Regression(), replace(config, resume=True), accelerator, tmp_path / "run", sample)
+    assert same_weights(resumed.state_dict(), whole.state_dict())
+    assert log_lines(tmp_path / "run") == log_lines(tmp_path / "whole")
 
 
 def test_without_resume_a_run_starts_from_the_beginning(accelerator, tmp_path):
@@ -229,22 +282,42 @@ def test_a_batch_that_does_not_divide_over_the_processes_is_refused(fresh_accele
         make_accelerator(CONFIG, tmp_path)
 
 
+def prepare(config, run_dir):
+    check_options(config, run_dir)
+    store_options(config, run_dir)
+
+
 def begin(run_dir):
-    prepare_run_dir(CONFIG, run_dir)
+    prepare(CONFIG, run_dir)
     (run_dir / "train_log.jsonl").touch()
 
 
 def test_a_folder_in_which_nothing_was_trained_is_taken_again(tmp_path):
-    prepare_run_dir(CONFIG, tmp_path / "run")
-    prepare_run_dir(replace(CONFIG, seed=1), tmp_path / "run")
+    prepare(CONFIG, tmp_path / "run")
+    prepare(replace(CONFIG, seed=1), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "train_config.json").read_text())["seed"] == 1
+
+
+@pytest.mark.parametrize("left", ["log", "state"])
+def test_a_run_that_lost_its_options_is_refused(accelerator, tmp_path, left):
+    """Others would be taken for those it was started with."""
+    if left == "log":
+        begin(tmp_path)
+        (tmp_path / "train_config.json").unlink()
+    else:
+        train(Regression(), CONFIG, accelerator, tmp_path, stop_after=7)
+    with pytest.raises(
+        FolderRefused, match=r"a run without its train_config\.json.*put that file back, or give another"
+    ):
+        prepare(replace(CONFIG, resume=True), tmp_path)
+    assert not (tmp_path / "train_config.json").exists()
 
 
 def test_an_existing_run_is_refused_without_resume(tmp_path):
     begin(tmp_path / "run")
     with pytest.raises(FileExistsError, match=r"--resume.*--out"):
-        prepare_run_dir(CONFIG, tmp_path / "run")
-    prepare_run_dir(replace(CONFIG, resume=True), tmp_path / "run")
+        prepare(CONFIG, tmp_path / "run")
+    prepare(replace(CONFIG, resume=True), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -255,7 +328,7 @@ def test_resuming_with_other_options_is_refused_by_name(tmp_path, change):
     before = (tmp_path / "train_config.json").read_text()
     ((name, value),) = change.items()
     with pytest.raises(ValueError, match=f"{name} = {getattr(CONFIG, name)}, not {value}"):
-        prepare_run_dir(replace(CONFIG, resume=True, **change), tmp_path)
+        prepare(replace(CONFIG, resume=True, **change), tmp_path)
     assert (tmp_path / "train_config.json").read_text() == before
 
 
@@ -264,14 +337,14 @@ def test_a_run_from_before_an_option_existed_goes_on_with_its_default(tmp_path):
     stored = json.loads((tmp_path / "train_config.json").read_text())
     assert stored.pop("weight_decay") == 0.0
     (tmp_path / "train_config.json").write_text(json.dumps(stored))
-    prepare_run_dir(replace(CONFIG, resume=True), tmp_path)
+    prepare(replace(CONFIG, resume=True), tmp_path)
     with pytest.raises(ValueError, match=r"weight_decay = 0.0, not 0.1"):
-        prepare_run_dir(replace(CONFIG, resume=True, weight_decay=0.1), tmp_path)
+        prepare(replace(CONFIG, resume=True, weight_decay=0.1), tmp_path)
 
 
 def test_options_that_change_no_weight_may_differ_on_resume(tmp_path):
     begin(tmp_path)
-    prepare_run_dir(replace(CONFIG, resume=True, threads=2, log_every_steps=7, save_every_steps=9), tmp_path)
+    prepare(replace(CONFIG, resume=True, threads=2, log_every_steps=7, save_every_steps=9), tmp_path)
 
 
 def test_resuming_on_other_images_is_refused(accelerator, tmp_path):
@@ -325,7 +398,7 @@ def test_bf16_is_used_where_it_is_clearly_faster(monkeypatch, bf16_seconds, wort
 
 def test_resuming_what_never_began_begins(accelerator, tmp_path):
     config = replace(CONFIG, resume=True)
-    prepare_run_dir(config, tmp_path / "run")
+    prepare(config, tmp_path / "run")
     averaged = run(Regression(), config, accelerator, tmp_path / "run")
     assert averaged is not None
     assert [line["step"] for line in log_lines(tmp_path / "run")] == list(range(1, 21))

@@ -13,7 +13,8 @@ import torch
 from conftest import uneven_statistics
 from helpers import denoiser_records
 
-from ldm_explorer.checkpoints import read_log, write_json
+from ldm_explorer.atomic import write_json
+from ldm_explorer.checkpoints import read_log
 from ldm_explorer.diagnosis.statistics import write_statistics
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.training_run import find_runs, read_run

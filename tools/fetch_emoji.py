@@ -41,7 +41,7 @@ def unpack(archive: tarfile.TarFile, folder: Path) -> int:
 
 
 def main(folder: Path) -> None:
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():
         sys.exit(f"error: {folder} exists already: delete it, or give another folder")
     if shutil.which("npm") is None:
         sys.exit("error: npm is not installed: install Node.js, which brings it")

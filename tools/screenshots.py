@@ -1,4 +1,4 @@
-"""Photograph every tab of a running app: `python tools/screenshots.py http://127.0.0.1:7860 FOLDER`."""
+"""Photograph every tab of a running app: `python tools/screenshots.py http://127.0.0.1:7860 FOLDER`, a new folder."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,10 @@ def open_tab(page: Page, title: str) -> None:
 
 
 def main(address: str, folder: str) -> None:
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(folder).mkdir(parents=True)
+    except FileExistsError:
+        sys.exit(f"error: {folder} exists already: give a new folder")
     with sync_playwright() as playwright:
         browser = launch_chromium(playwright)
         for scheme in ("light", "dark"):

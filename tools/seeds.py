@@ -12,7 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint, write_json
+from ldm_explorer.atomic import write_json
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_figures import FAMILY

@@ -6,12 +6,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldm_explorer.data import dataset_spec, load_split
-from ldm_explorer.examples import write_examples
+from ldm_explorer.examples import draw_examples
 from ldm_explorer.explore.images import SHIPPED_IMAGES
 
 
-def main(dataset: str = "fashion_mnist") -> None:
-    write_examples(SHIPPED_IMAGES / dataset, load_split(dataset, "test"), dataset_spec(dataset))
+def main(dataset: str = "fashion_mnist", images: Path = SHIPPED_IMAGES) -> None:
+    if (images / dataset).exists():
+        sys.exit(f"error: {images / dataset} exists already: delete it first")
+    draw_examples(images / dataset, load_split(dataset, "test"), dataset_spec(dataset))
 
 
 if __name__ == "__main__":

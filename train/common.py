@@ -4,7 +4,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,23 +17,27 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import read_log, update_metrics, write_spec, write_text
+from ldm_explorer.checkpoints import read_log, update_metrics, write_spec
 from ldm_explorer.data import DATASETS, FOLDER_PREFIX, DatasetSpec, ImageSet, find_dataset, load_split
 from ldm_explorer.examples import write_examples
 from ldm_explorer.explore.images import SHIPPED_IMAGES
 from ldm_explorer.image_folder import DataError, Split
 from ldm_explorer.models import count_flops
+from ldm_explorer.run_folder import RunFolder, claim
 from ldm_explorer.training import (
+    CONFIG_FILE,
+    LOG_FILE,
     PLACE_FIELDS,
     FitConfig,
     Task,
     TrainingFailed,
+    check_options,
     make_accelerator,
     precision_of,
-    prepare_run_dir,
     process_state,
+    store_options,
 )
-from train.run import run
+from train.run import cannot_write, run
 
 INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
@@ -40,6 +45,9 @@ INTERRUPTED = 130
 REFUSED = 2
 
 SECONDS_FOR_RANK_0 = 3
+
+RUN_FILES = (CONFIG_FILE, LOG_FILE, "metrics.json", "README.md")
+"""What every training writes, besides the weights."""
 
 Config = TypeVar("Config", bound=FitConfig)
 
@@ -70,23 +78,30 @@ class DataConfig:
             return load_split(self.dataset, split, self.data_dir, self.image_side)
 
 
-def start(config: Config, name: str) -> tuple[Accelerator, Path]:
-    """Claim the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done."""
+@contextmanager
+def start(config: Config, name: str, files: Iterable[str]) -> Iterator[tuple[Accelerator, Path]]:
+    """Hold the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done.
+
+    `files` are the names that the run will write besides `RUN_FILES`. Raises what `claim`, `RunFolder.check` and
+    `check_options` do.
+    """
     run_dir = config.out or Path("runs") / config.dataset_name / name
     accelerator = make_accelerator(config, run_dir)
-    refusal = _claim(config, run_dir) if accelerator.is_main_process else None
-    if broadcast_object_list([refusal is not None])[0]:
-        if refusal is None:
-            sys.exit(REFUSED)  # the main process says why
-        raise refusal
-    for option, value in asdict(config).items():
-        accelerator.print(f"{option:24} {value}")
-    return accelerator, run_dir
+    with ExitStack() as held:
+        refusal = _claim(config, run_dir, files, held) if accelerator.is_main_process else None
+        if broadcast_object_list([refusal is not None])[0]:
+            if refusal is None:
+                sys.exit(REFUSED)  # the main process says why
+            raise refusal
+        for option, value in asdict(config).items():
+            accelerator.print(f"{option:24} {value}")
+        yield accelerator, run_dir
 
 
-def _claim(config: Config, run_dir: Path) -> Exception | None:
+def _claim(config: Config, run_dir: Path, files: Iterable[str], held: ExitStack) -> Exception | None:
     try:
-        prepare_run_dir(config, run_dir)
+        held.enter_context(claim(run_dir)).check([*RUN_FILES, *files])
+        check_options(config, run_dir)
     except Exception as error:
         return error
     return None
@@ -112,16 +127,21 @@ def train(
         f"precision {precision_of(accelerator)}"
     )
     if accelerator.is_main_process:
+        store_options(config, run_dir)
         keep_examples(config, run_dir)  # now: a run can be looked at while it goes on
     averaged = run(task, config, accelerator, run_dir, sample)
     if averaged is None:
         sys.exit(INTERRUPTED)
-    if accelerator.is_main_process:
+    if not accelerator.is_main_process:
+        return
+    try:
         figures = export(averaged.cpu().eval(), run_dir)
         cost = training_cost(task, run_dir) | {"precision": precision_of(accelerator)}
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
-        write_text(run_dir / "README.md", run_card(run_dir.name, config, cost, parameters))
-        print(f"\nwrote {run_dir}")
+        RunFolder(run_dir).write_text("README.md", run_card(run_dir.name, config, cost, parameters))
+    except OSError as error:
+        raise cannot_write(run_dir, error) from error
+    print(f"\nwrote {run_dir}")
 
 
 def flops_per_image(task: Task) -> float:
@@ -133,7 +153,7 @@ def flops_per_image(task: Task) -> float:
 
 def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
     """Images seen, CPU time and FLOPs of a finished run."""
-    last = read_log(run_dir / "train_log.jsonl")[-1]
+    last = read_log(run_dir / LOG_FILE)[-1]
     return {
         "command": command_line(sys.argv),
         "steps": last["step"],
@@ -151,7 +171,7 @@ def keep_examples(config: Config, run_dir: Path) -> None:
         write_spec(run_dir, config.spec)
     if not (SHIPPED_IMAGES / config.dataset).is_dir():
         test = load_split(config.dataset, "test", config.data_dir, config.image_side)
-        write_examples(run_dir / "images", test, config.spec)
+        write_examples(run_dir, test, config.spec)
 
 
 def command_line(arguments: list[str]) -> str:

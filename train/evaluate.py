@@ -5,6 +5,8 @@ Definitions are in the README. Several processes share the work: `torchrun --npr
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -27,10 +29,11 @@ from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.explore.library import classifier_folder, knows_classes, load_classifier, unique_name
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.training import process_state, use_cores
 from train.common import main_of
-from train.parts import Parts, SharedBatches, digest, rounded
+from train.parts import Parts, SharedBatches, digest, partial_file, rounded
 from train.results_table import tables
 from train.samples import SampleFolder, is_samples
 
@@ -117,9 +120,11 @@ class Evaluation:
         return Ruler(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
 
     def check(self, subject: Checkpoint | SampleFolder) -> None:
-        """Raise `ValueError` where there is no classifier to measure with, before any work."""
+        """Raise `ValueError` where there is no classifier to measure with, or no place to keep figures."""
         _, _, spec, classifier = self.ruler_key(subject)
         load_classifier(classifier, spec)
+        if isinstance(subject, Checkpoint) and RunFolder(subject.folder).is_marked:
+            RunFolder(subject.folder).check(["metrics.json", partial_file(self.section(subject))])
 
     def section(self, checkpoint: Checkpoint) -> str:
         """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
@@ -309,7 +314,7 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]
             subject = SampleFolder.read(folder, config.dataset, config.image_side)
         else:
             subject = read_checkpoint(folder)
-            if not os.access(folder, os.W_OK):
+            if RunFolder(folder).is_marked and not os.access(folder, os.W_OK):
                 raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it elsewhere first")
         if isinstance(subject, Checkpoint) and subject.kind == "ldm":
             _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
@@ -321,6 +326,19 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]
     return found
 
 
+@contextmanager
+def held(subjects: Iterable[Checkpoint | SampleFolder]) -> Iterator[None]:
+    """Be the one who writes in the run folders; say of other checkpoints that nothing is kept."""
+    folders = {subject.folder.resolve(): subject.folder for subject in subjects if isinstance(subject, Checkpoint)}
+    with ExitStack() as locks:
+        for folder in folders.values():
+            if RunFolder(folder).is_marked:
+                locks.enter_context(RunFolder(folder).locked())
+            else:
+                print(f"{folder} is no run of ours that is marked as one: its figures are printed and kept nowhere")
+        yield
+
+
 def main(config: EvaluateConfig) -> None:
     folders = read_folders(config)
     evaluation = Evaluation(config)
@@ -329,13 +347,14 @@ def main(config: EvaluateConfig) -> None:
     if config.compile:
         check_that_it_compiles(evaluation.processes.device)
     results: dict[str, dict[str, Any]] = {}
-    try:
-        for name, subject in folders.items():
-            is_checkpoint = isinstance(subject, Checkpoint)
-            results[name] = evaluation.measure(subject) if is_checkpoint else evaluation.measure_samples(subject)
-    finally:  # the figures of samples are stored nowhere
-        if results and evaluation.processes.is_main_process:
-            print("\n\n".join(tables(results)))
+    with held(folders.values()) if evaluation.processes.is_main_process else nullcontext():
+        try:
+            for name, subject in folders.items():
+                is_checkpoint = isinstance(subject, Checkpoint)
+                results[name] = evaluation.measure(subject) if is_checkpoint else evaluation.measure_samples(subject)
+        finally:  # the figures of samples are stored nowhere
+            if results and evaluation.processes.is_main_process:
+                print("\n\n".join(tables(results)))
 
 
 def check_that_it_compiles(device: torch.device) -> None:

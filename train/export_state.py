@@ -3,7 +3,6 @@
 For looking at a run that is not finished: what it has learned so far, by its weights as they are or by their average.
 """
 
-import shutil
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,13 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from ldm_explorer.checkpoints import atomic_folder, read_json, save_pipeline
+from ldm_explorer.checkpoints import read_json, save_pipeline
+from ldm_explorer.run_folder import FolderRefused, RunFolder, claim
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training import latest_state, load_weights, read_progress
 from train.common import main_of
 from train.ldm import LDMTrainConfig, load_frozen_vae
 
-KEPT = ("train_config.json", "train_log.jsonl", "latents.safetensors", "dataset.json", "images")
+KEPT = ("train_config.json", "train_log.jsonl", "latents.safetensors", "dataset.json", "images/*/*.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,30 +37,34 @@ class ExportConfig:
 def main(config: ExportConfig) -> None:
     state = latest_state(config.run)
     if state is None:
-        raise ValueError(f"{config.run} holds no saved state: train/ldm.py leaves one while it trains")
-    if config.out.exists():
-        raise FileExistsError(f"{config.out} exists already: give another --out")
+        raise ValueError(
+            f"{config.run} holds no state that a run of ours saved: train/ldm.py leaves one while it trains"
+        )
     stored = read_json(config.run / "train_config.json")
     if "prediction" not in stored:
         raise ValueError(f"{config.run} is no run of a denoiser: give a folder of train/ldm.py")
     known = {field.name for field in fields(LDMTrainConfig)}
     options = {name: value for name, value in stored.items() if name in known}
     trained = LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})
-    vae = load_frozen_vae(trained)
-    unet = trained.unet_for(vae).build()
-    load_weights(state, unet, config.weights)
-    with atomic_folder(config.out) as folder:
-        for name in KEPT:
-            source = config.run / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name)
-            elif source.is_file():
-                shutil.copy(source, folder / name)
-        step = read_progress(state).step
-        card = f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
-        (folder / "README.md").write_text(card)
-        save_pipeline(folder, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
+    step = read_progress(state).step
+    card = f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
+    with claim(config.out) as out:
+        if out.names and not is_half_written(out, card):
+            raise FolderRefused(f"{config.out} holds a run already: give another --out")
+        vae = load_frozen_vae(trained)
+        unet = trained.unet_for(vae).build()
+        load_weights(state, unet, config.weights)
+        out.write_text("README.md", card)
+        for source in (path for pattern in KEPT for path in sorted(config.run.glob(pattern))):
+            out.write_bytes(source.relative_to(config.run).as_posix(), source.read_bytes())
+        save_pipeline(config.out, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
     print(f"wrote {config.out}")
+
+
+def is_half_written(out: RunFolder, card: str) -> bool:
+    """Whether a kill left a folder with the card of the same export and without what is written last."""
+    path = out.path / "README.md"
+    return path.is_file() and path.read_text() == card and not (out.path / "model_index.json").exists()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm_explorer.checkpoints import save_model
+from ldm_explorer.checkpoints import model_files, save_model
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import BATCH_IMAGES
@@ -81,15 +81,15 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
 def main(config: FeaturesTrainConfig) -> None:
     if not config.spec.num_classes:
         raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
-    task, test = FeaturesTask(config, config.load("train"), config.load("validation")), config.load("test")
-    accelerator, run_dir = start(config, "features")
+    with start(config, "features", model_files("features")) as (accelerator, run_dir):
+        task, test = FeaturesTask(config, config.load("train"), config.load("validation")), config.load("test")
 
-    def export(model: FeatureNet, folder: Path) -> dict[str, Any]:
-        save_model(model, folder / "features")
-        _, accuracy = _loss_and_accuracy(model.half().float(), crop(test.images, config.spec), test.labels)
-        return {"test_accuracy": accuracy, "test_images": len(test)}
+        def export(model: FeatureNet, folder: Path) -> dict[str, Any]:
+            save_model(model, folder / "features")
+            _, accuracy = _loss_and_accuracy(model.half().float(), crop(test.images, config.spec), test.labels)
+            return {"test_accuracy": accuracy, "test_images": len(test)}
 
-    train(task, config, accelerator, run_dir, export)
+        train(task, config, accelerator, run_dir, export)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.data import load_split
-from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
+from ldm_explorer.diagnosis.statistics import FILE, LatentStatistics, measure_latents, write_statistics
 from ldm_explorer.latents import encode_posterior
+from ldm_explorer.run_folder import RunFolder
 from train.common import main_of
 
 
@@ -30,16 +31,26 @@ class LatentsConfig:
 
 
 def main(config: LatentsConfig) -> None:
-    for checkpoint in [read_checkpoint(folder) for folder in config.checkpoints]:
+    checkpoints = [read_checkpoint(folder) for folder in config.checkpoints]
+    for checkpoint in checkpoints:
+        run = RunFolder(checkpoint.folder)
         if checkpoint.kind != "ldm":
-            raise ValueError(f"{checkpoint.folder} holds no denoiser: give folders of train/ldm.py")
-        pipeline, image_side = checkpoint.pipeline, checkpoint.config.get("image_side")
-        training = load_split(checkpoint.dataset, "train", config.data_dir, image_side)
-        posterior = encode_posterior(pipeline.codec, training.images)
-        classes = pipeline.null_class or 0
-        alpha_bars = pipeline.scheduler.alphas_cumprod
-        write_statistics(checkpoint.folder, measure_latents(posterior, training.labels, alpha_bars, classes))
+            raise ValueError(f"{run.path} holds no denoiser: give folders of train/ldm.py")
+        if not run.is_marked:
+            raise ValueError(f"{run.path} is not marked as a run of ours: `python tools/mark_run.py` marks an old run")
+        run.check([FILE])
+    for checkpoint in checkpoints:
+        with RunFolder(checkpoint.folder).locked():
+            write_statistics(checkpoint.folder, measure(checkpoint, config.data_dir))
         print(f"wrote the latent statistics of {checkpoint.folder}")
+
+
+def measure(checkpoint: Checkpoint, data_dir: Path | None) -> LatentStatistics:
+    """The statistics of the latents that a denoiser was trained on."""
+    pipeline, image_side = checkpoint.pipeline, checkpoint.config.get("image_side")
+    training = load_split(checkpoint.dataset, "train", data_dir, image_side)
+    posterior = encode_posterior(pipeline.codec, training.images)
+    return measure_latents(posterior, training.labels, pipeline.scheduler.alphas_cumprod, pipeline.null_class or 0)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import load_vae, read_json, save_pipeline
+from ldm_explorer.checkpoints import PIPELINE_FILES, load_vae, read_json, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
@@ -260,33 +260,35 @@ def main(config: LDMTrainConfig) -> None:
     codec, unet_config = LatentCodec(vae), config.unet_for(vae)
     config = replace(config, widths=unet_config.widths)
     of_autoencoder = autoencoder_training(config.vae_folder)
-    training, validation = config.load("train"), config.load("validation")
     side, channels = unet_config.latent_size, unet_config.latent_channels
-    accelerator, run_dir = start(config, f"ldm-{side}x{side}x{channels}-{config.schedule}")
-    vae.to(accelerator.device)
-    task = LDMTask(
-        config,
-        unet_config,
-        encode_divided(accelerator, codec, training.images),
-        training.labels,
-        encode_posterior(codec, validation.images[:VALIDATION_LATENTS]),
-        validation.labels[:VALIDATION_LATENTS],
-    )
+    name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
+    with start(config, name, (*PIPELINE_FILES, STATISTICS_FILE)) as (accelerator, run_dir):
+        training, validation = config.load("train"), config.load("validation")
+        vae.to(accelerator.device)
+        task = LDMTask(
+            config,
+            unet_config,
+            encode_divided(accelerator, codec, training.images),
+            training.labels,
+            encode_posterior(codec, validation.images[:VALIDATION_LATENTS]),
+            validation.labels[:VALIDATION_LATENTS],
+        )
 
-    if accelerator.is_main_process and not (run_dir / STATISTICS_FILE).is_file():  # now, for those who watch
-        classes = config.spec.num_classes if config.conditional else 0
-        write_statistics(run_dir, measure_latents(task.posterior, task.labels, task.alpha_bars, classes))
+        kept = config.resume and (run_dir / STATISTICS_FILE).is_file()
+        if accelerator.is_main_process and not kept:  # now, for those who watch
+            classes = config.spec.num_classes if config.conditional else 0
+            write_statistics(run_dir, measure_latents(task.posterior, task.labels, task.alpha_bars, classes))
 
-    def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
-        save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        return {"autoencoder": of_autoencoder}
+        def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
+            save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
+            return {"autoencoder": of_autoencoder}
 
-    def sample(unet: UNet2DModel) -> Tensor:
-        pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-        arguments = (pipeline, config.spec, FILM_IMAGES, FILM_SEED)
-        return generate(*arguments, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER).images
+        def sample(unet: UNet2DModel) -> Tensor:
+            pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))
+            arguments = (pipeline, config.spec, FILM_IMAGES, FILM_SEED)
+            return generate(*arguments, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER).images
 
-    train(task, config, accelerator, run_dir, export, sample)
+        train(task, config, accelerator, run_dir, export, sample)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from ldm_explorer.checkpoints import Checkpoint, read_json, update_metrics, write_json
+from ldm_explorer.checkpoints import Checkpoint, read_json, update_metrics
 from ldm_explorer.latents import BATCH_IMAGES
+from ldm_explorer.run_folder import MARK, RunFolder
 
 
 @dataclass
@@ -43,9 +44,10 @@ class SharedBatches:
 
 @dataclass
 class Parts:
-    """The parts of one evaluation, kept in the checkpoint's folder until all are there, then in its metrics.json.
+    """The parts of one evaluation, kept in the run's folder until all are there, then in its metrics.json.
 
-    With `resume`, what was measured before under the same conditions is not measured again.
+    With `resume`, what was measured before under the same conditions is not measured again. In a folder that is no
+    run of ours nothing is kept.
     """
 
     checkpoint: Checkpoint
@@ -56,13 +58,12 @@ class Parts:
     measured: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        found = read_json(self._file) if self.resume and self.processes.is_main_process else {}
+        self.run = RunFolder(self.checkpoint.folder)
+        self.keeps = self.processes.is_main_process and self.run.is_marked
+        self.file = partial_file(self.section)
+        found = read_json(self.run.path / self.file) if self.resume and self.keeps else {}
         known = found.get("parts", {}) if found.get("conditions") == self.conditions else {}
         self.measured = broadcast_object_list([known])[0]
-
-    @property
-    def _file(self) -> Path:
-        return self.checkpoint.folder / f"{self.section}.partial.json"
 
     def finished(self) -> dict[str, Any] | None:
         """The whole section, when it is stored and was measured under the same conditions."""
@@ -74,23 +75,28 @@ class Parts:
         """The figures of a part: as they were kept, or measured now and kept."""
         if name not in self.measured:
             self.measured[name] = rounded(measurement())
-            if self.processes.is_main_process:
-                write_json(self._file, {"conditions": self.conditions, "parts": self.measured})
+            if self.keeps:
+                self.run.write_json(self.file, {"conditions": self.conditions, "parts": self.measured})
         return self.measured[name]
 
     def finish(self, figures: dict[str, Any]) -> dict[str, Any]:
         """Store the whole section."""
         figures = rounded(figures) | {"conditions": self.conditions}
-        if self.processes.is_main_process:
-            update_metrics(self.checkpoint.folder, self.section, figures)
-            self._file.unlink(missing_ok=True)
+        if self.keeps:
+            update_metrics(self.run.path, self.section, figures)
+            self.run.remove([self.file])
         return figures
+
+
+def partial_file(section: str) -> str:
+    """Where the parts of a section are kept until all are there."""
+    return f"{section}.partial.json"
 
 
 def digest(folder: Path) -> str:
     """Of the weights at or below a folder, of what normalises an autoencoder's latents, and of the betas."""
     content = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
+    for path in sorted(path for path in folder.rglob("*.safetensors") if MARK not in path.parts):
         content.update(path.read_bytes())
     for path in sorted(folder.rglob("config.json")):
         config = json.loads(path.read_text())

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ldm_explorer.checkpoints import first_line
 from ldm_explorer.film import FilmFrame, cut_film, is_milestone, write_frame
+from ldm_explorer.run_folder import FolderRefused
 from ldm_explorer.training import (
     Diverged,
     FitConfig,
@@ -55,25 +56,33 @@ def run(
                 raise
         if finished:
             return averaged
-        accelerator.print(f"\nstopped after step {step.step}: {_way_on(run_dir)}")
+        accelerator.print(f"\nstopped after step {step.step}: {way_on(run_dir)}")
         return None
     except Diverged as error:
-        way_on = f"{_way_on(run_dir, ' --on-divergence rollback')}, or " if config.on_divergence == "stop" else ""
-        raise TrainingFailed(f"{error}; {way_on}start again with a lower --learning-rate") from error
+        rollback = f"{way_on(run_dir, ' --on-divergence rollback')}, or " if config.on_divergence == "stop" else ""
+        raise TrainingFailed(
+            f"{error}; {rollback}start again with a lower --learning-rate and another --out"
+        ) from error
     except OSError as error:
-        raise TrainingFailed(f"cannot write to {run_dir}: {error}; mend that and {_way_on(run_dir)}") from error
+        raise cannot_write(run_dir, error) from error
     except RuntimeError as error:
         if accelerator.num_processes == 1 or not _is_lost_connection(error):
             raise
-        raise TrainingFailed(
-            f"another process of this run is gone: {_way_on(run_dir)} ({first_line(error)})"
-        ) from error
+        raise TrainingFailed(f"another process of this run is gone: {way_on(run_dir)} ({first_line(error)})") from error
 
 
-def _way_on(run_dir: Path, option: str = "") -> str:
+def cannot_write(run_dir: Path, error: OSError) -> TrainingFailed:
+    """One sentence for what the file system or `RunFolder` refused, and how the run goes on from what is kept."""
+    if isinstance(error, FolderRefused):
+        return TrainingFailed(f"{error}, then {way_on(run_dir)}")
+    return TrainingFailed(f"cannot write to {run_dir}: {error}; mend that and {way_on(run_dir)}")
+
+
+def way_on(run_dir: Path, option: str = "") -> str:
+    """How the command that was stopped goes on."""
     state = latest_state(run_dir)
     if state is None:
-        return "no state was saved yet, so begin again"
+        return f"begin again with the same command and --resume{option}, for no state was saved yet"
     return f"go on from step {read_progress(state).step} with the same command and --resume{option}"
 
 
@@ -89,7 +98,7 @@ class _Watcher:
         state = latest_state(run_dir) if config.resume else None
         step = read_progress(state).step if state else 0
         if accelerator.is_main_process:
-            self.log = TrainLog(run_dir / "train_log.jsonl", step)
+            self.log = TrainLog(run_dir, step)
             cut_film(run_dir, step)
         self.progress = tqdm(
             unit="img",

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import save_vae
+from ldm_explorer.checkpoints import model_files, save_vae
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet, perceptual_distance
 from ldm_explorer.evaluation.reconstruction import psnr_db
@@ -160,18 +160,16 @@ class VAETask:
 
 
 def main(config: VAETrainConfig) -> None:
-    training, validation = config.load("train"), config.load("validation")
-    perceptual = load_perceptual(config)
-    accelerator, run_dir = start(config, config.name)
-    task = VAETask(config, training, validation, perceptual)
+    with start(config, config.name, model_files("vae")) as (accelerator, run_dir):
+        task = VAETask(config, config.load("train"), config.load("validation"), load_perceptual(config))
 
-    def export(model: Autoencoder, folder: Path) -> dict[str, Any]:
-        vae = model.vae.half().float()
-        measure_statistics(vae, task.images.images)
-        save_vae(folder, vae)
-        return {f"validation_{name}": value for name, value in task.validate(model).items()}
+        def export(model: Autoencoder, folder: Path) -> dict[str, Any]:
+            vae = model.vae.half().float()
+            measure_statistics(vae, task.images.images)
+            save_vae(folder, vae)
+            return {f"validation_{name}": value for name, value in task.validate(model).items()}
 
-    train(task, config, accelerator, run_dir, export)
+        train(task, config, accelerator, run_dir, export)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ldm_explorer.checkpoints import CheckpointError, write_bytes
+from ldm_explorer.checkpoints import CheckpointError
 from ldm_explorer.diagnosis.floors import latent_covariance, memorising_z0_mse
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, error_over_z0_error
+from ldm_explorer.run_folder import RunFolder
 
 FILE = "latents.safetensors"
 SUBSET = 1000
@@ -89,7 +90,8 @@ def write_statistics(folder: Path, statistics: LatentStatistics) -> None:
     """Write `latents.safetensors`, the subset in fp16."""
     tensors = {name: value for name, value in vars(statistics).items() if isinstance(value, Tensor)}
     tensors |= {"subset_mean": statistics.subset.mean.half(), "subset_std": statistics.subset.std.half()}
-    write_bytes(folder / FILE, save({name: value.contiguous() for name, value in tensors.items()}))
+    content = save({name: value.contiguous() for name, value in tensors.items()})
+    RunFolder(folder).write_bytes(FILE, content)
 
 
 def read_statistics(folder: Path) -> LatentStatistics | None:

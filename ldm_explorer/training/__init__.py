@@ -5,15 +5,20 @@ from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of, process_state, use_cores
 from ldm_explorer.training.run_state import (
+    CONFIG_FILE,
+    LOG_FILE,
     PLACE_FIELDS,
     TrainLog,
+    check_options,
     latest_state,
     load_weights,
-    prepare_run_dir,
     read_progress,
+    store_options,
 )
 
 __all__ = [
+    "CONFIG_FILE",
+    "LOG_FILE",
     "PLACE_FIELDS",
     "Diverged",
     "FitConfig",
@@ -22,13 +27,14 @@ __all__ = [
     "Task",
     "TrainLog",
     "TrainingFailed",
+    "check_options",
     "fit",
     "latest_state",
     "load_weights",
     "make_accelerator",
     "precision_of",
-    "prepare_run_dir",
     "process_state",
     "read_progress",
+    "store_options",
     "use_cores",
 ]

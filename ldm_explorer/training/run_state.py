@@ -4,7 +4,7 @@ A state is model, average, optimizer and progress, as safetensors and JSON.
 """
 
 import json
-import shutil
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +15,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ldm_explorer.checkpoints import atomic_folder, first_line, read_json, read_log, write_json, write_text
+from ldm_explorer.checkpoints import first_line, read_json, read_log
+from ldm_explorer.run_folder import FolderRefused, RunFolder
+
+CONFIG_FILE, LOG_FILE = "train_config.json", "train_log.jsonl"
 
 PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
 """Options that say where and how a run works; they are not stored with it."""
 
 RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps", "on_divergence"}
 """Stored options that may differ when a run is resumed."""
+
+
+_STATE = re.compile(r"state-(\d{9,})/(progress\.json|state\.safetensors)")
+"""The files of a state; progress.json is written last."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,10 @@ class Progress:
 
 
 def latest_state(run_dir: Path) -> Path | None:
-    """The newest whole state folder of a run."""
-    return max(run_dir.glob("state-*"), default=None)
+    """The newest whole state that the run saved; what others put beside it does not count, whatever its name."""
+    states = filter(None, map(_STATE.fullmatch, RunFolder(run_dir).names))
+    whole = [state for state in states if state[2] == "progress.json" and (run_dir / state[0]).is_file()]
+    return (run_dir / max(whole, key=lambda state: int(state[1]))[0]).parent if whole else None
 
 
 def read_progress(state: Path) -> Progress:
@@ -63,19 +72,15 @@ def save_state(run_dir: Path, progress: Progress, model: nn.Module, ema: nn.Modu
     tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-    for left_by_a_kill in run_dir.glob(".state-*"):
-        shutil.rmtree(left_by_a_kill)
-    previous = set(run_dir.glob("state-*"))
-    final = run_dir / f"state-{progress.step:09d}"
-    with atomic_folder(final) as folder:
+    run, name = RunFolder(run_dir), f"state-{progress.step:09d}"
+    with run.replacing(name, last="progress.json") as folder:
         whole = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
         try:
             save_file(whole, folder / "state.safetensors")
         except SafetensorError as error:  # a full disk, for one
             raise OSError(str(error)) from error
-        write_json(folder / "progress.json", asdict(progress))
-    for old in previous - {final}:
-        shutil.rmtree(old)
+        (folder / "progress.json").write_text(json.dumps(asdict(progress), indent=2))
+    run.remove(file for file in run.names if _STATE.fullmatch(file) and not file.startswith(f"{name}/"))
 
 
 def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimizer) -> Progress:
@@ -110,24 +115,24 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def prepare_run_dir(config: Any, run_dir: Path) -> None:
-    """Create the run's folder and its train_config.json from a config dataclass.
+def check_options(config: Any, run_dir: Path) -> None:
+    """See that a run can begin in a folder, or go on there, with the options of a config dataclass.
 
-    Raises `FileExistsError` when it holds a run already, unless `config.resume`; `ValueError` when the options
-    differ from those the run was started with.
+    Raises `FolderRefused` when it holds a run already, unless `config.resume`, or one without its options;
+    `ValueError` when the options differ from those the run was started with.
     """
-    path = run_dir / "train_config.json"
-    options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS}
-    options = json.loads(json.dumps(options, default=str))
-    if not path.exists() or not ((run_dir / "train_log.jsonl").exists() or latest_state(run_dir)):
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_json(path, options)
+    if not _holds_run(run_dir):
         return
     if not config.resume:
-        raise FileExistsError(f"{run_dir} already holds a run: go on with --resume, or give another --out")
+        raise FolderRefused(f"{run_dir} already holds a run: go on with --resume, or give another --out")
+    if not (run_dir / CONFIG_FILE).exists():
+        raise FolderRefused(
+            f"{run_dir} holds a run without its {CONFIG_FILE}, so whether these are the options it was started with "
+            "cannot be checked: put that file back, or give another --out"
+        )
     defaults = {option.name: json.loads(json.dumps(option.default, default=str)) for option in fields(config)}
-    before = defaults | read_json(path)  # an option that came later had its default
-    for name, value in options.items():
+    before = defaults | read_json(run_dir / CONFIG_FILE)  # an option that came later had its default
+    for name, value in _stored_options(config).items():
         if name not in RESUMABLE_FIELDS and before[name] != value:
             raise ValueError(
                 f"{run_dir} was started with {name} = {before[name]}, not {value}: "
@@ -135,19 +140,33 @@ def prepare_run_dir(config: Any, run_dir: Path) -> None:
             )
 
 
-class TrainLog:
-    """train_log.jsonl: one line per record, each step once, in order."""
+def store_options(config: Any, run_dir: Path) -> None:
+    """Write train_config.json from a config dataclass, unless the folder holds a run, which has one."""
+    if not _holds_run(run_dir):
+        RunFolder(run_dir).write_json(CONFIG_FILE, _stored_options(config))
 
-    def __init__(self, path: Path, step: int):
+
+def _holds_run(run_dir: Path) -> bool:
+    return (run_dir / LOG_FILE).exists() or latest_state(run_dir) is not None
+
+
+def _stored_options(config: Any) -> dict[str, Any]:
+    options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS}
+    return json.loads(json.dumps(options, default=str))
+
+
+class TrainLog:
+    """The train_log.jsonl of a run: one line per record, each step once, in order."""
+
+    def __init__(self, run_dir: Path, step: int):
         """Cut back to the step that the run goes on from."""
-        self.path = path
+        self.run = RunFolder(run_dir)
         self.go_back_to(step)
 
     def add(self, record: dict[str, Any]) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        self.run.append_text(LOG_FILE, json.dumps(record) + "\n")
 
     def go_back_to(self, step: int) -> None:
         """Drop what is later than a step."""
-        kept = [record for record in read_log(self.path) if record["step"] <= step]
-        write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+        kept = [record for record in read_log(self.run.path / LOG_FILE) if record["step"] <= step]
+        self.run.write_text(LOG_FILE, "".join(json.dumps(record) + "\n" for record in kept))

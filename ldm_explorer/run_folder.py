@@ -1,0 +1,282 @@
+"""The folder of a run: what marks it, who writes in it, which of its files are its own, and atomic writing.
+
+A hidden folder, `.ldm-explorer`, which nobody else makes, is the mark of a run folder. It holds
+    files.json    the exact names of the files that the run wrote, each recorded before it is written
+    lock          what the one process that writes holds locked; holder.json says which it is
+    tmp           what is being written; the next process that claims the folder deletes what a kill left there
+A file that is not in files.json is somebody else's: it is never overwritten and never deleted.
+"""
+
+import errno
+import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from ldm_explorer.atomic import put
+
+MARK = ".ldm-explorer"
+FORMAT = 1
+MAX_NAMED_FILES = 4
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+_log = logging.getLogger(__name__)
+
+
+class FolderRefused(FileExistsError):
+    """A folder or a file that is not to be written; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder and the files in it that are a run's own. Names are relative to it, with slashes."""
+
+    path: Path
+
+    @property
+    def is_marked(self) -> bool:
+        mark = self.path / MARK
+        return not mark.is_symlink() and (mark / "files.json").is_file()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The files that the run wrote, none without a mark. Raises `FolderRefused` for a damaged list."""
+        if not self.is_marked:
+            return frozenset()
+        path = self.path / MARK / "files.json"
+        try:
+            content = json.loads(path.read_text())
+            if content["format"] != FORMAT:
+                raise FolderRefused(f"{path} is of format {content['format']}, not {FORMAT}: use a later version")
+            return frozenset(map(_checked_name, content["files"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FolderRefused(
+                f"{path} does not list the files of a run ({error}): bring it back as it was, or give another folder"
+            ) from error
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise `FolderRefused` where a name that is to be written is taken by what the run did not write."""
+        ours = self.names
+        for name in names:
+            if (taken := self._in_the_way(name, ours)) is not None:
+                raise FolderRefused(f"{taken} is there, and this run did not write it: move it away")
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write whole or not at all."""
+        self.write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def write_text(self, name: str, content: str) -> None:
+        """Write whole or not at all."""
+        self.write_bytes(name, content.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write whole or not at all. Raises `FolderRefused` as `check` does."""
+        self.record([name])
+        with self._temporary() as temporary:
+            temporary.write_bytes(content)
+            self._put(temporary, name)
+
+    def append_text(self, name: str, content: str) -> None:
+        """Write at the end of a file. Raises `FolderRefused` as `check` does."""
+        self.record([name])
+        with (self.path / name).open("a") as file:
+            file.write(content)
+
+    @contextmanager
+    def replacing(self, part: str, last: str | None = None) -> Iterator[Path]:
+        """A temporary folder whose files take the place of what the run wrote in its subfolder `part` before.
+
+        That happens when the block ends without an error. `last` is the file by which the part counts as whole: the
+        old one goes first and the new one comes last, so nobody reads old and new together. Raises `FolderRefused`
+        as `check` does.
+        """
+        with self._temporary() as temporary:
+            (temporary / part).mkdir(parents=True)
+            yield temporary / part
+            new = sorted(path.relative_to(temporary).as_posix() for path in temporary.rglob("*") if path.is_file())
+            whole = f"{part}/{last}"
+            self.check(new)
+            self.remove([whole])
+            self.record(new)
+            for name in new:
+                if name != whole:
+                    self._put(temporary / name, name)
+            self.remove(name for name in self.names.difference(new) if name.startswith(f"{part}/"))
+            if whole in new:
+                self._put(temporary / whole, whole)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete those of the files that the run wrote, and the subfolders that are empty then."""
+        ours = self.names
+        if not (gone := ours.intersection(names)):
+            return
+        for name in sorted(gone):
+            if self._in_the_way(name, ours) is None:
+                (self.path / name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    for folder in list(PurePosixPath(name).parents)[:-1]:
+                        (self.path / folder).rmdir()
+        self._save(ours - gone)
+
+    def record(self, names: Iterable[str]) -> None:
+        """Put names on the list of what the run wrote, before they are written. Raises as `check` does."""
+        names, ours = set(map(_checked_name, names)), self.names
+        self.check(names)
+        if not self.is_marked or not names <= ours:
+            self._save(ours | names)
+
+    def adopt(self, names: Iterable[str]) -> None:
+        """Mark the folder, and put files that lie there already on its list: those of a run from before the mark."""
+        self._save(self.names.union(map(_checked_name, names)))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the one process that writes here, and clear away what a killed one left half-written.
+
+        Raises `FolderRefused`, naming the process that writes here now. It ends with its process, however that ends.
+        """
+        mark = self.path / MARK
+        lock = FileLock(str(mark / "lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise FolderRefused(f"{self.path} is being written by {_holder(mark)}: wait for it, or stop it") from None
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
+                raise
+            _log.warning("%s lies where files cannot be locked: see that no other process writes there", self.path)
+        try:
+            shutil.rmtree(mark / "tmp", ignore_errors=True)
+            self._write_in_mark("holder.json", {"pid": os.getpid(), "host": platform.node()})
+            self._forget_what_is_gone()
+            yield
+        finally:
+            shutil.rmtree(mark / "tmp", ignore_errors=True)
+            (mark / "holder.json").unlink(missing_ok=True)
+            lock.release()
+
+    def _forget_what_is_gone(self) -> None:
+        """Take off the list what was never written, for a kill came, or was deleted since: others may use the name."""
+        ours = self.names
+        there = frozenset(name for name in ours if os.path.lexists(self.path / name))
+        if there != ours:
+            self._save(there)
+
+    def _in_the_way(self, name: str, ours: frozenset[str]) -> Path | None:
+        """What keeps a name from being the run's own: a link, or a file or folder of others."""
+        folders = [self.path / folder for folder in reversed(PurePosixPath(name).parents)][1:]
+        final = self.path / name
+        if taken := next((folder for folder in folders if folder.is_symlink() or folder.is_file()), None):
+            return taken
+        is_others = final.is_symlink() or final.is_dir() or name not in ours
+        return final if is_others and os.path.lexists(final) else None
+
+    def _save(self, names: Iterable[str]) -> None:
+        self._write_in_mark("files.json", {"format": FORMAT, "files": sorted(names)})
+
+    def _write_in_mark(self, name: str, content: Any) -> None:
+        with self._temporary() as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
+            self._put(temporary, f"{MARK}/{name}")
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """A name for a file or folder on the same disk, which is gone afterwards."""
+        if (self.path / MARK).is_symlink():
+            raise FolderRefused(f"{self.path / MARK} is a link, which no run of ours makes: move it away")
+        folder = self.path / MARK / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / uuid4().hex
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+                folder.rmdir()
+
+    def _put(self, temporary: Path, name: str) -> None:
+        final = self.path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        put(temporary, final)
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[RunFolder]:
+    """Take a folder for a run, marked and locked. One in which nothing is written is left as it was found.
+
+    Raises `FolderRefused` for what is no place for a run, for a folder that holds anything but a run of ours, and as
+    `RunFolder.locked` does.
+    """
+    run, is_new = RunFolder(path), not path.exists()
+    check_place(path)
+    if not run.is_marked:
+        check_empty(path)
+    (path / MARK).mkdir(parents=True, exist_ok=True)
+    with run.locked():
+        try:
+            if not run.is_marked:
+                run.adopt(())
+            yield run
+        finally:
+            if not run.names and not _others(path):
+                shutil.rmtree(path / MARK, ignore_errors=True)
+                with suppress(OSError):
+                    path.rmdir() if is_new else None
+
+
+def check_place(path: Path) -> None:
+    """Raise `FolderRefused` for a link, a file, the home folder, and whatever contains the working directory."""
+    advice = "give a folder of the run's own, as in --out runs/NAME"
+    if path.is_symlink():
+        raise FolderRefused(f"{path} is a link to {os.readlink(path)}: give that folder itself, or another")
+    if path.exists() and not path.is_dir():
+        raise FolderRefused(f"{path} is a file: {advice}")
+    folder, here = path.resolve(), Path.cwd()
+    if folder == here or folder in here.parents:
+        raise FolderRefused(f"{path} is the working directory, or contains it: {advice}")
+    if folder == Path.home().resolve() or folder in Path.home().resolve().parents:
+        raise FolderRefused(f"{path} is the home folder, or contains it: {advice}")
+    if MARK in folder.parts:
+        raise FolderRefused(f"{path} lies in {MARK}, which a run keeps for itself: {advice}")
+
+
+def check_empty(path: Path) -> None:
+    """Raise `FolderRefused` for a folder that holds anything, naming it."""
+    if not (there := _others(path)):
+        return
+    named = ", ".join(there[:MAX_NAMED_FILES]) + (f" and {rest} more" if (rest := len(there[MAX_NAMED_FILES:])) else "")
+    old_run = {"train_config.json", "train_log.jsonl"} <= set(there)
+    hint = f", or, if a run of an earlier version made it, `python tools/mark_run.py {path}`" if old_run else ""
+    raise FolderRefused(f"{path} holds {named}, and no mark of a run of ours: give a new or empty folder{hint}")
+
+
+def _others(path: Path) -> list[str]:
+    """What a folder holds besides the folder that marks a run."""
+    children = path.iterdir() if path.is_dir() else ()
+    return sorted(child.name for child in children if child.name != MARK or child.is_symlink() or not child.is_dir())
+
+
+def _holder(mark: Path) -> str:
+    try:
+        holder = json.loads((mark / "holder.json").read_text())
+        return f"process {holder['pid']} on {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it is just starting
+        return "another process"
+
+
+def _checked_name(name: str) -> str:
+    """A name that stays inside its folder. Raises `ValueError` for another: a list may come from anywhere."""
+    path = PurePosixPath(name)
+    leads_out = path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or {"\\", "\0"} & set(name)
+    if leads_out or str(path) != name or path.parts[0] == MARK:
+        raise ValueError(f"{name!r} is no name of a file in it")
+    return name

@@ -1,0 +1,349 @@
+"""A run folder is recognised by its mark, written by one process, and nothing but the run's own files ever changes."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import ENVIRONMENT, REPO
+from foreign_files import contents, plant, unchanged
+
+from ldm_explorer import run_folder
+from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder, claim
+
+
+def file_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != MARK)
+
+
+def no_temporaries(folder: Path) -> bool:
+    return not (folder / MARK / "tmp").exists()
+
+
+class TestWriting:
+    def test_a_part_appears_only_when_it_is_whole(self, tmp_path):
+        run = RunFolder(tmp_path / "new" / "run")
+        with run.replacing("vae") as folder:
+            (folder / "part").write_text("one")
+            assert not (run.path / "vae").exists()
+        assert file_names(run.path / "vae") == ["part"]
+        assert file_names(run.path) == ["vae"]
+        assert no_temporaries(run.path)
+
+    def test_a_part_takes_the_place_of_what_the_run_wrote_there_and_of_nothing_else(self, tmp_path):
+        run = RunFolder(tmp_path)
+        for name in ("old", "new"):
+            with run.replacing("vae") as folder:
+                (folder / name).write_text(name)
+                (folder / "both").write_text(name)
+            (tmp_path / "vae" / "mine").write_text("mine")
+        assert file_names(tmp_path / "vae") == ["both", "mine", "new"]
+        assert (tmp_path / "vae" / "both").read_text() == "new"
+        assert run.names == {"vae/both", "vae/new"}
+
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_an_error_leaves_the_old_part_and_nothing_else(self, tmp_path, error):
+        RunFolder(tmp_path).write_text("vae/old", "old")
+        before = contents(tmp_path)
+
+        def write_half() -> None:
+            with RunFolder(tmp_path).replacing("vae") as folder:
+                (folder / "half").write_text("half")
+                raise error
+
+        with pytest.raises(error):
+            write_half()
+        assert contents(tmp_path) == before
+
+    def test_the_file_by_which_a_part_counts_as_whole_goes_first_and_comes_last(self, tmp_path, monkeypatch):
+        """So at no moment old and new can be read together."""
+        run, seen = RunFolder(tmp_path), []
+        put = run_folder.put
+
+        def watched(temporary, final):
+            put(temporary, final)
+            if final.parent.name == "vae":
+                seen.append({path.name: path.read_text() for path in final.parent.iterdir()})
+
+        for version in ("old", "new"):
+            with run.replacing("vae", last="config.json") as folder:
+                for name in ("config.json", "weights", f"shard of the {version}"):
+                    (folder / name).write_text(version)
+            monkeypatch.setattr(run_folder, "put", watched)
+        assert ["config.json" in files for files in seen] == [False, False, True]
+        assert seen[-1] == {"config.json": "new", "weights": "new", "shard of the new": "new"}
+
+    def test_a_name_is_on_the_list_before_it_is_written(self, tmp_path, monkeypatch):
+        put = run_folder.put
+
+        def killed(temporary, final):
+            if final.name == "two":
+                raise KeyboardInterrupt
+            put(temporary, final)
+
+        run = RunFolder(tmp_path)
+        run.write_text("one", "1")
+        monkeypatch.setattr(run_folder, "put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.write_text("two", "2")
+        assert run.names == {"one", "two"}
+
+    @pytest.mark.parametrize("name", ["README.md", "vae/config.json", "film/step-000000001.webp"])
+    @pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling link"])
+    def test_what_the_run_did_not_write_is_never_overwritten(self, tmp_path, name, kind):
+        run, path = RunFolder(tmp_path / "run"), tmp_path / "run" / name
+        path.parent.mkdir(parents=True)
+        (tmp_path / "precious").write_text("precious")
+        if kind == "file":
+            path.write_text("mine")
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(tmp_path / ("precious" if kind == "link" else "nothing"))
+        before = contents(tmp_path)
+        for write in (run.write_text, run.append_text):
+            with pytest.raises(FolderRefused, match=f"{path} is there, and this run did not write it: move it away"):
+                write(name, "ours")
+        with pytest.raises(FolderRefused, match="move it away"), run.replacing(str(Path(name).parent)) as folder:
+            (folder / Path(name).name).write_text("ours")
+        assert contents(tmp_path) == before
+
+    @pytest.mark.parametrize("kind", ["file", "link"])
+    def test_a_subfolder_that_is_a_file_or_leads_elsewhere_is_not_written_to(self, tmp_path, kind):
+        run = RunFolder(tmp_path / "run")
+        run.write_text("vae/config.json", "ours")
+        (tmp_path / "run" / "vae").rename(tmp_path / "elsewhere")
+        if kind == "file":
+            (tmp_path / "run" / "vae").write_text("mine")
+        else:
+            (tmp_path / "run" / "vae").symlink_to(tmp_path / "elsewhere")
+        before = contents(tmp_path)
+        with pytest.raises(FolderRefused, match="run/vae is there"):
+            run.write_text("vae/config.json", "new")
+        run.remove(["vae/config.json"])
+        assert {name: text for name, text in contents(tmp_path).items() if MARK not in name} == {
+            name: text for name, text in before.items() if MARK not in name
+        }
+
+    def test_only_files_of_the_run_are_removed_and_folders_that_are_empty_then(self, tmp_path):
+        run = RunFolder(tmp_path)
+        for name in ("film/a", "film/b", "state-1/a", "README.md"):
+            run.write_text(name, "ours")
+        (tmp_path / "state-1" / "notes").write_text("mine")
+        (tmp_path / "film" / "c").write_text("mine")
+        run.remove(["film/a", "film/c", "state-1/a", "README.md"])
+        assert run.names == {"film/b"}
+        assert file_names(tmp_path) == ["film", "state-1"]
+        assert file_names(tmp_path / "film") == ["b", "c"]
+        run.remove(["film/b"])
+        (tmp_path / "film" / "c").unlink()
+        run.write_text("film/d", "ours")
+        run.remove(["film/d"])
+        assert file_names(tmp_path) == ["state-1"]
+
+    @pytest.mark.parametrize("name", ["../victim", "/victim", "a/../../victim", "a\\b", "C:victim", f"{MARK}/lock", ""])
+    def test_a_list_that_names_files_elsewhere_is_refused(self, tmp_path, name):
+        """A run folder may have been downloaded."""
+        run = RunFolder(tmp_path / "run")
+        run.write_text("a/b", "ours")
+        path = tmp_path / "run" / MARK / "files.json"
+        path.write_text(json.dumps({"format": 1, "files": ["a/b", name]}))
+        with pytest.raises(
+            FolderRefused, match=r"files\.json does not list the files of a run.*no name of a file in it"
+        ):
+            run.remove([name])
+        with pytest.raises(ValueError, match="no name of a file in it"):
+            RunFolder(tmp_path / "other").write_text(name, "x")
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1, "files": 3}', "[" * 100_000])
+    def test_a_damaged_list_is_refused_in_a_sentence(self, tmp_path, content):
+        (tmp_path / MARK).mkdir()
+        (tmp_path / MARK / "files.json").write_text(content)
+        with pytest.raises(FolderRefused, match="does not list the files of a run"):
+            RunFolder(tmp_path).write_text("a", "x")
+
+    def test_a_list_of_a_later_version_is_refused(self, tmp_path):
+        (tmp_path / MARK).mkdir()
+        (tmp_path / MARK / "files.json").write_text('{"format": 2, "files": []}')
+        with pytest.raises(FolderRefused, match="of format 2, not 1: use a later version"):
+            RunFolder(tmp_path).write_text("a", "x")
+
+    def test_a_mark_that_is_a_link_is_none(self, tmp_path):
+        with claim(tmp_path / "real") as run:
+            run.write_text("a", "ours")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / MARK).symlink_to(tmp_path / "real" / MARK)
+        before = contents(tmp_path)
+        with pytest.raises(FolderRefused, match=f"holds {MARK}"), claim(tmp_path / "run"):
+            pass
+        with pytest.raises(FolderRefused, match="is a link, which no run of ours makes"):
+            RunFolder(tmp_path / "run").write_text("b", "ours")
+        assert contents(tmp_path) == before
+
+
+class TestClaim:
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_a_new_or_empty_folder_becomes_a_run(self, tmp_path, exists):
+        path = tmp_path / "some" / "run"
+        path.mkdir(parents=True) if exists else None
+        with claim(path) as run:
+            assert run.is_marked
+            run.write_text("a", "ours")
+        with claim(path) as run:
+            assert run.names == {"a"}
+        assert sorted(file.name for file in (path / MARK).iterdir()) == ["files.json", "lock"]
+
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_a_folder_in_which_nothing_was_written_is_left_as_it_was(self, tmp_path, exists):
+        path = tmp_path / "run"
+        path.mkdir() if exists else None
+        with pytest.raises(KeyError), claim(path):
+            raise KeyError
+        assert path.exists() == exists
+        assert not exists or not list(path.iterdir())
+
+    @pytest.mark.parametrize("named_like_ours", [False, True])
+    def test_a_folder_of_somebody_elses_is_refused_naming_what_is_there(self, tmp_path, named_like_ours):
+        path = tmp_path / "run"
+        planted = plant(path, tmp_path / "elsewhere", named_like_ours)
+        with (
+            pytest.raises(FolderRefused, match=r"holds \.state-old, .* more, and no mark of a run of ours"),
+            claim(path),
+        ):
+            pass
+        assert contents(path) == planted
+
+    def test_a_run_of_an_earlier_version_is_told_what_to_do(self, tmp_path):
+        for name in ("train_config.json", "train_log.jsonl"):
+            (tmp_path / name).touch()
+        with pytest.raises(FolderRefused, match=f"python tools/mark_run.py {tmp_path}"), claim(tmp_path):
+            pass
+
+    @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "working", "above", "home", "root", "mark"])
+    def test_what_is_no_place_for_a_run_is_refused(self, tmp_path, monkeypatch, kind):
+        there, home = tmp_path / "there" / "deeper", tmp_path / "home"
+        there.mkdir(parents=True)
+        home.mkdir()
+        monkeypatch.chdir(there)
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("USERPROFILE", str(home))
+        (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to(home)
+        (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+        path, said = {
+            "file": (tmp_path / "file", "is a file"),
+            "link": (tmp_path / "link", f"is a link to {home}: give that folder itself"),
+            "dangling link": (tmp_path / "dangling", "is a link to"),
+            "working": (Path(), "is the working directory, or contains it"),
+            "above": (Path("../../there"), "is the working directory, or contains it"),
+            "home": (home, "is the home folder, or contains it"),
+            "root": (Path("/"), "is the working directory, or contains it"),
+            "mark": (tmp_path / "run" / MARK / "tmp", f"lies in {MARK}"),
+        }[kind]
+        before = contents(tmp_path)
+        with pytest.raises(FolderRefused, match=said), claim(path):
+            pass
+        assert contents(tmp_path) == before
+
+    def test_what_a_killed_process_left_is_cleared_away_and_the_names_that_it_never_wrote_are_free(self, tmp_path):
+        with claim(tmp_path / "run") as run:
+            run.write_text("a", "ours")
+            run.record(["b"])
+            (run.path / MARK / "tmp" / "0123").mkdir(parents=True)
+            (run.path / MARK / "tmp" / "0123" / "half").touch()
+        with claim(tmp_path / "run") as run:
+            assert no_temporaries(run.path)
+            assert run.names == {"a"}
+
+    def test_a_kill_while_the_mark_was_made_leaves_a_folder_that_counts_as_empty(self, tmp_path):
+        (tmp_path / "run" / MARK / "tmp").mkdir(parents=True)
+        (tmp_path / "run" / MARK / "lock").touch()
+        with claim(tmp_path / "run") as run:
+            run.write_text("a", "ours")
+        assert file_names(tmp_path / "run") == ["a"]
+
+    def test_foreign_files_in_a_run_stay_through_all_that_a_run_does(self, tmp_path):
+        with claim(tmp_path / "run") as run:
+            run.write_text("a", "ours")
+        planted = plant(tmp_path / "run", tmp_path / "elsewhere")
+        with claim(tmp_path / "run") as run:
+            for version in ("old", "new"):
+                for part in ("vae", "unet", "scheduler", "film", "images", "state-000000001"):
+                    with run.replacing(part, last="config.json") as folder:
+                        (folder / "config.json").write_text(version)
+                        (folder / f"only in the {version}").write_text(version)
+            run.remove(run.names)
+            assert unchanged(tmp_path / "run", planted)
+        assert unchanged(tmp_path / "run", planted)
+        assert RunFolder(tmp_path / "run").names == frozenset()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from ldm_explorer.run_folder import claim
+with claim(Path(sys.argv[1])) as run:
+    run.write_text("a", "ours")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that writes in `tmp_path / "run"`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")],
+        cwd=REPO,
+        env=ENVIRONMENT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+class TestLock:
+    def test_a_second_process_is_refused_with_the_pid_of_the_first_until_that_ends(self, tmp_path, holder):
+        before = contents(tmp_path)
+        for _ in range(2):
+            with (
+                pytest.raises(FolderRefused, match=f"is being written by process {holder.pid} on "),
+                claim(tmp_path / "run"),
+            ):
+                pass
+        assert contents(tmp_path) == before
+        holder.communicate("")
+        with claim(tmp_path / "run") as run:
+            assert run.names == {"a"}
+
+    def test_a_killed_process_leaves_no_lock(self, tmp_path, holder):
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        assert (tmp_path / "run" / MARK / "holder.json").exists()
+        with claim(tmp_path / "run") as run:
+            assert json.loads((run.path / MARK / "holder.json").read_text())["pid"] == os.getpid()
+
+    def test_a_file_system_without_locks_is_used_with_a_warning(self, tmp_path, monkeypatch, caplog):
+        def no_locks(*_, **__):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(run_folder.FileLock, "acquire", no_locks)
+        with claim(tmp_path / "run") as run:
+            run.write_text("a", "ours")
+        assert "cannot be locked: see that no other process writes there" in caplog.text
+
+    def test_another_error_of_the_lock_is_one(self, tmp_path, monkeypatch):
+        def full(*_, **__):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(run_folder.FileLock, "acquire", full)
+        with pytest.raises(OSError, match="No space left"), claim(tmp_path / "run"):
+            pass
