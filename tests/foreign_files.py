@@ -10,7 +10,7 @@ FOREIGN_FILES = (
     ".state-old/weights.bin",
     "vae/mine.txt",
     "vae/diffusion_pytorch_model.bin",
-    "unet/mine/deeper.txt",
+    "vae/mine/deeper.txt",
     "scheduler/mine.json",
     "features/mine.txt",
     "film/step-of-mine.webp",

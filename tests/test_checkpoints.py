@@ -1,14 +1,18 @@
+import copy
+import itertools
 import json
 import pickle
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from foreign_files import plant, unchanged
 from helpers import build_seeded, same_weights
 from safetensors.torch import load_file, save_file
 
-from ldm_explorer import checkpoints
+from ldm_explorer import checkpoints, run_folder
 from ldm_explorer.atomic import write_json
 from ldm_explorer.checkpoints import (
     CheckpointError,
@@ -22,6 +26,7 @@ from ldm_explorer.checkpoints import (
     update_metrics,
 )
 from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
 
@@ -103,6 +108,64 @@ def test_a_folder_half_overwritten_does_not_count_as_whole(tiny_pipeline, ldm_fo
         save_pipeline(folder, tiny_pipeline.vae, tiny_pipeline.unet, tiny_pipeline.scheduler)
     with pytest.raises(CheckpointError):
         read_checkpoint(folder)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["vae", "ldm"])
+def test_a_kill_at_any_moment_of_an_export_leaves_the_old_or_the_new_or_none(
+    tiny_pipeline, tmp_path, monkeypatch, kind
+):
+    """Never a mix of both, and none of somebody else's files fewer; the next export makes it whole."""
+    old_vae, old_unet = (copy.deepcopy(network) for network in (tiny_pipeline.vae, tiny_pipeline.unet))
+    for network in (old_vae, old_unet):
+        next(network.parameters()).data.fill_(1)
+
+    def save(folder: Path, vae, unet) -> None:
+        if kind == "vae":
+            save_vae(folder, vae)
+        else:
+            save_pipeline(folder, vae, unet, tiny_pipeline.scheduler)
+
+    def read(folder: Path) -> list[bool] | None:
+        """Whether each network is the new one; None for a folder that is not whole."""
+        try:
+            assert read_checkpoint(folder).kind == kind
+        except CheckpointError:
+            return None
+        parts = {"vae": tiny_pipeline.vae} | ({"unet": tiny_pipeline.unet} if kind == "ldm" else {})
+        loaded = {part: load_file(folder / part / WEIGHTS) for part in parts}
+        return [same_weights(loaded[part], network.half().state_dict()) for part, network in parts.items()]
+
+    moments, put, remove = iter(()), run_folder.put, RunFolder.remove
+
+    def may_be_killed(action, *arguments):
+        if next(moments, 0):
+            raise Killed
+        return action(*arguments)
+
+    monkeypatch.setattr(run_folder, "put", lambda *arguments: may_be_killed(put, *arguments))
+    monkeypatch.setattr(RunFolder, "remove", lambda *arguments: may_be_killed(remove, *arguments))
+    seen = []
+    for moment in itertools.count():
+        folder = tmp_path / f"{moment}"
+        save(folder, old_vae, old_unet)
+        planted = plant(folder, tmp_path / f"elsewhere {moment}")
+        moments = iter([0] * moment + [1])
+        with suppress(Killed):
+            save(folder, tiny_pipeline.vae, tiny_pipeline.unet)
+        seen.append(read(folder))
+        if list(moments):  # the export was done before
+            break
+        moments = iter(())
+        save(folder, tiny_pipeline.vae, tiny_pipeline.unet)
+        assert all(read(folder))
+        assert unchanged(folder, planted)
+    assert None in seen
+    assert [state for state in seen if state is not None and len(set(state)) > 1] == []
+    assert all(seen[-1])
 
 
 def test_no_file_of_a_checkpoint_of_default_size_reaches_10_mb(tiny_vae, tmp_path):

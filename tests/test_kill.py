@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 from commands import GIVE_UP_SECONDS, finish, logged_steps, run_command, start
+from foreign_files import contents, plant, unchanged
 from helpers import draw_shapes, same_weights
 from safetensors.torch import load_file
 from torchvision.transforms.functional import to_pil_image
 
+from ldm_explorer.checkpoints import CheckpointError, read_checkpoint
+from ldm_explorer.run_folder import MARK
 from ldm_explorer.training.run_state import latest_state
 
 pytestmark = pytest.mark.xdist_group("kill")  # one worker, as the tests share their training
@@ -29,6 +32,21 @@ def write_half(tensors, path):
     save_file(tensors, path)
 
 save_file, run_state.save_file = run_state.save_file, write_half
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+KILLED_WHILE_EXPORTING = """
+import os, runpy, signal, sys
+import ldm_explorer.run_folder as run_folder
+
+def put_or_die(temporary, final):
+    if final.match("vae/config.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    put(temporary, final)
+
+put, run_folder.put = run_folder.put, put_or_die
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -75,18 +93,25 @@ def kill_after(step: int, *command: str, run_dir: Path) -> None:
     assert process.returncode == -signal.SIGKILL, output
 
 
-def test_three_kills_one_of_them_while_the_state_is_written_change_nothing(command, uninterrupted, tmp_path):
+def test_four_kills_one_in_a_state_and_one_in_the_export_change_nothing(command, uninterrupted, tmp_path):
+    """And nothing of somebody else's, in the same folder."""
     run_dir = tmp_path / "run"
     kill_after(5, sys.executable, *command, run_dir=run_dir)
+    planted = plant(run_dir, tmp_path / "elsewhere")
     kill_after(1000, sys.executable, "-c", KILLED_WHILE_SAVING, *command, run_dir=run_dir)
     assert latest_state(run_dir).name < "state-000000012"
-    assert list(run_dir.glob(".state-*")), "the kill came while a state was being written"
+    assert list(run_dir.glob(f"{MARK}/tmp/*")), "the kill came while a state was being written"
     kill_after(30, sys.executable, *command, run_dir=run_dir)
+    kill_after(1000, sys.executable, "-c", KILLED_WHILE_EXPORTING, *command, run_dir=run_dir)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(run_dir)
     run_command(sys.executable, *command, "--out", str(run_dir), "--resume")
     assert logged_steps(run_dir) == list(range(1, 61))
     for part in ("vae/diffusion_pytorch_model.safetensors", "state-000000060/state.safetensors"):
         assert same_weights(load_file(run_dir / part), load_file(uninterrupted / part))
-    assert not list(run_dir.glob(".state-*")), "what a kill left half-written is cleaned up"
+    assert unchanged(run_dir, planted)
+    ours = {name for name in contents(run_dir) if name not in planted}
+    assert ours == set(contents(uninterrupted)), "and what the kills left half-written is cleaned up"
 
 
 @pytest.fixture

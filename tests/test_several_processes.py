@@ -12,6 +12,7 @@ import pytest
 from commands import GIVE_UP_SECONDS, LAUNCH, finish, logged_steps, run_command, start
 from PIL import Image
 
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.training.run_state import latest_state
 
 pytestmark = pytest.mark.xdist_group("several processes")  # one worker, as the tests share their autoencoder
@@ -84,9 +85,8 @@ def test_two_processes_measure_as_one_does(tmp_path, vae):
 
 
 def test_a_folder_that_holds_a_run_is_refused_by_all_processes_together(command, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "train_config.json").write_text("{}")
-    (tmp_path / "run" / "train_log.jsonl").touch()
+    RunFolder(tmp_path / "run").write_text("train_config.json", "{}")
+    RunFolder(tmp_path / "run").write_text("train_log.jsonl", "")
     process = start(*TORCHRUN, *command, "--max-steps", "20")
     output = finish(process)
     assert process.returncode != 0

@@ -16,6 +16,7 @@ from commands import ENVIRONMENT, GIVE_UP_SECONDS, LAUNCH, REPO, finish, logged_
 from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.film import read_film
+from ldm_explorer.run_folder import MARK
 from train.common import command_line
 
 pytestmark = pytest.mark.xdist_group("train commands")  # one worker, as the tests share their trainings
@@ -67,7 +68,7 @@ def ldm_dir(vae_dir, fashion_mnist_dir) -> Path:
 def test_ctrl_c_leaves_a_state_and_no_checkpoint(interrupted_vae):
     last = interrupted_vae.steps[-1]
     assert 3 <= last < 300
-    assert interrupted_vae.files == [f"state-{last:09d}", "train_config.json", "train_log.jsonl"]
+    assert interrupted_vae.files == [MARK, f"state-{last:09d}", "train_config.json", "train_log.jsonl"]
 
 
 def test_a_resumed_command_finishes_without_a_step_twice_or_missing(vae_dir):

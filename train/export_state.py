@@ -19,7 +19,8 @@ from ldm_explorer.training import latest_state, load_weights, read_progress
 from train.common import main_of
 from train.ldm import LDMTrainConfig, load_frozen_vae
 
-KEPT = ("train_config.json", "train_log.jsonl", "latents.safetensors", "dataset.json", "images/*/*.png")
+KEPT = ("train_config.json", "train_log.jsonl", "latents.safetensors", "dataset.json", "images/")
+"""How the names of the run's files begin that belong to the export, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +56,8 @@ def main(config: ExportConfig) -> None:
         unet = trained.unet_for(vae).build()
         load_weights(state, unet, config.weights)
         out.write_text("README.md", card)
-        for source in (path for pattern in KEPT for path in sorted(config.run.glob(pattern))):
-            out.write_bytes(source.relative_to(config.run).as_posix(), source.read_bytes())
+        for name in sorted(name for name in RunFolder(config.run).names if name.startswith(KEPT)):
+            out.write_bytes(name, (config.run / name).read_bytes())
         save_pipeline(config.out, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
     print(f"wrote {config.out}")
 

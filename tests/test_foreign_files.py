@@ -1,0 +1,272 @@
+"""Every command leaves what is somebody else's as it is, to the byte, in every folder that it is pointed at."""
+
+import errno
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from foreign_files import contents, plant, unchanged
+from helpers import NUM_CLASSES, draw_shapes
+from torchvision.transforms.functional import to_pil_image
+
+import train.common
+import train.evaluate
+import train.export_state
+import train.features
+import train.latents
+import train.ldm
+import train.vae
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.data import dataset_spec
+from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.evaluation.ruler import Ruler
+from ldm_explorer.image_folder import DataError
+from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder, claim
+from ldm_explorer.training import TrainingFailed
+from train.evaluate import EvaluateConfig, Evaluation
+from train.export_state import ExportConfig
+from train.latents import LatentsConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+import mark_run
+import shipped_images
+
+pytestmark = [pytest.mark.xdist_group("foreign files"), pytest.mark.usefixtures("fresh_accelerate")]
+
+SHORT = {"max_steps": 2, "batch_size": 4, "threads": 1, "precision": "fp32", "image_side": 32, "log_every_steps": 1}
+TRAININGS = {
+    "vae": (train.vae, train.vae.VAETrainConfig, {"widths": (16,), "layers_per_block": 1}),
+    "ldm": (train.ldm, train.ldm.LDMTrainConfig, {"widths": (16, 32), "layers_per_block": 1}),
+    "features": (train.features, train.features.FeaturesTrainConfig, {"widths": (8, 16, 16)}),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("foreign") / "shapes"
+    shapes = draw_shapes(80, seed=0)
+    for number, (image, label) in enumerate(zip(shapes.images, shapes.labels, strict=True)):
+        path = folder / str(int(label)) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(path)
+    return f"folder:{folder}"
+
+
+@pytest.fixture
+def training(dataset, vae_folder):
+    """Trains one of `TRAININGS` for two steps into a folder."""
+
+    def train_into(name: str, out: Path, **options) -> None:
+        module, config_class, widths = TRAININGS[name]
+        AcceleratorState._reset_state(reset_partial_state=True)
+        vae = {"vae": vae_folder} if name == "ldm" else {}
+        module.main(config_class(out=out, **{"dataset": dataset} | SHORT | widths | vae | options))
+
+    return train_into
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_leaves_what_lies_in_its_folder_through_a_resume_and_an_export(training, tmp_path, name):
+    training(name, tmp_path / "run")
+    again = contents(tmp_path / "run")
+    planted = plant(tmp_path / "run", tmp_path / "elsewhere")
+    (tmp_path / "run" / "README.md").unlink()  # written anew by the export
+    training(name, tmp_path / "run", resume=True)
+    assert unchanged(tmp_path / "run", planted)
+    assert {name for name in contents(tmp_path / "run") if name not in planted} == set(again)
+    assert (tmp_path / "run" / "README.md").read_text().startswith("---\nlicense")
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_into_a_folder_of_somebody_elses_is_refused_before_any_work(training, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    plant(tmp_path / "mine", tmp_path / "elsewhere", named_like_ours=True)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path)
+    for place, said in (
+        (tmp_path / "mine", r"holds .*, and no mark of a run of ours: give a new or empty folder"),
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "link", "is a link to .*elsewhere"),
+        (Path(), "is the working directory"),
+        (Path("/"), "contains it"),
+    ):
+        for resume in (False, True):
+            with pytest.raises(FolderRefused, match=said):
+                training(name, place, resume=resume)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("file", ["README.md", "vae/config.json", "train_config.json", "metrics.json"])
+def test_a_foreign_file_named_as_one_that_the_run_will_write_is_refused_before_any_work(
+    training, tmp_path, monkeypatch, file
+):
+    RunFolder(tmp_path / "run").write_text("film/step-000000001.webp", "ours")
+    (tmp_path / "run" / file).parent.mkdir(exist_ok=True)
+    (tmp_path / "run" / file).write_text("mine")
+    before = contents(tmp_path)
+    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    with pytest.raises(FolderRefused, match=f"run/{file} is there, and this run did not write it: move it away"):
+        training("vae", tmp_path / "run", resume=True)
+    files = {name: content for name, content in contents(tmp_path).items() if MARK not in name}
+    assert files == {name: content for name, content in before.items() if MARK not in name}
+
+
+def full_disk(folder: Path, vae) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def readme_of_mine(folder: Path, vae) -> None:
+    (folder / "README.md").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("save_vae", "said"),
+    [
+        (full_disk, r"No space left.*; mend that and go on from step 2 with the same command and --resume"),
+        (readme_of_mine, r"README.md is there.*: move it away, then go on from step 2 .*--resume"),
+    ],
+)
+def test_an_export_that_cannot_write_says_how_to_go_on_and_that_works(training, tmp_path, monkeypatch, save_vae, said):
+    with monkeypatch.context() as patch:
+        patch.setattr(train.vae, "save_vae", save_vae)
+        with pytest.raises(TrainingFailed, match=said):
+            training("vae", tmp_path / "run")
+    if (mine := tmp_path / "run" / "README.md").exists():
+        assert mine.read_text() == "mine"
+        mine.rename(tmp_path / "README.md")
+    training("vae", tmp_path / "run", resume=True)
+    assert read_checkpoint(tmp_path / "run").metrics["training"]["steps"] == 2
+
+
+def test_a_second_training_beside_a_living_one_is_refused_with_its_pid(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    with claim(tmp_path / "run") as run:
+        run.write_text("train_log.jsonl", '{"step": 1}\n')
+        before = contents(tmp_path)
+        with pytest.raises(FolderRefused, match=f"is being written by process {os.getpid()} on .*: wait for it"):
+            training("vae", tmp_path / "run", resume=True)
+        assert contents(tmp_path) == before
+
+
+def test_a_training_that_cannot_load_its_images_leaves_no_folder(training, tmp_path):
+    with pytest.raises(DataError):
+        training("vae", tmp_path / "run", dataset=f"folder:{tmp_path}/nothing")
+    assert not (tmp_path / "run").exists()
+
+
+def test_exporting_a_state_leaves_what_lies_in_both_folders(training, dataset, tmp_path, vae_folder, monkeypatch):
+    run, out, mine = tmp_path / "run", tmp_path / "out", tmp_path / "mine"
+    training("ldm", run)
+    planted = plant(run, tmp_path / "elsewhere")
+    before, theirs = contents(run), plant(mine, tmp_path / "others", named_like_ours=True)
+    with pytest.raises(FolderRefused, match="no mark of a run of ours"):
+        train.export_state.main(ExportConfig(run=run, out=mine))
+    assert contents(mine) == theirs
+    with claim(run):  # as while it trains
+        train.export_state.main(ExportConfig(run=run, out=out))
+    assert {name: content for name, content in contents(run).items() if MARK not in name} == {
+        name: content for name, content in before.items() if MARK not in name
+    }
+    assert read_checkpoint(out).kind == "ldm"
+    planted = plant(out, tmp_path / "more")
+    whole = contents(out)
+    with pytest.raises(FolderRefused, match="holds a run already: give another --out"):
+        train.export_state.main(ExportConfig(run=run, out=out))
+    assert contents(out) == whole
+    (out / "model_index.json").unlink()  # as after a kill
+    with pytest.raises(FolderRefused, match="holds a run already"):
+        train.export_state.main(ExportConfig(run=run, out=out, weights="last"))
+    train.export_state.main(ExportConfig(run=run, out=out))
+    assert contents(out) == whole
+    assert unchanged(out, planted)
+
+
+@pytest.fixture
+def quick_ruler(monkeypatch):
+    torch.manual_seed(0)
+    spec, network = dataset_spec("fashion_mnist"), FeatureNet(1, NUM_CLASSES, widths=(8, 16)).eval()
+    ruler = Ruler(spec, network, *(draw_shapes(120, seed=seed) for seed in range(3)), num_images=50)
+    monkeypatch.setattr(Evaluation, "_ruler", lambda *_: ruler)
+
+
+@pytest.mark.usefixtures("quick_ruler")
+class TestEvaluate:
+    def measure(self, folder: Path) -> None:
+        train.evaluate.main(EvaluateConfig(checkpoints=(folder,), threads=1))
+
+    def test_a_checkpoint_that_is_no_run_of_ours_is_measured_and_left_as_it_is(self, vae_folder, tmp_path, capsys):
+        folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "theirs")
+        shutil.rmtree(folder / MARK)
+        plant(folder, tmp_path / "elsewhere", named_like_ours=True)
+        (folder / "train_config.json").write_text('{"dataset": "fashion_mnist"}')
+        before = contents(folder)
+        self.measure(folder)
+        assert contents(folder) == before
+        output = capsys.readouterr().out
+        assert "| theirs |" in output
+        assert "theirs is no run of ours that is marked as one: its figures are printed and kept nowhere" in output
+
+    def test_in_a_run_nothing_but_the_figures_changes(self, vae_folder, tmp_path):
+        folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
+        planted = plant(folder, tmp_path / "elsewhere")
+        before = contents(folder)
+        self.measure(folder)
+        assert unchanged(folder, planted)
+        assert set(contents(folder)) - set(before) == {"metrics.json", f"{MARK}/lock"}
+
+    def test_foreign_figures_are_refused_before_any_work(self, vae_folder, tmp_path, monkeypatch):
+        folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
+        (folder / "metrics.json").write_text('{"evaluation": {"mine": 1}}')
+        before = contents(folder)
+        monkeypatch.setattr(Evaluation, "measure", lambda *_: pytest.fail("it measures"))
+        with pytest.raises(FolderRefused, match=r"metrics\.json is there, and this run did not write it"):
+            self.measure(folder)
+        assert contents(folder) == before
+
+    def test_a_run_that_is_being_written_is_refused_before_any_work(self, vae_folder, tmp_path, monkeypatch):
+        folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
+        monkeypatch.setattr(Evaluation, "measure", lambda *_: pytest.fail("it measures"))
+        with RunFolder(folder).locked(), pytest.raises(FolderRefused, match=f"by process {os.getpid()}"):
+            self.measure(folder)
+
+
+def test_latent_statistics_are_written_into_runs_of_ours_alone(ldm_folder, tmp_path):
+    folder = shutil.copytree(ldm_folder, tmp_path / "fashion_mnist" / "run")
+    (folder / "latents.safetensors").write_text("mine")
+    before = contents(folder)
+    with pytest.raises(FolderRefused, match=r"latents\.safetensors is there"):
+        train.latents.main(LatentsConfig(checkpoints=(folder,)))
+    assert contents(folder) == before
+    shutil.rmtree(folder / MARK)
+    with pytest.raises(ValueError, match="is not marked as a run of ours"):
+        train.latents.main(LatentsConfig(checkpoints=(folder,)))
+
+
+def test_a_run_of_an_earlier_version_can_be_marked_and_resumed(training, tmp_path):
+    run = tmp_path / "run"
+    training("ldm", run)
+    names = RunFolder(run).names
+    shutil.rmtree(run / MARK)
+    planted = plant(run, tmp_path / "elsewhere")
+    with pytest.raises(FolderRefused, match=f"python tools/mark_run.py {run}"):
+        training("ldm", run, resume=True)
+    shutil.rmtree(run / "state-999999999")  # that has the name of a state, as far as anybody can tell
+    planted = {name: content for name, content in planted.items() if "state-999999999" not in name}
+    assert set(mark_run.mark(run)) == names
+    training("ldm", run, resume=True)
+    assert unchanged(run, planted)
+    for folder, said in ((run, "is marked already"), (tmp_path / "elsewhere", "is no run")):
+        with pytest.raises(SystemExit, match=said):
+            mark_run.mark(folder)
+
+
+def test_the_shipped_images_are_not_drawn_over(tmp_path):
+    (tmp_path / "fashion_mnist").mkdir()
+    with pytest.raises(SystemExit, match="exists already: delete it first"):
+        shipped_images.main("fashion_mnist", tmp_path)
