@@ -240,11 +240,10 @@ def check_place(path: Path) -> None:
         raise FolderRefused(f"{path} is a link to {os.readlink(path)}: give that folder itself, or another")
     if path.exists() and not path.is_dir():
         raise FolderRefused(f"{path} is a file: {advice}")
-    folder, here = path.resolve(), Path.cwd()
-    if folder == here or folder in here.parents:
-        raise FolderRefused(f"{path} is the working directory, or contains it: {advice}")
-    if folder == Path.home().resolve() or folder in Path.home().resolve().parents:
-        raise FolderRefused(f"{path} is the home folder, or contains it: {advice}")
+    folder, home = path.resolve(), Path(os.path.expanduser("~")).resolve()  # Path.home() raises where there is none
+    for place, kept in (("working directory", Path.cwd()), ("home folder", home)):
+        if folder in (kept, *kept.parents):
+            raise FolderRefused(f"{path} is the {place}, or contains it: {advice}")
     if MARK in folder.parts:
         raise FolderRefused(f"{path} lies in {MARK}, which a run keeps for itself: {advice}")
 

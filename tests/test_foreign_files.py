@@ -210,7 +210,19 @@ class TestEvaluate:
         assert contents(folder) == before
         output = capsys.readouterr().out
         assert "| theirs |" in output
-        assert "theirs is no run of ours that is marked as one: its figures are printed and kept nowhere" in output
+        assert "theirs has no mark of a run of ours: its figures are printed and kept nowhere" in output
+
+    def test_a_folder_of_samples_is_only_read(self, tmp_path, capsys):
+        for number, image in enumerate(draw_shapes(120, seed=0).images[:, :, 2:30, 2:30]):
+            path = tmp_path / "samples" / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            to_pil_image(image).save(path)
+        for name in ("README.md", "metrics.json"):
+            (tmp_path / "samples" / name).write_text("mine")
+        before = contents(tmp_path)
+        self.measure(tmp_path / "samples")
+        assert contents(tmp_path) == before
+        assert "| samples |" in capsys.readouterr().out
 
     def test_in_a_run_nothing_but_the_figures_changes(self, vae_folder, tmp_path):
         folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
@@ -244,7 +256,7 @@ def test_latent_statistics_are_written_into_runs_of_ours_alone(ldm_folder, tmp_p
         train.latents.main(LatentsConfig(checkpoints=(folder,)))
     assert contents(folder) == before
     shutil.rmtree(folder / MARK)
-    with pytest.raises(ValueError, match="is not marked as a run of ours"):
+    with pytest.raises(ValueError, match="has no mark of a run of ours"):
         train.latents.main(LatentsConfig(checkpoints=(folder,)))
 
 

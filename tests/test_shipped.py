@@ -9,9 +9,13 @@ from ldm_explorer.evaluation.features import FeatureNet, extract_features, predi
 from ldm_explorer.explore.images import looks_familiar
 from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_answer import COMPARISONS
+from ldm_explorer.run_folder import MARK, RunFolder
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 
 MAX_FILE_BYTES = 10_000_000
+NOT_SHIPPED = ("lock", "holder.json")
+"""What train/evaluate.py leaves in a run's mark on this machine."""
+
 CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "fashion_mnist")[0]}
 DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind == "ldm"]
 
@@ -22,9 +26,15 @@ def test_the_five_checkpoints_and_their_classifier_are_here():
 
 
 def test_no_file_is_too_large_and_nothing_is_pickled():
-    files = [path for path in SHIPPED_CHECKPOINTS.rglob("*") if path.is_file()]
+    files = [path for path in SHIPPED_CHECKPOINTS.rglob("*") if path.is_file() and path.name not in NOT_SHIPPED]
     assert {path.name: path.stat().st_size for path in files if path.stat().st_size >= MAX_FILE_BYTES} == {}
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".webp"}
+
+
+@pytest.mark.parametrize("folder", SHIPPED_CHECKPOINTS.glob("*/*/"), ids=lambda folder: folder.name)
+def test_every_shipped_run_is_marked_and_its_files_are_its_own(folder):
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert RunFolder(folder).names == {name for name in files if not name.startswith(MARK)}
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

@@ -335,7 +335,7 @@ def held(subjects: Iterable[Checkpoint | SampleFolder]) -> Iterator[None]:
             if RunFolder(folder).is_marked:
                 locks.enter_context(RunFolder(folder).locked())
             else:
-                print(f"{folder} is no run of ours that is marked as one: its figures are printed and kept nowhere")
+                print(f"{folder} has no mark of a run of ours: its figures are printed and kept nowhere")
         yield
 
 

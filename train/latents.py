@@ -37,7 +37,7 @@ def main(config: LatentsConfig) -> None:
         if checkpoint.kind != "ldm":
             raise ValueError(f"{run.path} holds no denoiser: give folders of train/ldm.py")
         if not run.is_marked:
-            raise ValueError(f"{run.path} is not marked as a run of ours: `python tools/mark_run.py` marks an old run")
+            raise ValueError(f"{run.path} has no mark of a run of ours: `python tools/mark_run.py` marks an old one")
         run.check([FILE])
     for checkpoint in checkpoints:
         with RunFolder(checkpoint.folder).locked():

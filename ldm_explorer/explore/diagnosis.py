@@ -15,6 +15,7 @@ from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import Diagnosis
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.image_folder import read_image_folder
+from ldm_explorer.run_folder import MARK
 
 
 def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
@@ -22,7 +23,7 @@ def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
 
     Raises `CheckpointError`.
     """
-    files = sorted(path for path in checkpoint.folder.rglob("*") if path.is_file())
+    files = sorted(path for path in checkpoint.folder.rglob("*") if MARK not in path.parts and path.is_file())
     return _diagnose(checkpoint, tuple((str(path), path.stat().st_mtime_ns) for path in files))
 
 
