@@ -1,17 +1,14 @@
-"""The folder of a run: what marks it, who writes in it, which of its files are its own, and atomic writing.
+"""The folder of a run: what marks it, which of its files are its own, and atomic writing.
 
 A hidden folder, `.ldm-explorer`, which nobody else makes, is the mark of a run folder. It holds
     files.json    the exact names of the files that the run wrote, each recorded before it is written
-    lock          what the one process that writes holds locked; holder.json says which it is
-    tmp           what is being written; the next process that claims the folder deletes what a kill left there
+    tmp           what is being written
+    lock          what the one process that writes holds locked (see `claims`); holder.json says which it is
 A file that is not in files.json is somebody else's: it is never overwritten and never deleted.
 """
 
-import errno
 import json
-import logging
 import os
-import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,15 +17,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from ldm_explorer.atomic import put
 
 MARK = ".ldm-explorer"
 FORMAT = 1
-MAX_NAMED_FILES = 4
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-_log = logging.getLogger(__name__)
 
 
 class FolderRefused(FileExistsError):
@@ -137,33 +129,7 @@ class RunFolder:
         """Mark the folder, and put files that lie there already on its list: those of a run from before the mark."""
         self._save(self.names.union(map(_checked_name, names)))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the one process that writes here, and clear away what a killed one left half-written.
-
-        Raises `FolderRefused`, naming the process that writes here now. It ends with its process, however that ends.
-        """
-        mark = self.path / MARK
-        lock = FileLock(str(mark / "lock"), timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise FolderRefused(f"{self.path} is being written by {_holder(mark)}: wait for it, or stop it") from None
-        except (NotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
-                raise
-            _log.warning("%s lies where files cannot be locked: see that no other process writes there", self.path)
-        try:
-            shutil.rmtree(mark / "tmp", ignore_errors=True)
-            self._write_in_mark("holder.json", {"pid": os.getpid(), "host": platform.node()})
-            self._forget_what_is_gone()
-            yield
-        finally:
-            shutil.rmtree(mark / "tmp", ignore_errors=True)
-            (mark / "holder.json").unlink(missing_ok=True)
-            lock.release()
-
-    def _forget_what_is_gone(self) -> None:
+    def forget_what_is_gone(self) -> None:
         """Take off the list what was never written, for a kill came, or was deleted since: others may use the name."""
         ours = self.names
         there = frozenset(name for name in ours if os.path.lexists(self.path / name))
@@ -180,12 +146,9 @@ class RunFolder:
         return final if is_others and os.path.lexists(final) else None
 
     def _save(self, names: Iterable[str]) -> None:
-        self._write_in_mark("files.json", {"format": FORMAT, "files": sorted(names)})
-
-    def _write_in_mark(self, name: str, content: Any) -> None:
         with self._temporary() as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
-            self._put(temporary, f"{MARK}/{name}")
+            temporary.write_text(json.dumps({"format": FORMAT, "files": sorted(names)}, indent=1) + "\n")
+            self._put(temporary, f"{MARK}/files.json")
 
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
@@ -207,69 +170,6 @@ class RunFolder:
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
         put(temporary, final)
-
-
-@contextmanager
-def claim(path: Path) -> Iterator[RunFolder]:
-    """Take a folder for a run, marked and locked. One in which nothing is written is left as it was found.
-
-    Raises `FolderRefused` for what is no place for a run, for a folder that holds anything but a run of ours, and as
-    `RunFolder.locked` does.
-    """
-    run, is_new = RunFolder(path), not path.exists()
-    check_place(path)
-    if not run.is_marked:
-        check_empty(path)
-    (path / MARK).mkdir(parents=True, exist_ok=True)
-    with run.locked():
-        try:
-            if not run.is_marked:
-                run.adopt(())
-            yield run
-        finally:
-            if not run.names and not _others(path):
-                shutil.rmtree(path / MARK, ignore_errors=True)
-                with suppress(OSError):
-                    path.rmdir() if is_new else None
-
-
-def check_place(path: Path) -> None:
-    """Raise `FolderRefused` for a link, a file, the home folder, and whatever contains the working directory."""
-    advice = "give a folder of the run's own, as in --out runs/NAME"
-    if path.is_symlink():
-        raise FolderRefused(f"{path} is a link to {os.readlink(path)}: give that folder itself, or another")
-    if path.exists() and not path.is_dir():
-        raise FolderRefused(f"{path} is a file: {advice}")
-    folder, home = path.resolve(), Path(os.path.expanduser("~")).resolve()  # Path.home() raises where there is none
-    for place, kept in (("working directory", Path.cwd()), ("home folder", home)):
-        if folder in (kept, *kept.parents):
-            raise FolderRefused(f"{path} is the {place}, or contains it: {advice}")
-    if MARK in folder.parts:
-        raise FolderRefused(f"{path} lies in {MARK}, which a run keeps for itself: {advice}")
-
-
-def check_empty(path: Path) -> None:
-    """Raise `FolderRefused` for a folder that holds anything, naming it."""
-    if not (there := _others(path)):
-        return
-    named = ", ".join(there[:MAX_NAMED_FILES]) + (f" and {rest} more" if (rest := len(there[MAX_NAMED_FILES:])) else "")
-    old_run = {"train_config.json", "train_log.jsonl"} <= set(there)
-    hint = f", or, if a run of an earlier version made it, `python tools/mark_run.py {path}`" if old_run else ""
-    raise FolderRefused(f"{path} holds {named}, and no mark of a run of ours: give a new or empty folder{hint}")
-
-
-def _others(path: Path) -> list[str]:
-    """What a folder holds besides the folder that marks a run."""
-    children = path.iterdir() if path.is_dir() else ()
-    return sorted(child.name for child in children if child.name != MARK or child.is_symlink() or not child.is_dir())
-
-
-def _holder(mark: Path) -> str:
-    try:
-        holder = json.loads((mark / "holder.json").read_text())
-        return f"process {holder['pid']} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it is just starting
-        return "another process"
 
 
 def _checked_name(name: str) -> str:

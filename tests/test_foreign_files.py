@@ -21,11 +21,12 @@ import train.latents
 import train.ldm
 import train.vae
 from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.claims import claim, locked
 from ldm_explorer.data import dataset_spec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.ruler import Ruler
 from ldm_explorer.image_folder import DataError
-from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder, claim
+from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
 from ldm_explorer.training import TrainingFailed
 from train.evaluate import EvaluateConfig, Evaluation
 from train.export_state import ExportConfig
@@ -33,7 +34,9 @@ from train.latents import LatentsConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
+import fetch_emoji
 import mark_run
+import screenshots
 import shipped_images
 
 pytestmark = [pytest.mark.xdist_group("foreign files"), pytest.mark.usefixtures("fresh_accelerate")]
@@ -244,7 +247,7 @@ class TestEvaluate:
     def test_a_run_that_is_being_written_is_refused_before_any_work(self, vae_folder, tmp_path, monkeypatch):
         folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
         monkeypatch.setattr(Evaluation, "measure", lambda *_: pytest.fail("it measures"))
-        with RunFolder(folder).locked(), pytest.raises(FolderRefused, match=f"by process {os.getpid()}"):
+        with locked(RunFolder(folder)), pytest.raises(FolderRefused, match=f"by process {os.getpid()}"):
             self.measure(folder)
 
 
@@ -278,7 +281,22 @@ def test_a_run_of_an_earlier_version_can_be_marked_and_resumed(training, tmp_pat
             mark_run.mark(folder)
 
 
-def test_the_shipped_images_are_not_drawn_over(tmp_path):
-    (tmp_path / "fashion_mnist").mkdir()
-    with pytest.raises(SystemExit, match="exists already: delete it first"):
-        shipped_images.main("fashion_mnist", tmp_path)
+@pytest.mark.parametrize(
+    "main",
+    [
+        lambda folder: shipped_images.main(folder.name, folder.parent),
+        fetch_emoji.main,
+        lambda folder: screenshots.main("http://127.0.0.1:9", str(folder)),
+    ],
+    ids=["shipped images", "emoji", "screenshots"],
+)
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_tools_write_into_new_folders_alone(tmp_path, main, kind):
+    if kind == "folder":
+        plant(tmp_path / "fashion_mnist", tmp_path / "elsewhere", named_like_ours=True)
+    else:
+        (tmp_path / "fashion_mnist").symlink_to(tmp_path / "nothing")
+    before = contents(tmp_path)
+    with pytest.raises(SystemExit, match="fashion_mnist exists already"):
+        main(tmp_path / "fashion_mnist")
+    assert contents(tmp_path) == before

@@ -5,6 +5,7 @@ emoji-datasource-twitter. The folder (by default `pictures`) is what `--dataset 
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def unpack(archive: tarfile.TarFile, folder: Path) -> int:
 
 
 def main(folder: Path) -> None:
-    if folder.exists() or folder.is_symlink():
+    if os.path.lexists(folder):
         sys.exit(f"error: {folder} exists already: delete it, or give another folder")
     if shutil.which("npm") is None:
         sys.exit("error: npm is not installed: install Node.js, which brings it")

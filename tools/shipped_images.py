@@ -1,5 +1,6 @@
 """Write the labelled test images that the app shows without a dataset: the first ten of each class, as PNG."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ldm_explorer.explore.images import SHIPPED_IMAGES
 
 
 def main(dataset: str = "fashion_mnist", images: Path = SHIPPED_IMAGES) -> None:
-    if (images / dataset).exists():
+    if os.path.lexists(images / dataset):
         sys.exit(f"error: {images / dataset} exists already: delete it first")
     draw_examples(images / dataset, load_split(dataset, "test"), dataset_spec(dataset))
 

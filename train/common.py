@@ -18,12 +18,13 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import read_log, update_metrics, write_spec
+from ldm_explorer.claims import claim
 from ldm_explorer.data import DATASETS, FOLDER_PREFIX, DatasetSpec, ImageSet, find_dataset, load_split
 from ldm_explorer.examples import write_examples
 from ldm_explorer.explore.images import SHIPPED_IMAGES
 from ldm_explorer.image_folder import DataError, Split
 from ldm_explorer.models import count_flops
-from ldm_explorer.run_folder import RunFolder, claim
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.training import (
     CONFIG_FILE,
     LOG_FILE,

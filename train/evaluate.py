@@ -20,6 +20,7 @@ import tyro
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint, first_line, read_checkpoint, read_json
+from ldm_explorer.claims import locked
 from ldm_explorer.data import DatasetSpec, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.cost import measure_cost
@@ -333,7 +334,7 @@ def held(subjects: Iterable[Checkpoint | SampleFolder]) -> Iterator[None]:
     with ExitStack() as locks:
         for folder in folders.values():
             if RunFolder(folder).is_marked:
-                locks.enter_context(RunFolder(folder).locked())
+                locks.enter_context(locked(RunFolder(folder)))
             else:
                 print(f"{folder} has no mark of a run of ours: its figures are printed and kept nowhere")
         yield

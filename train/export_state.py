@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from ldm_explorer.checkpoints import read_json, save_pipeline
-from ldm_explorer.run_folder import FolderRefused, RunFolder, claim
+from ldm_explorer.claims import claim
+from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training import latest_state, load_weights, read_progress
 from train.common import main_of

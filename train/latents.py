@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.claims import locked
 from ldm_explorer.data import load_split
 from ldm_explorer.diagnosis.statistics import FILE, LatentStatistics, measure_latents, write_statistics
 from ldm_explorer.latents import encode_posterior
@@ -40,7 +41,7 @@ def main(config: LatentsConfig) -> None:
             raise ValueError(f"{run.path} has no mark of a run of ours: `python tools/mark_run.py` marks an old one")
         run.check([FILE])
     for checkpoint in checkpoints:
-        with RunFolder(checkpoint.folder).locked():
+        with locked(RunFolder(checkpoint.folder)):
             write_statistics(checkpoint.folder, measure(checkpoint, config.data_dir))
         print(f"wrote the latent statistics of {checkpoint.folder}")
 

@@ -96,7 +96,9 @@ def partial_file(section: str) -> str:
 def digest(folder: Path) -> str:
     """Of the weights at or below a folder, of what normalises an autoencoder's latents, and of the betas."""
     content = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*.safetensors") if MARK not in path.parts):
+    for path in sorted(folder.rglob("*.safetensors")):
+        if MARK in path.relative_to(folder).parts:
+            continue
         content.update(path.read_bytes())
     for path in sorted(folder.rglob("config.json")):
         config = json.loads(path.read_text())

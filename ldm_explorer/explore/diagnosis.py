@@ -23,7 +23,8 @@ def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
 
     Raises `CheckpointError`.
     """
-    files = sorted(path for path in checkpoint.folder.rglob("*") if MARK not in path.parts and path.is_file())
+    found, mark = checkpoint.folder.rglob("*"), checkpoint.folder / MARK
+    files = sorted(path for path in found if mark not in path.parents and path.is_file())
     return _diagnose(checkpoint, tuple((str(path), path.stat().st_mtime_ns) for path in files))
 
 
