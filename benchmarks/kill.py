@@ -84,18 +84,26 @@ def kill_training(command: list[str], run_dir: Path, moment: random.Random) -> b
     return kill(process, run_dir, moment.uniform(0, MAX_SECONDS_OF_TRAINING))
 
 
+def wait_for_change(file: Path, before: int, process: subprocess.Popen) -> None:
+    while file.stat().st_mtime_ns == before and process.poll() is None:
+        time.sleep(0.001)
+
+
 def start_export(command: list[str], run_dir: Path) -> subprocess.Popen:
     """Start a run that was trained to its end, and wait until it has loaded all it needs and opens its log."""
     before, process = (run_dir / LOG_FILE).stat().st_mtime_ns, start(command, run_dir)
-    while (run_dir / LOG_FILE).stat().st_mtime_ns == before and process.poll() is None:
-        time.sleep(0.001)
+    wait_for_change(run_dir / LOG_FILE, before, process)
     return process
 
 
 def seconds_of_export(command: list[str], run_dir: Path) -> float:
-    process, began = start_export(command, run_dir), time.monotonic()
+    """How long it takes from there to the card, which is written last."""
+    before, process = (run_dir / "README.md").stat().st_mtime_ns, start_export(command, run_dir)
+    began = time.monotonic()
+    wait_for_change(run_dir / "README.md", before, process)
+    seconds = time.monotonic() - began
     process.wait()
-    return time.monotonic() - began
+    return seconds
 
 
 def report(kind: str, in_writing: list[bool], whole: Path, killed: Path, planted: dict[str, bytes]) -> bool:

@@ -2,7 +2,8 @@
 
 checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline);
                                README.md (run card), train_config.json, train_log.jsonl, metrics.json;
-                               dataset.json and images/ where the dataset is not one that everybody has
+                               dataset.json and images/ where the dataset is not one that everybody has;
+                               .ldm-explorer, the mark of a run of ours (see run_folder)
 """
 
 import copy
@@ -66,6 +67,14 @@ def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
     RunFolder(folder).write_json("metrics.json", read_json(folder / "metrics.json") | {section: figures})
 
 
+def model_files(part: str) -> tuple[str, str]:
+    """What `save_model` writes, where it needs no shards."""
+    return f"{part}/config.json", f"{part}/diffusion_pytorch_model.safetensors"
+
+
+PIPELINE_FILES = ("model_index.json", "scheduler/scheduler_config.json", *model_files("unet"), *model_files("vae"))
+
+
 def save_vae(folder: Path, vae: AutoencoderKL) -> None:
     """Write `folder/vae`."""
     save_model(vae, folder / "vae")
@@ -92,14 +101,6 @@ def save_model(model: ModelMixin, folder: Path) -> None:
     half = copy.deepcopy(model).half()
     with RunFolder(folder.parent).replacing(folder.name, last="config.json") as temporary:
         half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
-
-
-def model_files(part: str) -> tuple[str, str]:
-    """What `save_model` writes, where it needs no shards."""
-    return f"{part}/config.json", f"{part}/diffusion_pytorch_model.safetensors"
-
-
-PIPELINE_FILES = ("model_index.json", "scheduler/scheduler_config.json", *model_files("unet"), *model_files("vae"))
 
 
 def write_spec(folder: Path, spec: DatasetSpec) -> None:
