@@ -8,7 +8,8 @@ import pytest
 from helpers import same_weights
 from toy_training import CONFIG, Regression, log_lines, progress, train
 
-from ldm_explorer.training import run_state
+from ldm_explorer.run_folder import FolderRefused
+from ldm_explorer.training import check_options, run_state, store_options
 from ldm_explorer.training.guard import Diverged, LossHistory, TrainingFailed
 from ldm_explorer.training.run_state import latest_state
 from train.run import run
@@ -163,3 +164,23 @@ def test_a_full_disk_ends_in_a_sentence_and_leaves_the_state_before(accelerator,
     whole = run_in(tmp_path / "whole", Regression(), config, accelerator)
     resumed = run_in(tmp_path, Regression(), replace(config, resume=True), accelerator)
     assert same_weights(resumed.state_dict(), whole.state_dict())
+
+
+def test_a_disk_that_is_full_before_the_first_state_names_the_command_that_works(accelerator, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = replace(CONFIG, save_every_steps=4)
+    check_options(config, tmp_path)
+    store_options(config, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(run_state, "save_file", full)
+        with pytest.raises(TrainingFailed, match="mend that and begin again with the same command and --resume"):
+            run(Regression(), config, accelerator, tmp_path)
+    with pytest.raises(FolderRefused, match="go on with --resume"):
+        check_options(config, tmp_path)
+    check_options(replace(config, resume=True), tmp_path)
+    resumed = run(Regression(), replace(config, resume=True), accelerator, tmp_path)
+    whole = run_in(tmp_path / "whole", Regression(), config, accelerator)
+    assert same_weights(resumed.state_dict(), whole.state_dict())
+    assert log_lines(tmp_path) == log_lines(tmp_path / "whole")
