@@ -242,7 +242,11 @@ def csv_table(figures: Sequence[SizeFigures], measures: Sequence[str]) -> str:
 
 
 def write_csv(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """Comma-separated lines; None is an empty cell."""
+    """Comma-separated lines; None is an empty cell, and no name is a formula where a spreadsheet opens them."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    csv.writer(text, lineterminator="\n").writerows([_no_formula(cell) for cell in row] for row in [head, *rows])
     return text.getvalue()
+
+
+def _no_formula(cell):
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from ldm_explorer.explore.size_figures import MEASURES, SizeFigures
 from ldm_explorer.figures.latent_size import whiskers
-from ldm_explorer.figures.style import MARKER_COLOR, SIDE_COLORS, styled
+from ldm_explorer.figures.style import MARKER_COLOR, SIDE_COLORS, as_text, styled
 
 SMALL_HEIGHT = 270
 KL_ROW_HEIGHT, KL_GAP = 92, 40
@@ -101,7 +101,7 @@ PANELS = {
 def panel_figure(panel: Panel, figures: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
     """The checkpoints side by side, in the colours of their sides; in the legend the symbols are grey."""
     figure = go.Figure()
-    labels = [item.label for item in figures]
+    labels = [as_text(item.label) for item in figures]
     colors = [SIDE_COLORS.get(item.size.side, MARKER_COLOR) for item in figures]
     for (measure, name), symbol in zip(panel.measures.items(), ("circle", "diamond"), strict=False):
         symbols = [symbol if item.size.compresses else f"{symbol}-open" for item in figures]

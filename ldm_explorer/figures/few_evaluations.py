@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from ldm_explorer.explore.few_evaluations import FewEvaluations
 from ldm_explorer.figures.latent_size import ROUND_NUMBERS
-from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SAMPLER_COLORS, styled, title_in_legend
+from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SAMPLER_COLORS, as_text, styled, title_in_legend
 
 
 def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
@@ -14,7 +14,7 @@ def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
         figure.add_scatter(
             x=list(measured.evaluations),
             y=list(distances),
-            name=sampler,
+            name=as_text(sampler),
             mode="lines+markers",
             line={"color": SAMPLER_COLORS.get(sampler, MARKER_COLOR), "width": 3},
             hovertemplate="%{x} evaluations: %{y:.3g} %",

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ldm_explorer.explore.size_figures import SizeFigures, spread_around
-from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, styled
+from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, as_text, styled
 
 ROWS = {
     "psnr_db": "Reconstruction: PSNR in dB, higher is better",
@@ -91,7 +91,7 @@ def _add_side(
             line={"color": color, "width": 1.5},
             marker=_marker(items, side) | {"color": color},
             error_y=whiskers(items, measure, spread) | {"color": color},
-            customdata=[item.name for item in items],
+            customdata=[as_text(item.name) for item in items],
             hovertemplate="%{customdata}: %{y:.3g}<extra></extra>",
             row=row,
             col=1,

@@ -6,6 +6,7 @@ from ldm_explorer.explore.training_run import PER_BIN, RunReport
 from ldm_explorer.figures.style import (
     FLOOR_COLORS,
     VALIDATION_COLOR,
+    as_text,
     plotted_timesteps,
     run_colors,
     styled,
@@ -50,7 +51,7 @@ def timestep_figure(reports: tuple[RunReport, ...], images: int) -> go.Figure:
         alone = len(reports) == 1
         line = {"color": VALIDATION_COLOR if alone else color, "width": 3}
         name = f"validation, step {validation['step']:,}"
-        figure.add_scatter(x=centres, y=losses, name=name if alone else report.run.name, line=line, **CURVE)
+        figure.add_scatter(x=centres, y=losses, name=name if alone else as_text(report.run.name), line=line, **CURVE)
         _add_floors(figure, report, None if alone else color)
     figure.update_yaxes(rangemode="tozero")
     return title_in_legend(styled(figure, "validation loss per timestep, at that moment", x_title="timestep t"))
@@ -62,5 +63,8 @@ def _add_floors(figure: go.Figure, report: RunReport, color: str | None) -> None
     for name in drawn_floors(report, alone=color is None):
         trace = floor_line(name)
         if color:
-            trace |= {"name": f"{report.run.name}: {FLOOR_LABELS[name]}", "line": trace["line"] | {"color": color}}
+            trace |= {
+                "name": f"{as_text(report.run.name)}: {FLOOR_LABELS[name]}",
+                "line": trace["line"] | {"color": color},
+            }
         figure.add_scatter(x=timesteps, y=report.floors[name][timesteps].tolist(), **trace)

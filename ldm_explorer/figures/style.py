@@ -1,5 +1,7 @@
 """One colour per thing in every plot (Okabe & Ito 2008, safe for colour-blind people), readable on light and dark."""
 
+from html import escape
+
 import plotly.graph_objects as go
 
 SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#009E73"}
@@ -27,6 +29,11 @@ HEIGHT = 330
 
 _TEXT = "#72777f"
 _GRID = "rgba(128, 128, 128, 0.22)"
+
+
+def as_text(name: str) -> str:
+    """A name from outside, for whatever shows it: plotly reads some HTML in labels, legends, titles and hovers."""
+    return escape(name, quote=False)
 
 
 def plotted_timesteps(num_timesteps: int) -> list[int]:

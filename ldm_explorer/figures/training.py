@@ -7,7 +7,15 @@ from plotly.subplots import make_subplots
 
 from ldm_explorer.explore.training_run import PER_BIN, VALIDATION, Curve, RunReport
 from ldm_explorer.figures.loss import CURVE, FLOOR_LABELS, drawn_floors, floor_line
-from ldm_explorer.figures.style import LOSS_COLOR, MARKER_COLOR, VALIDATION_COLOR, run_colors, styled, title_in_legend
+from ldm_explorer.figures.style import (
+    LOSS_COLOR,
+    MARKER_COLOR,
+    VALIDATION_COLOR,
+    as_text,
+    run_colors,
+    styled,
+    title_in_legend,
+)
 
 LOSS_HEIGHT, MAP_HEIGHT, ROW_HEIGHT, GAP = 260, 190, 90, 44
 TOP_MARGIN, BOTTOM_MARGIN = 78, 40
@@ -62,14 +70,14 @@ def _colors(reports: tuple[RunReport, ...]) -> list[tuple[str, str]]:
 def _add_losses(figure: go.Figure, reports: tuple[RunReport, ...], colors: list[tuple[str, str]]) -> None:
     alone = len(reports) == 1
     for report, (training_color, color) in zip(reports, colors, strict=True):
-        name = "" if alone else f"{report.run.name}: "
+        name = "" if alone else f"{as_text(report.run.name)}: "
         line = {"color": training_color, "width": 1}
         _add(figure, 1, report.curve("loss"), f"{name}training", line, showlegend=alone, opacity=1 if alone else 0.6)
         if report.is_autoencoder and alone:
             dotted = line | {"dash": "dot", "width": 2}
             _add(figure, 1, report.curve("mse"), "squared error alone", dotted)
         line = {"color": color, "width": 3}
-        _add(figure, 1, report.curve(VALIDATION), f"{name}validation" if alone else report.run.name, line)
+        _add(figure, 1, report.curve(VALIDATION), f"{name}validation" if alone else as_text(report.run.name), line)
         for floor in drawn_floors(report, alone):
             trace = floor_line(floor)
             if not alone:
@@ -103,7 +111,7 @@ def _add_field(
             (f"validation_{field}", "validation, ", {"color": color, "width": 3}),
         ):
             if key in report.fields:
-                _add(figure, row, report.curve(key), f"{of}{report.run.name}", line, showlegend=False)
+                _add(figure, row, report.curve(key), f"{of}{as_text(report.run.name)}", line, showlegend=False)
         if field == "grad_norm" and "grad_clip_norm" in report.config:
             line = {"color": training_color, "width": 1.5, "dash": "dot"}
             curve = Curve(tuple(_span(reports)), (report.config["grad_clip_norm"],) * 2)
@@ -114,7 +122,7 @@ def _add_field(
 
 def _map_title(reports: tuple[RunReport, ...]) -> str:
     """What the colours of the map mean."""
-    whose = "" if len(reports) == 1 else f", {reports[0].run.name}"
+    whose = "" if len(reports) == 1 else f", {as_text(reports[0].run.name)}"
     if reports[0].gaussian_floor:
         return f"loss at timestep t / {FLOOR_LABELS[reports[0].gaussian_floor]}{whose}"
     return f"loss at timestep t{whose}"

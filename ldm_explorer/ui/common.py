@@ -12,6 +12,7 @@ from PIL import Image
 
 from ldm_explorer.explore.images import ImageToExplore, example_image, example_images, uploaded_image
 from ldm_explorer.explore.library import Library
+from ldm_explorer.ui.html import escaped
 
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
 MAX_SEED = 2**31 - 1
@@ -98,7 +99,7 @@ def one_sentence() -> Iterator[None]:
     except gr.Error:
         raise
     except ValueError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+        raise gr.Error(escaped(str(error)), print_exception=False) from error
     except Exception as error:
         _log.exception("a handler failed")
         message = "Something went wrong that should not have; the app goes on. The server's log has the details."

@@ -12,6 +12,7 @@ from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, class_choices, known_class, on_gpu, opening
 from ldm_explorer.ui.few_evaluations import build_few_evaluations
+from ldm_explorer.ui.html import Markup
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "How does noise become an image?"
@@ -44,7 +45,7 @@ class ShownFrame:
         caption = f"step {frame.index + 1} of {frame.total}, t = {frame.timestep}, abar = {frame.alpha_bar:.2g}"
         return cls(grid(frame.noisy), grid(frame.predicted), caption, settings)
 
-    def html(self) -> str:
+    def html(self) -> Markup:
         pictures = [
             Picture(self.noisy, "What the network sees", f"z_t decoded, {self.caption}"),
             Picture(self.predicted, "What it predicts", f"z0 decoded, {self.caption}"),
@@ -83,14 +84,14 @@ def denoise(
         yield frames[-1].html(), gr.update(maximum=max(2, kept), value=kept, interactive=kept > 1), frames
 
 
-def show_step(library: Library, position: float, frames: list[ShownFrame]) -> str:
+def show_step(library: Library, position: float, frames: list[ShownFrame]) -> Markup:
     """The pictures of one kept step of the last run, from 1, as HTML; nothing is sampled again."""
     if not frames:
         raise ValueError("nothing was generated yet: press Generate first")
     return frames[min(max(int(position), 1), len(frames)) - 1].html()
 
 
-def show_training(library: Library, checkpoint: str, position: float) -> str:
+def show_training(library: Library, checkpoint: str, position: float) -> Markup:
     """What a checkpoint's network generated at one kept moment of its training, from 1, as HTML."""
     film = training_film(library.get(checkpoint))
     if not film:

@@ -1,7 +1,5 @@
 """Tab: what is wrong with it?"""
 
-import html
-
 import gradio as gr
 
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
@@ -9,7 +7,8 @@ from ldm_explorer.explore.diagnosis import diagnose_checkpoint
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind
-from ldm_explorer.ui.pictures import Picture, grid, picture_row
+from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.pictures import Picture, grid, notice, picture_row
 
 TITLE = "What is wrong with it?"
 WHAT_TO_LOOK_AT = (
@@ -17,17 +16,17 @@ WHAT_TO_LOOK_AT = (
     "(a wrong prediction type also gives a high loss and bad samples), so likely causes come first and what follows "
     "from them below. The same for any folder: `python -m ldm_explorer.diagnose FOLDER`."
 )
-INVITATION = '<p class="ldm-notice">This checkpoint was not examined yet: press Examine. It takes some seconds.</p>'
+INVITATION = notice(["This checkpoint was not examined yet: press Examine. It takes some seconds."])
 
 
-def diagnose(library: Library, checkpoint: str) -> str:
+def diagnose(library: Library, checkpoint: str) -> Markup:
     """Examine a checkpoint of the library: likely causes with evidence and mends, and what passed, as HTML."""
     return _card(diagnose_checkpoint(library.get(checkpoint)))
 
 
-def _card(diagnosis: Diagnosis) -> str:
+def _card(diagnosis: Diagnosis) -> Markup:
     state = " wrong" if diagnosis.causes else ""
-    parts = [f'<p class="ldm-verdict{state}">{html.escape(diagnosis.sentence())}</p>']
+    parts = [html('<p class="ldm-verdict{}">{}</p>', state, diagnosis.sentence())]
     parts += [_cause(number, cause) for number, cause in enumerate(diagnosis.causes, start=1)]
     parts.append(_section("Also seen, as a side effect", [_symptom(diagnosis, v) for v in diagnosis.symptoms]))
     parts.append(_pictures(diagnosis))
@@ -35,28 +34,27 @@ def _card(diagnosis: Diagnosis) -> str:
     not_run = by_reason(diagnosis.not_run)
     parts.append(_section("Not run", [("; ".join(titles), why) for why, titles in not_run.items()]))
     parts.append(_section("Out of reach, in the code that calls a model", [("", text) for text in OUT_OF_REACH]))
-    return f'<div class="ldm-card">{"".join(parts)}</div>'
+    return html('<div class="ldm-card">{}</div>', join(parts))
 
 
-def _cause(number: int, cause: Verdict) -> str:
-    mend = f"<p>Mend: <code>{html.escape(cause.mend)}</code></p>" if cause.mend else ""
-    return f"<section><h2>{number}. {html.escape(cause.title)}</h2><p>{html.escape(cause.evidence)}</p>{mend}</section>"
+def _cause(number: int, cause: Verdict) -> Markup:
+    mend = html("<p>Mend: <code>{}</code></p>", cause.mend) if cause.mend else ""
+    template = "<section><h2>{}. {}</h2><p>{}</p>{}</section>"
+    return html(template, number, cause.title, cause.evidence, mend)
 
 
 def _symptom(diagnosis: Diagnosis, symptom: Verdict) -> tuple[str, str]:
     return f"{symptom.title} (follows from: {diagnosis.title_of(symptom.explained_by)})", symptom.evidence
 
 
-def _section(heading: str, lines: list[tuple[str, str]]) -> str:
+def _section(heading: str, lines: list[tuple[str, str]]) -> Markup | str:
     if not lines:
         return ""
-    items = "".join(
-        f"<li>{f'<b>{html.escape(title)}.</b> ' if title else ''}{html.escape(text)}</li>" for title, text in lines
-    )
-    return f"<section><h2>{heading}</h2><ul>{items}</ul></section>"
+    items = [html("<li>{}{}</li>", html("<b>{}.</b> ", title) if title else "", text) for title, text in lines]
+    return html("<section><h2>{}</h2><ul>{}</ul></section>", heading, join(items))
 
 
-def _pictures(diagnosis: Diagnosis) -> str:
+def _pictures(diagnosis: Diagnosis) -> Markup | str:
     shown = [
         (diagnosis.images, "Images", "test images, or those beside the run"),
         (diagnosis.reconstructions, "Given back", "encoded and decoded"),
@@ -66,7 +64,7 @@ def _pictures(diagnosis: Diagnosis) -> str:
     return picture_row(pictures, layout="large") if pictures else ""
 
 
-def forget(library: Library, checkpoint: str) -> str:
+def forget(library: Library, checkpoint: str) -> Markup:
     """What stands here before a checkpoint was examined."""
     return INVITATION
 

@@ -1,6 +1,5 @@
 """Tab: what does it look like when something is wrong?"""
 
-import html
 from dataclasses import dataclass
 
 import gradio as gr
@@ -14,6 +13,7 @@ from ldm_explorer.explore.lab import SYMPTOM_NAMES, LabFrame, Subject, run_exper
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.lab import symptom_figure
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, opening
+from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "What does a fault look like?"
@@ -45,7 +45,7 @@ class ShownFrame:
             (frame.right_symptom, frame.broken_symptom),
         )
 
-    def html(self, symptom: str) -> str:
+    def html(self, symptom: str) -> Markup:
         rows = zip(("Right", "Broken"), (self.right, self.broken), self.timesteps, self.symptoms, strict=True)
         pictures = [
             Picture(image, title, f"{self.caption}, t = {timestep}: {symptom} {figure:.3g}")
@@ -85,36 +85,41 @@ def catch_up(library: Library, checkpoint: str, seed: float, fault: str, denoise
     yield from break_it(library, checkpoint, seed, fault, denoiser)
 
 
-def show_lab_step(library: Library, position: float, kept: Kept) -> str:
+def show_lab_step(library: Library, position: float, kept: Kept) -> Markup:
     """The pictures of one step of the last experiment, from 1, as HTML; nothing is sampled again."""
     if not kept or not kept.frames:
         raise ValueError("nothing was run yet: pick a fault first")
     return kept.frames[min(max(int(position), 1), len(kept.frames)) - 1].html(kept.symptom)
 
 
-def _words(fault: Fault, checkpoint: Checkpoint, seed: int) -> str:
+def _words(fault: Fault, checkpoint: Checkpoint, seed: int) -> Markup:
     where = (
-        "It lies in the checkpoint's folder: <code>python -m ldm_explorer.diagnose FOLDER</code> can find it."
+        html("It lies in the checkpoint's folder: <code>python -m ldm_explorer.diagnose FOLDER</code> can find it.")
         if fault.in_folder
         else "It lies in the code that calls the model, where no look at the folder can find it."
     )
     which = "a small run of the lab" if fault.lab_run else "the checkpoint above"
-    shown = f"Shown on {checkpoint.name}, {which}, from seed {seed}. "
-    harmless = f"<p><b>Next to harmless here:</b> {html.escape(fault.harmless)}</p>" if fault.harmless else ""
-    return (
-        f"<h3>{html.escape(fault.title)}</h3><p>{html.escape(fault.what_happens)}</p>{harmless}"
-        f"<p><b>The line that mends it:</b> <code>{html.escape(fault.mend)}</code></p><p>{shown}{where}</p>"
-        f"{_losses(fault)}"
+    harmless = html("<p><b>Next to harmless here:</b> {}</p>", fault.harmless) if fault.harmless else ""
+    return html(
+        "<h3>{title}</h3><p>{what_happens}</p>{harmless}<p><b>The line that mends it:</b> <code>{mend}</code></p>"
+        "<p>{shown}{where}</p>{losses}",
+        title=fault.title,
+        what_happens=fault.what_happens,
+        harmless=harmless,
+        mend=fault.mend,
+        shown=f"Shown on {checkpoint.name}, {which}, from seed {seed}. ",
+        where=where,
+        losses=_losses(fault),
     )
 
 
-def _losses(fault: Fault) -> str:
+def _losses(fault: Fault) -> Markup | str:
     """What the losses of both runs say, for a fault of training."""
     if fault.broken_run is None:
         return ""
     runs = {"Right": lab_checkpoint(fault.lab_run), "Broken": lab_checkpoint(fault.broken_run)}
-    said = (f"<li><b>{which}:</b> {html.escape(read_loss(run).sentence())}</li>" for which, run in runs.items())
-    return f"<p>What their losses say:</p><ul>{''.join(said)}</ul>"
+    said = (html("<li><b>{}:</b> {}</li>", which, read_loss(run).sentence()) for which, run in runs.items())
+    return html("<p>What their losses say:</p><ul>{}</ul>", join(said))
 
 
 def build(library: Library, shared: SharedChoices) -> None:

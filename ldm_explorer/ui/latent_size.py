@@ -32,6 +32,7 @@ from ldm_explorer.ui.common import (
     chosen_image,
     opening,
 )
+from ldm_explorer.ui.html import Markup
 from ldm_explorer.ui.latent_views import build_views
 from ldm_explorer.ui.pictures import Picture, csv_link, error_map, grid, notice, picture_row
 from ldm_explorer.ui.size_table import EXPLANATION, size_table
@@ -81,7 +82,7 @@ def compare_pictures(
     upload: Image.Image | None,
     seed: float,
     names: list[str],
-) -> Iterator[str]:
+) -> Iterator[Markup]:
     """Reconstructions of the same images, their errors, and samples from the same seeds, as HTML; one checkpoint after
     the other."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
@@ -121,7 +122,7 @@ def _panels(figures: tuple[SizeFigures, ...], spread: dict[str, float]) -> list:
     return shown
 
 
-def _pictures(result: SizePictures) -> str:
+def _pictures(result: SizePictures) -> Markup:
     errors = torch.stack([error_map(error) for error in result.errors])
     pictures = [
         Picture(grid(result.images), "Test images", "the chosen one, then one of each class"),
@@ -183,5 +184,5 @@ def _figure(first: Iterator) -> list[gr.components.Component]:
     return [gr.Plot(next(first), show_label=False, min_width=320), _table_link(next(first))]
 
 
-def _table_link(link: str) -> gr.HTML:
+def _table_link(link: Markup) -> gr.HTML:
     return gr.HTML(link, padding=False)

@@ -21,6 +21,7 @@ from ldm_explorer.ui.common import (
     images_per_class,
     offer_images,
 )
+from ldm_explorer.ui.html import Markup, join
 from ldm_explorer.ui.pictures import Picture, kl_picture, notice, picture_row, scrolling, strip
 
 WHAT_INTERPOLATION_SHOWS = (
@@ -45,19 +46,19 @@ def interpolate_images(
     second_class: str,
     second_number: float,
     names: list[str],
-) -> str:
+) -> Markup:
     """Strips of images between the chosen one and a second one through each checkpoint's latents, along the straight
     line and along the arc, as HTML."""
     first = chosen_image(library, checkpoint, class_name, number, upload)
     second = chosen_image(library, checkpoint, second_class, second_number, None)
     chosen = _chosen(library, checkpoint, names)
     heading = notice([f"From {first.caption} to {second.caption}."])
-    return heading + "".join(_strips(interpolate(item, first.pixels, second.pixels)) for item in chosen)
+    return heading + join(_strips(interpolate(item, first.pixels, second.pixels)) for item in chosen)
 
 
 def map_kl(
     library: Library, checkpoint: str, class_name: str, number: float, upload: Image.Image | None, names: list[str]
-) -> str:
+) -> Markup:
     """The KL of each latent value in nats, over test images and for the chosen one, of each checkpoint, as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
     maps = [map_latent_use(item, image.pixels) for item in _chosen(library, checkpoint, names)]
@@ -71,7 +72,7 @@ def _chosen(library: Library, checkpoint: str, names: list[str]) -> list[Checkpo
     return [library.get(name) for name in comparable_names(library, checkpoint, names)]
 
 
-def _strips(result: Interpolation) -> str:
+def _strips(result: Interpolation) -> Markup:
     def picture(title: str, way: Strip) -> Picture:
         return Picture(
             strip(way.images), title, f"half-way the latent has {way.halfway_length:.2f} of its ends' length"
@@ -81,7 +82,7 @@ def _strips(result: Interpolation) -> str:
     return scrolling(picture_row(strips, f"{result.name}: {result.size.shape}", "strips"), f"{result.name}, strips")
 
 
-def _map_row(maps: list[LatentUseMaps], nats: Callable[[LatentUseMaps], Tensor], heading: str) -> str:
+def _map_row(maps: list[LatentUseMaps], nats: Callable[[LatentUseMaps], Tensor], heading: str) -> Markup:
     pictures = [
         Picture(
             kl_picture(nats(item)), item.name, f"{nats(item).mean():.2f} nats per value, {nats(item).sum():,.0f} in all"

@@ -1,8 +1,8 @@
 """Pictures as HTML: small images shown large and sharp, each with a caption and a description for screen readers."""
 
 import base64
-import html
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,10 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from ldm_explorer.data import to_uint8
+from ldm_explorer.ui.html import Markup, html, join
 
 ERROR_FULL_SCALE = 0.1
 LATENT_FULL_SCALE = 3.0
 KL_FULL_SCALE_NATS = 8.0
+MAX_FILE_NAME = 100
 _GREY = 128
 _KL_COLORS = torch.tensor([[0.0, 0.0, 0.0], [0.0, 114.0, 178.0], [240.0, 228.0, 66.0]])
 _TOO_BRIGHT = torch.tensor([230.0, 159.0, 0.0])
@@ -38,40 +40,44 @@ def png_data_uri(image: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def picture_row(pictures: Iterable[Picture], heading: str = "", layout: str = "") -> str:
+def picture_row(pictures: Iterable[Picture], heading: str = "", layout: str = "") -> Markup:
     """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", "film" five a row, "four", "line"
     one row, "strips" one below the other."""
-    figures = "".join(_figure(picture) for picture in pictures)
-    title = f"<h2>{html.escape(heading)}</h2>" if heading else ""
-    return f'<section>{title}<div class="ldm-row {layout}">{figures}</div></section>'
+    figures = join(_figure(picture) for picture in pictures)
+    title = html("<h2>{}</h2>", heading) if heading else ""
+    return html('<section>{}<div class="ldm-row {}">{}</div></section>', title, layout, figures)
 
 
-def scrolling(content: str, label: str) -> str:
+def scrolling(content: Markup, label: str) -> Markup:
     """HTML that scrolls sideways as one where it is wider than the page, by finger or by keyboard."""
-    return f'<div class="ldm-scroll" tabindex="0" role="region" aria-label="{html.escape(label)}">{content}</div>'
+    template = '<div class="ldm-scroll" tabindex="0" role="region" aria-label="{}">{}</div>'
+    return html(template, label, content)
 
 
-def _figure(picture: Picture) -> str:
-    title, caption = html.escape(picture.title), html.escape(picture.caption)
-    return (
-        f'<figure><img src="{png_data_uri(picture.image)}" alt="{title}. {caption}">'
-        f"<figcaption><b>{title}</b> <span>{caption}</span></figcaption></figure>"
+def _figure(picture: Picture) -> Markup:
+    return html(
+        '<figure><img src="{source}" alt="{title}. {caption}">'
+        "<figcaption><b>{title}</b> <span>{caption}</span></figcaption></figure>",
+        source=png_data_uri(picture.image),
+        title=picture.title,
+        caption=picture.caption,
     )
 
 
-def notice(sentences: Iterable[str]) -> str:
+def notice(sentences: Iterable[str]) -> Markup:
     """A quiet box of sentences; nothing when there are none."""
-    text = " ".join(html.escape(sentence) for sentence in sentences)
-    return f'<p class="ldm-notice">{text}</p>' if text else ""
+    text = join(sentences, " ")
+    return html('<p class="ldm-notice">{}</p>', text) if text else text
 
 
-def csv_link(text: str, name: str) -> str:
+def csv_link(text: str, name: str) -> Markup:
     """A small button that saves a table; it holds the whole table, so the server keeps no file for it."""
-    data = base64.b64encode(text.encode()).decode()
-    file = html.escape(name)
-    return (
-        f'<a class="ldm-csv" download="{file}.csv" href="data:text/csv;charset=utf-8;base64,{data}" '
-        f'aria-label="{file} as CSV">Table as CSV</a>'
+    return html(
+        '<a class="ldm-csv" download="{file}.csv" href="data:text/csv;charset=utf-8;base64,{data}" '
+        'aria-label="{name} as CSV">Table as CSV</a>',
+        file=re.sub(r"[^\w .()+-]+", "_", name).strip(" .")[:MAX_FILE_NAME],
+        data=base64.b64encode(text.encode()).decode(),
+        name=name,
     )
 
 

@@ -7,6 +7,7 @@ from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import Reconstruction, latent_size, reconstruct_image
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
+from ldm_explorer.ui.html import Markup, join
 from ldm_explorer.ui.pictures import Picture, error_map, latent_channel, notice, picture_row
 
 TITLE = "What does the autoencoder keep?"
@@ -25,7 +26,7 @@ def reconstruct(
     number: float,
     upload: Image.Image | None,
     beside: str,
-) -> str:
+) -> Markup:
     """Encode and decode one image with two autoencoders; returns the pictures with PSNR and SSIM as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
     comparable = library.of_same_images(checkpoint)
@@ -33,10 +34,10 @@ def reconstruct(
         reconstruct_image(library.get(name), image.pixels) for name in (checkpoint, beside) if name in comparable
     ]
     notes = image.notes if beside in comparable else (*image.notes, f"{beside} was trained on other images.")
-    return notice(notes) + "".join(_pictures(result, image.caption) for result in results)
+    return notice(notes) + join(_pictures(result, image.caption) for result in results)
 
 
-def _pictures(result: Reconstruction, caption: str) -> str:
+def _pictures(result: Reconstruction, caption: str) -> Markup:
     pictures = [
         Picture(to_uint8(result.image), "Input", caption),
         Picture(

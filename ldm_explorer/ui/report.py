@@ -1,14 +1,13 @@
 """Tab: why did the loss stop at 0.34?"""
 
-import html
-
 import gradio as gr
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.report import REPORTED_LOSS, Stage, WhiteFloorCurve, read_stages, white_floor_curves
 from ldm_explorer.figures.report import scale_figure, stages_figure
 from ldm_explorer.ui.common import SharedChoices
-from ldm_explorer.ui.pictures import Picture, grid, picture_row
+from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.pictures import Picture, grid, notice, picture_row
 
 TITLE = "Why did the loss stop at 0.34?"
 STORY = (
@@ -37,12 +36,12 @@ def hypothesis(curves: tuple[WhiteFloorCurve, ...]) -> str:
     return HYPOTHESIS.format(fits=sentence)
 
 
-def show_stages(stages: tuple[Stage, ...]) -> str:
+def show_stages(stages: tuple[Stage, ...]) -> Markup:
     """The runs in order, as HTML: what was changed, what the loss says, what it generates."""
-    return "".join(_stage(number, stage) for number, stage in enumerate(stages, 1))
+    return join(_stage(number, stage) for number, stage in enumerate(stages, 1))
 
 
-def _stage(number: int, stage: Stage) -> str:
+def _stage(number: int, stage: Stage) -> Markup:
     floors = stage.reading.mean_floors
     loss = stage.reading.validation_last_tenth
     target = {"epsilon": "epsilon", "v_prediction": "velocity", "sample": "z0"}[stage.reading.prediction_type]
@@ -50,14 +49,19 @@ def _stage(number: int, stage: Stage) -> str:
         f"Loss ({target}) {loss:.3f}; floors: zero {floors['zero']:.3f}, white {floors['white']:.3f}, Gaussian "
         f"{floors['gaussian']:.3f}, Gaussian of the class {floors['gaussian_per_class']:.3f}."
     )
-    words = (
-        f"<h2>{number}. {html.escape(stage.title)}</h2><p>{html.escape(stage.change)}</p><p>{figures} "
-        f"{html.escape(stage.reading.sentence())}</p><p><code>{html.escape(stage.command)}</code></p>"
+    words = html(
+        "<h2>{}. {}</h2><p>{}</p><p>{} {}</p><p><code>{}</code></p>",
+        number,
+        stage.title,
+        stage.change,
+        figures,
+        stage.reading.sentence(),
+        stage.command,
     )
     pictures = picture_row(
         [Picture(grid(stage.images), "Generated", "one of each class, 25 evaluations")], layout="large"
     )
-    return f'<section class="ldm-stage"><div>{words}</div>{pictures}</section>'
+    return html('<section class="ldm-stage"><div>{}</div>{}</section>', words, pictures)
 
 
 def build(library: Library, shared: SharedChoices) -> None:
@@ -66,7 +70,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     try:
         stages, curves = read_stages(), white_floor_curves()
     except ValueError as error:  # an installation without the runs of the lab
-        gr.Markdown(f"{error}.")
+        gr.HTML(notice([f"{error}."]))
         return
     gr.HTML(show_stages(stages))
     with gr.Row():

@@ -1,7 +1,5 @@
 """Tab: how fast does noise take over?"""
 
-import html
-
 import gradio as gr
 from PIL import Image
 
@@ -11,6 +9,7 @@ from ldm_explorer.explore.schedule import NoisedImage, compare_schedules, descri
 from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
+from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, picture_row, scrolling
 
 TITLE = "How fast does noise take over?"
@@ -26,9 +25,9 @@ MATH = [{"left": "$", "right": "$", "display": False}]
 def plot_schedules(library: Library, num_timesteps: float, beta_start: float, beta_end: float):
     """Every schedule in words, and its beta, alpha, abar and log SNR as Plotly figures."""
     schedules = compare_schedules(int(num_timesteps), beta_start, beta_end)
-    words = "".join(f"<li><b>{html.escape(s.name)}</b>: {html.escape(describe(s))}.</li>" for s in schedules)
+    words = join(html("<li><b>{}</b>: {}.</li>", schedule.name, describe(schedule)) for schedule in schedules)
     figures = schedule_figures(schedules)
-    return f"<ul>{words}</ul>", figures.beta, figures.alpha, figures.alpha_bar, figures.log_snr
+    return html("<ul>{}</ul>", words), figures.beta, figures.alpha, figures.alpha_bar, figures.log_snr
 
 
 def noise_along_schedules(
@@ -41,16 +40,16 @@ def noise_along_schedules(
     num_timesteps: float,
     beta_start: float,
     beta_end: float,
-) -> str:
+) -> Markup:
     """One image noised along every schedule at the same steps, in pixels and in decoded latents, as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)
     schedules = compare_schedules(int(num_timesteps), beta_start, beta_end)
     noised = noise_image(library.get(checkpoint), image.pixels, schedules, int(seed))
-    rows = "".join(_row(result, "pixels") + _row(result, "latents, decoded") for result in noised)
+    rows = join(_row(result, "pixels") + _row(result, "latents, decoded") for result in noised)
     return scrolling(rows, "one image noised along each schedule")
 
 
-def _row(result: NoisedImage, where: str) -> str:
+def _row(result: NoisedImage, where: str) -> Markup:
     images = to_uint8(result.pixels if where == "pixels" else result.decoded)
     abar = result.schedule.alpha_bars
     pictures = [

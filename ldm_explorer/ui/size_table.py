@@ -1,13 +1,13 @@
 """The stored figures of checkpoints as a table, each with what makes it readable."""
 
-import html
 from collections.abc import Sequence
 
 from ldm_explorer.explore.size_figures import SizeFigures
+from ldm_explorer.ui.html import Markup, html, table
 from ldm_explorer.ui.pictures import scrolling
 
 COLUMNS = (
-    ("checkpoint", lambda r: html.escape(r.name)),
+    ("checkpoint", lambda r: r.name),
     ("latent", lambda r: r.size.shape),
     ("values", lambda r: f"{r.size.values:,}"),
     ("compression", lambda r: f"{r.size.pixels / r.size.values:.1f}x" if r.size.compresses else "none"),
@@ -15,7 +15,7 @@ COLUMNS = (
     ("SSIM ↑", lambda r: _beside(r, "ssim")),
     ("rFD % ↓", lambda r: _beside(r, "rfd_percent", floor="fd_floor_percent")),
     ("FD % ↓", lambda r: _beside(r, "fd_percent", spread="fd_percent_spread", noise="fd_decoded_noise_percent")),
-    ("sampled by", lambda r: f"{html.escape(r.sampler)}, {r.evaluations}" if r.sampler else "–"),
+    ("sampled by", lambda r: f"{r.sampler}, {r.evaluations}" if r.sampler else "–"),
     ("coverage ↑", lambda r: _beside(r, "coverage", real="coverage_of_real")),
     ("class consistency", lambda r: _beside(r, "class_consistency", classifier="classifier_accuracy")),
     ("copying", lambda r: _beside(r, "copying_ratio", near="copying_near_share")),
@@ -34,21 +34,20 @@ EXPLANATION = (
 )
 
 
-def size_table(figures: Sequence[SizeFigures]) -> str:
+def size_table(figures: Sequence[SizeFigures]) -> Markup:
     """A row per checkpoint, as HTML."""
-    head = "".join(f"<th scope='col'>{title}</th>" for title, _ in COLUMNS)
-    rows = "".join("<tr>" + "".join(f"<td>{cell(item)}</td>" for _, cell in COLUMNS) + "</tr>" for item in figures)
-    return scrolling(f'<table class="ldm-table"><tr>{head}</tr>{rows}</table>', "comparison")
+    rows = [[cell(item) for _, cell in COLUMNS] for item in figures]
+    return scrolling(table((title for title, _ in COLUMNS), rows), "comparison")
 
 
-def _beside(item: SizeFigures, measure: str, **context: str) -> str:
+def _beside(item: SizeFigures, measure: str, **context: str) -> Markup | str:
     """A figure and below it what makes it readable, measures or words; a dash where it was not measured."""
     value = item.get(measure)
     if value is None:
         return "–"
     readable = {name: word if word == "lossless" else _text(item.get(word)) for name, word in context.items()}
     known = ", ".join(f"{name} {text}" for name, text in readable.items() if text)
-    return f"{_text(value)}<small>{known}</small>" if known else _text(value)
+    return html("{}<small>{}</small>", _text(value), known) if known else _text(value)
 
 
 def _text(value: float | None) -> str:

@@ -8,6 +8,7 @@ from ldm_explorer.explore.training_words import describe, describe_moment, statu
 from ldm_explorer.figures.loss import timestep_figure
 from ldm_explorer.figures.training import training_figure
 from ldm_explorer.ui.common import SharedChoices, answer_changes, bind, opening
+from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 
 TITLE = "What did training learn?"
@@ -22,8 +23,9 @@ REFRESH_SECONDS = 5
 
 
 def plot_loss(library: Library, run: str, beside: str):
-    """What the log of a run says, with that of another beside it or "none": sentences, a Plotly figure of everything
-    logged, the slider over the moments of its training, the last one in words and pictures and per timestep."""
+    """What the log of a run says, with that of another beside it or "none": sentences as HTML, a Plotly figure of
+    everything logged, the slider over the moments of its training, the last one in words and pictures and per
+    timestep."""
     return _open(library, run, beside, position=None)
 
 
@@ -85,7 +87,7 @@ def _open(library: Library, run: str, beside: str, position: int | None) -> tupl
     except ValueError as error:
         hidden = gr.update(value=None, visible=False)
         nothing = [hidden, gr.update(maximum=2, value=1, visible=False), "", hidden]
-        return f"{error}.", *nothing, timer, (*seen, 0)
+        return html("<p>{}.</p>", error), *nothing, timer, (*seen, 0)
     moments = len(reports[0].moments)
     position = moments if position is None else min(position, moments)
     figure, moment, per_timestep = _moment(_drawn(reports), position)
@@ -93,12 +95,12 @@ def _open(library: Library, run: str, beside: str, position: int | None) -> tupl
     return _sentences(reports), figure, slider, moment, per_timestep, timer, (*seen, moments)
 
 
-def _sentences(reports: tuple[RunReport, ...]) -> str:
+def _sentences(reports: tuple[RunReport, ...]) -> Markup:
     said = [" ".join(filter(None, (status(report), describe(report)))) for report in reports]
-    if len(reports) == 1:
-        return said[0]
-    named = [f"**{report.run.name}**: {text}" for report, text in zip(reports, said, strict=True)]
-    return "\n\n".join(filter(None, (*named, why_not_comparable(*reports))))
+    if len(reports) == 2:
+        named = [html("<b>{}</b>: {}", report.run.name, text) for report, text in zip(reports, said, strict=True)]
+        said = filter(None, (*named, why_not_comparable(*reports)))
+    return join(html("<p>{}</p>", text) for text in said)
 
 
 def _moment(reports: tuple[RunReport, ...], position: int) -> tuple:
@@ -156,9 +158,9 @@ def build(library: Library, shared: SharedChoices) -> None:
     )
 
 
-def _build_shown(sentences: str, figure: dict, slider: dict, moment: str, per_timestep: dict) -> list:
+def _build_shown(sentences: Markup, figure: dict, slider: dict, moment: Markup, per_timestep: dict) -> list:
     """Sentences, and below them the log on the left and a moment of it on the right."""
-    words = gr.Markdown(sentences)
+    words = gr.HTML(sentences)
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             over_training = _plot(figure)

@@ -1,7 +1,5 @@
 """Tab: what is velocity?"""
 
-import html
-
 import gradio as gr
 from PIL import Image
 from torch import Tensor
@@ -20,6 +18,7 @@ from ldm_explorer.explore.velocity import (
 )
 from ldm_explorer.figures.velocity import coefficient_figure, plane_figure
 from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
+from ldm_explorer.ui.html import Markup, html, join, table
 from ldm_explorer.ui.pictures import Picture, notice, picture_row, scrolling
 
 TITLE = "What is velocity?"
@@ -119,7 +118,7 @@ def show_velocity(
     return plane_figure(view), coefficient_figure(view), notice(image.notes) + pictures, _numbers(view, whose)
 
 
-def check(library: Library, checkpoint: str, quantity: str, formula: str) -> str:
+def check(library: Library, checkpoint: str, quantity: str, formula: str) -> Markup:
     """Say as HTML that a formula for z0, eps, v, z_t or z_s is right, or name the wrong term and a counter-example."""
     alpha_bars, _ = schedule_of(library.get(checkpoint))
     return _verdict(check_formula(formula, quantity, alpha_bars))
@@ -138,7 +137,7 @@ def offer_steps(library: Library, checkpoint: str, t: float):
     return gr.update(maximum=last, value=min(int(t), last))
 
 
-def _numbers(view: VelocityView, whose: str) -> str:
+def _numbers(view: VelocityView, whose: str) -> Markup:
     place = (0, view.z0.shape[1] // 2, view.z0.shape[2] // 2)
     where = "the clean end" if view.s == CLEAN else f"s = {view.s}"
     rows = [
@@ -150,17 +149,12 @@ def _numbers(view: VelocityView, whose: str) -> str:
         ("b z_t + a v = eps again", view.eps_back),
         ("z_s = a_s z0 + b_s eps", view.z_s),
     ]
-    body = "".join(
-        f"<tr><td>{name}</td><td>{float(latent[place]):.3f}</td><td>{rms(latent):.3f}</td></tr>"
-        for name, latent in rows
-    )
-    head = "".join(f"<th scope='col'>{title}</th>" for title in ("latent", "one value", "RMS of all"))
-    table = f'<table class="ldm-table"><tr>{head}</tr>{body}</table>'
+    cells = [(name, f"{float(latent[place]):.3f}", f"{rms(latent):.3f}") for name, latent in rows]
+    numbers = scrolling(table(("latent", "one value", "RMS of all"), cells), "numbers of the latents")
     words = (
-        f"<p>On {html.escape(whose)}: t = {view.t}, {_coefficients(view.alpha_bar)}; {where}, "
-        f"{_coefficients(view.alpha_bar_s, '_s')}.</p>"
+        f"On {whose}: t = {view.t}, {_coefficients(view.alpha_bar)}; {where}, {_coefficients(view.alpha_bar_s, '_s')}."
     )
-    return words + scrolling(table, "numbers of the latents") + f"<p>{_lengths(view)}</p>"
+    return html("<p>{}</p>{}<p>{}</p>", words, numbers, _lengths(view))
 
 
 def _coefficients(alpha_bar: Tensor, index: str = "") -> str:
@@ -177,13 +171,14 @@ def _lengths(view: VelocityView) -> str:
     )
 
 
-def _verdict(verdict: Verdict) -> str:
+def _verdict(verdict: Verdict) -> Markup:
     kind, mark = ("right", "✓") if verdict.right else ("wrong", "✗")
-    paragraphs = [f"<b>{mark} <code>{html.escape(str(verdict.formula))}</code></b>", html.escape(verdict.sentence())]
+    paragraphs = [html("<b>{} <code>{}</code></b>", mark, verdict.formula), verdict.sentence()]
     if verdict.counter_example:
-        paragraphs.append(html.escape(_example(verdict, verdict.counter_example)))
-        paragraphs.append(f"One that is right: <code>{html.escape(RIGHT[verdict.formula.quantity])}</code>")
-    return f'<div class="ldm-verdict {kind}" role="status">{"".join(f"<p>{text}</p>" for text in paragraphs)}</div>'
+        paragraphs.append(_example(verdict, verdict.counter_example))
+        paragraphs.append(html("One that is right: <code>{}</code>", RIGHT[verdict.formula.quantity]))
+    text = join(html("<p>{}</p>", paragraph) for paragraph in paragraphs)
+    return html('<div class="ldm-verdict {}" role="status">{}</div>', kind, text)
 
 
 def _example(verdict: Verdict, trial: Trial) -> str:

@@ -1,0 +1,29 @@
+"""The one place where HTML is made: from literal templates and values, and a value is text, whatever it says."""
+
+from collections.abc import Iterable
+from html import escape
+
+from markupsafe import Markup
+
+
+def html(template: str, /, *values, **named) -> Markup:
+    """A literal template with values in its {}, as in `str.format`, escaped but for what this function made."""
+    return Markup(template).format(*values, **named)
+
+
+def join(parts: Iterable[str], between: str = "") -> Markup:
+    """The parts as one, each escaped but for what `html` made."""
+    return Markup(between).join(parts)
+
+
+def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:
+    """Rows of cells under their titles."""
+    head = join(html("<th scope='col'>{}</th>", title) for title in titles)
+    body = join(html("<tr>{}</tr>", join(html("<td>{}</td>", cell) for cell in row)) for row in rows)
+    return html('<table class="ldm-table"><tr>{}</tr>{}</table>', head, body)
+
+
+def escaped(text: str) -> str:
+    """For where Gradio takes a string for HTML and also hands it to clients as text, as with the message of an error:
+    no tag and no entity is left in it, and quotes stay as they are."""
+    return escape(text, quote=False)
