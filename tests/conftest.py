@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
 from ldm_explorer.training import make_accelerator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 LATENT_SHAPE = (4, 8, 8)
 
@@ -184,3 +187,20 @@ def run_with_losses(ldm_folder, tmp_path):
         return read_checkpoint(folder)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium, which every test opens a page of its own in."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    from screenshots import launch_chromium
+
+    with playwright.sync_playwright() as running:
+        try:
+            chromium = launch_chromium(running)
+        except playwright.Error as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"no Chromium: `apt-get install chromium` or `playwright install chromium` ({error})")
+        yield chromium
+        chromium.close()

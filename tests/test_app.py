@@ -1,9 +1,5 @@
 """The app as its users meet it: over HTTP, and in a real browser."""
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -12,8 +8,6 @@ from PIL import Image
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui import CSS, TABS, THEME, build_app, denoising, velocity
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 
 @pytest.fixture(scope="module")
@@ -112,22 +106,6 @@ def test_two_users_at_once_do_not_see_each_other(address):
     assert first.predict(4, api_name="/show_step") == results[0]
     assert second.predict(4, api_name="/show_step") == results[1]
     assert results[0] != results[1]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    from screenshots import launch_chromium
-
-    with playwright.sync_playwright() as running:
-        try:
-            chromium = launch_chromium(running)
-        except playwright.Error as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"no Chromium: `apt-get install chromium` or `playwright install chromium` ({error})")
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [1360, 390])
