@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, open_library
 from ldm_explorer.ui import CSS, THEME, build_app
+from ldm_explorer.ui.temporary import temporary_folder
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -25,14 +26,15 @@ def main(arguments: list[str] | None = None) -> None:
     for skip in library.skipped:
         print(f"skipped: {skip.reason}")
     try:
-        build_app(library).launch(
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
-            theme=THEME,
-            css=CSS,
-            max_file_size="20mb",
-        )
+        with temporary_folder():
+            build_app(library).launch(
+                server_name=options.host,
+                server_port=options.port,
+                share=options.share,
+                theme=THEME,
+                css=CSS,
+                max_file_size="20mb",
+            )
     except OSError as error:
         sys.exit(f"error: the app cannot start ({error}): give another --host or --port")
 

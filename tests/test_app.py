@@ -51,10 +51,17 @@ def test_denoising_streams_and_steps_back_without_sampling_again(client):
     assert client.predict(3, api_name="/show_step") == streamed[2]
 
 
-def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
+@pytest.mark.parametrize("text", ["no picture", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "<svg/>"])
+def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path, text):
+    (tmp_path / "text.png").write_text(text)
     with pytest.raises(AppError, match="cannot be read as an image"):
         client.predict("tiny-ldm", "Bag", 1, handle_file(tmp_path / "text.png"), "tiny-vae", api_name="/reconstruct")
+
+
+def test_the_server_fetches_no_image_for_anybody(client):
+    elsewhere = {"path": "http://127.0.0.1:9/picture.png", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(AppError, match="as a file"):
+        client.predict("tiny-ldm", "Bag", 1, elsewhere, "tiny-vae", api_name="/reconstruct")
 
 
 @pytest.mark.parametrize(

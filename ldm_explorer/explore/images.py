@@ -19,9 +19,6 @@ from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
 SHIPPED_IMAGES = Path(__file__).resolve().parents[1] / "images"
 """<dataset>/<label>/<index in the test set>.png"""
 
-MAX_UPLOAD_SIDE = 10_000
-UPLOAD_WORKING_SIDE = 1024
-
 
 @dataclass(frozen=True)
 class ImageToExplore:
@@ -54,17 +51,9 @@ def example_image(checkpoint: Checkpoint, class_name: str | None, number: int) -
 
 
 def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: FeatureNet | None) -> ImageToExplore:
-    """Make any picture look like the dataset: upright, opaque, square, its side; grey on dark where it is.
-
-    Raises `ValueError` for a picture without content, cut short, or with a side of more than 10,000 pixels.
-    """
-    spec, notes = checkpoint.spec, []
-    if max(upload.size) > MAX_UPLOAD_SIDE:
-        raise ValueError(f"the image has {upload.width} x {upload.height} pixels: give one of at most 10,000 a side")
-    try:
-        image = ImageOps.exif_transpose(upload)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"the image cannot be read, it may be cut short: {error}") from error
+    """Make any picture, as `read_upload` gives it, look like the dataset: opaque, square, its side; grey on dark where
+    it is. Raises `ValueError` for a picture without content."""
+    spec, notes, image = checkpoint.spec, [], upload
     if has_transparency(image):
         image = on_white(image)
         notes.append("Transparent parts were filled with white.")
@@ -73,7 +62,6 @@ def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: Feat
     if spec.channels == 1 and image.mode != "L":
         notes.append("It was made grey.")
     image = image.convert("L" if spec.channels == 1 else "RGB")
-    image.thumbnail((UPLOAD_WORKING_SIDE, UPLOAD_WORKING_SIDE))
     border = _border_level(image)
     if spec.channels == 1 and border > 127:
         image, border = ImageOps.invert(image), 255 - border

@@ -12,8 +12,8 @@ from ldm_explorer.ui.common import (
     bind,
     example_classes,
     images_per_class,
+    leave_undecoded,
     offer_images,
-    uploads_in_one_sentence,
 )
 from ldm_explorer.ui.pictures import notice
 
@@ -63,8 +63,8 @@ def _shared_choices(library: Library) -> SharedChoices:
         number = gr.Slider(1, images_per_class(library, default), 1, step=1, label="Test image: number", min_width=180)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, min_width=140)
     with gr.Accordion("Use your own image", open=False):
-        upload = gr.Image(type="pil", label="Your image", format="png", image_mode=None, height=200)
-        uploads_in_one_sentence(upload)
+        upload = gr.Image(type="filepath", label="Your image", height=200)
+        leave_undecoded(upload)
     checkpoint.change(
         bind(offer_images, library), [checkpoint, class_name, number], [class_name, number], api_visibility="private"
     )

@@ -6,12 +6,16 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
 
 import gradio as gr
-from PIL import Image
+from gradio.data_classes import ImageData
+from gradio_client.utils import is_http_url_like
 
 from ldm_explorer.explore.images import ImageToExplore, example_image, example_images, uploaded_image
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.uploads import read_upload
 from ldm_explorer.ui.html import escaped
 
 MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -36,12 +40,12 @@ class SharedChoices:
 
 
 def chosen_image(
-    library: Library, checkpoint: str, class_name: str, number: float, upload: Image.Image | None
+    library: Library, checkpoint: str, class_name: str, number: float, upload: str | None
 ) -> ImageToExplore:
-    """The uploaded image, or else a test image. Raises `ValueError` for what is not there."""
+    """The uploaded image, by its path, or else a test image. Raises `ValueError` for what is not there."""
     chosen = library.get(checkpoint)
     if upload is not None:
-        image = uploaded_image(upload, chosen, library.classifiers.get(chosen.dataset))
+        image = uploaded_image(read_upload(upload), chosen, library.classifiers.get(chosen.dataset))
         return replace(image, notes=("Your image is used; clear it to return to the test images.", *image.notes))
     return example_image(chosen, known_class(library, checkpoint, class_name), int(number) - 1)
 
@@ -76,19 +80,24 @@ def known_class(library: Library, checkpoint: str, class_name: str) -> str | Non
     return None if class_name not in own and class_name in others | {ANY_CLASS} else class_name
 
 
-def uploads_in_one_sentence(image: gr.Image) -> None:
-    """Refuse a file that is no image in one sentence. Not by a subclass: gradio writes a .pyi file for each."""
-    decode = image.preprocess
+def leave_undecoded(image: gr.Image) -> None:
+    """Hand the path of an upload on as it is: gradio would decode it for every handler, in any format, at any size, and
+    would fetch what an address names. Not by a subclass: gradio writes a .pyi file for each."""
+    move_to_cache = image.async_move_resource_to_block_cache
 
-    def preprocess(payload):
-        try:
-            return decode(payload)
-        except gr.Error:
-            raise
-        except Exception as error:  # whatever a broken file makes the decoder raise
-            raise gr.Error("the file cannot be read as an image: give a PNG or JPEG", print_exception=False) from error
+    def refuse() -> NoReturn:
+        raise gr.Error("give the image as a file, not as an address or as text", print_exception=False)
 
-    image.preprocess = preprocess
+    async def move_file_to_cache(path: str | Path | None) -> str | None:
+        return refuse() if is_http_url_like(path) else await move_to_cache(path)
+
+    def preprocess(payload: ImageData | None) -> str | None:
+        if payload is None:
+            return None
+        uploads = Path(image.GRADIO_CACHE).resolve()
+        return payload.path if payload.path and uploads in Path(payload.path).resolve().parents else refuse()
+
+    image.preprocess, image.async_move_resource_to_block_cache = preprocess, move_file_to_cache
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import gradio as gr
 import torch
-from PIL import Image
 
 from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.library import Library
@@ -79,7 +78,7 @@ def compare_pictures(
     checkpoint: str,
     class_name: str,
     number: float,
-    upload: Image.Image | None,
+    upload: str | None,
     seed: float,
     names: list[str],
 ) -> Iterator[Markup]:

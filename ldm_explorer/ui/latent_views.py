@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import gradio as gr
-from PIL import Image
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
@@ -42,7 +41,7 @@ def interpolate_images(
     checkpoint: str,
     class_name: str,
     number: float,
-    upload: Image.Image | None,
+    upload: str | None,
     second_class: str,
     second_number: float,
     names: list[str],
@@ -57,7 +56,7 @@ def interpolate_images(
 
 
 def map_kl(
-    library: Library, checkpoint: str, class_name: str, number: float, upload: Image.Image | None, names: list[str]
+    library: Library, checkpoint: str, class_name: str, number: float, upload: str | None, names: list[str]
 ) -> Markup:
     """The KL of each latent value in nats, over test images and for the chosen one, of each checkpoint, as HTML."""
     image = chosen_image(library, checkpoint, class_name, number, upload)

@@ -1,7 +1,6 @@
 """Tab: what does the autoencoder keep?"""
 
 import gradio as gr
-from PIL import Image
 
 from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
@@ -24,7 +23,7 @@ def reconstruct(
     checkpoint: str,
     class_name: str,
     number: float,
-    upload: Image.Image | None,
+    upload: str | None,
     beside: str,
 ) -> Markup:
     """Encode and decode one image with two autoencoders; returns the pictures with PSNR and SSIM as HTML."""

@@ -1,7 +1,6 @@
 """Tab: how fast does noise take over?"""
 
 import gradio as gr
-from PIL import Image
 
 from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
@@ -35,7 +34,7 @@ def noise_along_schedules(
     checkpoint: str,
     class_name: str,
     number: float,
-    upload: Image.Image | None,
+    upload: str | None,
     seed: float,
     num_timesteps: float,
     beta_start: float,

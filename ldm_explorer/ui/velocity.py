@@ -1,7 +1,6 @@
 """Tab: what is velocity?"""
 
 import gradio as gr
-from PIL import Image
 from torch import Tensor
 
 from ldm_explorer.explore.formula import Trial, Verdict, check_formula
@@ -99,7 +98,7 @@ def show_velocity(
     checkpoint: str,
     class_name: str,
     number: float,
-    upload: Image.Image | None,
+    upload: str | None,
     seed: float,
     t: float,
     stride: float,
