@@ -58,10 +58,14 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path, te
         client.predict("tiny-ldm", "Bag", 1, handle_file(tmp_path / "text.png"), "tiny-vae", api_name="/reconstruct")
 
 
-def test_the_server_fetches_no_image_for_anybody(client):
+@pytest.mark.parametrize(
+    ("endpoint", "before", "after"),
+    [("/reconstruct", ("tiny-ldm", "Bag", 1), ("tiny-vae",)), ("/denoise", ("tiny-ldm",), ("Bag", "ddim", 1, 1, 1))],
+)
+def test_the_server_fetches_nothing_for_anybody(client, endpoint, before, after):
     elsewhere = {"path": "http://127.0.0.1:9/picture.png", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(AppError, match="as a file"):
-        client.predict("tiny-ldm", "Bag", 1, elsewhere, "tiny-vae", api_name="/reconstruct")
+        client.predict(*before, elsewhere, *after, api_name=endpoint)
 
 
 @pytest.mark.parametrize(

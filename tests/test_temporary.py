@@ -49,7 +49,8 @@ def test_what_a_killed_app_left_is_removed_at_the_next_start_and_nothing_else(ro
     killed, dead = start()
     killed.kill()
     killed.wait()
-    foreign = [root / "gradio" / "theirs.png", root / "ldm-explorer-notes" / "mine.txt", root / "ldm-explorer-1-file"]
+    foreign = [root / "gradio" / "theirs.png", root / "ldm-explorer-1-notes" / "lock", root / "ldm-explorer-1-file"]
+    foreign += [root / "ldm-explorer-my-notes" / LOCK]
     foreign += [root / "linked" / LOCK, root / "linked" / "mine.txt"]
     for path in foreign:
         path.parent.mkdir(exist_ok=True)

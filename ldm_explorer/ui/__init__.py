@@ -12,9 +12,9 @@ from ldm_explorer.ui.common import (
     bind,
     example_classes,
     images_per_class,
-    leave_undecoded,
     offer_images,
 )
+from ldm_explorer.ui.files import fetch_nothing, leave_undecoded
 from ldm_explorer.ui.pictures import notice
 
 TABS = (reconstruction, schedule, velocity, denoising, training, latent_size, lab, diagnosis, report)
@@ -49,6 +49,7 @@ def build_app(library: Library) -> gr.Blocks:
             for number, tab in enumerate(TABS, 1):
                 with gr.Tab(f"{number} · {tab.TITLE}"):
                     tab.build(library, shared)
+    fetch_nothing(app)
     app.queue(max_size=MAX_QUEUE)
     return app
 

@@ -6,12 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NoReturn
 
 import gradio as gr
-from gradio.data_classes import ImageData
-from gradio_client.utils import is_http_url_like
 
 from ldm_explorer.explore.images import ImageToExplore, example_image, example_images, uploaded_image
 from ldm_explorer.explore.library import Library
@@ -78,26 +74,6 @@ def known_class(library: Library, checkpoint: str, class_name: str) -> str | Non
     own = library.get(checkpoint).spec.class_names
     others = {name for other in library.checkpoints.values() for name in other.spec.class_names}
     return None if class_name not in own and class_name in others | {ANY_CLASS} else class_name
-
-
-def leave_undecoded(image: gr.Image) -> None:
-    """Hand the path of an upload on as it is: gradio would decode it for every handler, in any format, at any size, and
-    would fetch what an address names. Not by a subclass: gradio writes a .pyi file for each."""
-    move_to_cache = image.async_move_resource_to_block_cache
-
-    def refuse() -> NoReturn:
-        raise gr.Error("give the image as a file, not as an address or as text", print_exception=False)
-
-    async def move_file_to_cache(path: str | Path | None) -> str | None:
-        return refuse() if is_http_url_like(path) else await move_to_cache(path)
-
-    def preprocess(payload: ImageData | None) -> str | None:
-        if payload is None:
-            return None
-        uploads = Path(image.GRADIO_CACHE).resolve()
-        return payload.path if payload.path and uploads in Path(payload.path).resolve().parents else refuse()
-
-    image.preprocess, image.async_move_resource_to_block_cache = preprocess, move_file_to_cache
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 PREFIX = "ldm-explorer-"
-LOCK = "lock"
+LOCK = ".ldm-explorer.lock"
 MAX_AGE_SECONDS = 3600
 _SWEEP_SECONDS = 300
 _VARIABLE = "GRADIO_TEMP_DIR"  # gradio reads it for each component and each app that it makes
@@ -37,7 +37,7 @@ def temporary_folder() -> Iterator[Path]:
             yield folder
         finally:
             ended.set()
-            os.environ.pop(_VARIABLE)
+            os.environ.pop(_VARIABLE, None)
             if set_before is not None:
                 os.environ[_VARIABLE] = set_before
     shutil.rmtree(folder, ignore_errors=True)
@@ -45,10 +45,10 @@ def temporary_folder() -> Iterator[Path]:
 
 def remove_dead(own: Path) -> None:
     """Remove the folders beside one's own whose process is gone: nobody holds their lock. Others' are left alone."""
-    for folder in own.parent.glob(f"{PREFIX}*-*"):
-        if folder.is_symlink() or folder.lstat().st_uid != own.stat().st_uid or not (folder / LOCK).is_file():
-            continue
+    for folder in own.parent.glob(f"{PREFIX}[0-9]*-*"):
         try:
+            if folder.is_symlink() or folder.stat().st_uid != own.stat().st_uid or not (folder / LOCK).is_file():
+                continue
             with FileLock(folder / LOCK, timeout=0):
                 for entry in folder.iterdir():
                     if entry.name != LOCK:

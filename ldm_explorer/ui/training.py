@@ -160,7 +160,7 @@ def build(library: Library, shared: SharedChoices) -> None:
 
 def _build_shown(sentences: Markup, figure: dict, slider: dict, moment: Markup, per_timestep: dict) -> list:
     """Sentences, and below them the log on the left and a moment of it on the right."""
-    words = gr.HTML(sentences, padding=False)
+    words = gr.HTML(sentences, elem_classes="ldm-words")
     with gr.Row():
         with gr.Column(scale=3, min_width=320):
             over_training = _plot(figure)
