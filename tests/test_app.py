@@ -54,7 +54,7 @@ def test_denoising_streams_and_steps_back_without_sampling_again(client):
 @pytest.mark.parametrize("text", ["no picture", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "<svg/>"])
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path, text):
     (tmp_path / "text.png").write_text(text)
-    with pytest.raises(AppError, match="cannot be read as an image"):
+    with pytest.raises(AppError, match="cannot be read as an image: give one of PNG"):
         client.predict("tiny-ldm", "Bag", 1, handle_file(tmp_path / "text.png"), "tiny-vae", api_name="/reconstruct")
 
 

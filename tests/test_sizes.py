@@ -276,7 +276,8 @@ def test_a_table_has_a_line_per_checkpoint_and_gaps_where_nothing_was_measured()
     assert (second["side"], second["channels"], second["psnr_db"]) == ("16", "1", "")
     link = csv_link(text, "na<me")
     assert base64.b64decode(link.split("base64,")[1].split('"')[0]).decode() == text
-    assert 'download="na&lt;me.csv"' in link
+    assert 'download="na_me.csv"' in link
+    assert 'aria-label="na&lt;me as CSV"' in link
 
 
 def test_the_table_on_the_page_puts_beside_a_figure_what_makes_it_readable():

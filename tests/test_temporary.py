@@ -8,8 +8,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from ldm_explorer.explore.library import open_library
-from ldm_explorer.ui import build_app, temporary
+from ldm_explorer.ui import temporary
 from ldm_explorer.ui.temporary import LOCK, sweep, temporary_folder
 
 APP = """
@@ -66,11 +65,16 @@ def test_what_a_killed_app_left_is_removed_at_the_next_start_and_nothing_else(ro
     assert os.environ["GRADIO_TEMP_DIR"] == str(root)
 
 
-def test_gradio_keeps_its_files_there(root, ldm_folder):
+def test_nothing_is_left_of_an_app_that_fails(root):
+    with pytest.raises(KeyboardInterrupt), temporary_folder() as folder:
+        raise KeyboardInterrupt
+    assert not folder.exists()
+    assert os.environ["GRADIO_TEMP_DIR"] == str(root)
+
+
+def test_gradio_keeps_its_files_there(root):
     with temporary_folder() as folder:
-        app = build_app(open_library(ldm_folder.parents[1]))
-        (upload,) = (block for block in app.blocks.values() if isinstance(block, gr.Image))
-        assert Path(upload.GRADIO_CACHE) == folder
+        assert Path(gr.Image().GRADIO_CACHE) == folder
         assert folder.name.startswith(f"ldm-explorer-{os.getpid()}-")
 
 

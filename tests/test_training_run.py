@@ -286,6 +286,6 @@ def test_a_run_that_vanishes_while_it_is_shown_is_said_to_be_gone_and_asked_for_
     runs, _, *answer = training.refresh(library, "young", NONE, 3, seen)
     assert runs["choices"] == [("young (gone)", "young")]
     answer = shown(tuple(answer))
-    assert "no run 'young'" in answer["sentences"]
+    assert "no run 'young'" in answer["sentences"].unescape()
     assert not answer["timer"].active
     assert training.plot_loss(library, "young", NONE)[0] == answer["sentences"]

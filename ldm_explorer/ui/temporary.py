@@ -29,18 +29,18 @@ def temporary_folder() -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root)).resolve()
     ended = threading.Event()
-    with FileLock(folder / LOCK):
-        remove_dead(folder)
-        threading.Thread(target=_sweep_until, args=(folder, ended), daemon=True).start()
-        os.environ[_VARIABLE] = str(folder)
-        try:
+    try:
+        with FileLock(folder / LOCK):
+            remove_dead(folder)
+            threading.Thread(target=_sweep_until, args=(folder, ended), daemon=True).start()
+            os.environ[_VARIABLE] = str(folder)
             yield folder
-        finally:
-            ended.set()
-            os.environ.pop(_VARIABLE, None)
-            if set_before is not None:
-                os.environ[_VARIABLE] = set_before
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        ended.set()
+        os.environ.pop(_VARIABLE, None)
+        if set_before is not None:
+            os.environ[_VARIABLE] = set_before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_dead(own: Path) -> None:
