@@ -18,6 +18,8 @@ from gradio_client import Client
 from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, open_library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui import build_app
+from ldm_explorer.ui.server.launch import launch
+from ldm_explorer.ui.server.limits import LIMITS
 
 IMAGES, STEPS, REPEATS = 64, 25, 5
 
@@ -45,7 +47,7 @@ def main(name: str = "ldm-8x8x4-cosine") -> None:
     library = open_library(SHIPPED_CHECKPOINTS)
     pipeline = library.get(name).pipeline
     app = build_app(library)
-    _, address, _ = app.launch(prevent_thread_lock=True, quiet=True)
+    address = launch(app, LIMITS["off"], quiet=True)
     client = Client(address, verbose=False)
     print(f"{conditions()}, gradio {gradio.__version__}")
     bare_loop(pipeline)

@@ -1,0 +1,124 @@
+"""A class and one greedy client: 29 clients with a light action every 10 s and one Generate a minute, and one that asks
+for 40 long runs at once, again and again. `python benchmarks/load.py [MINUTES]`
+
+Prints the light actions' times alone and under load, errors, refusals, and the server's memory after a minute and at
+the end.
+"""
+
+import asyncio
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from served import Served, Session, served
+
+CLIENTS, LIGHT_EVERY, GENERATE_EVERY, GREEDY_AT_ONCE, ALONE = 29, 10.0, 60.0, 40, 60
+CHECKPOINT = "ldm-8x8x4-cosine"
+IMAGE = [CHECKPOINT, "Bag", 1, None]
+LIGHT = (
+    ("plot_schedules", [1000, 1e-4, 0.02]),
+    ("show_velocity", [*IMAGE, 0, 500, 150]),
+    ("reconstruct", [*IMAGE, "vae-32x32x1"]),
+)
+GENERATE = ("denoise", [CHECKPOINT, 0, "Bag", "unipc", 10, 1, 1, "network"])
+GREEDY = ("denoise", [CHECKPOINT, 0, "one of each class", "unipc", 7, 1, 64, "network"])
+WAIT_SENTENCE = "wait already"
+
+
+@dataclass
+class Tally:
+    """What became of some requests."""
+
+    seconds: list[float] = field(default_factory=list)
+    refusals: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    async def ask(self, session: Session, endpoint: str, values: list) -> None:
+        start = time.perf_counter()
+        try:
+            outcome, answer = await session.ask(endpoint, values)
+        except httpx.HTTPError as error:
+            outcome, answer = type(error).__name__, str(error)
+        if outcome == "complete":
+            self.seconds.append(time.perf_counter() - start)
+        elif WAIT_SENTENCE in str(answer):
+            self.refusals += 1
+        else:
+            self.errors.append(f"{outcome}: {str(answer)[:120]}")
+
+    def line(self, name: str) -> str:
+        times = (
+            f"p50 {percentile(self.seconds, 50):.3f} s, p95 {percentile(self.seconds, 95):.3f} s"
+            if self.seconds
+            else ""
+        )
+        return f"{name}: {len(self.seconds)} answered, {self.refusals} refused, {len(self.errors)} errors; {times}"
+
+
+def percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else float("nan")
+
+
+async def student(number: int, client: httpx.AsyncClient, light: Tally, generate: Tally, until: float) -> None:
+    """A light action every 10 s, of the three in turn, and a Generate a minute; they do not wait for one another."""
+    session = Session(client, f"student{number}")
+    actions, tasks, start = itertools.cycle(LIGHT), [], time.monotonic() + number * LIGHT_EVERY / CLIENTS
+    moments = [(start + LIGHT_EVERY * k, light) for k in range(int((until - start) // LIGHT_EVERY))]
+    moments += [
+        (start + 1 + 2 * number + GENERATE_EVERY * k, generate) for k in range(int((until - start) // GENERATE_EVERY))
+    ]
+    for moment, tally in sorted(moments, key=lambda entry: entry[0]):
+        await asyncio.sleep(max(0.0, moment - time.monotonic()))
+        action = next(actions) if tally is light else GENERATE
+        tasks.append(asyncio.create_task(tally.ask(session, *action)))
+    await asyncio.gather(*tasks)
+
+
+async def greedy(client: httpx.AsyncClient, tally: Tally, until: float) -> None:
+    session = Session(client, "greedy")
+    while time.monotonic() < until:
+        await asyncio.gather(*(tally.ask(session, *GREEDY) for _ in range(GREEDY_AT_ONCE)))
+
+
+async def run(server: Served, minutes: float) -> None:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=server.address, timeout=None, limits=limits) as client:
+        for _ in range(2):  # the first answers load the models
+            for action in (*LIGHT, GENERATE):
+                await Tally().ask(Session(client, "warm-up"), *action)
+        alone = Tally()
+        for action in itertools.islice(itertools.cycle(LIGHT), ALONE):
+            await alone.ask(Session(client, "alone"), *action)
+        print(alone.line("light alone"), flush=True)
+        light, generate, greed = Tally(), Tally(), Tally()
+        until = time.monotonic() + 60 * minutes
+        work = [student(number, client, light, generate, until) for number in range(CLIENTS)]
+        everything = asyncio.gather(*work, greedy(client, greed, until))
+        await asyncio.sleep(60)
+        after_a_minute = server.resident_mb
+        await everything
+    for name, tally in (("light", light), ("generate", generate), ("greedy", greed)):
+        print(tally.line(name), *tally.errors[:5], sep="\n  ")
+    asked = sum(len(tally.seconds) + tally.refusals + len(tally.errors) for tally in (light, generate))
+    print(f"light p95 over alone: {percentile(light.seconds, 95) / percentile(alone.seconds, 95):.2f}")
+    print(f"refusals of the 29: {(light.refusals + generate.refusals) / asked:.2%}")
+    memory = server.resident_mb
+    print(
+        f"resident: {after_a_minute:.0f} MB after a minute, {memory:.0f} MB at the end, {memory / after_a_minute:.3f}"
+    )
+
+
+def main(minutes: float = 5) -> None:
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder) / "log") as server:
+        asyncio.run(run(server, minutes))
+        tracebacks = server.log.read_text().count("Traceback")
+        print(f"tracebacks in the log: {tracebacks}")
+
+
+if __name__ == "__main__":
+    main(*map(float, sys.argv[1:]))
