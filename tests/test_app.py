@@ -8,13 +8,14 @@ from PIL import Image
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui import CSS, TABS, THEME, build_app, denoising, velocity
+from ldm_explorer.ui.server.launch import launch
+from ldm_explorer.ui.server.limits import Limits
 
 
 @pytest.fixture(scope="module")
 def address(ldm_folder, vae_folder):
     app = build_app(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, theme=THEME, css=CSS)
-    yield url
+    yield launch(app, Limits(), quiet=True, theme=THEME, css=CSS)
     app.close()
 
 
@@ -43,12 +44,12 @@ def test_every_endpoint_answers(client):
     assert "After 4 steps" in client.predict("tiny-ldm", "none", 3, api_name="/show_moment")[1]
 
 
-def test_denoising_streams_and_steps_back_without_sampling_again(client):
+def test_denoising_streams_every_step(client):
     job = client.submit("tiny-ldm", 0, "Bag", "dpm++", 6, 1, 1, api_name="/denoise")
     job.result()
     streamed = [output[0] for output in job.outputs()]
     assert len(streamed) == 6
-    assert client.predict(3, api_name="/show_step") == streamed[2]
+    assert streamed[-1].startswith(streamed[2])
 
 
 @pytest.mark.parametrize("text", ["no picture", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "<svg/>"])
@@ -59,13 +60,17 @@ def test_a_file_that_is_no_picture_is_refused_in_a_sentence(client, tmp_path, te
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "before", "after"),
-    [("/reconstruct", ("tiny-ldm", "Bag", 1), ("tiny-vae",)), ("/denoise", ("tiny-ldm",), ("Bag", "ddim", 1, 1, 1))],
+    ("endpoint", "before", "after", "wanted"),
+    [
+        ("/reconstruct", ("tiny-ldm", "Bag", 1), ("tiny-vae",), "give a file that was uploaded"),
+        ("/denoise", ("tiny-ldm",), ("Bag", "ddim", 1, 1, 1), "Seed is .*: give a number"),
+    ],
 )
-def test_the_server_fetches_nothing_for_anybody(client, endpoint, before, after):
+def test_the_server_fetches_nothing_for_anybody(client, endpoint, before, after, wanted):
     elsewhere = {"path": "http://127.0.0.1:9/picture.png", "meta": {"_type": "gradio.FileData"}}
-    with pytest.raises(AppError, match="as a file"):
-        client.predict(*before, elsewhere, *after, api_name=endpoint)
+    for value in (elsewhere, {"inside": elsewhere}, {"path": __file__, "inside": elsewhere}):
+        with pytest.raises(AppError, match=wanted):
+            client.predict(*before, value, *after, api_name=endpoint)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,6 @@ def test_the_server_fetches_nothing_for_anybody(client, endpoint, before, after)
         ("/denoise", ("tiny-ldm", None, "Bag", "dpm++", 5, 1, 1)),
         ("/compare_sizes", ("tiny-ldm", [])),
         ("/size_figures", (["../etc"],)),
-        ("/plot_loss", ("nothing", "none")),
         ("/show_moment", ("tiny-ldm", "none", None)),
     ],
 )
@@ -90,6 +94,10 @@ def test_values_out_of_range_are_refused_in_a_sentence_and_the_app_stays_up(clie
     assert len(str(refusal.value)) > 20
     assert "Traceback" not in str(refusal.value)
     assert "terminal SNR" in client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[0]
+
+
+def test_a_run_that_is_not_there_is_answered_in_a_sentence(client):
+    assert "no run" in client.predict("nothing", "none", api_name="/plot_loss")[0]
 
 
 def test_an_uploaded_image_is_prepared_and_the_user_is_told(client, tmp_path):
@@ -114,8 +122,11 @@ def test_two_users_at_once_do_not_see_each_other(address):
         for user, seed in ((first, 1), (second, 2))
     ]
     results = [job.result()[0] for job in jobs]
-    assert first.predict(4, api_name="/show_step") == results[0]
-    assert second.predict(4, api_name="/show_step") == results[1]
+    alone = [
+        user.predict("tiny-ldm", seed, "Bag", "ddim", 4, 1, 1, api_name="/denoise")[0]
+        for user, seed in ((first, 1), (second, 2))
+    ]
+    assert results == alone
     assert results[0] != results[1]
 
 
@@ -137,9 +148,15 @@ def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     page.get_by_role("button", name="Check").click()
     page.get_by_text("Right: identical by algebra").wait_for()
     open_tab(page, denoising.TITLE)
+    page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.wait_for()
+    asked = len(requests)
+    page.get_by_label("Moment to look at").first.fill("2")
+    page.get_by_label("Moment to look at").first.press("Enter")
+    page.get_by_text(f"step 2 of {DEFAULT_NUM_STEPS}").first.wait_for()
+    assert page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.is_hidden()
+    assert len(requests) == asked, "another step is shown without asking the server"
     page.get_by_role("button", name="Generate").click()
     page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.wait_for()
-    page.get_by_label("Moment to look at").first.focus()
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1, "the page scrolls sideways"
     assert errors == []
     outside = [url for url in requests if not url.startswith((address, "data:", "blob:"))]

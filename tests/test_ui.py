@@ -1,9 +1,13 @@
 import shutil
+from dataclasses import replace
+from itertools import pairwise
 
 import gradio as gr
 import pytest
 import torch
 
+from ldm_explorer.evaluation.cost import measure_cost
+from ldm_explorer.explore.denoising import denoise_images
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_answer import NOT_KNOWN
 from ldm_explorer.ui import (
@@ -42,15 +46,23 @@ def test_schedule_tab_speaks_of_every_schedule(library):
     assert html.count("<img") == 3 * 2 * 7
 
 
-def test_denoising_streams_every_step_and_keeps_the_frames(library):
+def test_denoising_streams_every_step_and_each_travels_once(library):
     streamed = list(denoising.denoise(library, "tiny-ldm", 0, "Bag", "ddim", 5, 1.5, 2))
-    assert len(streamed) == 5
-    last_html, _, frames = streamed[-1]
-    assert len(frames) == 5
-    assert denoising.show_step(library, 5, frames) == last_html
-    assert denoising.show_step(library, 1, frames) == streamed[0][0]
-    with pytest.raises(ValueError, match="press Generate"):
-        denoising.show_step(library, 1, [])
+    assert [pictures.count('<div class="ldm-frame">') for pictures, _ in streamed] == [1, 2, 3, 4, 5]
+    assert all(later.startswith(earlier) for (earlier, _), (later, _) in pairwise(streamed))
+    assert [slider["value"] for _, slider in streamed] == [1, 2, 3, 4, 5]
+
+
+def test_a_request_that_costs_too_much_is_refused_with_what_would_fit(library):
+    cost = measure_cost(library.get("tiny-ldm"))
+    per_step = cost.evaluation_gflops + 2 * cost.decode_gflops
+    small = replace(library, max_gflops=40.5 * per_step)
+    assert len(list(denoising.denoise(small, "tiny-ldm", 0, "Bag", "ddim", 10, 1, 4))) == 10
+    with pytest.raises(ValueError, match="ask for 10 steps or 3 images"):
+        next(denoising.denoise(small, "tiny-ldm", 0, "Bag", "ddim", 11, 1, 4))
+    with pytest.raises(ValueError, match="ask for 4 steps or 4 images"):
+        next(denoising.denoise(small, "tiny-ldm", 0, denoising.EVERY_CLASS, "ddim", 10, 1, 1))
+    assert len(list(denoising.denoise(library, "tiny-ldm", 0, "Bag", "ddim", 11, 1, 4))) == 11
 
 
 def test_the_film_of_a_training_is_shown_moment_by_moment(library):
@@ -93,8 +105,10 @@ def test_a_checkpoint_over_other_images_is_shown_in_colour_in_every_tab(mixed_li
     assert "8x8x2 = 128 values, 6.0 times fewer than pixels" in html
     assert "red, test image 1" in html
     assert schedule.noise_along_schedules(mixed_library, *COLOR_IMAGE, 0, 1000, 1e-4, 0.02).count("<img") == 42
-    *_, (_, _, frames) = denoising.denoise(mixed_library, "tiny-color", 0, "red", "ddim", 2, 1, 1)
-    assert frames[-1].predicted.shape == (3, 16, 16)
+    *_, step = denoise_images(
+        mixed_library.get("tiny-color"), "red", 0, sampler="ddim", num_steps=2, guidance_scale=1.0
+    )
+    assert step.predicted.shape == (1, 3, 16, 16)
     assert list(latent_size.compare_pictures(mixed_library, *COLOR_IMAGE, 0, ["tiny-color"]))[-1].count("<img") == 4
     assert latent_views.interpolate_images(mixed_library, *COLOR_IMAGE, "Bag", 1, ["tiny-ldm"]).count("<img") == 2
     build_app(mixed_library)
@@ -170,7 +184,7 @@ def test_the_app_starts_with_nothing_to_show(tmp_path):
 def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(library):
     assert all(tab.TITLE.endswith("?") for tab in TABS)
     endpoints = build_app(library).get_api_info()["named_endpoints"]
-    expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_step", "show_training", "plot_loss"}
+    expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_training", "plot_loss"}
     expected |= {
         "compare_sizes",
         "compare_pictures",
@@ -182,7 +196,6 @@ def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(lib
         "check_formula",
         "show_moment",
         "break_it",
-        "show_lab_step",
         "diagnose",
     }
     assert {name.strip("/") for name in endpoints} == expected
@@ -213,10 +226,11 @@ def test_captions_are_escaped():
 
 
 def test_the_lab_runs_again_only_where_another_checkpoint_or_seed_was_chosen(library):
-    *_, (*_, kept) = lab.break_it(library, "tiny-ldm", 0, "clip_sample", "network")
-    (same,) = lab.catch_up(library, "tiny-ldm", 0, "clip_sample", "network", kept)
+    *_, (*_, ran) = lab.break_it(library, "tiny-ldm", 0, "clip_sample", "network")
+    (same,) = lab.catch_up(library, "tiny-ldm", 0, "clip_sample", "network", ran)
     assert all(update == gr.skip() for update in same)
-    *_, (words, *_, again) = lab.catch_up(library, "tiny-ldm", 1, "clip_sample", "network", kept)
+    *_, (words, pictures, *_, again) = lab.catch_up(library, "tiny-ldm", 1, "clip_sample", "network", ran)
     assert "from seed 1" in words
-    assert again.inputs == ("tiny-ldm", 1, "clip_sample", "network")
-    assert "step 2 of 25" in lab.show_lab_step(library, 2, again)
+    assert again == ("tiny-ldm", 1, "clip_sample", "network")
+    assert pictures.count('<div class="ldm-frame">') == 25
+    assert "step 2 of 25" in pictures.split('<div class="ldm-frame">')[2]

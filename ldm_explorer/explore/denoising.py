@@ -1,5 +1,6 @@
 """How does noise become an image?"""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,12 +8,11 @@ from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
+from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.latents import decode_images
 
 MAX_IMAGES = 64
 MAX_KEPT_FRAMES = 100
-MAX_EVALUATIONS = 2 * MAX_IMAGES * 100
-"""Network evaluations of one image that one request may cost, so that it does not keep everyone else waiting."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,13 @@ def denoise_images(
     num_steps: int,
     guidance_scale: float,
     denoiser: str = DEFAULT_DENOISER,
+    max_gflops: float = math.inf,
 ) -> Iterator[DenoisingFrame]:
     """Sample `num_images` images (seeds seed, seed + 1, ...), decoding every step, or of long runs about 100 of them.
 
     `class_name` None asks for every class in turn, and for one image of each at least. `denoiser` is "network" or one
-    that needed no training. Raises `ValueError` for arguments out of range.
+    that needed no training. Raises `ValueError` for arguments out of range, and for what costs more than `max_gflops`
+    (in 1e9 floating-point operations of the networks).
     """
     if checkpoint.kind != "ldm":
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
@@ -50,9 +52,7 @@ def denoise_images(
     pipeline, spec = checkpoint.pipeline, checkpoint.spec
     if class_name is None:
         num_images = max(num_images, spec.num_classes)
-    evaluations = num_images * num_steps * (1 if guidance_scale == 1 else 2)
-    if evaluations > MAX_EVALUATIONS:
-        raise ValueError(f"{evaluations:,} network evaluations: ask for fewer images or steps ({MAX_EVALUATIONS:,})")
+    _check_cost(checkpoint, num_images, num_steps, guidance_scale != 1, max_gflops)
     labels = None
     if pipeline.null_class is not None:
         chosen = None if class_name is None else spec.label_of(class_name)
@@ -65,7 +65,7 @@ def denoise_images(
         sampler=sampler,
         unet=denoiser_of(denoiser, checkpoint),
     )
-    every = -(-num_steps // MAX_KEPT_FRAMES)
+    every = _every(num_steps)
     for step in steps:
         last = step.index == step.total - 1
         if last or step.index % every == 0:
@@ -77,3 +77,31 @@ def denoise_images(
                 noisy=decode_images(pipeline.codec, step.z_t, spec),
                 predicted=decode_images(pipeline.codec, step.z_next if last else step.z0, spec),
             )
+
+
+def _every(num_steps: int) -> int:
+    """Of how many steps one is kept."""
+    return -(-num_steps // MAX_KEPT_FRAMES)
+
+
+def _check_cost(checkpoint: Checkpoint, num_images: int, num_steps: int, guided: bool, max_gflops: float) -> None:
+    """Raise `ValueError`, with what would fit, where sampling and decoding every kept step costs more.
+
+    An exact denoiser counts as the network whose place it takes.
+    """
+    cost = measure_cost(checkpoint)
+
+    def gflops(images: int, steps: int) -> float:
+        kept = -(-steps // _every(steps))
+        return images * (steps * cost.evaluation_gflops * (1 + guided) + 2 * kept * cost.decode_gflops)
+
+    if num_steps < 1 or gflops(num_images, num_steps) <= max_gflops:
+        return
+    steps = next((steps for steps in range(num_steps, 0, -1) if gflops(num_images, steps) <= max_gflops), 0)
+    images = next((images for images in range(num_images, 0, -1) if gflops(images, num_steps) <= max_gflops), 0)
+    fitting = [f"{steps} steps"] * (steps > 0) + [f"{images} image{'s' * (images > 1)}"] * (images > 0)
+    raise ValueError(
+        f"{num_images} images in {num_steps} steps cost {gflops(num_images, num_steps):,.0f} GFLOPs, one request may "
+        f"cost {max_gflops:,.0f}: ask for {' or '.join(fitting) or 'another checkpoint'}; on your own machine "
+        "`python app.py --limits off` lifts this"
+    )

@@ -1,5 +1,6 @@
 """The checkpoints that the app shows, by name."""
 
+import math
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ class Library:
     skipped: tuple[Skipped, ...]
     classifiers: dict[str, FeatureNet]
     roots: tuple[Path, ...] = ()
+    max_gflops: float = math.inf
+    """Floating-point operations of networks, in 1e9, that one request may cost."""
 
     def names(self, kind: str | None = None) -> list[str]:
         """Names of all checkpoints, or of one kind ("vae", "ldm")."""

@@ -14,7 +14,7 @@ from ldm_explorer.ui.common import (
     images_per_class,
     offer_images,
 )
-from ldm_explorer.ui.files import fetch_nothing, leave_undecoded
+from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.pictures import notice
 
 TABS = (reconstruction, schedule, velocity, denoising, training, latent_size, lab, diagnosis, report)
@@ -24,7 +24,6 @@ CSS = (Path(__file__).parent / "style.css").read_text()
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
 )
-MAX_QUEUE = 32
 INTRODUCTION = (
     "# LDM Explorer\nA latent diffusion model, taken apart: an image becomes a **latent**, noise is added along a "
     "**schedule**, a **denoiser** learns to take it away, a **sampler** walks back."
@@ -49,8 +48,6 @@ def build_app(library: Library) -> gr.Blocks:
             for number, tab in enumerate(TABS, 1):
                 with gr.Tab(f"{number} · {tab.TITLE}"):
                     tab.build(library, shared)
-    fetch_nothing(app)
-    app.queue(max_size=MAX_QUEUE)
     return app
 
 

@@ -4,7 +4,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import gradio as gr
@@ -13,10 +13,13 @@ from ldm_explorer.explore.images import ImageToExplore, example_image, example_i
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.uploads import read_upload
 from ldm_explorer.ui.html import escaped
+from ldm_explorer.ui.server.refusals import UNFORESEEN
+from ldm_explorer.ui.server.turns import TURNS, Job
+from ldm_explorer.ui.server.work import LIGHT, Work
 
-MODEL_QUEUE = {"concurrency_id": "model", "concurrency_limit": 1}
 MAX_SEED = 2**31 - 1
 ANY_CLASS = "any"
+_NO_MORE = object()
 _log = logging.getLogger(__name__)
 
 
@@ -87,12 +90,14 @@ def one_sentence() -> Iterator[None]:
         raise gr.Error(escaped(str(error)), print_exception=False) from error
     except Exception as error:
         _log.exception("a handler failed")
-        message = "Something went wrong that should not have; the app goes on. The server's log has the details."
-        raise gr.Error(message, print_exception=False) from error
+        raise gr.Error(UNFORESEEN, print_exception=False) from error
 
 
-def bind(handler: Callable, library: Library) -> Callable:
-    """A handler with the library filled in and its errors in one sentence; a field left empty is refused."""
+def bind(handler: Callable, library: Library, work: Work = LIGHT) -> Callable:
+    """A handler with the library filled in and its errors in one sentence; a field left empty is refused.
+
+    It computes when it is its turn, and one that streams gives its turn up after each step.
+    """
     signature = inspect.signature(handler)
     parameters = list(signature.parameters.values())[1:]
 
@@ -105,19 +110,26 @@ def bind(handler: Callable, library: Library) -> Callable:
 
         @functools.wraps(handler)
         def bound(*inputs):
-            with one_sentence():
+            job = Job()
+            with one_sentence(), closing(handler(library, *inputs)) as steps:
                 check(inputs)
-                yield from handler(library, *inputs)
+                while True:
+                    with TURNS.turn(job):
+                        step = next(steps, _NO_MORE)
+                    if step is _NO_MORE:
+                        return
+                    yield step
     else:
 
         @functools.wraps(handler)
         def bound(*inputs):
-            with one_sentence():
+            with one_sentence(), TURNS.turn(Job()):
                 check(inputs)
                 return handler(library, *inputs)
 
     bound.__signature__ = signature.replace(parameters=parameters)
     del bound.__wrapped__
+    bound.work = work
     return bound
 
 
@@ -126,7 +138,7 @@ def opening(handler: Callable, inputs: list[gr.components.Component]):
     return handler(*[component.value for component in inputs])
 
 
-def answer_changes(handler: Callable, inputs: list, outputs, api_name: str, **queue) -> None:
+def answer_changes(handler: Callable, inputs: list, outputs, api_name: str) -> None:
     """Call a bound handler when any of its inputs changes, as a documented endpoint; the last change wins."""
     gr.on(
         [component.change for component in inputs],
@@ -137,21 +149,28 @@ def answer_changes(handler: Callable, inputs: list, outputs, api_name: str, **qu
         api_description=handler.__doc__,
         trigger_mode="always_last",
         show_progress="minimal",
-        **queue,
     )
 
 
 def answer_when_opened(tab: gr.Tab, handler: Callable, inputs: list, output: gr.HTML) -> None:
-    """Let a bound handler fill an empty output when its tab is opened: what would keep the app from starting soon."""
+    """Let a bound handler fill an output when its tab is first opened: what would keep the app from starting soon."""
+    opened = gr.State(False)
 
-    def answer(shown: str, *values):
-        if shown:
-            yield gr.skip()
+    def answer(was_opened: bool, *values):
+        if was_opened:
+            yield gr.skip(), gr.skip()
             return
         answered = handler(*values)
-        yield from answered if inspect.isgenerator(answered) else [answered]
+        for shown in answered if inspect.isgenerator(answered) else [answered]:
+            yield shown, True
 
-    tab.select(answer, [output, *inputs], output, api_visibility="private", show_progress="minimal", **MODEL_QUEUE)
+    tab.select(
+        answer,
+        [opened, *inputs],
+        [output, opened],
+        api_visibility="private",
+        show_progress="minimal",
+    )
 
 
 def on_gpu(handler: Callable) -> Callable:

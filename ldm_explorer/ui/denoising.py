@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 
 import gradio as gr
-from torch import Tensor
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, class_choices, known_class, on_gpu, opening
+from ldm_explorer.ui.common import SharedChoices, bind, class_choices, known_class, on_gpu, opening
 from ldm_explorer.ui.few_evaluations import build_few_evaluations
-from ldm_explorer.ui.html import Markup
+from ldm_explorer.ui.frames import frame, show_by_slider
+from ldm_explorer.ui.html import Markup, join
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
+from ldm_explorer.ui.server.work import LONG
 
 TITLE = "How does noise become an image?"
 WHAT_TO_LOOK_AT = (
@@ -29,28 +30,16 @@ WHAT_IS_EXACT = (
     "up to 1,000 of them. What looks wrong with these is the sampler's fault."
 )
 EVERY_CLASS = "one of each class"
+STEPS = "denoising-steps"
 
 
-@dataclass(frozen=True)
-class ShownFrame:
-    """A frame as it is kept for the step slider: two composed pictures and their caption."""
-
-    noisy: Tensor
-    predicted: Tensor
-    caption: str
-    settings: str
-
-    @classmethod
-    def of(cls, frame: DenoisingFrame, settings: str) -> "ShownFrame":
-        caption = f"step {frame.index + 1} of {frame.total}, t = {frame.timestep}, abar = {frame.alpha_bar:.2g}"
-        return cls(grid(frame.noisy), grid(frame.predicted), caption, settings)
-
-    def html(self) -> Markup:
-        pictures = [
-            Picture(self.noisy, "What the network sees", f"z_t decoded, {self.caption}"),
-            Picture(self.predicted, "What it predicts", f"z0 decoded, {self.caption}"),
-        ]
-        return picture_row(pictures, self.settings, layout="large")
+def _pictures(step: DenoisingFrame, settings: str) -> Markup:
+    caption = f"step {step.index + 1} of {step.total}, t = {step.timestep}, abar = {step.alpha_bar:.2g}"
+    pictures = [
+        Picture(grid(step.noisy), "What the network sees", f"z_t decoded, {caption}"),
+        Picture(grid(step.predicted), "What it predicts", f"z0 decoded, {caption}"),
+    ]
+    return picture_row(pictures, settings, layout="large")
 
 
 def denoise(
@@ -64,8 +53,7 @@ def denoise(
     num_images: float,
     denoiser: str = DEFAULT_DENOISER,
 ):
-    """Generate images step by step; streams the pictures of each step as HTML, the step slider and the kept frames."""
-    frames: list[ShownFrame] = []
+    """Generate images step by step; streams the pictures of all steps so far as HTML, and the slider over them."""
     who = "" if denoiser == DEFAULT_DENOISER else f"{denoiser} denoiser, "
     settings = f"{checkpoint}, {who}{class_name}, seed {int(seed)}, {sampler}, guidance {guidance_scale:g}"
     steps = denoise_images(
@@ -77,18 +65,12 @@ def denoise(
         num_steps=int(num_steps),
         guidance_scale=guidance_scale,
         denoiser=denoiser,
+        max_gflops=library.max_gflops,
     )
-    for frame in steps:
-        frames.append(ShownFrame.of(frame, settings))
-        kept = len(frames)
-        yield frames[-1].html(), gr.update(maximum=max(2, kept), value=kept, interactive=kept > 1), frames
-
-
-def show_step(library: Library, position: float, frames: list[ShownFrame]) -> Markup:
-    """The pictures of one kept step of the last run, from 1, as HTML; nothing is sampled again."""
-    if not frames:
-        raise ValueError("nothing was generated yet: press Generate first")
-    return frames[min(max(int(position), 1), len(frames)) - 1].html()
+    shown = join(())
+    for kept, step in enumerate(steps, 1):
+        shown += frame(_pictures(step, settings))
+        yield shown, gr.update(maximum=max(2, kept), value=kept, interactive=kept > 1)
 
 
 def show_training(library: Library, checkpoint: str, position: float) -> Markup:
@@ -187,33 +169,24 @@ def build(library: Library, shared: SharedChoices) -> None:
 def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls) -> None:
     settings = [shared.checkpoint, shared.seed, controls.class_name, controls.sampler]
     settings += [controls.num_steps, controls.guidance_scale, controls.num_images, controls.denoiser]
-    handler = bind(denoise, library)
-    *_, (first_pictures, _, first_frames) = opening(handler, settings)
-    last = len(first_frames)
-    pictures = gr.HTML(first_pictures)
-    position = gr.Slider(1, max(2, last), last, step=1, label="Moment to look at", info="of the run above")
-    frames = gr.State(first_frames)
+    handler = bind(denoise, library, LONG)
+    *_, (first_pictures, slider) = opening(handler, settings)
+    pictures = gr.HTML(first_pictures, elem_id=STEPS)
+    position = gr.Slider(
+        1, slider["maximum"], slider["value"], step=1, label="Moment to look at", info="of the run above"
+    )
     generating = gr.on(
         [controls.run.click, *_changes(settings)],
         on_gpu(handler),
         settings,
-        [pictures, position, frames],
+        [pictures, position],
         api_name="denoise",
         api_description=denoise.__doc__,
         trigger_mode="always_last",
-        show_progress="hidden",
-        **MODEL_QUEUE,
+        show_progress="minimal",
     )
     controls.stop.click(None, None, None, cancels=[generating], api_visibility="private")
-    position.input(
-        bind(show_step, library),
-        [position, frames],
-        pictures,
-        api_name="show_step",
-        api_description=show_step.__doc__,
-        trigger_mode="always_last",
-        show_progress="hidden",
-    )
+    show_by_slider(position, STEPS)
 
 
 def _build_film(library: Library, shared: SharedChoices) -> None:

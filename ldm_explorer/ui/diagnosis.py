@@ -6,7 +6,7 @@ from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by
 from ldm_explorer.explore.diagnosis import diagnose_checkpoint
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind
+from ldm_explorer.ui.common import SharedChoices, bind
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, grid, notice, picture_row
 
@@ -82,6 +82,5 @@ def build(library: Library, shared: SharedChoices) -> None:
         api_name="diagnose",
         api_description=diagnose.__doc__,
         trigger_mode="always_last",
-        **MODEL_QUEUE,
     )
     shared.checkpoint.change(bind(forget, library), shared.checkpoint, card, api_visibility="private")

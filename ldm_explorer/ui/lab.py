@@ -1,9 +1,6 @@
 """Tab: what does it look like when something is wrong?"""
 
-from dataclasses import dataclass
-
 import gradio as gr
-from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
@@ -12,9 +9,11 @@ from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.lab import SYMPTOM_NAMES, LabFrame, Subject, run_experiment, set_up
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.lab import symptom_figure
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, bind, opening
+from ldm_explorer.ui.common import SharedChoices, bind, opening
+from ldm_explorer.ui.frames import frame, show_by_slider
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
+from ldm_explorer.ui.server.work import LONG
 
 TITLE = "What does a fault look like?"
 WHAT_TO_LOOK_AT = (
@@ -23,73 +22,43 @@ WHAT_TO_LOOK_AT = (
 )
 CHOICES = [(fault.title, name) for name, fault in FAULTS.items()]
 DEFAULT_FAULT = "clip_sample"
-
-
-@dataclass(frozen=True)
-class ShownFrame:
-    """One step of both runs as it is kept for the slider."""
-
-    right: Tensor
-    broken: Tensor
-    caption: str
-    timesteps: tuple[int, int]  # of the right and of the broken run
-    symptoms: tuple[float, float]
-
-    @classmethod
-    def of(cls, frame: LabFrame) -> "ShownFrame":
-        return cls(
-            grid(frame.right.predicted),
-            grid(frame.broken.predicted),
-            f"step {frame.index} of {frame.total}",
-            (frame.right.timestep, frame.broken.timestep),
-            (frame.right_symptom, frame.broken_symptom),
-        )
-
-    def html(self, symptom: str) -> Markup:
-        rows = zip(("Right", "Broken"), (self.right, self.broken), self.timesteps, self.symptoms, strict=True)
-        pictures = [
-            Picture(image, title, f"{self.caption}, t = {timestep}: {symptom} {figure:.3g}")
-            for title, image, timestep, figure in rows
-        ]
-        return picture_row(pictures, layout="large")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The last experiment, for the slider."""
-
-    inputs: tuple
-    symptom: str
-    frames: list[ShownFrame]
+STEPS = "fault-steps"
 
 
 def break_it(library: Library, checkpoint: str, seed: float, fault: str, denoiser: str):
-    """Run a fault beside the right run; streams words and pictures as HTML, the slider, the plot, the kept frames."""
+    """Run a fault beside the right run; streams words, the pictures of all steps so far as HTML, the slider over them,
+    the plot, and what was run."""
     experiment = set_up(library.get(checkpoint), fault, denoiser)
     subject = Subject.of(experiment.checkpoint, library.classifiers.get(experiment.checkpoint.dataset), int(seed))
-    symptom, frames = SYMPTOM_NAMES[experiment.fault.symptom], []
+    symptom, timesteps, symptoms, pictures = SYMPTOM_NAMES[experiment.fault.symptom], [], [], join(())
     words, inputs = _words(experiment.fault, experiment.checkpoint, int(seed)), (checkpoint, seed, fault, denoiser)
-    for frame in run_experiment(experiment, subject):
-        frames.append(ShownFrame.of(frame))
-        slider = gr.update(maximum=frame.total, value=frame.index)
-        yield words, frames[-1].html(symptom), slider, gr.update(), Kept(inputs, symptom, frames)
-    figure = symptom_figure(symptom, [frame.timesteps for frame in frames], [frame.symptoms for frame in frames])
-    yield words, frames[-1].html(symptom), gr.update(), figure, Kept(inputs, symptom, frames)
+    for step in run_experiment(experiment, subject):
+        timesteps.append((step.right.timestep, step.broken.timestep))
+        symptoms.append((step.right_symptom, step.broken_symptom))
+        pictures += frame(_pictures(step, symptom))
+        yield words, pictures, gr.update(maximum=step.total, value=step.index), gr.update(), inputs
+    yield words, pictures, gr.update(), symptom_figure(symptom, timesteps, symptoms), inputs
 
 
-def catch_up(library: Library, checkpoint: str, seed: float, fault: str, denoiser: str, kept: Kept):
+def _pictures(step: LabFrame, symptom: str) -> Markup:
+    runs = (("Right", step.right, step.right_symptom), ("Broken", step.broken, step.broken_symptom))
+    pictures = [
+        Picture(
+            grid(moment.predicted),
+            title,
+            f"step {step.index} of {step.total}, t = {moment.timestep}: {symptom} {figure:.3g}",
+        )
+        for title, moment, figure in runs
+    ]
+    return picture_row(pictures, layout="large")
+
+
+def catch_up(library: Library, checkpoint: str, seed: float, fault: str, denoiser: str, ran: tuple):
     """Run the experiment again where the tab is opened and another checkpoint or seed was chosen since."""
-    if kept.inputs == (checkpoint, seed, fault, denoiser):
+    if ran == (checkpoint, seed, fault, denoiser):
         yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
         return
     yield from break_it(library, checkpoint, seed, fault, denoiser)
-
-
-def show_lab_step(library: Library, position: float, kept: Kept) -> Markup:
-    """The pictures of one step of the last experiment, from 1, as HTML; nothing is sampled again."""
-    if not kept or not kept.frames:
-        raise ValueError("nothing was run yet: pick a fault first")
-    return kept.frames[min(max(int(position), 1), len(kept.frames)) - 1].html(kept.symptom)
 
 
 def _words(fault: Fault, checkpoint: Checkpoint, seed: int) -> Markup:
@@ -134,19 +103,19 @@ def build(library: Library, shared: SharedChoices) -> None:
             list(DENOISERS), value=DEFAULT_DENOISER, label="Denoiser", info="an exact one shows what is not its fault"
         )
     inputs = [shared.checkpoint, shared.seed, fault, denoiser]
-    handler = bind(break_it, library)
-    *_, (words, pictures, _, figure, kept) = opening(handler, inputs)
-    last = len(kept.frames)
+    handler = bind(break_it, library, LONG)
+    *_, (_, _, slider, _, _), (words, pictures, _, figure, ran) = opening(handler, inputs)
+    last = slider["maximum"]
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             shown_words = gr.HTML(words)
             plot = gr.Plot(figure, show_label=False)
         with gr.Column(scale=3, min_width=320):
-            shown_pictures = gr.HTML(pictures)
+            shown_pictures = gr.HTML(pictures, elem_id=STEPS)
             position = gr.Slider(1, last, last, step=1, label="Step to look at", info="of both runs")
-    state = gr.State(kept)
+    state = gr.State(ran)
     shown = [shown_words, shown_pictures, position, plot, state]
-    options = {"trigger_mode": "always_last", "show_progress": "hidden", **MODEL_QUEUE}
+    options = {"trigger_mode": "always_last", "show_progress": "minimal"}
     gr.on(
         [fault.change, denoiser.change],
         handler,
@@ -156,13 +125,5 @@ def build(library: Library, shared: SharedChoices) -> None:
         api_description=break_it.__doc__,
         **options,
     )
-    tab.select(bind(catch_up, library), [*inputs, state], shown, api_visibility="private", **options)
-    position.input(
-        bind(show_lab_step, library),
-        [position, state],
-        shown_pictures,
-        api_name="show_lab_step",
-        api_description=show_lab_step.__doc__,
-        trigger_mode="always_last",
-        show_progress="hidden",
-    )
+    tab.select(bind(catch_up, library, LONG), [*inputs, state], shown, api_visibility="private", **options)
+    show_by_slider(position, STEPS)

@@ -23,7 +23,6 @@ from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, pane
 from ldm_explorer.figures.latent_size import ROWS, answer_figure
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui.common import (
-    MODEL_QUEUE,
     SharedChoices,
     answer_changes,
     answer_when_opened,
@@ -34,6 +33,7 @@ from ldm_explorer.ui.common import (
 from ldm_explorer.ui.html import Markup
 from ldm_explorer.ui.latent_views import build_views
 from ldm_explorer.ui.pictures import Picture, csv_link, error_map, grid, notice, picture_row
+from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.size_table import EXPLANATION, size_table
 
 TITLE = "Which latent size?"
@@ -142,7 +142,7 @@ def build(library: Library, shared: SharedChoices) -> None:
         label="Checkpoints to compare",
         render=False,
     )
-    figures, pictures = bind(show_figures, library), bind(compare_pictures, library)
+    figures, pictures = bind(show_figures, library), bind(compare_pictures, library, LONG)
     first = iter(opening(figures, [shared.checkpoint, names]))
     tab = gr.Markdown(WHAT_TO_LOOK_AT).parent
     shown = [gr.Markdown(next(first)), *_figure(first), gr.Markdown(next(first))]
@@ -156,7 +156,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     shown += _build_continuity(first)
     answer_changes(figures, [shared.checkpoint, names], shown, "compare_sizes")
     answer_when_opened(tab, pictures, inputs, shown_pictures)
-    answer_changes(pictures, inputs, shown_pictures, "compare_pictures", **MODEL_QUEUE)
+    answer_changes(pictures, inputs, shown_pictures, "compare_pictures")
     gr.api(bind(size_figures, library), api_name="size_figures", api_description=size_figures.__doc__)
     build_views(library, tab, shared, names)
 

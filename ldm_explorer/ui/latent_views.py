@@ -10,7 +10,6 @@ from ldm_explorer.explore.latent_views import Interpolation, LatentUseMaps, Stri
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.size_figures import comparable_names
 from ldm_explorer.ui.common import (
-    MODEL_QUEUE,
     SharedChoices,
     answer_changes,
     answer_when_opened,
@@ -22,6 +21,7 @@ from ldm_explorer.ui.common import (
 )
 from ldm_explorer.ui.html import Markup, join
 from ldm_explorer.ui.pictures import Picture, kl_picture, notice, picture_row, scrolling, strip
+from ldm_explorer.ui.server.work import LONG
 
 WHAT_INTERPOLATION_SHOWS = (
     "### What lies between two images?\nFrom the image chosen above to a second one, through the latents, decoded. "
@@ -110,7 +110,7 @@ def build_views(library: Library, tab: gr.Tab, shared: SharedChoices, names: gr.
 
 
 def _answered(handler, library: Library, tab: gr.Tab, inputs: list[gr.components.Component]) -> None:
-    bound = bind(handler, library)
+    bound = bind(handler, library, LONG)
     shown = gr.HTML("")
     answer_when_opened(tab, bound, inputs, shown)
-    answer_changes(bound, inputs, shown, handler.__name__, **MODEL_QUEUE)
+    answer_changes(bound, inputs, shown, handler.__name__)

@@ -5,7 +5,7 @@ import gradio as gr
 from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import Reconstruction, latent_size, reconstruct_image
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
+from ldm_explorer.ui.common import SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.html import Markup, join
 from ldm_explorer.ui.pictures import Picture, error_map, latent_channel, notice, picture_row
 
@@ -71,4 +71,4 @@ def build(library: Library, shared: SharedChoices) -> None:
     handler = bind(reconstruct, library)
     inputs = [*shared.image, beside]
     pictures = gr.HTML(opening(handler, inputs))
-    answer_changes(handler, inputs, pictures, "reconstruct", **MODEL_QUEUE)
+    answer_changes(handler, inputs, pictures, "reconstruct")

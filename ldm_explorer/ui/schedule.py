@@ -7,7 +7,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.schedule import NoisedImage, compare_schedules, describe, noise_image
 from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
+from ldm_explorer.ui.common import SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, picture_row, scrolling
 
@@ -85,4 +85,4 @@ def build(library: Library, shared: SharedChoices) -> None:
     inputs = [*shared.image, shared.seed, *settings]
     pictures = gr.HTML(opening(noise, inputs))
     answer_changes(plot, settings, shown, "plot_schedules")
-    answer_changes(noise, inputs, pictures, "noise_image", **MODEL_QUEUE)
+    answer_changes(noise, inputs, pictures, "noise_image")

@@ -16,7 +16,7 @@ from ldm_explorer.explore.velocity import (
     view_velocity,
 )
 from ldm_explorer.figures.velocity import coefficient_figure, plane_figure
-from ldm_explorer.ui.common import MODEL_QUEUE, SharedChoices, answer_changes, bind, chosen_image, opening
+from ldm_explorer.ui.common import SharedChoices, answer_changes, bind, chosen_image, opening
 from ldm_explorer.ui.html import Markup, html, join, table
 from ldm_explorer.ui.pictures import Picture, notice, picture_row, scrolling
 
@@ -209,7 +209,7 @@ def build(library: Library, shared: SharedChoices) -> None:
             shown = [gr.Plot(figure, show_label=False) for figure in (plane, coefficients)]
         with gr.Column(min_width=320):
             shown += [gr.HTML(pictures), gr.HTML(numbers)]
-    answer_changes(handler, inputs, shown, "show_velocity", **MODEL_QUEUE)
+    answer_changes(handler, inputs, shown, "show_velocity")
     shared.checkpoint.change(bind(offer_steps, library), [shared.checkpoint, t], t, api_visibility="private")
     gr.Markdown(DERIVATION, latex_delimiters=MATH)
     _build_checker(library, shared)

@@ -1,0 +1,1 @@
+"""How the app is served: who may ask for how much, in which order, and over which routes."""

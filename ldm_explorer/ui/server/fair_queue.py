@@ -1,0 +1,127 @@
+"""Gradio's queue with limits for each client, a fair order, and one sentence for whatever is refused."""
+
+from collections import Counter
+from pathlib import Path
+
+import fastapi
+from gradio import Blocks
+from gradio.data_classes import PredictBodyInternal
+from gradio.queueing import Event, Queue
+from gradio.routes import App
+from gradio.server_messages import EventMessage, ProcessCompletedMessage
+
+from ldm_explorer.ui.html import escaped
+from ldm_explorer.ui.server.clients import address_of
+from ldm_explorer.ui.server.inputs import InputCheck
+from ldm_explorer.ui.server.limits import MAX_SESSIONS, Limits
+from ldm_explorer.ui.server.messages import Mailboxes, Messages
+from ldm_explorer.ui.server.refusals import UNFORESEEN, RefusalLog, Refused, cut
+from ldm_explorer.ui.server.sessions import Sessions
+from ldm_explorer.ui.server.work import LONG
+
+
+class FairQueue(Queue):
+    """Admits what the limits allow and lets the client go first who has least under way."""
+
+    def __init__(self, blocks: Blocks, limits: Limits):
+        super().__init__(
+            live_updates=True,
+            concurrency_count=blocks.max_threads,
+            update_intervals=1,
+            max_size=None,  # it would count all queues together, before anything else
+            blocks=blocks,
+        )
+        self.limits, self.refusals, self.inputs = limits, RefusalLog(), InputCheck(blocks)
+        self.inputs.leave_changing_bounds_to_handlers()
+        self.pending_messages_per_session = Mailboxes()
+        self.sleep_when_free = 0.005
+
+    def set_server_app(self, app: App) -> None:
+        app.state_holder = Sessions(app.get_blocks(), MAX_SESSIONS)
+        super().set_server_app(app)
+
+    async def push(self, body: PredictBodyInternal, request: fastapi.Request, username: str | None):
+        """As gradio's; a refusal is an answer that fails, so every client shows its sentence."""
+        body.batched, body.event_data, body.trigger_id, body.oauth_token = False, None, None, None
+        await self._drop_unread()
+        if len(self.pending_event_ids_session.get(body.session_hash, ())) >= self.limits.unread:
+            raise fastapi.HTTPException(429, f"{self.limits.unread} answers wait for you: fetch them first")
+        try:
+            self._check(body, request)
+        except Refused as refusal:
+            return True, self._refuse(body, request, str(refusal)), "success"
+        return await super().push(body, request, username)
+
+    def _check(self, body: PredictBodyInternal, request: fastapi.Request) -> None:
+        """Raise `Refused` for what is not there, does not fit, or is more than its client may ask for now."""
+        fn = self.blocks.fns.get(body.fn_index)
+        if fn is None or fn.fn is None:
+            raise Refused("there is no such function: this page is of another start of the app, so load it again")
+        session = self.blocks.state_holder.session_data.get(body.session_hash)
+        body.data = self.inputs.check(fn, body.data, session, Path(self.server_app.uploaded_file_dir))
+        waiting = [event for queue in self.event_queue_per_concurrency_id.values() for event in queue.queue]
+        kind = body.session_hash, fn.concurrency_id == LONG.name
+        limits, address = self.limits, address_of(request)
+        of_session = sum(_kind(event) == kind for event in waiting)
+        if of_session >= (limits.waiting_long if kind[1] else limits.waiting_light):
+            raise Refused(f"{of_session} of your requests wait already: let one of them finish, or press Stop")
+        if sum(address_of(event.request) == address for event in waiting) >= limits.waiting_per_address:
+            raise Refused(f"{limits.waiting_per_address} requests from your address wait already: try again later")
+
+    def _refuse(self, body: PredictBodyInternal, request: fastapi.Request, sentence: str) -> str:
+        """Answer a request that never joins the queue; returns the id of its event."""
+        event = Event(body.session_hash, next(iter(self.blocks.fns.values())), request, None)
+        if event.session_hash not in self.pending_messages_per_session:
+            self.pending_messages_per_session[event.session_hash] = Messages()
+        self.pending_event_ids_session.setdefault(event.session_hash, set()).add(event._id)
+        self.send_message(
+            event, ProcessCompletedMessage(output={"error": escaped(sentence)}, title="Error", success=False)
+        )
+        return event._id
+
+    def send_message(self, event: Event, event_message: EventMessage) -> None:
+        """As gradio's; what fails always says why, in a sentence of bounded length and in one line of the log."""
+        if isinstance(event_message, ProcessCompletedMessage) and not event_message.success:
+            sentence = cut((event_message.output or {}).get("error") or UNFORESEEN)
+            event_message.output = (event_message.output or {}) | {"error": sentence}
+            self.refusals.write(address_of(event.request), sentence)
+        super().send_message(event, event_message)
+
+    async def _drop_unread(self) -> None:
+        """Forget the sessions that have not fetched their answers for longest where there are too many."""
+        for session in self.pending_messages_per_session.overdue():
+            await self.clean_events(session_hash=session)
+            self.pending_messages_per_session.pop(session, None)
+        known = self.pending_messages_per_session
+        if len(self.pending_event_ids_session) > 2 * MAX_SESSIONS:
+            for session in [session for session in self.pending_event_ids_session if session not in known]:
+                del self.pending_event_ids_session[session]
+
+    def get_events(self) -> tuple[list[Event], bool, str] | None:
+        """The next event whose client may have another one under way; the queues in turn, as they were last served."""
+        running = Counter(_kind(event) for job in self.active_jobs for event in job or ())
+        for name, queue in list(self.event_queue_per_concurrency_id.items()):
+            if queue.concurrency_limit is not None and queue.current_concurrency >= queue.concurrency_limit:
+                continue
+            queue.queue[:] = fair_order(queue.queue, running)
+            for event in queue.queue:
+                kind = _kind(event)
+                if running[kind] < (self.limits.running_long if kind[1] else self.limits.running_light):
+                    queue.queue.remove(event)
+                    self.event_queue_per_concurrency_id[name] = self.event_queue_per_concurrency_id.pop(name)
+                    return [event], False, name
+        return None
+
+
+def fair_order(waiting: list[Event], running: Counter) -> list[Event]:
+    """The first of every client, then the second of every client, ..., counting what a client has under way."""
+    seen, order = Counter(running), []
+    for place, event in enumerate(waiting):
+        order.append((seen[_kind(event)], place, event))
+        seen[_kind(event)] += 1
+    return [event for _, _, event in sorted(order, key=lambda entry: entry[:2])]
+
+
+def _kind(event: Event) -> tuple[str, bool]:
+    """Whose event it is, and whether it is long work."""
+    return event.session_hash, event.concurrency_id == LONG.name

@@ -1,0 +1,74 @@
+"""Start the server: it waits until the page answers, however busy the machine is."""
+
+import logging
+import time
+
+import httpx
+from fastapi.exceptions import RequestValidationError
+from gradio import Blocks
+from starlette.middleware import Middleware
+
+from ldm_explorer.ui.server.fair_queue import FairQueue
+from ldm_explorer.ui.server.limits import MAX_UPLOAD_BYTES, Limits
+from ldm_explorer.ui.server.routes import Routes, refuse_malformed
+from ldm_explorer.ui.server.turns import give_way_between_modules
+from ldm_explorer.ui.server.work import queue_by_work
+
+START_SECONDS = 300
+TRIES = 3
+"""A machine so busy that the server needs more than gradio's 5 seconds to begin gets another chance."""
+_log = logging.getLogger(__name__)
+
+
+class CannotStart(OSError):
+    """The server does not start; the message says why and what to do."""
+
+
+def launch(app: Blocks, limits: Limits, **options) -> str:
+    """Serve the app in the background and return its address once the page answers.
+
+    `options` are gradio's. Raises `CannotStart` with one sentence where it does not start.
+    """
+    _protect(app, limits)
+    endpoints = frozenset(fn.api_name for fn in app.fns.values() if fn.api_visibility != "private")
+    for tries_left in reversed(range(TRIES)):
+        try:
+            _, address, _ = app.launch(
+                prevent_thread_lock=True,
+                max_file_size=MAX_UPLOAD_BYTES,
+                ssr_mode=False,
+                run_history=False,
+                enable_monitoring=False,
+                app_kwargs={
+                    "middleware": [Middleware(Routes, limits=limits, endpoints=endpoints)],
+                    "exception_handlers": {RequestValidationError: refuse_malformed},
+                },
+                _frontend=False,  # gradio gives the page 3 seconds and then raises; we wait
+                **options,
+            )
+            break
+        except OSError as error:
+            if not tries_left:
+                raise CannotStart(str(error)) from error
+    wait_until_it_answers(app.local_url)
+    return address
+
+
+def _protect(app: Blocks, limits: Limits) -> None:
+    queue_by_work(app)
+    app.queue(api_open=False)
+    app._queue = FairQueue(app, limits)
+    give_way_between_modules()
+
+
+def wait_until_it_answers(address: str) -> None:
+    """Ask for the page until it comes. Raises `CannotStart` where it does not come within minutes."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(address, timeout=START_SECONDS, verify=False, trust_env=False).is_success:
+                return
+        except httpx.HTTPError as error:
+            _log.debug("the page does not answer yet: %s", error)
+        time.sleep(0.2)
+    raise CannotStart(f"the page does not answer at {address} within {START_SECONDS} s: is a firewall in between?")

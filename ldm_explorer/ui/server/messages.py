@@ -1,0 +1,62 @@
+"""Answers that wait for their clients to fetch them, as many bytes of them as the server can spare."""
+
+import time
+from asyncio import Queue
+from collections import OrderedDict
+
+from gradio.server_messages import EventMessage, ProcessCompletedMessage, ProcessGeneratingMessage
+
+from ldm_explorer.ui.server.limits import MAX_SESSIONS, MAX_UNREAD_BYTES, UNREAD_SECONDS
+
+
+class Messages(Queue):
+    """The messages of one session; gradio puts them in and its route takes them out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self.since = time.monotonic()  # when the oldest of them came; of none, when the last one was fetched
+
+    def _put(self, message: EventMessage) -> None:
+        self.since = time.monotonic() if self.empty() else self.since
+        self.bytes += _size(message)
+        super()._put(message)
+
+    def _get(self) -> EventMessage:
+        message = super()._get()
+        self.bytes -= _size(message)
+        self.since = time.monotonic()
+        return message
+
+
+class Mailboxes(OrderedDict[str, Messages]):
+    """The messages of each session; those that nobody fetched for longest are dropped where they become too many."""
+
+    def __setitem__(self, session: str, messages: Queue) -> None:
+        super().__setitem__(session, messages if isinstance(messages, Messages) else Messages())
+
+    def overdue(self) -> list[str]:
+        """The sessions to drop, longest unread first: who is gone, and who is too many."""
+        total, dropped, long_ago = sum(box.bytes for box in self.values()), [], time.monotonic() - UNREAD_SECONDS
+        for session, messages in sorted(self.items(), key=lambda item: item[1].since):
+            gone = messages.since < long_ago and not messages.empty()
+            if not gone and total <= MAX_UNREAD_BYTES and len(self) - len(dropped) <= MAX_SESSIONS:
+                continue
+            total -= messages.bytes
+            dropped.append(session)
+        return dropped
+
+
+def _size(message: EventMessage) -> int:
+    """Bytes of the texts in an answer, which are nearly all of it."""
+    if not isinstance(message, ProcessCompletedMessage | ProcessGeneratingMessage) or not message.output:
+        return 100
+    return 100 + sum(map(_text_bytes, message.output.get("data") or ()))
+
+
+def _text_bytes(value: object) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_text_bytes, value.values()))
+    return sum(map(_text_bytes, value)) if isinstance(value, list | tuple) else 8

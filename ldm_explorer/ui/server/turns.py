@@ -1,0 +1,86 @@
+"""Who computes next: one job at a time, and the one that has computed least so far goes first.
+
+Networks use every core, so two jobs at once would only slow each other down. A job gives way between two modules of a
+network, so that light work hardly waits for long work, whatever that is.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from torch import nn
+
+GIVE_WAY_SECONDS = 0.05
+"""A job goes on as long as the others have not computed so much less: changing costs something as well."""
+
+
+class Job:
+    """One request, over all of its steps."""
+
+    def __init__(self) -> None:
+        self.used = 0.0  # seconds of computing
+        self.since: float | None = None  # when its turn began, None while it waits
+
+    def used_now(self) -> float:
+        return self.used + (0.0 if self.since is None else time.monotonic() - self.since)
+
+
+class Turns:
+    """Gives one job after the other its turn (least attained service first)."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running: Job | None = None
+        self._waiting: list[Job] = []
+        self._here = threading.local()
+
+    @contextmanager
+    def turn(self, job: Job) -> Iterator[None]:
+        """Wait for the job's turn, and give it up at the end."""
+        self._take(job)
+        self._here.job = job
+        try:
+            yield
+        finally:
+            self._here.job = None
+            self._give_up(job)
+
+    def give_way(self, *_) -> None:
+        """Let another job that has computed less go first; does nothing in a thread that has no turn."""
+        job = getattr(self._here, "job", None)
+        if job is None or not self._waiting:
+            return
+        bar = job.used_now() - GIVE_WAY_SECONDS
+        if any(other.used < bar for other in tuple(self._waiting)):
+            self._give_up(job)
+            self._take(job)
+
+    def _take(self, job: Job) -> None:
+        with self._changed:
+            self._waiting.append(job)
+            self._changed.wait_for(lambda: self._running is None and min(self._waiting, key=lambda j: j.used) is job)
+            self._waiting.remove(job)
+            self._running, job.since = job, time.monotonic()
+
+    def _give_up(self, job: Job) -> None:
+        with self._changed:
+            job.used, job.since = job.used_now(), None
+            self._running = None
+            self._changed.notify_all()
+
+
+TURNS = Turns()
+"""Of this process: its cores are what the jobs share."""
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of the threads that wait
+    os.register_at_fork(after_in_child=TURNS.__init__)
+
+
+@cache
+def give_way_between_modules() -> None:
+    """Let every network of this process give way before each of its modules."""
+    nn.modules.module.register_module_forward_pre_hook(TURNS.give_way)

@@ -1,0 +1,376 @@
+"""Who may ask the server for how much, in which order, over which routes, and what a refusal says."""
+
+import json
+import threading
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import gradio as gr
+import httpx
+import pytest
+import torch
+from gradio.server_messages import ProcessCompletedMessage
+from gradio_client import Client
+from PIL import Image
+from torch import nn
+
+from ldm_explorer.explore.library import open_library
+from ldm_explorer.ui import CSS, THEME, build_app
+from ldm_explorer.ui.server import launch as launching
+from ldm_explorer.ui.server.clients import address_of
+from ldm_explorer.ui.server.fair_queue import fair_order
+from ldm_explorer.ui.server.launch import CannotStart, launch
+from ldm_explorer.ui.server.limits import MAX_SESSIONS, UNREAD_SECONDS, Limits
+from ldm_explorer.ui.server.messages import Mailboxes, Messages
+from ldm_explorer.ui.server.refusals import LOGGED_PER_MINUTE, RefusalLog
+from ldm_explorer.ui.server.routes import Uploads
+from ldm_explorer.ui.server.turns import GIVE_WAY_SECONDS, TURNS, Job, Turns, give_way_between_modules
+
+DENOISE = ["tiny-ldm", 0, "Bag", "ddim", 40, 1, 1, "network"]
+FETCHED = {"path": "http://127.0.0.1:1/x.png", "meta": {"_type": "gradio.FileData"}}
+LIMITS = Limits(waiting_light=6, waiting_long=2, running_long=1, waiting_per_address=12, upload_files=3)
+
+
+@pytest.fixture(scope="module")
+def app(ldm_folder, vae_folder):
+    app = build_app(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
+    launch(app, LIMITS, quiet=True, theme=THEME, css=CSS)
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def server(app):
+    with httpx.Client(base_url=app.local_url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def functions(app) -> dict[str, int]:
+    return {fn.api_name: number for number, fn in app.fns.items()}
+
+
+def join(server: httpx.Client, function: int, values: list, session: str = "somebody", **more) -> httpx.Response:
+    body = {"fn_index": function, "data": values, "session_hash": session} | more
+    return server.post("/gradio_api/queue/join", json=body)
+
+
+def answers(server: httpx.Client, session: str) -> list[dict]:
+    """Every message that waits for a session, until all of its requests are done."""
+    lines = server.get("/gradio_api/queue/data", params={"session_hash": session}).text.splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
+
+def completed(server: httpx.Client, session: str) -> list[dict]:
+    return [message for message in answers(server, session) if message["msg"] == "process_completed"]
+
+
+def test_one_session_cannot_fill_the_queue_and_another_is_served_meanwhile(app, server, functions):
+    for _ in range(12):
+        assert join(server, functions["denoise"], DENOISE, "greedy").is_success
+    others = Client(app.local_url, verbose=False)
+    assert "terminal SNR" in others.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[0]
+    done = completed(server, "greedy")
+    refused = [message["output"]["error"] for message in done if not message["success"]]
+    assert len(done) == 12
+    assert 12 - 1 - LIMITS.waiting_long - 1 <= len(refused) <= 12 - LIMITS.waiting_long
+    assert set(refused) == {"2 of your requests wait already: let one of them finish, or press Stop"}
+
+
+def test_an_address_has_a_limit_of_its_own_as_sessions_are_free(server, functions):
+    for number in range(26):
+        join(server, functions["denoise"], DENOISE, f"one of many {number}")
+    errors = [
+        message["output"].get("error") for number in range(26) for message in completed(server, f"one of many {number}")
+    ]
+    refused = [error for error in errors if error]
+    assert set(refused) == {"12 requests from your address wait already: try again later"}
+    assert len(errors) == 26
+
+
+def test_the_first_of_every_client_goes_before_the_second_of_any():
+    events = [SimpleNamespace(session_hash=name, concurrency_id="long", number=k) for k, name in enumerate("aaabbc")]
+    order = fair_order(events, Counter())
+    assert [event.session_hash for event in order] == ["a", "b", "c", "a", "b", "a"]
+    assert [event.number for event in order] == [0, 3, 5, 1, 4, 2]
+    busy = fair_order(events, Counter({("a", True): 2}))
+    assert [event.session_hash for event in busy] == ["b", "c", "b", "a", "a", "a"]
+
+
+def test_forwarded_headers_count_on_a_space_alone(monkeypatch):
+    headers = {"x-forwarded-for": "1.2.3.4, 8.8.8.8, 10.0.0.7"}
+    request = SimpleNamespace(headers=headers, client=SimpleNamespace(host="127.0.0.1"))
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert address_of(request) == "127.0.0.1"
+    monkeypatch.setenv("SPACE_ID", "somebody/explorer")
+    assert address_of(request) == "8.8.8.8", "the last public one; what stands before it the client may have written"
+    request.headers = {"x-forwarded-for": "nonsense"}
+    assert address_of(request) == "127.0.0.1"
+
+
+def test_the_job_that_has_computed_least_goes_first():
+    turns, order = Turns(), []
+    jobs = {name: Job() for name in "abc"}
+    for name, used in (("a", 2.0), ("b", 1.0), ("c", 3.0)):
+        jobs[name].used = used
+
+    def work(name: str) -> None:
+        with turns.turn(jobs[name]):
+            order.append(name)
+
+    with turns.turn(Job()):
+        threads = [threading.Thread(target=work, args=name) for name in jobs]
+        for thread in threads:
+            thread.start()
+        while len(turns._waiting) < 3:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert order == ["b", "a", "c"]
+
+
+def test_a_network_gives_way_to_light_work_between_two_of_its_modules():
+    give_way_between_modules()
+    order = []
+
+    class Slow(nn.Module):
+        def forward(self, inputs):
+            time.sleep(2 * GIVE_WAY_SECONDS)
+            order.append("long")
+            return inputs
+
+    def light() -> None:
+        with TURNS.turn(Job()):
+            order.append("light")
+
+    thread = threading.Thread(target=light)
+    with TURNS.turn(Job()):
+        thread.start()
+        while not TURNS._waiting:
+            time.sleep(0.001)
+        nn.Sequential(*(Slow() for _ in range(3)))(torch.zeros(1))
+    thread.join()
+    assert order == ["long", "light", "long", "long"]
+
+
+def test_a_handler_that_fails_gives_its_turn_up():
+    with pytest.raises(ZeroDivisionError), TURNS.turn(Job()):
+        _ = 1 / 0
+    with TURNS.turn(Job()):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/gradio_api/run/predict"),
+        ("POST", "/gradio_api/api/denoise"),
+        ("POST", "/gradio_api/api/offer_images"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/process_recording"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("GET", "/gradio_api/deep_link"),
+        ("GET", "/gradio_api/proxy=https://example.com"),
+        ("GET", "/monitoring/summary"),
+        ("GET", "/gradio_api/runs"),
+        ("POST", "/login"),
+        ("PUT", "/gradio_api/queue/join"),
+        ("GET", "/docs"),
+    ],
+)
+def test_every_route_but_those_in_use_is_closed(server, method, path):
+    response = server.request(method, path, json={"data": DENOISE, "fn_index": 9, "session_hash": "x"})
+    assert response.status_code in (404, 405)
+    assert len(response.json()["detail"]) > 10
+
+
+def test_no_event_works_outside_the_queue(app):
+    assert not app.api_open
+    assert all(fn.queue for fn in app.fns.values() if fn.fn is not None)
+    assert {fn.concurrency_id for fn in app.fns.values()} == {"light", "long"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "place", "value", "sentence"),
+    [
+        ("denoise", 4, float("nan"), "Steps is nan: give a number from 1 to 250"),
+        ("denoise", 4, 1e400, "Steps is inf: give a number from 1 to 250"),
+        ("denoise", 4, "ten", "Steps is 'ten': give a number from 1 to 250"),
+        ("denoise", 4, True, "Steps is True: give a number from 1 to 250"),
+        ("denoise", 1, 10**4000, "Seed is"),
+        ("denoise", 1, -1, "Seed is -1: give a number from 0 to 2,147,483,647"),
+        ("denoise", 0, ["tiny-ldm"], "Checkpoint is ['tiny-ldm']: give one of tiny-ldm"),
+        ("denoise", 3, "x" * 100_000, "Sampler is 'xxxx"),
+        ("denoise", 3, None, "Sampler is None: give one of dpm++"),
+        ("reconstruct", 3, {"path": "/etc/passwd"}, "give a file that was uploaded to this app"),
+        ("reconstruct", 3, FETCHED, "was uploaded"),
+        ("reconstruct", 3, {"inside": FETCHED}, "give a file that was uploaded to this app"),
+        ("reconstruct", 3, "text", "Your image is 'text': give a file that was uploaded"),
+        ("reconstruct", 1, {"a": []}, "Test image: class is {'a': []}: give a name from the list"),
+        ("check_formula", 2, "a" * 5000, "Formula is 'aaaa"),
+        ("compare_sizes", 1, ["tiny-ldm"] * 1000, "Checkpoints to compare is"),
+        ("compare_sizes", 1, [[]], "Checkpoints to compare is [[]]: give a list out of"),
+        ("size_figures", 0, "tiny-ldm", "give a list of at most 100 names"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
+    server, functions, endpoint, place, value, sentence
+):
+    values = {
+        "denoise": DENOISE,
+        "reconstruct": ["tiny-ldm", "Bag", 1, None, "tiny-vae"],
+        "check_formula": ["tiny-ldm", "z0", "a*z_t - b*v"],
+        "compare_sizes": ["tiny-ldm", ["tiny-ldm"]],
+        "size_figures": [["tiny-ldm"]],
+    }[endpoint]
+    body = {"fn_index": functions[endpoint], "data": [*values[:place], value, *values[place + 1 :]]}
+    content = json.dumps(body | {"session_hash": "bad"})
+    response = server.post("/gradio_api/queue/join", content=content, headers={"content-type": "application/json"})
+    if not response.is_success:  # JSON that the server does not even read
+        assert len(response.json()["detail"]) > 10
+        return
+    (answer,) = completed(server, "bad")
+    assert sentence in answer["output"]["error"].replace("&#x27;", "'")
+    assert len(answer["output"]["error"]) < 1000
+
+
+def test_raw_nonsense_is_refused_in_a_sentence_and_echoed_by_nobody(server, functions):
+    for content in (b"x", b"[" * 100_000, b'{"data": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", b"null", b'{"data": 5}'):
+        response = server.post("/gradio_api/queue/join", content=content, headers={"content-type": "application/json"})
+        assert 400 <= response.status_code < 500
+        assert 10 < len(response.text) < 400
+    large = server.post("/gradio_api/queue/join", content=b"x" * 300_000)
+    assert (large.status_code, large.json()["detail"][:31]) == (413, "the request has 300,000 bytes: ")
+    endless = server.post("/gradio_api/queue/join", content=(b"x" * 10_000 for _ in range(40)))
+    assert 400 <= endless.status_code < 500
+    assert server.post("/gradio_api/call/nothing", json={"data": []}).status_code == 404
+    for function in (10_000, -1, functions["offer_images"]):
+        join(server, function, ["x"], "odd")
+    errors = [message["output"]["error"] for message in completed(server, "odd")]
+    assert len(errors) == 3
+    assert all(errors)
+
+
+def test_forged_fields_of_a_request_change_nothing(server, functions):
+    forged = {"batched": True, "trigger_id": 3, "event_data": {"_data": "x"}, "event_id": "x", "oauth_token": "x"}
+    join(server, functions["plot_schedules"], [1000, 1e-4, 0.02], "forger", **forged)
+    (answer,) = completed(server, "forger")
+    assert answer["success"]
+
+
+def test_a_state_that_a_client_sends_is_not_taken(server, functions):
+    join(server, functions["catch_up"], ["tiny-ldm", 0, "clip_sample", "network", {"forged": "state"}], "forger")
+    (answer,) = completed(server, "forger")
+    assert answer["success"]
+
+
+def test_what_fails_without_saying_why_says_one_sentence(app):
+    shown = []
+    queue = app._queue
+    event = SimpleNamespace(
+        alive=True, session_hash="nobody", _id="1", request=SimpleNamespace(client=None, headers={})
+    )
+    queue.pending_messages_per_session["nobody"] = Messages()
+    queue.send_message(event, ProcessCompletedMessage(output={"error": None}, success=False))
+    shown.append(queue.pending_messages_per_session.pop("nobody").get_nowait())
+    assert shown[0].output["error"].startswith("Something went wrong")
+
+
+def test_refusals_are_a_line_each_and_the_log_is_not_flooded(caplog):
+    log = RefusalLog()
+    for number in range(10 * LOGGED_PER_MINUTE):
+        log.write("1.2.3.4", f"refusal {number}\nand a second line " + "x" * 10_000)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == LOGGED_PER_MINUTE
+    assert all("\n" not in line and len(line) < 300 for line in lines)
+
+
+def test_a_refusal_logs_no_traceback(server, functions, caplog, capfd):
+    join(server, functions["reconstruct"], ["tiny-ldm", "Bag", 99, None, "tiny-vae"], "logged")
+    (answer,) = completed(server, "logged")
+    assert answer["output"]["error"] == "image 99 of Bag: there are 10"
+    assert "Traceback" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_client_whose_state_was_dropped_goes_on(app):
+    client = Client(app.local_url, verbose=False)
+    shown = client.predict("tiny-ldm", 0, "Bag", "ddim", 4, 1, 1, api_name="/denoise")
+    app.state_holder.session_data.clear()
+    assert client.predict("tiny-ldm", 0, "Bag", "ddim", 4, 1, 1, api_name="/denoise") == shown
+    assert "After 5 of 5" in client.predict("tiny-ldm", 4, api_name="/show_training")
+
+
+def test_bounds_that_changed_hold_for_the_session_and_are_the_handlers_without_it(app, server, functions):
+    values = ["tiny-ldm", "Bag", 1, None, 0, 3_000, 150]  # t of a longer schedule, as after another checkpoint
+    join(server, functions["show_velocity"], values, "no state")
+    (answer,) = completed(server, "no state")
+    assert answer["success"], answer
+
+
+def test_sessions_that_come_once_leave_little_behind(app, server, functions):
+    for number in range(MAX_SESSIONS + 50):
+        join(server, functions["plot_schedules"], [1000, 0.5, 1e-4], f"once {number}")
+    assert len(app.state_holder.session_data) <= MAX_SESSIONS
+    assert len(app._queue.pending_messages_per_session) <= MAX_SESSIONS + 1
+    assert len(app._queue.pending_event_ids_session) <= 2 * MAX_SESSIONS + 1
+
+
+def test_answers_that_nobody_fetches_are_dropped_the_oldest_first(monkeypatch):
+    monkeypatch.setattr("ldm_explorer.ui.server.messages.MAX_UNREAD_BYTES", 5_000)
+    boxes = Mailboxes()
+    now = time.monotonic()
+    for number, name in enumerate("abc"):
+        boxes[name] = Messages()
+        boxes[name].put_nowait(ProcessCompletedMessage(output={"data": ["x" * 2_000]}, success=True))
+        boxes[name].since = now - 10 + number
+    assert boxes.overdue() == ["a"]
+    boxes["b"].get_nowait()
+    assert boxes["b"].bytes == 0
+    assert boxes.overdue() == []
+    boxes["c"].since = now - UNREAD_SECONDS - 1
+    assert boxes.overdue() == ["c"], "who has fetched nothing for so long is gone"
+
+
+def test_uploads_of_an_address_are_bounded_in_number_and_bytes(server, monkeypatch, tmp_path):
+    uploads = Uploads(Limits(upload_files=3, upload_bytes=1000))
+    assert [uploads.allow("1.2.3.4", 400) for _ in range(3)] == [True, True, False]
+    assert [uploads.allow("5.6.7.8", 10) for _ in range(4)] == [True, True, True, False]
+    later = time.monotonic() + 3601
+    monkeypatch.setattr("ldm_explorer.ui.server.routes.time.monotonic", lambda: later)
+    assert uploads.allow("1.2.3.4", 400)
+    monkeypatch.undo()
+    Image.new("L", (28, 28), 90).save(tmp_path / "x.png")
+    statuses = []
+    for _ in range(5):
+        with (tmp_path / "x.png").open("rb") as file:
+            statuses.append(server.post("/gradio_api/upload", files={"files": file}).status_code)
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+def test_a_page_that_answers_late_is_waited_for(monkeypatch):
+    tries = []
+
+    def late(address, **options):
+        tries.append(address)
+        if len(tries) < 3:
+            raise httpx.ConnectError("not yet")
+        return httpx.Response(200)
+
+    monkeypatch.setattr(launching.httpx, "get", late)
+    monkeypatch.setattr(launching.time, "sleep", lambda seconds: None)
+    launching.wait_until_it_answers("http://127.0.0.1:1")
+    assert len(tries) == 3
+
+
+def test_a_page_that_never_answers_ends_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(launching, "START_SECONDS", 0)
+    with pytest.raises(CannotStart, match=r"does not answer at http://127\.0\.0\.1:1 within 0 s"):
+        launching.wait_until_it_answers("http://127.0.0.1:1")
+
+
+def test_a_port_that_is_taken_ends_in_one_sentence(app):
+    with gr.Blocks() as other:
+        gr.Markdown("x")
+    with pytest.raises(CannotStart, match="port"):
+        launch(other, LIMITS, server_port=app.server_port, quiet=True)
