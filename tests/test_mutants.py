@@ -9,6 +9,7 @@ from mutants import choose_mutants
 from rooms import faults_of
 from subject import write_subject
 
+from ldm_explorer.diagnosis import case
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.ui import build_app
 
@@ -24,6 +25,16 @@ def subject(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _short_log(caplog):
     caplog.set_level(logging.CRITICAL)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fewer_latents():
+    """The same checks on a few latents and images."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(case, "MAX_BATCH", 8)
+    patch.setattr(case, "MAX_IMAGES", 24)
+    yield
+    patch.undo()
 
 
 def test_a_healthy_folder_is_answered_in_every_room(subject):
@@ -49,6 +60,7 @@ def test_the_app_starts_beside_mutants_and_names_what_it_does_not_show(subject, 
     for number, mutant in enumerate(choose_mutants(subject, COUNT, seed=1)):
         if not mutant.file.startswith(".."):  # which lies beside a run
             mutant.change(shutil.copytree(subject, tmp_path / "pictures" / f"mutant-{number:02}", symlinks=True))
+    shutil.copytree(subject, tmp_path / "pictures" / "run-\udcff")
     library = open_library(tmp_path)
     assert healthy.name in library.names()
     assert library.skipped

@@ -65,7 +65,8 @@ def open_library(*roots: Path) -> Library:
                 checkpoints[name] = _checked(replace(checkpoint, name=name))
             except Exception as error:
                 skipped.append(passed_over(checkpoint.folder, error, checkpoint.folder.name))
-    return Library(checkpoints, tuple(skipped), _classifiers(checkpoints, skipped), roots)
+    classifiers = _classifiers(checkpoints, skipped)
+    return Library(checkpoints, tuple(skipped), classifiers, roots)
 
 
 def _classifiers(checkpoints: dict[str, Checkpoint], skipped: list[Skipped]) -> dict[str, FeatureNet]:
