@@ -5,6 +5,7 @@ slower and larger than the healthy folder. `python benchmarks/mutants.py [MUTANT
 """
 
 import gc
+import itertools
 import logging
 import shutil
 import sys
@@ -45,7 +46,10 @@ def _memory(field: str) -> float:
 
 
 def _meet(subject: Path, place: Path, mutant: Mutant | None) -> tuple[list[str], float, float]:
-    """Faults, CPU-seconds, and MB that were needed at most."""
+    """Faults, CPU-seconds, and MB that were needed at most.
+
+    Each in a place of its own: the app keeps what it read of a folder.
+    """
     shutil.copytree(subject.parent, place / "pictures", symlinks=True)
     if mutant is not None:
         mutant.change(place / "pictures" / subject.name)
@@ -62,11 +66,14 @@ def _meet(subject: Path, place: Path, mutant: Mutant | None) -> tuple[list[str],
 def run_mutants(count: int, seed: int = 0) -> list[Outcome]:
     """Meet so many in this process, in an order that the seed fixes."""
     with tempfile.TemporaryDirectory() as folder:
-        subject, place = write_subject(Path(folder) / "pictures"), Path(folder) / "place"
-        healthy = [_meet(subject, place, None) for _ in range(3)][-1]  # the first ones also pay for imports
+        subject, places = (
+            write_subject(Path(folder) / "pictures"),
+            map(Path(folder).joinpath, map(str, itertools.count())),
+        )
+        healthy = [_meet(subject, next(places), None) for _ in range(3)][-1]  # the first ones also pay for imports
         outcomes = []
-        for mutant in tqdm(choose_mutants(subject, count, seed), "mutants", disable=None):
-            faults, seconds, megabytes = _meet(subject, place, mutant)
+        for mutant in tqdm(choose_mutants(subject, count, seed), "mutants"):
+            faults, seconds, megabytes = _meet(subject, next(places), mutant)
             outcomes.append(Outcome(mutant, faults, seconds - healthy[1], megabytes - healthy[2]))
     return outcomes
 
