@@ -14,7 +14,7 @@ from ldm_explorer.image_folder import read_picture
 
 _FRAMES = "film/step-*.webp"
 MAX_FRAMES = 64
-MAX_PIXELS, MAX_PIXELS_EACH = 48_000_000, 8_000_000
+MAX_PIXELS, MAX_PIXELS_EACH = 100_000_000, 8_400_000
 MAX_IMAGES = 1000
 MAX_DIGITS = 12
 

@@ -23,7 +23,7 @@ MAX_VALUES = 500_000_000
 
 T = TypeVar("T")
 Width = Annotated[int, Field(ge=1, le=8192)]
-Side = Annotated[int, Field(ge=1, le=4096)]
+Side = Annotated[int, Field(ge=1, le=1024)]
 Widths = Annotated[list[Width], Field(min_length=1, max_length=8, fail_fast=True)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=8, fail_fast=True)]
 

@@ -11,20 +11,19 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from ldm_explorer.data import DatasetSpec
+from ldm_explorer.data import MAX_SIDE, DatasetSpec
 from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, read_typed, why_invalid
 from ldm_explorer.prediction import PredictionType
+from ldm_explorer.schedules import MAX_NUM_TIMESTEPS
 
 MAX_LOG_BYTES = 8_000_000
 """A line after every 20 steps, for more than half a million steps."""
 
-MAX_TIMESTEPS = 10_000
-MAX_SIDE = 512
 MAX_FIGURE = 1e30
 
 STRICT = ConfigDict(strict=True, extra="allow")
 Count = Annotated[int, Field(ge=1, le=10**12)]
-Timesteps = Annotated[int, Field(ge=2, le=MAX_TIMESTEPS)]
+Timesteps = Annotated[int, Field(ge=2, le=MAX_NUM_TIMESTEPS)]
 Name = Annotated[str, Field(max_length=1000)]
 ClassName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -98,7 +97,7 @@ class SchedulerConfig(TypedDict, total=False):
     beta_start: Beta
     beta_end: Beta
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
-    trained_betas: Annotated[list[Beta], Field(min_length=2, max_length=MAX_TIMESTEPS, fail_fast=True)] | None
+    trained_betas: Annotated[list[Beta], Field(min_length=2, max_length=MAX_NUM_TIMESTEPS, fail_fast=True)] | None
     variance_type: Name
     clip_sample: bool
     prediction_type: Name
@@ -169,12 +168,12 @@ def _read_line(path: Path, number: int, line: bytes) -> LogRecord:
         raise CheckpointError(f"{where}{why}: mend that line or take it out") from error
 
 
-def read_whole_log(path: Path) -> tuple[LogRecord, ...]:
+def read_whole_log(path: Path, max_bytes: int | None = MAX_LOG_BYTES) -> tuple[LogRecord, ...]:
     """A log as a plot needs it: every record has step, images and loss, none goes back, all bins are as many.
 
-    Fields that no type names are left out. Raises `CheckpointError` for another one, and for one of more than 8 MB.
+    Fields that no type names are left out. Raises `CheckpointError` for others and beyond `max_bytes`.
     """
-    records = read_log(path, MAX_LOG_BYTES)
+    records = read_log(path, max_bytes)
     last: LogRecord = {"step": 1, "images": 1}
     bins: int | None = None
     for number, record in enumerate(records, start=1):

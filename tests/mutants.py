@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
 
+import torch
 from PIL import Image
+from safetensors.torch import load, save_file
 from subject import LOG
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -33,6 +35,7 @@ HOSTILE = {
     "zero": "0",
     "one": "1",
     "a fraction": "0.37",
+    "300": "300",
     "10^11": "100000000000",
     "2^63": str(2**63),
     "10^400": "1" + "0" * 400,
@@ -84,6 +87,8 @@ def all_mutants(subject: Path) -> list[Mutant]:
     found = [mutant for name in JSON_FILES for mutant in _of_json(name, json.loads((subject / name).read_text()))]
     found += _of_log((subject / LOG).read_text().splitlines())
     found += [mutant for name in BINARY_FILES for mutant in _of_binary(name, (subject / name).read_bytes())]
+    weights = [name for name in BINARY_FILES if name.endswith(".safetensors")]
+    found += [mutant for name in weights for mutant in _of_tensors(name, (subject / name).read_bytes())]
     for name in (*JSON_FILES, *BINARY_FILES, LOG, "README.md"):
         found += [Mutant(name, what, _replaced(name, put)) for what, put in IN_ITS_PLACE.items()]
     return [*found, *_of_pictures(), *_of_names()]
@@ -172,6 +177,37 @@ def _of_binary(name: str, content: bytes) -> Iterator[Mutant]:
     header = (90_000_000).to_bytes(8, "little")
     yield Mutant(name, "a header of 90 MB", _written(name, lambda: header + b"{" + b" " * 90_000_000))
     yield Mutant(name, "zeros", _written(name, lambda: bytes(len(content))))
+
+
+def _of_tensors(name: str, content: bytes) -> Iterator[Mutant]:
+    """Whole files of safetensors, each with one tensor or all of them changed."""
+    tensors = load(content)
+    changes = {
+        "NaN": lambda tensor: torch.full_like(tensor.float(), torch.nan),
+        "infinite": lambda tensor: torch.full_like(tensor.float(), torch.inf),
+        "zeros": torch.zeros_like,
+        "negative": lambda tensor: -tensor.float().abs() - 1,
+        "large": lambda tensor: tensor.float() * 1e20,
+        "of int8": lambda tensor: tensor.to(torch.int8),
+        "of bool": lambda tensor: tensor.bool(),
+        "of float64": lambda tensor: tensor.double(),
+        "half as long": lambda tensor: tensor[: len(tensor) // 2],
+        "flat": lambda tensor: tensor.flatten(),
+        "without axes": lambda tensor: tensor.flatten()[0],
+        "empty": lambda tensor: tensor[:0],
+    }
+    one = list(tensors) if len(tensors) < 20 else list(tensors)[:: len(tensors) // 5]
+    for what, change in changes.items():
+        yield Mutant(name, f"every tensor is {what}", _saved(name, {key: change(tensors[key]) for key in tensors}))
+        for key in one:
+            yield Mutant(name, f"{key} is {what}", _saved(name, tensors | {key: change(tensors[key])}))
+    for key in one:
+        yield Mutant(name, f"{key} is gone", _saved(name, {other: tensors[other] for other in tensors if other != key}))
+        yield Mutant(name, f"{key} is there twice", _saved(name, tensors | {f"{key}.again": tensors[key].clone()}))
+
+
+def _saved(name: str, tensors: dict[str, torch.Tensor]) -> Callable[[Path], object]:
+    return lambda folder: save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / name)
 
 
 def _flipped(content: bytes, places: list[int]) -> bytes:

@@ -63,7 +63,7 @@ STOPPED = {
     "a network nested 100,000 deep": (overwrite("vae/config.json", DEEP), "cannot be read as JSON: recursion limit"),
     "a frame of 20000 x 20000": (overwrite(FRAME, webp_of_size(20_000, 20_000)), "step-000000005.webp is no picture"),
     "a PNG of 20000 x 20000": (overwrite("images/1/00001.png", png_header(20_000, 20_000)), "00001.png is no picture"),
-    "a frame of too many pixels": (overwrite(FRAME, webp_of_size(10_000, 5000)), "10000 x 5000 pixels, 8,000,000 are"),
+    "a frame of too many pixels": (overwrite(FRAME, webp_of_size(10_000, 5000)), "10000 x 5000 pixels, 8,400,000 are"),
     "a frame that is no WebP": (overwrite(FRAME, png_header(16, 16)), "step-000000005.webp is no picture"),
     "nested class_names": (edit("dataset.json", class_names=["a", ["b"]]), "class_names.1 is ['b'], it should be"),
     "sides of text": (edit("dataset.json", side="16"), "side is '16', it should be a valid integer"),

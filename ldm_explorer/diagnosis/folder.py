@@ -12,6 +12,9 @@ from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable
 from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
 
+MAX_SIDES_APART = 4
+"""Autoencoders are used on larger images than they were trained on, but not on so much larger ones."""
+
 
 def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor | None = None) -> Case:
     """Load a folder. Raises `CheckpointError`, in one sentence, for one that holds no diffusers model we can read."""
@@ -29,6 +32,7 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
         )
     if unet is not None and unet.config.sample_size is None:
         raise CheckpointError(f"{folder}/unet/config.json has no sample_size: write the side of its input there")
+    _check_sides(folder, vae, unet)
     has_statistics = vae is not None and _settle_statistics(vae)
     try:
         log = read_log(folder / "train_log.jsonl", MAX_LOG_BYTES)
@@ -70,6 +74,19 @@ def _load(model_class: type, folder: Path, part: str):
             )
         raise CheckpointError(f"{path} is half-written: it holds no safetensors weights")
     return load_model(model_class, folder, part)
+
+
+def _check_sides(folder: Path, vae: AutoencoderKL | None, unet: UNet2DModel | None) -> None:
+    """Raises `CheckpointError` for latents far larger than those of the autoencoder's images, which would take long."""
+    if vae is None or unet is None:
+        return
+    size = unet.config.sample_size
+    side = max(size if isinstance(size, list) else [size]) << len(vae.config.block_out_channels) - 1
+    if side > MAX_SIDES_APART * vae.config.sample_size:
+        raise CheckpointError(
+            f"{folder}: the UNet's latents are those of images of side {side}, the autoencoder's images have side "
+            f"{vae.config.sample_size}: they were not trained together"
+        )
 
 
 def _settle_statistics(vae: AutoencoderKL) -> bool:

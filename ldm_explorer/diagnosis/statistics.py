@@ -117,6 +117,8 @@ def _check(tensors: dict[str, Tensor]) -> None:
     latents, points = tensors["subset_mean"].shape, tensors["memorising_timesteps"]
     if len(latents) != 4 or not latents[0] or len(points) < 2 or not bool((points.diff() > 0).all()):
         raise ValueError(f"subset_mean is of shape {tuple(latents)}, and memorising_timesteps {shown(points.tolist())}")
+    if ("class_eigenvalues" in tensors) != ("class_memorising" in tensors):
+        raise ValueError("class_eigenvalues and class_memorising belong together")
     values, classes = prod(latents[1:]), len(tensors.get("class_eigenvalues", ()))
     wanted = {
         "mean": (values,),

@@ -91,7 +91,7 @@ class RunReport:
         """The loss beside its floors; None without floors, and before the first validation."""
         if not self.floors or PER_BIN not in self.fields:
             return None
-        return reading_of(list(self.records), self.prediction_type, self.floors)
+        return reading_of(self.records, self.prediction_type, self.floors)
 
     @property
     def mean_floors(self) -> dict[str, float]:
