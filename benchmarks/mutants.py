@@ -5,7 +5,6 @@ slower and larger than the healthy folder. `python benchmarks/mutants.py [MUTANT
 """
 
 import gc
-import itertools
 import logging
 import shutil
 import sys
@@ -66,14 +65,12 @@ def _meet(subject: Path, place: Path, mutant: Mutant | None) -> tuple[list[str],
 def run_mutants(count: int, seed: int = 0) -> list[Outcome]:
     """Meet so many in this process, in an order that the seed fixes."""
     with tempfile.TemporaryDirectory() as folder:
-        subject, places = (
-            write_subject(Path(folder) / "pictures"),
-            map(Path(folder).joinpath, map(str, itertools.count())),
-        )
-        healthy = [_meet(subject, next(places), None) for _ in range(3)][-1]  # the first ones also pay for imports
-        outcomes = []
-        for mutant in tqdm(choose_mutants(subject, count, seed), "mutants"):
-            faults, seconds, megabytes = _meet(subject, next(places), mutant)
+        subject, outcomes = write_subject(Path(folder) / "pictures"), []
+        healthy = [_meet(subject, Path(folder) / f"healthy-{n}", None) for n in range(3)][
+            -1
+        ]  # the first pays for imports
+        for number, mutant in enumerate(tqdm(choose_mutants(subject, count, seed), "mutants")):
+            faults, seconds, megabytes = _meet(subject, Path(folder) / f"mutant-{number}", mutant)
             outcomes.append(Outcome(mutant, faults, seconds - healthy[1], megabytes - healthy[2]))
     return outcomes
 

@@ -5,6 +5,7 @@ Each reader returns checked values, or raises `CheckpointError` that names file,
 should. Fields that no type names are kept as they are, and nothing may rely on them.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,8 +17,8 @@ from ldm_explorer.files import CheckpointError, first_line, printable, read_byte
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.schedules import MAX_NUM_TIMESTEPS
 
-MAX_LOG_BYTES = 8_000_000
-"""A line after every 20 steps, for more than half a million steps."""
+MAX_LOG_BYTES = 16_000_000
+MAX_RECORDS = 100_000
 
 MAX_FIGURE = 1e30
 
@@ -146,17 +147,28 @@ def read_scheduler_config(folder: Path) -> SchedulerConfig:
 def read_log(path: Path, max_bytes: int | None = None) -> list[LogRecord]:
     """The lines of a train_log.jsonl; a last line cut short, by a crash or because it is being written, is left out.
 
-    Raises `CheckpointError` when another one is damaged or the log is longer than `max_bytes`.
+    Where it may have no more than `max_bytes`, fields that no type names are left out. Raises `CheckpointError` when
+    another line is damaged, or the log is longer.
     """
+    records = _read_lines(path, max_bytes)
+    return list(records) if max_bytes is None else [_known(record) for record in records]
+
+
+def _known(record: LogRecord) -> LogRecord:
+    return {name: record[name] for name in LogRecord.__annotations__ if name in record}
+
+
+def _read_lines(path: Path, max_bytes: int | None) -> Iterator[LogRecord]:
     try:
         lines = read_bytes(path, max_bytes).splitlines()
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise CheckpointError(f"{printable(path)} cannot be read: {first_line(error)}") from error
     if lines and not lines[-1].endswith(b"}"):
         lines.pop()
-    return [_read_line(path, number, line) for number, line in enumerate(lines, start=1)]
+    for number, line in enumerate(lines, start=1):
+        yield _read_line(path, number, line)
 
 
 def _read_line(path: Path, number: int, line: bytes) -> LogRecord:
@@ -168,15 +180,14 @@ def _read_line(path: Path, number: int, line: bytes) -> LogRecord:
         raise CheckpointError(f"{where}{why}: mend that line or take it out") from error
 
 
-def read_whole_log(path: Path, max_bytes: int | None = MAX_LOG_BYTES) -> tuple[LogRecord, ...]:
+def read_whole_log(path: Path) -> tuple[LogRecord, ...]:
     """A log as a plot needs it: every record has step, images and loss, none goes back, all bins are as many.
 
-    Fields that no type names are left out. Raises `CheckpointError` for others and beyond `max_bytes`.
+    Raises `CheckpointError` for another one, and for one of more lines than can be drawn.
     """
-    records = read_log(path, max_bytes)
     last: LogRecord = {"step": 1, "images": 1}
-    bins: int | None = None
-    for number, record in enumerate(records, start=1):
+    bins, values, kept = None, 0, []
+    for number, record in enumerate(_read_lines(path, MAX_LOG_BYTES), start=1):
         where, per_bin = f"record {number} of {printable(path)}", record.get("validation_loss_per_bin")
         if not record.keys() >= {"step", "images", "loss"}:
             raise CheckpointError(f"{where} lacks step, images or loss: it is no log of train/")
@@ -187,8 +198,11 @@ def read_whole_log(path: Path, max_bytes: int | None = MAX_LOG_BYTES) -> tuple[L
             )
         if per_bin and ("validation_loss" not in record or len(per_bin) != (bins or len(per_bin))):
             raise CheckpointError(f"{where} has a validation_loss_per_bin unlike those before it: take it out")
-        last, bins = record, len(per_bin) if per_bin else bins
-    return tuple({name: record[name] for name in LogRecord.__annotations__ if name in record} for record in records)
+        last, bins, values = record, len(per_bin) if per_bin else bins, values + len(per_bin or ())
+        if number > MAX_RECORDS or values > MAX_RECORDS * 10:
+            raise CheckpointError(f"{where} is more than can be drawn, {MAX_RECORDS:,} lines: log less often")
+        kept.append(_known(record))
+    return tuple(kept)
 
 
 def is_figure(value: object) -> bool:

@@ -209,7 +209,7 @@ def test_a_line_that_no_plot_can_hold_is_named_where_the_log_is_asked_for(datase
 def test_a_log_of_107_mb_is_refused_by_its_size(dataset):
     with (dataset / "bad" / LOG).open("ab") as log:
         log.truncate(107_000_000)
-    with pytest.raises(ValueError, match=r"has 107\.0 MB: 8 are read at most"):
+    with pytest.raises(ValueError, match=r"has 107\.0 MB: 16 are read at most"):
         read_run(open_library(dataset.parent), "bad")
     assert diagnose.main([str(dataset / "bad")]) == diagnose.REFUSED
 

@@ -10,7 +10,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
 from ldm_explorer.prediction import PredictionType
-from ldm_explorer.run_files import LogRecord, read_whole_log
+from ldm_explorer.run_files import LogRecord
 
 RISE = 1.02
 """A last tenth of the validations this much above their minimum has risen again."""
@@ -207,5 +207,4 @@ def read_loss(checkpoint: Checkpoint) -> LossReading:
     prediction_type = pipeline.scheduler.config.prediction_type
     conditional = pipeline.null_class is not None
     floors = floors_of(statistics, prediction_type, pipeline.scheduler.alphas_cumprod, conditional)
-    log = read_whole_log(checkpoint.folder / "train_log.jsonl", max_bytes=None)
-    return reading_of(log, prediction_type, floors)
+    return reading_of(checkpoint.log(), prediction_type, floors)
