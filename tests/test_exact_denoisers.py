@@ -190,7 +190,7 @@ def test_statistics_that_do_not_fit_one_another_are_refused(tmp_path):
         (replace(fine, eigenvalues=fine.eigenvalues[:-1]), r"eigenvalues is of shape \(255,\), not \(256,\)"),
         (replace(fine, eigenvalues=fine.eigenvalues * torch.nan), "eigenvalues holds NaN or infinity"),
         (
-            replace(fine, memorising_timesteps=fine.memorising_timesteps.flip(0)),
+            replace(fine, memorising_timesteps=backwards),
             r"memorising_timesteps \[999, 500, 0\]",
         ),
         (replace(fine, class_memorising=None), "belong together"),
