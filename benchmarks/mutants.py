@@ -17,7 +17,8 @@ import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from mutants import Mutant, choose_mutants
+from mutant import Mutant
+from mutants import choose_mutants
 from rooms import FALLBACK, faults_of
 from subject import write_subject
 

@@ -29,8 +29,11 @@ from ldm_explorer.ui.common import bind, example_classes, images_per_class
 FALLBACK = "Something went wrong"
 
 
-def faults_of(root: Path, folders: list[Path]) -> list[str]:
-    """What no reader, room or diagnosis of the folders below `root` should do: raise, or say what nobody foresaw."""
+def faults_of(root: Path, folders: list[Path], examine: bool = True) -> list[str]:
+    """What no reader, room or diagnosis of the folders below `root` should do: raise, or say what nobody foresaw.
+
+    The command diagnoses the folders; with `examine` the room does it, too.
+    """
     try:
         library = open_library(root)
         json.dumps([skip.reason for skip in library.skipped], ensure_ascii=False).encode()
@@ -39,6 +42,8 @@ def faults_of(root: Path, folders: list[Path]) -> list[str]:
         return [f"the library: {error!r}"]
     answers = [(name, ask) for checkpoint in library.names() for name, ask in _rooms(library, checkpoint)]
     answers += [("training", lambda run=run: _ask(library, training.plot_loss, run, training.NONE)) for run in runs]
+    if examine:
+        answers += [(name, lambda name=name: _ask(library, diagnosis.diagnose, name)) for name in library.names()]
     answers += [("diagnose", lambda folder=folder: _diagnose(folder)) for folder in folders]
     return [f"{name}: {said}" for name, ask in answers if (said := _why_not(ask))]
 
@@ -59,8 +64,6 @@ def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], obje
     yield "latent size", asked(latent_size.show_figures, name, [name])
     yield "faults", asked(lab.break_it, name, 0, lab.DEFAULT_FAULT, "network", steps=1)
     yield "exact denoiser", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, "Gaussian", steps=1)
-    yield "moment", asked(training.show_moment, name, training.NONE, 1)
-    yield "diagnosis", asked(diagnosis.diagnose, name)
 
 
 def _ask(library: Library, handler: Callable, *inputs, steps: int | None = None) -> None:

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from mutants import DEEP, png_header
+from mutant_bytes import png_header
+from mutants import DEEP
 from PIL import Image
 
 from ldm_explorer.files import CheckpointError, first_line, open_picture, printable, read_bytes, read_json, shown

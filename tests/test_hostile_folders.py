@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from folder_faults import edit_json, scheduler
-from mutants import DEEP, png_header, webp_of_size
+from mutant_bytes import png_header, webp_of_size
+from mutants import DEEP
 from subject import LOG, write_subject
 
 from ldm_explorer import checkpoints, diagnose
