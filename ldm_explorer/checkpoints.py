@@ -7,59 +7,40 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 """
 
 import copy
-import json
+import logging
+import unicodedata
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
-from torch import nn
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
+from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable, read_json, shown
+from ldm_explorer.network_files import load_model, read_network_config
 from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.prediction import PREDICTION_TYPES
+from ldm_explorer.run_files import (
+    LogRecord,
+    RunConfig,
+    SchedulerConfig,
+    read_log,
+    read_run_config,
+    read_scheduler_config,
+    read_spec,
+)
 from ldm_explorer.run_folder import RunFolder
 
 SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm"]
-
-
-class CheckpointError(ValueError):
-    """A folder that is no checkpoint; the message names it and says what is missing."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file, {} when there is none. Raises `CheckpointError` when it is not JSON."""
-    try:
-        content = json.loads(path.read_text()) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return content
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a train_log.jsonl; a last line cut short, by a crash or because it is being written, is left out.
-
-    Raises `CheckpointError` when another one is damaged.
-    """
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    if lines and not lines[-1].endswith("}"):
-        lines.pop()
-    return [_read_line(path, number, line) for number, line in enumerate(lines, start=1)]
-
-
-def _read_line(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise CheckpointError(f"{path} is damaged in line {number} ({error}): mend that line or take it out") from error
-    if not isinstance(record, dict):
-        raise CheckpointError(f"{path} is damaged in line {number}, which is no JSON object: mend it or take it out")
-    return record
+PARTS: dict[Kind, dict[str, str]] = {
+    "vae": {"vae": "AutoencoderKL"},
+    "ldm": {"vae": "AutoencoderKL", "unet": "UNet2DModel"},
+}
+"""The networks of a checkpoint: their subfolders and diffusers' classes."""
+_log = logging.getLogger(__name__)
 
 
 def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
@@ -108,16 +89,6 @@ def write_spec(folder: Path, spec: DatasetSpec) -> None:
     RunFolder(folder).write_json("dataset.json", asdict(spec))
 
 
-def read_spec(folder: Path) -> DatasetSpec | None:
-    stored = read_json(folder / "dataset.json")
-    if not stored:
-        return None
-    try:
-        return DatasetSpec(**stored | {"class_names": tuple(stored["class_names"])})
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}/dataset.json does not describe a dataset: {error}") from error
-
-
 def load_vae(folder: Path) -> AutoencoderKL:
     """The autoencoder of a checkpoint folder of either kind, in fp32. Raises `CheckpointError`."""
     return load_model(AutoencoderKL, folder, "vae")
@@ -126,41 +97,38 @@ def load_vae(folder: Path) -> AutoencoderKL:
 def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
     """The pipeline of an LDM folder, in fp32. Raises `CheckpointError`."""
     unet = load_model(UNet2DModel, folder, "unet")
-    try:
-        scheduler = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder}/scheduler is not a diffusers scheduler: {first_line(error)}") from error
+    scheduler = load_scheduler(folder)
+    if (steps := scheduler.config.num_train_timesteps) != len(scheduler.betas):
+        raise CheckpointError(
+            f"{printable(folder)}/scheduler has {len(scheduler.betas)} trained_betas for {steps} num_train_timesteps"
+        )
     try:
         pipeline = LatentDiffusionPipeline(load_vae(folder), unet, scheduler)
+    except CheckpointError:
+        raise
     except ValueError as error:
-        raise CheckpointError(f"{folder}: {first_line(error)}") from error
+        raise CheckpointError(f"{printable(folder)}: {first_line(error)}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> nn.Module:
-    path = Path(folder) / part
-    if not (path / "config.json").is_file():
-        raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/config.json")
+def load_scheduler(folder: Path) -> DDPMScheduler:
+    """The betas and the prediction type of any diffusers scheduler of this family. Raises `CheckpointError`."""
+    config, path = read_scheduler_config(folder / "scheduler"), f"{printable(folder)}/scheduler"
+    name = config.get("_class_name", "")
+    if not config:
+        raise CheckpointError(f"{printable(folder)} has a UNet but no scheduler/scheduler_config.json")
+    if "num_train_timesteps" not in config or "Flow" in name:
+        kind = printable(name)[:MAX_SHOWN] or "scheduler without a name"
+        raise CheckpointError(f"{path} is a {kind}: it has no betas to check")
+    if (kind := config.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
+        raise CheckpointError(f"{path} predicts {shown(kind)}: known are {', '.join(PREDICTION_TYPES)}")
     try:
-        model, loading = model_class.from_pretrained(
-            path,
-            torch_dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
+        return DDPMScheduler.from_config(
+            {name: config[name] for name in SchedulerConfig.__annotations__ if name in config}
         )
-    except Exception as error:  # whatever a broken file makes the loader raise, it is this one message
-        raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {first_line(error)}") from error
-    if lost := [*loading["missing_keys"], *loading["unexpected_keys"]]:
-        raise CheckpointError(f"{path} cannot be loaded as {model_class.__name__}: {len(lost)} tensors do not fit it")
-    return model.eval().requires_grad_(False)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the rest; its kind when it says nothing."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # whatever a setting that nobody foresaw makes diffusers raise
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +139,8 @@ class Checkpoint:
     name: str
     kind: Kind
     dataset: str
-    config: dict[str, Any]
-    metrics: dict[str, Any]
+    config: RunConfig
+    metrics: dict[str, Any]  # as train/evaluate.py and others left it: see `evaluation.ruler.flat_figures`
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -187,7 +155,7 @@ class Checkpoint:
         """The images it was trained on. Raises `ValueError` for a dataset that is neither stored nor known."""
         return read_spec(self.folder) or dataset_spec(self.dataset)
 
-    def log(self) -> list[dict[str, Any]]:
+    def log(self) -> list[LogRecord]:
         return read_log(self.folder / "train_log.jsonl")
 
 
@@ -199,8 +167,21 @@ class Skipped:
     reason: str
 
 
+def passed_over(folder: Path, error: Exception, name: str = "") -> Skipped:
+    """A folder that something could not be read of, by `name` where the error does not say which.
+
+    What no reader foresaw is also a line in the log.
+    """
+    reason = f"{printable(name)}: {first_line(error)}" if name else first_line(error)
+    if not isinstance(error, ValueError):
+        reason = f"{printable(folder)} cannot be read ({type(error).__name__}: {first_line(error)})"
+        _log.warning("passed over: %s", reason)
+    return Skipped(folder, reason)
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Look at a folder without loading its weights. Raises `CheckpointError` when it is none, or not whole."""
+    check_name(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
     if (folder / "train_config.json").is_file() and not (folder / "vae").exists():
@@ -208,48 +189,70 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     kind: Kind = "ldm" if (folder / "model_index.json").exists() else "vae"
     if kind == "vae" and (folder / "unet").exists():
         raise CheckpointError(f"{folder} is half-written: it has unet/ but no model_index.json")
-    for part in ("vae", "unet", "scheduler") if kind == "ldm" else ("vae",):
-        name = "scheduler_config.json" if part == "scheduler" else "config.json"
-        if not (folder / part / name).is_file():
-            raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/{name}")
-        read_json(folder / part / name)
-        if part != "scheduler" and not any((folder / part).glob("*.safetensors")):
+    for part, class_name in PARTS[kind].items():
+        if not read_network_config(folder / part, class_name):
+            raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/config.json")
+        if not any((folder / part).glob("*.safetensors")):
             raise CheckpointError(f"{folder} is half-written: {part}/ holds no safetensors weights")
-    config, metrics = read_json(folder / "train_config.json"), read_json(folder / "metrics.json")
+    if kind == "ldm" and not read_scheduler_config(folder / "scheduler"):
+        raise CheckpointError(f"{folder} is no checkpoint: it has no scheduler/scheduler_config.json")
+    config, metrics = read_run_config(folder), read_json(folder / "metrics.json")
     return Checkpoint(folder, folder.name, kind, config.get("dataset", folder.parent.name), config, metrics)
+
+
+def check_name(folder: Path) -> None:
+    """Raises `CheckpointError` for a path with what no page, log or file of ours can hold: control characters, bytes
+    that are not UTF-8."""
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in str(folder)):
+        raise CheckpointError(f"{printable(folder)} has a name with characters that are no text: rename it")
 
 
 def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
     """Every checkpoint at or below `root` (up to `<root>/<dataset>/<run>`), and every folder that was passed over.
 
-    The folder of a classifier (train/features.py) is neither.
+    The folder of a classifier (train/features.py) is neither. Raises `CheckpointError` where `root` is no folder.
     """
     checkpoints, skipped = [], []
     for folder in find_run_folders(root):
-        if (folder / "features" / "config.json").is_file():
-            continue
         try:
-            checkpoints.append(read_checkpoint(folder))
-        except CheckpointError as error:
-            skipped.append(Skipped(folder, str(error)))
+            if not (folder / "features" / "config.json").is_file():
+                checkpoints.append(read_checkpoint(folder))
+        except Exception as error:  # whatever a reader raises costs this folder alone
+            skipped.append(passed_over(folder, error))
     return checkpoints, skipped
 
 
 def find_run_folders(root: Path) -> list[Path]:
     """Every folder at or below `root` that may be a run, whole or not. Raises `CheckpointError` for no folder."""
+    if not _is_folder(root):
+        raise CheckpointError(f"{printable(root)} is no folder: give one that holds checkpoints with --checkpoints")
+    try:
+        if _has_weights(root):
+            return [root]
+        return [run for folder in _children(root) for run in _runs_in(folder)]
+    except OSError as error:
+        raise CheckpointError(f"{printable(root)} cannot be looked through: {first_line(error)}") from error
 
-    def children(folder: Path) -> list[Path]:
-        return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
-    if not root.is_dir():
-        raise CheckpointError(f"{root} is no folder: give one that holds checkpoints with --checkpoints")
-    if _has_weights(root):
-        return [root]
-    runs = []
-    for child in children(root):
-        inner = [folder for folder in children(child) if not folder.name.startswith("state-")]
-        runs += inner if inner and not _has_weights(child) else [child]
-    return runs
+def _runs_in(folder: Path) -> list[Path]:
+    """The runs of a dataset, or the folder itself where it holds none; also where it cannot be looked through."""
+    try:
+        inner = [run for run in _children(folder) if not run.name.startswith("state-")]
+        return inner if inner and not _has_weights(folder) else [folder]
+    except OSError:
+        return [folder]
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if not child.name.startswith(".") and _is_folder(child))
+
+
+def _is_folder(path: Path) -> bool:
+    """Also of one that cannot be entered; whoever reads it is told so."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
 
 
 def _has_weights(folder: Path) -> bool:

@@ -24,6 +24,8 @@ from ldm_explorer.image_folder import DataError, Split, read_image_folder
 FOLDER_PREFIX = "folder:"
 FOLDER_SIDE = 64
 SIDE_MULTIPLE = 8
+MAX_SIDE = 512
+"""Of the images that a model here is made for."""
 
 
 @dataclass(frozen=True)
@@ -229,8 +231,10 @@ def _read_cifar10_batch(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def _folder_dataset(path: Path, side: int) -> Dataset:
-    if side < SIDE_MULTIPLE or side % SIDE_MULTIPLE:
-        raise ValueError(f"--image-side is {side}: give a multiple of {SIDE_MULTIPLE}, such as {FOLDER_SIDE}")
+    if not SIDE_MULTIPLE <= side <= MAX_SIDE or side % SIDE_MULTIPLE:
+        raise ValueError(
+            f"--image-side is {side}: give a multiple of {SIDE_MULTIPLE} up to {MAX_SIDE}, such as {FOLDER_SIDE}"
+        )
     folder = read_image_folder(path, side)
     spec = DatasetSpec(folder.images.shape[1], side, side, folder.class_names, background=0)
     return Dataset(spec, lambda data_dir, split: folder.split(split))

@@ -13,6 +13,7 @@ from diffusers.utils import logging
 
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_folder
+from ldm_explorer.files import first_line, printable
 from ldm_explorer.image_folder import DataError
 
 HEALTHY, ACCUSED, REFUSED = 0, 1, 2
@@ -53,7 +54,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         diagnosis = diagnose_folder(options.folder, options.images)
     except (ValueError, OSError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {first_line(error)}", file=sys.stderr)
+        return REFUSED
+    except Exception as error:  # whatever a file that nobody foresaw makes a reader raise
+        said = f"{printable(options.folder)} cannot be examined ({type(error).__name__}: {first_line(error)})"
+        print(f"error: {said}", file=sys.stderr)
         return REFUSED
     print(json.dumps(diagnosis.as_json(), indent=2) if options.json else card(diagnosis))
     return ACCUSED if diagnosis.causes else HEALTHY

@@ -1,6 +1,7 @@
 """A few labelled test images beside a checkpoint, so that the app needs no dataset: `<label>/<index>.png`."""
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -8,11 +9,15 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import DatasetSpec, ImageSet, crop, pad
+from ldm_explorer.files import printable
 from ldm_explorer.image_folder import read_picture
 from ldm_explorer.run_folder import RunFolder
 
 PER_CLASS = 10
 MAX_EXAMPLES = 200
+MAX_READ = 1000
+MAX_PIXELS, MAX_PIXELS_EACH = 64_000_000, 1_000_000
+MAX_DIGITS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +47,35 @@ def draw_examples(folder: Path, test: ImageSet, spec: DatasetSpec) -> None:
 
 
 def read_examples(folder: Path, spec: DatasetSpec) -> Examples:
-    """Raises `ValueError` when there are none, or one is broken or of another size."""
-    paths = sorted(folder.glob("*/*.png"), key=lambda path: (int(path.parent.name), path.name))
+    """Raises `ValueError` when there are none, or too many, or one is broken or of another size or an unknown class."""
+    paths = list(islice(folder.glob("*/*.png"), MAX_READ + 1))
     if not paths:
-        raise ValueError(f"{folder} holds no test images: train/vae.py and train/ldm.py write some")
-    images = torch.stack([_read(path, spec) for path in paths])
-    labels = torch.tensor([int(path.parent.name) for path in paths])
-    return Examples(pad(images, spec), labels, tuple(int(path.stem) for path in paths))
+        raise ValueError(f"{printable(folder)} holds no test images: train/vae.py and train/ldm.py write some")
+    if len(paths) * spec.side**2 > MAX_PIXELS or len(paths) > MAX_READ:
+        raise ValueError(
+            f"{printable(folder)} holds more test images than are read: {MAX_READ:,} at most, of {MAX_PIXELS:,} pixels "
+            "in all"
+        )
+    found = sorted((_label(path, spec), path.name, path) for path in paths)
+    images = torch.stack([_read(path, spec) for *_, path in found])
+    labels = torch.tensor([label for label, *_ in found])
+    return Examples(pad(images, spec), labels, tuple(int(path.stem) for *_, path in found))
+
+
+def _label(path: Path, spec: DatasetSpec) -> int:
+    numbers = (path.parent.name, path.stem)
+    if not all(text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS for text in numbers):
+        raise ValueError(f"{printable(path)} is no test image: its name is LABEL/NUMBER.png")
+    label = int(path.parent.name)
+    if label >= max(1, spec.num_classes):
+        raise ValueError(f"{printable(path)} is of class {label}: the dataset has {spec.num_classes}")
+    return label
 
 
 def _read(path: Path, spec: DatasetSpec) -> Tensor:
-    pixels = read_picture(path, spec.channels)
+    pixels = read_picture(path, spec.channels, ("PNG",), MAX_PIXELS_EACH)
     if pixels.shape[1:] != (spec.side, spec.side):
-        raise ValueError(f"{path} has {pixels.shape[2]} x {pixels.shape[1]} pixels, not {spec.side} x {spec.side}")
+        raise ValueError(
+            f"{printable(path)} has {pixels.shape[2]} x {pixels.shape[1]} pixels, not {spec.side} x {spec.side}"
+        )
     return pixels

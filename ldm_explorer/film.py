@@ -3,17 +3,23 @@
 import io
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ldm_explorer.files import printable
 from ldm_explorer.image_folder import read_picture
 from ldm_explorer.run_folder import RunFolder
 
 _FRAMES = "film/step-*.webp"
 _FRAME = re.compile(r"film/step-(\d{9,})\.webp")
+MAX_FRAMES = 64
+MAX_PIXELS, MAX_PIXELS_EACH = 100_000_000, 8_400_000
+MAX_IMAGES = 1000
+MAX_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,18 @@ def write_frame(run_dir: Path, frame: FilmFrame) -> None:
 
 
 def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:
-    """The frames of a run in the order of its training, () without a film. Raises `ValueError` for a broken one."""
-    return tuple(_read(path, channels) for path in sorted(run_dir.glob(_FRAMES)))
+    """The frames of a run in the order of its training, () without a film.
+
+    Raises `ValueError` for a broken one, and for more or larger frames than a training writes.
+    """
+    paths = sorted(islice(run_dir.glob(_FRAMES), MAX_FRAMES + 1))
+    if len(paths) > MAX_FRAMES:
+        raise ValueError(f"{printable(run_dir)}/film holds more than {MAX_FRAMES} frames, which no training writes")
+    frames, pixels_left = [], MAX_PIXELS
+    for path in paths:
+        frames.append(_read(path, channels, min(MAX_PIXELS_EACH, pixels_left)))
+        pixels_left -= frames[-1].images[:, 0].numel()
+    return tuple(frames)
 
 
 def cut_film(run_dir: Path, step: int) -> None:
@@ -49,11 +65,17 @@ def cut_film(run_dir: Path, step: int) -> None:
 
 
 def _step(path: Path) -> int:
-    return int(path.stem.removeprefix("step-"))
+    digits = path.stem.removeprefix("step-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS):
+        raise ValueError(f"{printable(path)} is no frame of a film: its name is step-NUMBER.webp")
+    return int(digits)
 
 
-def _read(path: Path, channels: int) -> FilmFrame:
-    strip = read_picture(path, channels)
-    if strip.shape[2] % strip.shape[1]:
-        raise ValueError(f"{path} is no strip of squares: it has {strip.shape[2]} x {strip.shape[1]} pixels")
-    return FilmFrame(_step(path), torch.stack(strip.split(strip.shape[1], dim=-1)))
+def _read(path: Path, channels: int, max_pixels: int) -> FilmFrame:
+    strip = read_picture(path, channels, ("WEBP",), max_pixels)
+    _, side, width = strip.shape
+    if width % side or width > side * MAX_IMAGES:
+        raise ValueError(
+            f"{printable(path)} is no strip of squares, {MAX_IMAGES:,} at most: it has {width} x {side} pixels"
+        )
+    return FilmFrame(_step(path), torch.stack(strip.split(side, dim=-1)))

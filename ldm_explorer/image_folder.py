@@ -20,6 +20,8 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
 
+from ldm_explorer.files import PICTURE_FORMATS, open_picture
+
 Split = Literal["train", "validation", "test"]
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLIT_BUCKETS = 10
@@ -103,20 +105,19 @@ def _name_broken(broken: Sequence[tuple[Path, Exception]]) -> None:
 def _read(path: Path, side: int) -> np.ndarray | Exception:
     """`(side, side, 3) uint8`, or what went wrong."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             image = ImageOps.fit(upright_rgb(image), (side, side), Image.Resampling.LANCZOS)
     except Exception as error:  # whatever a broken file makes the decoder raise
         return error
     return np.asarray(image)
 
 
-def read_picture(path: Path, channels: int) -> Tensor:
-    """One picture as it is, `(channels, H, W) uint8`. Raises `ValueError` for a file that is none."""
-    try:
-        with Image.open(path) as image:
-            return pil_to_tensor(upright_rgb(image).convert("L" if channels == 1 else "RGB"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is no picture: {error}") from error
+def read_picture(
+    path: Path, channels: int, formats: tuple[str, ...] = PICTURE_FORMATS, max_pixels: int | None = None
+) -> Tensor:
+    """One picture as it is, `(channels, H, W) uint8`. Raises `ValueError` for a file that is none, or a larger one."""
+    with open_picture(path, formats, max_pixels) as image:
+        return pil_to_tensor(upright_rgb(image).convert("L" if channels == 1 else "RGB"))
 
 
 def read_samples(folder: Path, side: int, channels: int) -> tuple[Tensor, list[str]]:

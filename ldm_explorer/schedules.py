@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 DEFAULT_NUM_TIMESTEPS = 1000
+MAX_NUM_TIMESTEPS = 10_000
 DEFAULT_BETA_START = 1e-4
 DEFAULT_BETA_END = 0.02
 
@@ -95,12 +96,15 @@ def make_schedule(
 ) -> Schedule:
     """Build a schedule by name; the cosine schedule has no beta range and ignores it.
 
-    Raises `ValueError` for an unknown name, fewer than 2 timesteps, or betas outside 0 < start <= end < 1.
+    Raises `ValueError` for an unknown name, fewer than 2 or more than 10,000 timesteps, or betas outside
+    0 < start <= end < 1.
     """
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
     if num_timesteps < 2:
         raise ValueError(f"num_timesteps is {num_timesteps}: a schedule needs at least 2")
+    if num_timesteps > MAX_NUM_TIMESTEPS:
+        raise ValueError(f"num_timesteps is {num_timesteps}: a schedule has at most {MAX_NUM_TIMESTEPS}")
     if not 0 < beta_start <= beta_end < 1:
         raise ValueError(f"beta range {beta_start} to {beta_end}: give 0 < beta_start <= beta_end < 1")
     return Schedule(name, SCHEDULES[name](num_timesteps, beta_start, beta_end))

@@ -175,7 +175,7 @@ def test_an_untrained_run_of_ours_is_called_nothing_else(ldm_folder, tmp_path):
 
 def broken_folders(tmp_path, ldm_folder):
     copies = {}
-    for name in ("empty", "bin", "json", "log", "half", "flow", "channels"):
+    for name in ("empty", "bin", "json", "log", "half", "flow", "channels", "sides"):
         copies[name] = tmp_path / name
         if name != "empty":
             shutil.copytree(ldm_folder, copies[name])
@@ -187,6 +187,7 @@ def broken_folders(tmp_path, ldm_folder):
     (copies["half"] / "unet" / "config.json").unlink()
     edit_json(copies["flow"] / "scheduler" / "scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler")
     edit_json(copies["channels"] / "vae" / "config.json", latents_std=[1.0])
+    edit_json(copies["sides"] / "unet" / "config.json", sample_size=[64, 8])
     return copies
 
 
@@ -198,6 +199,7 @@ REFUSALS = {
     "half": "half-written",
     "flow": "no betas to check",
     "channels": "need 4 values",
+    "sides": "images of side 256, the autoencoder's images have side 32",
 }
 
 

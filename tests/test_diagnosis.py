@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.diagnosis import floors
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.latents import Posterior
@@ -60,6 +61,15 @@ def test_the_gaussian_floor_is_what_the_exact_wiener_denoiser_reaches(prediction
     assert float(reached.mean()) == pytest.approx(float(floor), rel=0.02)
 
 
+def test_floors_do_not_depend_on_the_slices(monkeypatch):
+    schedule, eigenvalues = make_schedule("cosine", 100), torch.rand(8, generator=torch.Generator().manual_seed(0))
+    whole = loss_floors("v_prediction", schedule.alpha_bars, eigenvalues)
+    monkeypatch.setattr(floors, "TIMESTEPS_SLICE", 7)
+    sliced = loss_floors("v_prediction", schedule.alpha_bars, eigenvalues)
+    assert torch.equal(whole.gaussian, sliced.gaussian)
+    assert torch.equal(whole.white, sliced.white)
+
+
 def test_eigenvalues_are_those_of_sampled_latents():
     generator = torch.Generator().manual_seed(0)
     posterior = Posterior(torch.randn(20_000, 1, 2, 2, generator=generator), torch.full((20_000, 1, 2, 2), 0.5))
@@ -100,8 +110,8 @@ def test_the_share_of_the_gap_is_between_the_gaussian_and_the_memorising_floor(r
 
 def test_the_sentence_says_where_the_gap_is_open(run_with_losses):
     reading = read_loss(run_with_losses([0.9, 0.5]))
-    floors = reading.floors_per_bin()
-    gaussian, memorising = floors["gaussian_per_class"], floors["memorising_per_class"]
+    per_bin = reading.floors_per_bin()
+    gaussian, memorising = per_bin["gaussian_per_class"], per_bin["memorising_per_class"]
     bins = [*gaussian[:2], *[0.5 * (g + m) for g, m in zip(gaussian[2:9], memorising[2:9], strict=True)], gaussian[9]]
     said = replace(reading, validation_bins=(tuple(bins),)).sentence()
     assert "next to none where t is 0 to 199 and 900 to 999" in said
@@ -117,8 +127,8 @@ def test_latents_that_are_noise_are_said_to_be(run_with_losses):
 def test_where_the_floors_are_nearly_one_no_share_is_said(run_with_losses):
     reading = read_loss(run_with_losses([0.9, 0.5]))
     gaussian = reading.floors["gaussian_per_class"]
-    floors = reading.floors | {"memorising_per_class": torch.cat([gaussian[:500] * 0.5, gaussian[500:] * 0.99])}
-    closed = replace(reading, floors=floors)
+    known = reading.floors | {"memorising_per_class": torch.cat([gaussian[:500] * 0.5, gaussian[500:] * 0.99])}
+    closed = replace(reading, floors=known)
     assert [share is None for share in closed.gap_closed_per_bin] == [False] * 5 + [True] * 5
     assert "where t is 500 to 999 there is no gap to close" in closed.sentence()
 

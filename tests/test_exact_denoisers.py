@@ -170,3 +170,31 @@ def test_a_run_without_statistics_or_with_broken_ones(tmp_path, tiny_pipeline):
         make_denoiser("perfect", uneven_statistics(), tiny_pipeline)
     with pytest.raises(ValueError, match="256 values"):
         make_denoiser("Gaussian", replace(uneven_statistics(), covariance=None), tiny_pipeline)
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "memorising"])
+def test_statistics_of_other_latents_are_refused(tiny_pipeline, name):
+    latents = torch.randn(20, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    alpha_bars = tiny_pipeline.scheduler.alphas_cumprod
+    of_others = measure_latents(Posterior(latents, torch.ones_like(latents)), torch.zeros(20).long(), alpha_bars, 0)
+    with pytest.raises(
+        ValueError, match=rf"the {name} denoiser knows latents \(2, 4, 4\), and the network takes \(4, 8"
+    ):
+        make_denoiser(name, of_others, tiny_pipeline)
+
+
+def test_statistics_that_do_not_fit_one_another_are_refused(tmp_path):
+    fine = uneven_statistics()
+    backwards = fine.memorising_timesteps.flip(0)
+    for broken, said in (
+        (replace(fine, eigenvalues=fine.eigenvalues[:-1]), r"eigenvalues is of shape \(255,\), not \(256,\)"),
+        (replace(fine, eigenvalues=fine.eigenvalues * torch.nan), "eigenvalues holds NaN or infinity"),
+        (
+            replace(fine, memorising_timesteps=backwards),
+            r"memorising_timesteps \[999, 500, 0\]",
+        ),
+        (replace(fine, class_memorising=None), "belong together"),
+    ):
+        write_statistics(tmp_path, broken)
+        with pytest.raises(CheckpointError, match=said):
+            read_statistics(tmp_path)

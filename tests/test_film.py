@@ -1,7 +1,10 @@
 """The film of a run: what is written is read back, in the order of training."""
 
+import shutil
+
 import pytest
 import torch
+from PIL import Image
 
 from ldm_explorer.film import FilmFrame, cut_film, is_milestone, read_film, write_frame
 
@@ -28,6 +31,26 @@ def test_a_broken_frame_is_named(tmp_path):
     write_frame(tmp_path, frame(8))
     (tmp_path / "film" / "step-000000008.webp").write_bytes(b"RIFF")
     with pytest.raises(ValueError, match=r"step-000000008\.webp is no picture"):
+        read_film(tmp_path, 1)
+
+
+def test_more_than_a_training_writes_is_refused(tmp_path):
+    write_frame(tmp_path, frame(8))
+    written = tmp_path / "film" / "step-000000008.webp"
+    wide = tmp_path / "film" / "step-000000009.webp"
+    Image.new("L", (8000, 1)).save(wide)
+    with pytest.raises(ValueError, match=r"009\.webp is no strip of squares, 1,000 at most: it has 8000 x 1 pixels"):
+        read_film(tmp_path, 1)
+    wide.unlink()
+    for name in ("a", "", "9" * 200):
+        copy = written.with_name(f"step-{name}.webp")
+        shutil.copy(written, copy)
+        with pytest.raises(ValueError, match=r"webp is no frame of a film"):
+            read_film(tmp_path, 1)
+        copy.unlink()
+    for step in range(64):
+        shutil.copy(written, written.with_name(f"step-{step}.webp"))
+    with pytest.raises(ValueError, match="film holds more than 64 frames"):
         read_film(tmp_path, 1)
 
 

@@ -141,6 +141,8 @@ def test_folders_that_hold_no_dataset_are_refused_in_one_sentence(tmp_path):
         read_image_folder(tmp_path / "broken", 8)
     with pytest.raises(ValueError, match="--image-side is 20: give a multiple of 8"):
         find_dataset(f"folder:{tmp_path / 'mixed'}", 20)
+    with pytest.raises(ValueError, match="--image-side is 1024: give a multiple of 8 up to 512"):
+        find_dataset(f"folder:{tmp_path / 'mixed'}", 1024)
 
 
 def test_images_travel_as_bytes(tmp_path):

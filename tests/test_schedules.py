@@ -81,6 +81,7 @@ def test_the_cosine_schedule_ignores_the_beta_range():
     [
         (("quadratic",), "quadratic.*linear"),
         (("linear", 1), "at least 2"),
+        (("linear", 10**11), "at most 10000"),
         (("linear", 1000, 0.0, 0.02), "0 < beta_start"),
         (("linear", 1000, 0.02, 0.01), "0 < beta_start"),
         (("linear", 1000, 0.02, 1.0), "0 < beta_start"),

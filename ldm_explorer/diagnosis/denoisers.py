@@ -97,6 +97,11 @@ def make_denoiser(name: str, statistics: LatentStatistics | None, pipeline: Late
             f"the {name} denoiser needs the statistics of the training latents, which this run did not keep: write "
             "them with `python train/latents.py`"
         )
+    if name != DEFAULT_DENOISER and statistics.subset.mean.shape[1:] != pipeline.latent_shape:
+        raise ValueError(
+            f"the {name} denoiser knows latents {tuple(statistics.subset.mean.shape[1:])}, and the network takes "
+            f"{pipeline.latent_shape}: write latents.safetensors anew with `python train/latents.py`"
+        )
     return DENOISERS[name](statistics, pipeline)
 
 

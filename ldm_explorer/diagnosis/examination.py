@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import first_line
 from ldm_explorer.data import to_uint8
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS, Check, Need
 from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict, explain
+from ldm_explorer.files import first_line, printable
 from ldm_explorer.schedules import SCHEDULES
 
 PICTURES = 16
@@ -28,7 +28,7 @@ def examine(case: Case) -> Diagnosis:
         images, reconstructions, samples = _pictures(case)
     except Exception:  # what made it fail is among the checks
         images = reconstructions = samples = None
-    return Diagnosis(case.folder.resolve().name, verdicts, images, reconstructions, samples)
+    return Diagnosis(printable(case.folder.resolve().name), verdicts, images, reconstructions, samples)
 
 
 def run_check(check: Check, case: Case) -> Verdict:

@@ -16,6 +16,9 @@ MEMORISING_SEED = 0
 MEMORISING_SLICE = 8192
 """Training latents in memory at a time."""
 
+TIMESTEPS_SLICE = 1000
+"""Timesteps in memory at a time."""
+
 SMALLEST_LOG_WEIGHT = -60.0
 """Smaller weights become denormal numbers, with which a matrix product takes thirty times as long."""
 
@@ -64,7 +67,8 @@ def loss_floors(
 
     def wiener(spectrum: Tensor) -> Tensor:
         weight = {"epsilon": abar, "v_prediction": torch.ones_like(abar), "sample": 1 - abar}[prediction_type]
-        return (weight * spectrum / (abar * spectrum + 1 - abar)).mean(1).float()
+        pairs = zip(weight.split(TIMESTEPS_SLICE), abar.split(TIMESTEPS_SLICE), strict=True)
+        return torch.cat([(w * spectrum / (a * spectrum + 1 - a)).mean(1).float() for w, a in pairs])
 
     return LossFloors(zero[:, 0].float(), wiener(scales), wiener(eigenvalues))
 

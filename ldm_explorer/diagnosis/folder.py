@@ -1,15 +1,19 @@
 """Any local folder of a diffusers model as a `Case`: a run of ours, a pipeline, or an autoencoder alone."""
 
 from pathlib import Path
-from typing import Any
 
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor
 
-from ldm_explorer.checkpoints import CheckpointError, first_line, load_model, read_json, read_log
+from ldm_explorer.checkpoints import load_scheduler
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.statistics import read_statistics
-from ldm_explorer.prediction import PREDICTION_TYPES
+from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable, read_json
+from ldm_explorer.network_files import load_model
+from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
+
+MAX_SIDES_APART = 4
+"""Autoencoders are used on larger images than they were trained on, but not on so much larger ones."""
 
 
 def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor | None = None) -> Case:
@@ -19,8 +23,8 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
     vae, unet = _load(AutoencoderKL, folder, "vae"), _load(UNet2DModel, folder, "unet")
     if vae is None and unet is None:
         raise CheckpointError(f"{folder} holds no model: it has neither vae/config.json nor unet/config.json")
-    scheduler_config = read_json(folder / "scheduler" / "scheduler_config.json")
-    scheduler = None if unet is None else _scheduler_of(folder, scheduler_config)
+    scheduler_config = read_scheduler_config(folder / "scheduler")
+    scheduler = None if unet is None else load_scheduler(folder)
     if vae is not None and unet is not None and vae.config.latent_channels != unet.config.in_channels:
         raise CheckpointError(
             f"{folder}: the autoencoder makes {vae.config.latent_channels} latent channels, the UNet takes "
@@ -28,14 +32,15 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
         )
     if unet is not None and unet.config.sample_size is None:
         raise CheckpointError(f"{folder}/unet/config.json has no sample_size: write the side of its input there")
-    has_statistics = vae is not None and _settle_statistics(folder, vae)
+    _check_sides(folder, vae, unet)
+    has_statistics = vae is not None and _settle_statistics(vae)
     try:
-        log = read_log(folder / "train_log.jsonl")
+        log = read_log(folder / "train_log.jsonl", MAX_LOG_BYTES)
     except ValueError as error:
         raise CheckpointError(f"{folder}/train_log.jsonl cannot be read: {first_line(error)}") from error
     return Case(
         folder,
-        read_json(folder / "train_config.json"),
+        read_run_config(folder),
         log,
         vae,
         unet,
@@ -57,7 +62,9 @@ def _load(model_class: type, folder: Path, part: str):
             raise CheckpointError(f"{path} is half-written: it has no config.json")
         return None
     if (name := config.get("_class_name")) != model_class.__name__:
-        raise CheckpointError(f"{path} holds a {name}: the checks know {model_class.__name__} alone")
+        raise CheckpointError(
+            f"{path} holds a {printable(name)[:MAX_SHOWN]}: the checks know {model_class.__name__} alone"
+        )
     if not any(path.glob("*.safetensors")):
         pickled = next((file.name for file in path.iterdir() if file.suffix in (".bin", ".pt", ".pth", ".ckpt")), None)
         if pickled is not None:
@@ -69,22 +76,20 @@ def _load(model_class: type, folder: Path, part: str):
     return load_model(model_class, folder, part)
 
 
-def _scheduler_of(folder: Path, config: dict[str, Any]) -> DDPMScheduler:
-    """The betas and the prediction type of any diffusers scheduler of this family."""
-    name = config.get("_class_name", "")
-    if not config:
-        raise CheckpointError(f"{folder} has a UNet but no scheduler/scheduler_config.json")
-    if "num_train_timesteps" not in config or "Flow" in name:
-        raise CheckpointError(f"{folder}/scheduler is a {name or 'scheduler without a name'}: it has no betas to check")
-    if (kind := config.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
-        raise CheckpointError(f"{folder}/scheduler predicts {kind!r}: known are {', '.join(PREDICTION_TYPES)}")
-    try:
-        return DDPMScheduler.from_config(config)
-    except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}/scheduler cannot be read: {first_line(error)}") from error
+def _check_sides(folder: Path, vae: AutoencoderKL | None, unet: UNet2DModel | None) -> None:
+    """Raises `CheckpointError` for latents far larger than those of the autoencoder's images, which would take long."""
+    if vae is None or unet is None:
+        return
+    size = unet.config.sample_size
+    side = max(size if isinstance(size, list) else [size]) << len(vae.config.block_out_channels) - 1
+    if side > MAX_SIDES_APART * vae.config.sample_size:
+        raise CheckpointError(
+            f"{folder}: the UNet's latents are those of images of side {side}, the autoencoder's images have side "
+            f"{vae.config.sample_size}: they were not trained together"
+        )
 
 
-def _settle_statistics(folder: Path, vae: AutoencoderKL) -> bool:
+def _settle_statistics(vae: AutoencoderKL) -> bool:
     """Whether the config holds latent statistics; where not, what a caller then uses is put in their place."""
     mean, std = vae.config.get("latents_mean"), vae.config.get("latents_std")
     channels = vae.config.latent_channels
@@ -92,8 +97,5 @@ def _settle_statistics(folder: Path, vae: AutoencoderKL) -> bool:
     if not stored:
         mean = [vae.config.shift_factor or 0.0] * channels if mean is None else mean
         std = [1 / (vae.config.scaling_factor or 1.0)] * channels if std is None else std
-    lists = [isinstance(values, (list, tuple)) and len(values) == channels for values in (mean, std)]
-    if not all(lists) or not all(isinstance(v, (int, float)) for v in (*mean, *std)) or min(std) <= 0:
-        raise CheckpointError(f"{folder}/vae/config.json: latents_mean and latents_std need {channels} values, std > 0")
     vae.register_to_config(latents_mean=list(mean), latents_std=list(std))
     return stored

@@ -1,7 +1,7 @@
 """What a run's loss says: the curve beside its floors, and one sentence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
 from ldm_explorer.prediction import PredictionType
+from ldm_explorer.run_files import LogRecord
 
 RISE = 1.02
 """A last tenth of the validations this much above their minimum has risen again."""
@@ -168,7 +169,7 @@ def floors_of(
     floors = vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues, statistics.channel_variances)) | {
         "memorising": statistics.memorising_floor(prediction_type, alpha_bars)
     }
-    if conditional:
+    if conditional and statistics.class_eigenvalues is not None:
         of_classes = [loss_floors(prediction_type, alpha_bars, own).gaussian for own in statistics.class_eigenvalues]
         floors |= {
             "gaussian_per_class": torch.stack(of_classes).mean(0),
@@ -177,7 +178,7 @@ def floors_of(
     return floors
 
 
-def reading_of(log: list[dict[str, Any]], prediction_type: PredictionType, floors: dict[str, Tensor]) -> LossReading:
+def reading_of(log: Sequence[LogRecord], prediction_type: PredictionType, floors: dict[str, Tensor]) -> LossReading:
     """Read the lines of a train_log.jsonl beside the floors. Raises `ValueError` when no validation is among them."""
     validations = [line for line in log if "validation_loss_per_bin" in line]
     if not validations:

@@ -1,20 +1,22 @@
 """What a run keeps of its training latents, so that loss floors and exact denoisers need no dataset afterwards."""
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from ldm_explorer.checkpoints import CheckpointError
 from ldm_explorer.diagnosis.floors import latent_covariance, memorising_z0_mse
+from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, shown
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, error_over_z0_error
 from ldm_explorer.run_folder import RunFolder
 
 FILE = "latents.safetensors"
+MAX_FILE_BYTES = 96_000_000
 SUBSET = 1000
 SUBSET_SEED = 0
 MAX_COVARIANCE_VALUES = 1024
@@ -96,15 +98,42 @@ def write_statistics(folder: Path, statistics: LatentStatistics) -> None:
 
 def read_statistics(folder: Path) -> LatentStatistics | None:
     """What a run kept of its latents, None when it kept nothing. Raises `CheckpointError` for a broken file."""
-    if not (folder / FILE).is_file():
-        return None
     try:
-        tensors = load_file(folder / FILE)
+        tensors = load(read_bytes(folder / FILE, MAX_FILE_BYTES))
+        _check(tensors)
         subset = Posterior(tensors.pop("subset_mean").float(), tensors.pop("subset_std").float())
         optional = dict.fromkeys(("covariance", "class_eigenvalues", "class_memorising"))
         return LatentStatistics(**optional | tensors, subset=subset)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{folder / FILE} does not hold a run's latent statistics ({error}): write it anew with "
-            "`python train/latents.py`"
+            f"{printable(folder / FILE)} does not hold a run's latent statistics ({first_line(error)}): write it anew "
+            "with `python train/latents.py`"
         ) from error
+
+
+def _check(tensors: dict[str, Tensor]) -> None:
+    """Raises `ValueError` for tensors that do not fit one another, or hold what is no number."""
+    latents, points = tensors["subset_mean"].shape, tensors["memorising_timesteps"]
+    if len(latents) != 4 or not latents[0] or len(points) < 2 or not bool((points.diff() > 0).all()):
+        raise ValueError(f"subset_mean is of shape {tuple(latents)}, and memorising_timesteps {shown(points.tolist())}")
+    if ("class_eigenvalues" in tensors) != ("class_memorising" in tensors):
+        raise ValueError("class_eigenvalues and class_memorising belong together")
+    values, classes = prod(latents[1:]), len(tensors.get("class_eigenvalues", ()))
+    wanted = {
+        "mean": (values,),
+        "covariance": (values, values),
+        "eigenvalues": (values,),
+        "channel_variances": latents[1:2],
+        "class_eigenvalues": (classes, values),
+        "memorising": points.shape,
+        "class_memorising": points.shape,
+        "subset_std": latents,
+        "subset_labels": latents[:1],
+    }
+    for name, tensor in tensors.items():
+        if name in wanted and tensor.shape != wanted[name]:
+            raise ValueError(f"{name} is of shape {tuple(tensor.shape)}, not {tuple(wanted[name])}")
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} holds NaN or infinity")

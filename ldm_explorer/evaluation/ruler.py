@@ -35,6 +35,7 @@ from ldm_explorer.evaluation.paths import Paths, measure_paths
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
 from ldm_explorer.evaluation.variety import Variety, measure_variety
 from ldm_explorer.latents import BatchMap, LatentCodec, decode_images, in_batches, latent_shape
+from ldm_explorer.run_files import is_figure
 
 IMAGES_PER_PATH = 10
 SECTIONS = ("reconstruction", "latent_space", "continuity", "generation", "cost")
@@ -184,7 +185,7 @@ def flat_figures(evaluation: dict[str, Any]) -> dict[str, float]:
     for section in SECTIONS:
         stored = evaluation.get(section)
         for name, value in stored.items() if isinstance(stored, dict) else ():
-            if isinstance(value, int | float) and math.isfinite(value):
+            if is_figure(value):
                 found.setdefault(name, value)
     return found
 

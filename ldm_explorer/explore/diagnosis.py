@@ -14,6 +14,7 @@ from ldm_explorer.diagnosis.examination import examine
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import Diagnosis
 from ldm_explorer.explore.images import example_images
+from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.image_folder import read_image_folder
 from ldm_explorer.run_folder import MARK
 
@@ -23,9 +24,14 @@ def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
 
     Raises `CheckpointError`.
     """
-    found, mark = checkpoint.folder.rglob("*"), checkpoint.folder / MARK
-    files = sorted(path for path in found if mark not in path.parents and path.is_file())
-    return _diagnose(checkpoint, tuple((str(path), path.stat().st_mtime_ns) for path in files))
+    mark = checkpoint.folder / MARK
+    try:
+        found = (path for path in checkpoint.folder.rglob("*") if mark not in path.parents)
+        files = sorted(path for path in found if path.is_file())
+        written = tuple((str(path), path.stat().st_mtime_ns) for path in files)
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint.folder} cannot be looked through: {first_line(error)}") from error
+    return _diagnose(checkpoint, written)
 
 
 @lru_cache(maxsize=64)

@@ -2,10 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.size_figures import write_csv
+from ldm_explorer.run_files import STRICT, Count, Figure, Name
+
+
+class _Stored(TypedDict):
+    """As `train/evaluate.py --few-evaluations` leaves it in metrics.json."""
+
+    __pydantic_config__ = STRICT
+    num_images: Count
+    evaluations: Annotated[list[Count], Field(min_length=1, max_length=1000)]
+    fd_percent: Annotated[dict[Name, list[Figure | None]], Field(max_length=100)]
+    fd_floor_percent: NotRequired[Figure | None]
+
+
+_STORED = TypeAdapter(_Stored)
 
 
 @dataclass(frozen=True)
@@ -27,20 +45,20 @@ class FewEvaluations:
 
 def read_few_evaluations(checkpoint: Checkpoint) -> FewEvaluations | None:
     """None where `train/evaluate.py --few-evaluations` was not run, or what it left cannot be read."""
-    measured, evaluation = (checkpoint.metrics.get(name) for name in ("few_evaluations", "evaluation"))
+    evaluation = checkpoint.metrics.get("evaluation")
     try:
-        curves = {sampler: tuple(distances) for sampler, distances in measured["fd_percent"].items()}
-        evaluations, num_images = tuple(measured["evaluations"]), int(measured["num_images"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+        measured = _STORED.validate_python(checkpoint.metrics.get("few_evaluations"))
+    except ValidationError:
         return None
-    if not evaluations or any(len(distances) != len(evaluations) for distances in curves.values()):
+    curves, evaluations = measured["fd_percent"], measured["evaluations"]
+    if any(len(distances) != len(evaluations) for distances in curves.values()):
         return None
     figures = flat_figures(evaluation if isinstance(evaluation, dict) else {})
     return FewEvaluations(
         name=checkpoint.name,
-        num_images=num_images,
-        evaluations=evaluations,
-        fd_percent=curves,
+        num_images=measured["num_images"],
+        evaluations=tuple(evaluations),
+        fd_percent={sampler: tuple(distances) for sampler, distances in curves.items()},
         rfd_percent=figures.get("rfd_percent"),
         fd_floor_percent=measured.get("fd_floor_percent"),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import DatasetSpec, crop, pad, to_model
+from ldm_explorer.data import DATASETS, DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import Examples, read_examples
 from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
@@ -29,8 +29,9 @@ class ImageToExplore:
 
 def example_images(checkpoint: Checkpoint) -> Examples:
     """Test images of a checkpoint's dataset. Raises `ValueError` when there are none."""
-    shipped = SHIPPED_IMAGES / checkpoint.dataset
-    return _read_once(shipped if shipped.is_dir() else checkpoint.folder / "images", checkpoint.spec)
+    own, shipped = checkpoint.folder / "images", SHIPPED_IMAGES / checkpoint.dataset
+    known = checkpoint.dataset in DATASETS and shipped.is_dir()  # a name from a file may be any path
+    return _read_once(shipped if known else own, checkpoint.spec)
 
 
 _read_once = cache(read_examples)

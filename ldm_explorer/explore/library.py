@@ -5,21 +5,15 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldm_explorer.checkpoints import (
-    SHIPPED_CHECKPOINTS,
-    Checkpoint,
-    CheckpointError,
-    Skipped,
-    discover,
-    load_model,
-    read_json,
-    read_spec,
-)
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, Skipped, discover, passed_over
 from ldm_explorer.data import DATASETS, DatasetSpec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
+from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import LatentCodec
+from ldm_explorer.network_files import load_model
+from ldm_explorer.run_files import read_run_config, read_spec
 
 
 @dataclass(frozen=True)
@@ -56,39 +50,56 @@ class Library:
 def open_library(*roots: Path) -> Library:
     """Look through folders for checkpoints; what is empty, broken or half-written is skipped with its reason.
 
-    Weights are loaded here once, so that a broken file is found now and not in front of an audience.
+    Weights are loaded here once, so that a broken file is found now and not in front of an audience. Whatever a reader
+    raises costs the folder that it read, and no other.
     """
     checkpoints: dict[str, Checkpoint] = {}
     skipped: list[Skipped] = []
-    classifiers: dict[str, FeatureNet] = {}
     for root in roots:
         try:
-            found, passed_over = discover(root)
-        except CheckpointError as error:
-            skipped.append(Skipped(root, str(error)))
+            found, passed = discover(root)
+        except Exception as error:
+            skipped.append(passed_over(root, error))
             continue
-        skipped += passed_over
+        skipped += passed
         for checkpoint in found:
             name = unique_name(checkpoint.name, checkpoints)
             try:
                 checkpoints[name] = _checked(replace(checkpoint, name=name))
-            except ValueError as error:
-                skipped.append(Skipped(checkpoint.folder, f"{checkpoint.folder.name}: {error}"))
+            except Exception as error:
+                skipped.append(passed_over(checkpoint.folder, error, checkpoint.folder.name))
+    classifiers = _classifiers(checkpoints, skipped)
+    return Library(checkpoints, tuple(skipped), classifiers, roots)
+
+
+def _classifiers(checkpoints: dict[str, Checkpoint], skipped: list[Skipped]) -> dict[str, FeatureNet]:
+    """The classifier of every dataset that has one; one that cannot be read is added to what was skipped."""
+    classifiers: dict[str, FeatureNet] = {}
     for checkpoint in checkpoints.values():
         folder = classifier_folder(checkpoint.dataset, checkpoint.folder.parent)
-        if folder is None or checkpoint.dataset in classifiers:
+        if folder is None or checkpoint.dataset in classifiers or folder in (skip.folder for skip in skipped):
             continue
         try:
-            classifiers[checkpoint.dataset] = load_classifier(folder, checkpoint.spec)
-        except CheckpointError as error:
-            if folder not in (skip.folder for skip in skipped):
-                skipped.append(Skipped(folder, str(error)))
-    return Library(checkpoints, tuple(skipped), classifiers, roots)
+            classifiers[checkpoint.dataset] = _fitting(load_classifier(folder, checkpoint.spec), folder, checkpoint)
+        except Exception as error:
+            skipped.append(passed_over(folder, error))
+    return classifiers
+
+
+def _fitting(network: FeatureNet, folder: Path, checkpoint: Checkpoint) -> FeatureNet:
+    """The same network. Raises `CheckpointError` for one that has fewer classes than the images."""
+    if network.config.num_classes < checkpoint.spec.num_classes:
+        raise CheckpointError(
+            f"the classifier in {folder} knows {network.config.num_classes} classes, these images have "
+            f"{checkpoint.spec.num_classes}"
+        )
+    return network
 
 
 def classifier_folder(dataset: str, beside: Path) -> Path | None:
     """Where the classifier of a dataset is: shipped, else in the folder `beside`, where a checkpoint lies."""
-    folders = [SHIPPED_CHECKPOINTS / dataset / "features", beside / "features"]
+    shipped = [SHIPPED_CHECKPOINTS / dataset / "features"] if dataset in DATASETS else []  # else it may be any path
+    folders = [*shipped, beside / "features"]
     return next((folder for folder in folders if (folder / "features" / "config.json").is_file()), None)
 
 
@@ -105,7 +116,7 @@ def load_classifier(folder: Path, spec: DatasetSpec) -> FeatureNet:
 
 def knows_classes(folder: Path, spec: DatasetSpec) -> bool:
     """Whether the classifier in a folder was trained on the classes of a dataset. Raises `CheckpointError`."""
-    dataset = DATASETS.get(read_json(folder / "train_config.json").get("dataset"))
+    dataset = DATASETS.get(read_run_config(folder).get("dataset"))
     trained_on = read_spec(folder) or (dataset and dataset.spec)
     return trained_on is not None and trained_on.class_names == spec.class_names
 

@@ -2,16 +2,17 @@
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldm_explorer.checkpoints import Checkpoint, CheckpointError, read_json
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.evaluation.cost import Cost, measure_cost
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
+from ldm_explorer.files import MAX_SHOWN, CheckpointError, read_json
+from ldm_explorer.run_files import is_figure
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 
 FAMILY = "sizes"
@@ -128,7 +129,8 @@ def _is_of_its_shape(checkpoint: Checkpoint) -> bool:
 
 def _sampler(evaluation: object) -> str | None:
     generation = evaluation.get("generation") if isinstance(evaluation, dict) else None
-    return generation.get("sampler") if isinstance(generation, dict) else None
+    sampler = generation.get("sampler") if isinstance(generation, dict) else None
+    return sampler[:MAX_SHOWN] if isinstance(sampler, str) else None
 
 
 def family_names(library: Library, checkpoint: str) -> list[str]:
@@ -216,8 +218,7 @@ def spread_around(measure: str, value: float, spread: float) -> float:
 
 def _are_figures(values: object) -> bool:
     """Whether it is a list of two finite numbers or more."""
-    numbers = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
-    return numbers and len(values) > 1 and all(map(math.isfinite, values))
+    return isinstance(values, list) and len(values) > 1 and all(map(is_figure, values))
 
 
 def family_spread(library: Library, checkpoint: str) -> dict[str, float]:

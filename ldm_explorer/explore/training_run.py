@@ -3,26 +3,19 @@
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from ldm_explorer.checkpoints import (
-    Checkpoint,
-    CheckpointError,
-    find_run_folders,
-    read_checkpoint,
-    read_json,
-    read_log,
-    read_spec,
-)
+from ldm_explorer.checkpoints import Checkpoint, check_name, find_run_folders, read_checkpoint
 from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
 from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.library import Library, unique_name
 from ldm_explorer.explore.training_film import Milestone, read_milestones
+from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.prediction import PredictionType
+from ldm_explorer.run_files import LogRecord, RunConfig, read_run_config, read_spec, read_total_steps, read_whole_log
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, make_schedule
 
 LOG = "train_log.jsonl"
@@ -52,8 +45,11 @@ class Run:
     def stamp(self) -> tuple[int, ...]:
         """Changes when there is something new to read."""
         files = [self.folder / name for name in (LOG, "train_config.json", STATISTICS_FILE)]
-        written = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
-        return (*written, len(list(self.folder.glob("film/*.webp"))), self.finished)
+        try:
+            written = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
+            return (*written, len(list(self.folder.glob("film/*.webp"))), self.finished)
+        except OSError:  # whoever reads it then is told why not
+            return ()
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,8 @@ class RunReport:
     """What the folder of a run tells: its log, its film, and what its loss would be if the network knew less."""
 
     run: Run
-    config: dict[str, Any]
-    records: tuple[dict[str, Any], ...]  # the lines of its log, in order; at least one
+    config: RunConfig
+    records: tuple[LogRecord, ...]  # the lines of its log, in order; at least one
     film: tuple[Milestone, ...]
     prediction_type: PredictionType | None  # None for an autoencoder
     floors: dict[str, Tensor]  # `(T,)` each; {} where none can be had
@@ -81,7 +77,7 @@ class RunReport:
     def is_autoencoder(self) -> bool:
         return "kl_per_value" in self.records[-1]
 
-    def records_with(self, field: str) -> tuple[dict[str, Any], ...]:
+    def records_with(self, field: str) -> tuple[LogRecord, ...]:
         """The records that hold a field; validation comes now and then, and per timestep for a denoiser alone."""
         return tuple(record for record in self.records if field in record)
 
@@ -95,7 +91,7 @@ class RunReport:
         """The loss beside its floors; None without floors, and before the first validation."""
         if not self.floors or PER_BIN not in self.fields:
             return None
-        return reading_of(list(self.records), self.prediction_type, self.floors)
+        return reading_of(self.records, self.prediction_type, self.floors)
 
     @property
     def mean_floors(self) -> dict[str, float]:
@@ -124,7 +120,7 @@ class RunReport:
         if self.run.finished:
             return self.records[-1]["step"]
         state = max(self.run.folder.glob("state-*"), default=self.run.folder)
-        return self.config.get("max_steps") or read_json(state / "progress.json").get("total_steps")
+        return self.config.get("max_steps") or read_total_steps(state)
 
     def curve(self, field: str) -> Curve:
         """One field of the log; "loss" is without the weights that training may have given the timesteps."""
@@ -137,7 +133,7 @@ class RunReport:
         """Images seen after a step."""
         return step * self.records[-1]["images"] // self.records[-1]["step"]
 
-    def nearest_validation(self, images: int, field: str = VALIDATION) -> dict[str, Any] | None:
+    def nearest_validation(self, images: int, field: str = VALIDATION) -> LogRecord | None:
         """The record with that field that is nearest to a number of images seen."""
         return min(self.records_with(field), key=lambda record: abs(record["images"] - images), default=None)
 
@@ -148,21 +144,33 @@ def find_runs(library: Library) -> dict[str, Run]:
     runs = {name: Run(name, item.folder, item, index, True) for index, (name, item) in enumerate(checkpoints)}
     known = {run.folder for run in runs.values()}
     for root in library.roots:
-        try:
-            folders = [folder for folder in find_run_folders(root) if folder not in known]
-        except (CheckpointError, OSError):  # the folder is gone, or one in it went while it was looked through
-            continue
-        for folder in folders:
-            if (folder / "train_config.json").is_file() and not (folder / "features").is_dir():
+        for folder in _run_folders(root):
+            if folder not in known and _is_run(folder):
                 name = unique_name(folder.name, runs)
                 runs[name] = Run(name, folder, _whole(folder), len(runs), False)
     return runs
 
 
+def _run_folders(root: Path) -> list[Path]:
+    try:
+        return find_run_folders(root)
+    except (CheckpointError, OSError):  # the folder is gone, or one in it went while it was looked through
+        return []
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a training writes there, or has written; not where nobody may look, or the name is no text."""
+    try:
+        check_name(folder)
+        return (folder / "train_config.json").is_file() and not (folder / "features").is_dir()
+    except (CheckpointError, OSError):
+        return False
+
+
 def _whole(folder: Path) -> Checkpoint | None:
     try:
         return read_checkpoint(folder)
-    except CheckpointError:
+    except Exception:  # whatever its files make a reader raise, its log may still be read
         return None
 
 
@@ -179,12 +187,15 @@ def get_run(library: Library, name: str) -> Run:
 def read_run(library: Library, name: str) -> RunReport:
     """Read a run as it is now. Raises `ValueError` for a run that is gone, and for a log that is empty or damaged."""
     run = get_run(library, name)
-    return _read(run, run.stamp())
+    try:
+        return _read(run, run.stamp())
+    except OSError as error:
+        raise ValueError(f"the folder of {name} cannot be read: {first_line(error)}") from error
 
 
 @lru_cache(maxsize=16)
 def _read(run: Run, stamp: tuple[int, ...]) -> RunReport:
-    config = read_json(run.folder / "train_config.json")
+    config = read_run_config(run.folder)
     records = _records(run)
     statistics, why_no_floors = None, ""
     try:
@@ -206,32 +217,27 @@ def _read(run: Run, stamp: tuple[int, ...]) -> RunReport:
     )
 
 
-def _records(run: Run) -> tuple[dict[str, Any], ...]:
-    records = read_log(run.folder / LOG)
+def _records(run: Run) -> tuple[LogRecord, ...]:
+    records = read_whole_log(run.folder / LOG)
     if not records:
         wait = "its training was not logged" if run.finished else "the first line comes after a few steps"
         raise ValueError(f"{run.name} has no line in its {LOG}: {wait}")
-    for number, record in enumerate(records, start=1):
-        if not all(isinstance(record.get(field), (int, float)) for field in ("step", "images", "loss")):
-            raise ValueError(
-                f"record {number} of {run.folder / LOG} lacks step, images or loss: it is no log of train/"
-            )
-    return tuple(records)
+    return records
 
 
-def _denoiser(run: Run, config: dict[str, Any]) -> tuple[PredictionType, Tensor] | None:
+def _denoiser(run: Run, config: RunConfig) -> tuple[PredictionType, Tensor] | None:
     """What it was trained to predict, and `alpha_bars (T,)` it was trained along; None for an autoencoder."""
     if not config.get("prediction"):
         if run.checkpoint is None or run.checkpoint.kind != "ldm":
             return None
         scheduler = run.checkpoint.pipeline.scheduler
         return scheduler.config.prediction_type, scheduler.alphas_cumprod
-    schedule = make_schedule(config.get("schedule", ""), config.get("num_timesteps", DEFAULT_NUM_TIMESTEPS))
+    schedule = make_schedule(config.get("schedule") or "", config.get("num_timesteps") or DEFAULT_NUM_TIMESTEPS)
     schedule = schedule.with_zero_terminal_snr() if config.get("zero_terminal_snr") else schedule
     return config["prediction"], schedule.alpha_bars
 
 
-def _film(run: Run, config: dict[str, Any]) -> tuple[Milestone, ...]:
+def _film(run: Run, config: RunConfig) -> tuple[Milestone, ...]:
     """The film so far; of images of which nothing is known yet, in colour and without titles."""
     known = DATASETS.get(config.get("dataset", ""))
     spec = read_spec(run.folder) or (known.spec if known else None)

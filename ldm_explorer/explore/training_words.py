@@ -37,6 +37,8 @@ def describe(report: RunReport) -> str:
     last = validations[-1]
     if not report.is_autoencoder:
         return f"The validation loss stands at {last['validation_loss']:.3g}; without floors: {report.why_no_floors}."
+    if not last.keys() >= {"validation_psnr_db", "validation_kl_per_value"}:
+        return f"The validation loss stands at {last['validation_loss']:.3g}."
     best = max(report.curve("validation_psnr_db").values)
     return (
         f"On held-out images the reconstruction reaches {last['validation_psnr_db']:.1f} dB (best {best:.1f}), and the "

@@ -1,0 +1,197 @@
+"""Networks in folders: a typed config.json beside weights in safetensors, compared before memory is taken for them."""
+
+import re
+from collections.abc import Callable, Container, Iterator
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import torch
+from diffusers import ModelMixin
+from pydantic import Field, TypeAdapter
+from safetensors import safe_open
+from torch import Tensor
+from typing_extensions import TypedDict
+
+from ldm_explorer.files import CheckpointError, first_line, open_regular, printable, read_typed
+from ldm_explorer.run_files import STRICT, Finite, Name, Positive, Timesteps
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+MAX_HEADER_BYTES = 4_000_000
+MAX_VALUES = 500_000_000
+"""Of all tensors of a network: 2 GB in fp32."""
+
+T = TypeVar("T")
+Width = Annotated[int, Field(ge=1, le=8192)]
+Side = Annotated[int, Field(ge=1, le=1024)]
+Widths = Annotated[list[Width], Field(min_length=1, max_length=8, fail_fast=True)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=8, fail_fast=True)]
+
+
+class AutoencoderKLConfig(TypedDict, total=False):
+    """config.json of diffusers' AutoencoderKL."""
+
+    __pydantic_config__ = STRICT
+    in_channels: Width
+    out_channels: Width
+    down_block_types: Names
+    up_block_types: Names
+    block_out_channels: Widths
+    layers_per_block: Annotated[int, Field(ge=1, le=16)]
+    act_fn: Name
+    latent_channels: Width
+    norm_num_groups: Width
+    sample_size: Side
+    scaling_factor: Positive | None
+    shift_factor: Finite | None
+    latents_mean: Annotated[list[Finite], Field(max_length=8192, fail_fast=True)] | None
+    latents_std: Annotated[list[Positive], Field(max_length=8192, fail_fast=True)] | None
+    force_upcast: bool
+    use_quant_conv: bool
+    use_post_quant_conv: bool
+    mid_block_add_attention: bool
+
+
+class UNet2DModelConfig(TypedDict, total=False):
+    """config.json of diffusers' UNet2DModel."""
+
+    __pydantic_config__ = STRICT
+    sample_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None
+    in_channels: Width
+    out_channels: Width
+    center_input_sample: bool
+    time_embedding_type: Name
+    time_embedding_dim: Width | None
+    freq_shift: Annotated[int, Field(ge=0, le=1)]
+    flip_sin_to_cos: bool
+    down_block_types: Names
+    mid_block_type: Name | None
+    up_block_types: Names
+    block_out_channels: Widths
+    layers_per_block: Annotated[int, Field(ge=1, le=16)]
+    mid_block_scale_factor: Positive
+    downsample_padding: Annotated[int, Field(ge=0, le=1)]
+    downsample_type: Name
+    upsample_type: Name
+    dropout: Annotated[float, Field(ge=0, le=1)]
+    act_fn: Name
+    attention_head_dim: Width | None
+    norm_num_groups: Width
+    attn_norm_num_groups: Width | None
+    norm_eps: Annotated[float, Field(gt=0, le=1)]
+    resnet_time_scale_shift: Literal["default", "scale_shift"]
+    add_attention: bool
+    class_embed_type: Name | None
+    num_class_embeds: Annotated[int, Field(ge=1, le=100_000)] | None
+    num_train_timesteps: Timesteps | None
+
+
+class FeatureNetConfig(TypedDict, total=False):
+    """config.json of the FeatureNet that train/features.py trains."""
+
+    __pydantic_config__ = STRICT
+    channels: Width
+    num_classes: Annotated[int, Field(ge=1, le=100_000)]
+    widths: Widths
+
+
+class ShardIndex(TypedDict):
+    """The index beside weights that are cut into several files."""
+
+    __pydantic_config__ = STRICT
+    weight_map: dict[str, Name]
+
+
+_CONFIGS = {
+    "AutoencoderKL": TypeAdapter(AutoencoderKLConfig),
+    "UNet2DModel": TypeAdapter(UNet2DModelConfig),
+    "FeatureNet": TypeAdapter(FeatureNetConfig),
+}
+_INDEX = TypeAdapter(ShardIndex)
+_OLD_ATTENTION = re.compile(r"\.(query|key|value|proj_attn)(?=\.\w+$)")
+_NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""What diffusers called the parts of an attention before its version 0.15, and what it calls them now."""
+
+
+def read_network_config(folder: Path, class_name: str) -> dict[str, Any]:
+    """The config.json of a network of one of these classes, {} where there is none. Raises `CheckpointError`."""
+    path = folder / "config.json"
+    config = read_typed(path, _CONFIGS[class_name]) or {}
+    for name in ("latents_mean", "latents_std"):
+        values, channels = config.get(name), config.get("latent_channels", 4)
+        if class_name == "AutoencoderKL" and values is not None and len(values) != channels:
+            raise CheckpointError(
+                f"{printable(path)}: latents_mean and latents_std need {channels} values, {name} has {len(values)}"
+            )
+    return config
+
+
+def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelMixin:
+    """A network from `folder/part`, in fp32, for inference. Raises `CheckpointError`.
+
+    What the config builds has to be what the weights are, tensor by tensor, before memory is taken for them.
+    """
+    path = Path(folder) / part
+    config = read_network_config(path, model_class.__name__)
+    if not config:
+        raise CheckpointError(f"{printable(folder)} is no checkpoint: it has no {part}/config.json")
+    try:
+        with torch.device("meta"):
+            model = model_class.from_config(config)
+        wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        files = _weight_files(path)
+        _compare(wanted, dict(_read_each(files, wanted, _shape)))
+        model.load_state_dict(dict(_read_each(files, wanted, _in_fp32)), assign=True)
+        if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+            raise CheckpointError("it has tensors that are not stored")
+    except Exception as error:  # whatever a broken file makes diffusers, torch and safetensors raise
+        raise CheckpointError(
+            f"{printable(path)} cannot be loaded as {model_class.__name__}: {first_line(error)}"
+        ) from error
+    model.register_to_config(_name_or_path=str(path))
+    return model.eval().requires_grad_(False)
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a network, each a regular one with a header of a bearable size.
+
+    Raises `CheckpointError`.
+    """
+    index = read_typed(folder / f"{WEIGHTS}.index.json", _INDEX)
+    names = [WEIGHTS] if index is None else sorted(set(index["weight_map"].values()))
+    files = [folder / Path(name).name for name in names]
+    for file in files:
+        with open_regular(file) as content:
+            if int.from_bytes(content.read(8), "little") > MAX_HEADER_BYTES:
+                raise CheckpointError(f"{printable(file.name)} is no safetensors file")
+    return files
+
+
+def _compare(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+    values = sum(map(prod, wanted.values()))
+    if values > MAX_VALUES:
+        raise CheckpointError(f"its config describes {values:,} values, and {MAX_VALUES:,} are read at most")
+    if lost := {name for name, _ in wanted.items() ^ found.items()}:
+        raise CheckpointError(f"{len(lost)} tensors do not fit it, {printable(min(lost))} among them")
+
+
+def _read_each(files: list[Path], wanted: Container[str], read: Callable[[Any, str], T]) -> Iterator[tuple[str, T]]:
+    """What `read` makes of every tensor in the files, by the name that diffusers has for it now."""
+    for file in files:
+        with safe_open(file, framework="pt") as content:
+            for name in content.keys():  # noqa: SIM118, it is no dict
+                yield name if name in wanted else _renamed(name), read(content, name)
+
+
+def _renamed(name: str) -> str:
+    return _OLD_ATTENTION.sub(lambda old: f".{_NEW_ATTENTION[old[1]]}", name)
+
+
+def _shape(content: Any, name: str) -> tuple[int, ...]:
+    """From the header of the file alone."""
+    return tuple(content.get_slice(name).get_shape())
+
+
+def _in_fp32(content: Any, name: str) -> Tensor:
+    """In memory of its own, whatever becomes of the file."""
+    return content.get_tensor(name).to(torch.float32, copy=True)
