@@ -92,6 +92,11 @@ STOPPED = {
 }
 """What was changed, and what is said of it."""
 
+EXAMINED_ALL_THE_SAME = {
+    name for name in STOPPED if re.search("frame|PNG|class|picture|figures|sides|UNet|short", name)
+}
+"""A diagnosis does not look at pictures and figures; it names short betas as a cause."""
+
 
 @pytest.mark.parametrize("name", STOPPED)
 def test_a_folder_that_stopped_the_app_is_passed_over_in_a_sentence(dataset, name, capsys, caplog):
@@ -104,8 +109,9 @@ def test_a_folder_that_stopped_the_app_is_passed_over_in_a_sentence(dataset, nam
     assert said in skip.reason
     assert "\n" not in skip.reason
     assert caplog.messages == [], "what is foreseen is no news for the log"
-    assert diagnose.main([str(dataset / "bad")]) in STATUSES
-    assert len(capsys.readouterr().err.splitlines()) <= 1
+    if name not in EXAMINED_ALL_THE_SAME:
+        assert diagnose.main([str(dataset / "bad")]) == diagnose.REFUSED
+        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["run-\udcff", "two\nlines", "a bell\a"])
