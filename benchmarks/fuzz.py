@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from mutants import report, run_mutants
 from served import Served, Session, served
 
 CALLS, MUTANTS, AT_ONCE, WARM_UP = 2_000, 1_000, 8, 200
 ANSWER_SECONDS = 20
 LOST = "no answer"
+SEED = 0
 HOSTILE: tuple[Any, ...] = (
     None,
     True,
@@ -53,7 +55,7 @@ BYTES = (b"", b"{", b"null", b"[" * 60_000, b"\xff\xfe", b'{"data": 1}', b"x" * 
 class Fuzzer:
     """Draws bad calls and counts what comes back."""
 
-    def __init__(self, client: httpx.AsyncClient, config: dict, seed: int = 0):
+    def __init__(self, client: httpx.AsyncClient, config: dict, seed: int = SEED):
         self.client, self.draw, self.seen, self.bad = client, random.Random(seed), Counter(), []
         self.functions = {item["id"]: item for item in config["dependencies"]}
         self.opening = {item["id"]: item["props"].get("value") for item in config["components"]}
@@ -159,7 +161,9 @@ async def fuzz(server: Served, calls: int) -> list[str]:
 def main(calls: int = CALLS, mutants: int = MUTANTS) -> int:
     with tempfile.TemporaryDirectory() as folder, served(Path(folder) / "log") as server:
         bad = asyncio.run(fuzz(server, calls))
-    return 1 if bad else 0
+    outcomes = run_mutants(mutants, SEED)
+    print(report(outcomes))
+    return 1 if bad or any(outcome.faults or outcome.too_dear for outcome in outcomes) else 0
 
 
 if __name__ == "__main__":

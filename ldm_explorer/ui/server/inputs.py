@@ -12,7 +12,8 @@ from gradio.block_function import BlockFunction
 from gradio.components.api_component import Api
 from gradio.state_holder import SessionState
 
-from ldm_explorer.ui.server.refusals import Refused, shown
+from ldm_explorer.files import shown
+from ldm_explorer.ui.server.refusals import Refused
 
 MAX_CHOICES_NAMED = 12
 MAX_TEXT = 1000

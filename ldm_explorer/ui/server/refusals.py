@@ -1,25 +1,16 @@
 """What a client is told when it cannot have what it asked for, and the one line that the log keeps of it."""
 
 import logging
-import reprlib
 import time
 
 UNFORESEEN = "Something went wrong that should not have; the app goes on. The server's log has the details."
-MAX_SHOWN = 80
 MAX_SENTENCE = 800
 LOGGED_PER_MINUTE = 30
 _log = logging.getLogger(__name__)
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxstring, _short.maxlong, _short.maxother = 2, MAX_SHOWN, MAX_SHOWN, MAX_SHOWN
 
 
 class Refused(Exception):
     """A request that is not carried out; the message is one sentence for whoever sent it."""
-
-
-def shown(value: object) -> str:
-    """A value that came from outside, cut to what can be read."""
-    return cut(_short.repr(value), MAX_SHOWN)
 
 
 def cut(sentence: str, most: int = MAX_SENTENCE) -> str:
