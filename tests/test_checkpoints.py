@@ -137,7 +137,8 @@ def test_a_kill_at_any_moment_of_an_export_leaves_the_old_or_the_new_or_none(
             return None
         parts = {"vae": tiny_pipeline.vae} | ({"unet": tiny_pipeline.unet} if kind == "ldm" else {})
         loaded = {part: load_file(folder / part / WEIGHTS) for part in parts}
-        return [same_weights(loaded[part], network.half().state_dict()) for part, network in parts.items()]
+        halves = {part: copy.deepcopy(network).half().state_dict() for part, network in parts.items()}
+        return [same_weights(loaded[part], halves[part]) for part in parts]
 
     moments, put, remove = iter(()), run_folder.put, RunFolder.remove
 
