@@ -29,7 +29,7 @@ from ldm_explorer.ui.server.turns import GIVE_WAY_SECONDS, TURNS, Job, Turns, gi
 
 DENOISE = ["tiny-ldm", 0, "Bag", "ddim", 40, 1, 1, "network"]
 FETCHED = {"path": "http://127.0.0.1:1/x.png", "meta": {"_type": "gradio.FileData"}}
-LIMITS = Limits(waiting_light=6, waiting_long=2, running_long=1, waiting_per_address=12, upload_files=3)
+LIMITS = Limits(waiting_light=6, waiting_long=2, running_long=1, waiting_long_per_address=12, upload_files=3)
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +89,20 @@ def test_an_address_has_a_limit_of_its_own_as_sessions_are_free(server, function
     assert len(errors) == 26
 
 
+def waiting(session: str, address: str = "1.2.3.4", number: int = 0) -> SimpleNamespace:
+    request = SimpleNamespace(headers={}, client=SimpleNamespace(host=address))
+    return SimpleNamespace(session_hash=session, concurrency_id="long", request=request, number=number)
+
+
 def test_the_first_of_every_client_goes_before_the_second_of_any():
-    events = [SimpleNamespace(session_hash=name, concurrency_id="long", number=k) for k, name in enumerate("aaabbc")]
+    events = [waiting(name, number=k) for k, name in enumerate("aaabbc")]
     order = fair_order(events, Counter())
     assert [event.session_hash for event in order] == ["a", "b", "c", "a", "b", "a"]
     assert [event.number for event in order] == [0, 3, 5, 1, 4, 2]
     busy = fair_order(events, Counter({("a", True): 2}))
     assert [event.session_hash for event in busy] == ["b", "c", "b", "a", "a", "a"]
+    flood = [waiting(name) for name in "abcd"] + [waiting("e", address="8.8.8.8")]
+    assert [event.session_hash for event in fair_order(flood, Counter())] == ["a", "e", "b", "c", "d"]
 
 
 def test_forwarded_headers_count_on_a_space_alone(monkeypatch):

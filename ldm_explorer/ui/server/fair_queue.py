@@ -59,14 +59,18 @@ class FairQueue(Queue):
             raise Refused("there is no such function: this page is of another start of the app, so load it again")
         session = self.blocks.state_holder.session_data.get(body.session_hash)
         body.data = self.inputs.check(fn, body.data, session, Path(self.server_app.uploaded_file_dir))
-        waiting = [event for queue in self.event_queue_per_concurrency_id.values() for event in queue.queue]
-        kind = body.session_hash, fn.concurrency_id == LONG.name
-        limits, address = self.limits, address_of(request)
-        of_session = sum(_kind(event) == kind for event in waiting)
-        if of_session >= (limits.waiting_long if kind[1] else limits.waiting_light):
+        self._check_waiting(body.session_hash, address_of(request), fn.concurrency_id)
+
+    def _check_waiting(self, session: str, address: str, kind: str) -> None:
+        """Raise `Refused` where a session or its address has as many of this kind of work waiting as it may."""
+        queue = self.event_queue_per_concurrency_id.get(kind)
+        waiting, limits, is_long = queue.queue if queue else (), self.limits, kind == LONG.name
+        of_session = sum(event.session_hash == session for event in waiting)
+        if of_session >= (limits.waiting_long if is_long else limits.waiting_light):
             raise Refused(f"{of_session} of your requests wait already: let one of them finish, or press Stop")
-        if sum(address_of(event.request) == address for event in waiting) >= limits.waiting_per_address:
-            raise Refused(f"{limits.waiting_per_address} requests from your address wait already: try again later")
+        of_address = sum(address_of(event.request) == address for event in waiting)
+        if of_address >= (limits.waiting_long_per_address if is_long else limits.waiting_light_per_address):
+            raise Refused(f"{of_address} requests from your address wait already: try again later")
 
     def _refuse(self, body: PredictBodyInternal, request: fastapi.Request, sentence: str) -> str:
         """Answer a request that never joins the queue; returns the id of its event."""
@@ -114,12 +118,17 @@ class FairQueue(Queue):
 
 
 def fair_order(waiting: list[Event], running: Counter) -> list[Event]:
-    """The first of every client, then the second of every client, ..., counting what a client has under way."""
-    seen, order = Counter(running), []
+    """The first of every session, then the second of every session, ..., counting what a session has under way.
+
+    Among the first ones the first of every address comes first: sessions are free.
+    """
+    of_session, of_address, order = Counter(running), Counter(), []
     for place, event in enumerate(waiting):
-        order.append((seen[_kind(event)], place, event))
-        seen[_kind(event)] += 1
-    return [event for _, _, event in sorted(order, key=lambda entry: entry[:2])]
+        turn, address = of_session[_kind(event)], address_of(event.request)
+        order.append((turn, of_address[turn, address], place, event))
+        of_session[_kind(event)] += 1
+        of_address[turn, address] += 1
+    return [event for *_, event in sorted(order, key=lambda entry: entry[:3])]
 
 
 def _kind(event: Event) -> tuple[str, bool]:

@@ -13,8 +13,9 @@ class Limits:
     waiting_light: int = 40
     """Requests of one session that may wait for light work; choosing another checkpoint sends about 20 at once."""
     waiting_long: int = 4
-    waiting_per_address: int = 200
-    """Requests of one address that may wait: a class may share one."""
+    waiting_light_per_address: int = 600
+    """A class may share one address, and choose another checkpoint at once."""
+    waiting_long_per_address: int = 60
     running_light: int = 4
     """Requests of one session that are worked on at once."""
     running_long: int = 2
@@ -31,7 +32,8 @@ LIMITS = {
         gflops=inf,
         waiting_light=10_000,
         waiting_long=10_000,
-        waiting_per_address=10_000,
+        waiting_light_per_address=10_000,
+        waiting_long_per_address=10_000,
         running_light=40,
         running_long=40,
         unread=100_000,
