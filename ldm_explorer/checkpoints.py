@@ -9,7 +9,6 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 import copy
 import json
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 from torch import nn
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
+from ldm_explorer.lazy import cached_property
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 
