@@ -208,6 +208,9 @@ def test_no_event_works_outside_the_queue(app):
         ("reconstruct", 3, {"path": "/etc/passwd"}, "give a file that was uploaded to this app"),
         ("reconstruct", 3, FETCHED, "was uploaded"),
         ("reconstruct", 3, {"inside": FETCHED}, "give a file that was uploaded to this app"),
+        ("reconstruct", 3, {"path": "/tmp/\ud800"}, "give a file that was uploaded to this app"),
+        ("reconstruct", 3, {"path": "UPLOADS/" + "a" * 300}, "give a file that was uploaded to this app"),
+        ("follow", 1, "\ud800", "Beside it is '\\ud800'"),
         ("reconstruct", 3, "text", "Your image is 'text': give a file that was uploaded"),
         ("reconstruct", 1, {"a": []}, "Test image: class is {'a': []}: give a name from the list"),
         ("check_formula", 2, "a" * 5000, "Formula is 'aaaa"),
@@ -217,7 +220,7 @@ def test_no_event_works_outside_the_queue(app):
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
-    server, functions, endpoint, place, value, sentence
+    app, server, functions, endpoint, place, value, sentence
 ):
     values = {
         "denoise": DENOISE,
@@ -225,9 +228,10 @@ def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
         "check_formula": ["tiny-ldm", "z0", "a*z_t - b*v"],
         "compare_sizes": ["tiny-ldm", ["tiny-ldm"]],
         "size_figures": [["tiny-ldm"]],
+        "follow": ["tiny-ldm", "none"],
     }[endpoint]
     body = {"fn_index": functions[endpoint], "data": [*values[:place], value, *values[place + 1 :]]}
-    content = json.dumps(body | {"session_hash": "bad"})
+    content = json.dumps(body | {"session_hash": "bad"}).replace("UPLOADS", app.app.uploaded_file_dir)
     response = server.post("/gradio_api/queue/join", content=content, headers={"content-type": "application/json"})
     if not response.is_success:  # JSON that the server does not even read
         assert len(response.json()["detail"]) > 10
@@ -235,6 +239,15 @@ def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
     (answer,) = completed(server, "bad")
     assert sentence in answer["output"]["error"].replace("&#x27;", "'")
     assert len(answer["output"]["error"]) < 1000
+
+
+def test_no_run_at_all_is_said_in_a_sentence(server, functions):
+    join(server, functions["plot_loss"], ["none", "none"], "no run")
+    join(server, functions["show_moment"], ["none", "none", 1], "no run")
+    said = {
+        str(message["output"].get("error") or message["output"]["data"][0]) for message in completed(server, "no run")
+    }
+    assert said == {"Run is none: give the name of a run", "<p>Run is none: give the name of a run.</p>"}
 
 
 def test_raw_nonsense_is_refused_in_a_sentence_and_echoed_by_nobody(server, functions):
