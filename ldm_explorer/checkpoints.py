@@ -10,7 +10,6 @@ import copy
 import logging
 import unicodedata
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
 from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable, read_json, shown
+from ldm_explorer.lazy import cached_property
 from ldm_explorer.network_files import load_model, read_network_config
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PREDICTION_TYPES

@@ -1,5 +1,6 @@
 """Who may ask the server for how much, in which order, over which routes, and what a refusal says."""
 
+import asyncio
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ import gradio as gr
 import httpx
 import pytest
 import torch
+from gradio.queueing import Queue
 from gradio.server_messages import ProcessCompletedMessage
 from gradio_client import Client
 from PIL import Image
@@ -213,6 +215,9 @@ def test_no_event_works_outside_the_queue(app):
         ("reconstruct", 3, {"path": "/etc/passwd"}, "give a file that was uploaded to this app"),
         ("reconstruct", 3, FETCHED, "was uploaded"),
         ("reconstruct", 3, {"inside": FETCHED}, "give a file that was uploaded to this app"),
+        ("reconstruct", 3, {"path": "/tmp/\ud800"}, "give a file that was uploaded to this app"),
+        ("reconstruct", 3, {"path": "UPLOADS/" + "a" * 300}, "give a file that was uploaded to this app"),
+        ("follow", 1, "\ud800", "Beside it is '\\ud800'"),
         ("reconstruct", 3, "text", "Your image is 'text': give a file that was uploaded"),
         ("reconstruct", 1, {"a": []}, "Test image: class is {'a': []}: give a name from the list"),
         ("check_formula", 2, "a" * 5000, "Formula is 'aaaa"),
@@ -222,7 +227,7 @@ def test_no_event_works_outside_the_queue(app):
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
-    server, functions, endpoint, place, value, sentence
+    app, server, functions, endpoint, place, value, sentence
 ):
     values = {
         "denoise": DENOISE,
@@ -230,9 +235,10 @@ def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
         "check_formula": ["tiny-ldm", "z0", "a*z_t - b*v"],
         "compare_sizes": ["tiny-ldm", ["tiny-ldm"]],
         "size_figures": [["tiny-ldm"]],
+        "follow": ["tiny-ldm", "none"],
     }[endpoint]
     body = {"fn_index": functions[endpoint], "data": [*values[:place], value, *values[place + 1 :]]}
-    content = json.dumps(body | {"session_hash": "bad"})
+    content = json.dumps(body | {"session_hash": "bad"}).replace("UPLOADS", app.app.uploaded_file_dir)
     response = server.post("/gradio_api/queue/join", content=content, headers={"content-type": "application/json"})
     if not response.is_success:  # JSON that the server does not even read
         assert len(response.json()["detail"]) > 10
@@ -240,6 +246,15 @@ def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
     (answer,) = completed(server, "bad")
     assert sentence in answer["output"]["error"].replace("&#x27;", "'")
     assert len(answer["output"]["error"]) < 1000
+
+
+def test_no_run_at_all_is_said_in_a_sentence(server, functions):
+    join(server, functions["plot_loss"], ["none", "none"], "no run")
+    join(server, functions["show_moment"], ["none", "none", 1], "no run")
+    said = {
+        str(message["output"].get("error") or message["output"]["data"][0]) for message in completed(server, "no run")
+    }
+    assert said == {"Run is none: give the name of a run", "<p>Run is none: give the name of a run.</p>"}
 
 
 def test_raw_nonsense_is_refused_in_a_sentence_and_echoed_by_nobody(server, functions):
@@ -337,6 +352,71 @@ def test_answers_that_nobody_fetches_are_dropped_the_oldest_first(monkeypatch):
     assert boxes.overdue() == []
     boxes["c"].since = now - UNREAD_SECONDS - 1
     assert boxes.overdue() == ["c"], "who has fetched nothing for so long is gone"
+
+
+def test_a_client_that_waits_for_its_answer_is_not_dropped_for_others(monkeypatch):
+    monkeypatch.setattr("ldm_explorer.ui.server.messages.MAX_UNREAD_BYTES", 5_000)
+
+    async def wait_for_an_answer() -> tuple[list[str], list[str]]:
+        boxes = Mailboxes()
+        boxes["waits"] = Messages()
+        reader = asyncio.create_task(boxes["waits"].get())
+        await asyncio.sleep(0)
+        boxes["waits"].since -= UNREAD_SECONDS
+        boxes["large"] = Messages()
+        boxes["large"].put_nowait(ProcessCompletedMessage(output={"data": ["x" * 6_000]}, success=True))
+        large = boxes.overdue()
+        for number in range(MAX_SESSIONS):
+            boxes[f"one of many {number}"] = Messages()
+        many = boxes.overdue()
+        reader.cancel()
+        return large, many
+
+    large, many = asyncio.run(wait_for_an_answer())
+    assert large == ["large"]
+    assert many == ["large"]
+
+
+@pytest.mark.parametrize("session", ["", "x" * 1000])
+def test_a_session_without_a_name_cannot_stop_the_queue(app, server, functions, session):
+    assert join(server, functions["denoise"], DENOISE, session).status_code == 400
+    assert server.post("/gradio_api/call/denoise", json={"data": DENOISE, "session_hash": session}).status_code in (
+        200,
+        400,
+    )
+    nobody = SimpleNamespace(alive=True, session_hash="dropped before", _id="1")
+    app._queue.send_message(nobody, ProcessCompletedMessage(output={}, success=True))
+    join(server, functions["plot_schedules"], [1000, 1e-4, 0.02], "after it")
+    assert completed(server, "after it")[0]["success"]
+
+
+def test_a_request_that_was_stopped_counts_until_its_thread_has_ended(app, monkeypatch):
+    async def stop() -> tuple[bool, bool]:
+        ended, over = asyncio.Event(), []
+
+        async def work(*_):
+            await ended.wait()
+            over.append(True)
+
+        monkeypatch.setattr(Queue, "process_events", work)
+        event = SimpleNamespace(alive=True)
+        task = asyncio.create_task(app._queue.process_events([event], False, 0.0, None))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        ended.set()
+        await asyncio.sleep(0.01)
+        return event.alive, bool(over)
+
+    assert asyncio.run(stop()) == (False, True)
+
+
+def test_what_answers_when_a_tab_opens_waits_with_its_kind(app):
+    documented = {fn.outputs[0]._id: fn.concurrency_id for fn in app.fns.values() if fn.api_visibility == "public"}
+    opened = [fn for fn in app.fns.values() if any(event == "select" for _, event in fn.targets) and fn.inputs]
+    assert {fn.concurrency_id for fn in opened} == {"light", "long"}
+    for fn in opened:
+        assert fn.concurrency_id == documented[fn.outputs[0]._id]
 
 
 def test_uploads_of_an_address_are_bounded_in_number_and_bytes(server, monkeypatch, tmp_path):

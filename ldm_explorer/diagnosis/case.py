@@ -1,7 +1,6 @@
 """A folder under examination: its settings, its networks, and latents that its denoiser can be asked about."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import NotRun
 from ldm_explorer.latents import LatentCodec, Posterior
+from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
 from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler

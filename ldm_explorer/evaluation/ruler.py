@@ -5,7 +5,7 @@ Figures are dicts of plain numbers, as metrics.json keeps them; what a name mean
 
 import math
 from dataclasses import asdict
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ from ldm_explorer.evaluation.paths import Paths, measure_paths
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
 from ldm_explorer.evaluation.variety import Variety, measure_variety
 from ldm_explorer.latents import BatchMap, LatentCodec, decode_images, in_batches, latent_shape
+from ldm_explorer.lazy import cached_property
 from ldm_explorer.run_files import is_figure
 
 IMAGES_PER_PATH = 10

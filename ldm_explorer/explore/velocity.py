@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.latents import LatentCodec, decode_images
+from ldm_explorer.lazy import cached_property
 from ldm_explorer.prediction import add_noise, target, to_eps, to_z0
 from ldm_explorer.samplers import draw_noise
 from ldm_explorer.schedules import make_schedule

@@ -164,6 +164,7 @@ def answer_when_opened(tab: gr.Tab, handler: Callable, inputs: list, output: gr.
         for shown in answered if inspect.isgenerator(answered) else [answered]:
             yield shown, True
 
+    answer.work = handler.work
     tab.select(
         answer,
         [opened, *inputs],

@@ -69,6 +69,8 @@ def _choices(library: Library, run: str, beside: str) -> tuple[list[tuple[str, s
 
 
 def _read(library: Library, run: str, beside: str) -> tuple[RunReport, ...]:
+    if run == NONE:
+        raise ValueError("Run is none: give the name of a run")
     return tuple(read_run(library, name) for name in dict.fromkeys((run, beside)) if name != NONE)
 
 

@@ -1,10 +1,12 @@
 """Gradio's queue with limits for each client, a fair order, and one sentence for whatever is refused."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
 import fastapi
 from gradio import Blocks
+from gradio.block_function import BlockFunction
 from gradio.data_classes import PredictBodyInternal
 from gradio.queueing import Event, Queue
 from gradio.routes import App
@@ -13,7 +15,7 @@ from gradio.server_messages import EventMessage, ProcessCompletedMessage
 from ldm_explorer.ui.html import escaped
 from ldm_explorer.ui.server.clients import address_of
 from ldm_explorer.ui.server.inputs import InputCheck
-from ldm_explorer.ui.server.limits import MAX_SESSIONS, Limits
+from ldm_explorer.ui.server.limits import MAX_SESSION_NAME, MAX_SESSIONS, Limits
 from ldm_explorer.ui.server.messages import Mailboxes, Messages
 from ldm_explorer.ui.server.refusals import UNFORESEEN, RefusalLog, Refused, cut
 from ldm_explorer.ui.server.sessions import Sessions
@@ -43,6 +45,8 @@ class FairQueue(Queue):
     async def push(self, body: PredictBodyInternal, request: fastapi.Request, username: str | None):
         """As gradio's; a refusal is an answer that fails, so every client shows its sentence."""
         body.batched, body.event_data, body.trigger_id, body.oauth_token = False, None, None, None
+        if body.session_hash is not None and not 0 < len(body.session_hash) <= MAX_SESSION_NAME:
+            raise fastapi.HTTPException(400, f"session_hash is empty or long: give 1 to {MAX_SESSION_NAME} characters")
         await self._drop_unread()
         if len(self.pending_event_ids_session.get(body.session_hash, ())) >= self.limits.unread:
             raise fastapi.HTTPException(429, f"{self.limits.unread} answers wait for you: fetch them first")
@@ -85,6 +89,8 @@ class FairQueue(Queue):
 
     def send_message(self, event: Event, event_message: EventMessage) -> None:
         """As gradio's; what fails always says why, in a sentence of bounded length and in one line of the log."""
+        if event.session_hash not in self.pending_messages_per_session:  # dropped: an error would end gradio's loop
+            return
         if isinstance(event_message, ProcessCompletedMessage) and not event_message.success:
             sentence = cut((event_message.output or {}).get("error") or UNFORESEEN)
             event_message.output = (event_message.output or {}) | {"error": sentence}
@@ -115,6 +121,18 @@ class FairQueue(Queue):
                     self.event_queue_per_concurrency_id[name] = self.event_queue_per_concurrency_id.pop(name)
                     return [event], False, name
         return None
+
+    async def process_events(self, events: list[Event], batch: bool, begin_time: float, fn: BlockFunction) -> None:
+        """As gradio's, but a request that was stopped counts as under way until its thread has really ended."""
+        work = asyncio.ensure_future(super().process_events(events, batch, begin_time, fn))
+        self._asyncio_tasks.add(work)
+        work.add_done_callback(self._asyncio_tasks.discard)
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            for event in events:
+                event.alive = False  # a stream ends after the step that it is at
+            raise
 
 
 def fair_order(waiting: list[Event], running: Counter) -> list[Event]:

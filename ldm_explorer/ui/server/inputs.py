@@ -4,6 +4,7 @@ Gradio checks some of this itself, but late, without the field's name, and with 
 """
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def _wanted(component: components.Component, value: Any, uploads: Path, bounds_c
             return None if fits else f"a list out of {_choices(known)}"
         case components.Textbox():
             most = component.max_length or MAX_TEXT
-            return None if isinstance(value, str) and len(value) <= most else f"a text of at most {most} characters"
+            return None if _is_text(value, most) else f"a text of at most {most} characters"
         case Api():
             fits = _is_list(value, MAX_LIST) and all(_is_choice(item, None) for item in value)
             return None if fits else f"a list of at most {MAX_LIST} names"
@@ -93,9 +94,14 @@ def _is_list(value: Any, most: int) -> bool:
     return isinstance(value, list) and len(value) <= most
 
 
+def _is_text(value: Any, most: int) -> bool:
+    """Whether it is text that can be sent back: halves of surrogate pairs, which JSON can hold, cannot."""
+    return isinstance(value, str) and len(value) <= most and not re.search("[\ud800-\udfff]", value)
+
+
 def _is_choice(value: Any, known: list[Any] | None) -> bool:
     if known is None:
-        return isinstance(value, str) and len(value) <= MAX_TEXT
+        return _is_text(value, MAX_TEXT)
     return isinstance(value, str) and value in known
 
 
@@ -113,7 +119,10 @@ def _file(value: dict[str, Any]) -> dict[str, Any]:
 
 def _is_upload(path: Any, uploads: Path) -> bool:
     """Whether it is the path of a file in the folder of uploads; addresses to fetch are not, nor are links."""
-    if not isinstance(path, str) or "\0" in path:
+    if not isinstance(path, str):
         return False
-    file = Path(path)
-    return file.is_absolute() and file.resolve().is_relative_to(uploads.resolve()) and file.is_file()
+    try:
+        file = Path(path)
+        return file.is_absolute() and file.resolve().is_relative_to(uploads.resolve()) and file.is_file()
+    except (OSError, ValueError):  # too long, or with what no name can have
+        return False

@@ -50,6 +50,9 @@ MAX_UPLOAD_BYTES = 20_000_000
 MAX_SESSIONS = 200
 """Sessions whose state is kept; one that is dropped begins with the page's opening values again."""
 
+MAX_SESSION_NAME = 100
+"""Characters of a session's hash, which its client makes up; the page's have 11, gradio_client's 36."""
+
 MAX_UNREAD_BYTES = 24_000_000
 """Answers of all sessions that wait to be fetched."""
 

@@ -14,8 +14,15 @@ class Messages(Queue):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.bytes, self.readers = 0, 0
         self.since = time.monotonic()  # when the oldest of them came; of none, when the last one was fetched
+
+    async def get(self) -> EventMessage:
+        self.readers += 1
+        try:
+            return await super().get()
+        finally:
+            self.readers -= 1
 
     def _put(self, message: EventMessage) -> None:
         self.since = time.monotonic() if self.empty() else self.since
@@ -36,14 +43,17 @@ class Mailboxes(OrderedDict[str, Messages]):
         super().__setitem__(session, messages if isinstance(messages, Messages) else Messages())
 
     def overdue(self) -> list[str]:
-        """The sessions to drop, longest unread first: who is gone, and who is too many."""
+        """The sessions to drop, longest unread first: who is gone, and who is too many. One that waits for its next
+        message holds nothing and is not dropped for the sake of others, however many they are."""
         total, dropped, long_ago = sum(box.bytes for box in self.values()), [], time.monotonic() - UNREAD_SECONDS
+        left = sum(not box.readers for box in self.values())
         for session, messages in sorted(self.items(), key=lambda item: item[1].since):
             gone = messages.since < long_ago and not messages.empty()
-            if not gone and total <= MAX_UNREAD_BYTES and len(self) - len(dropped) <= MAX_SESSIONS:
-                continue
-            total -= messages.bytes
-            dropped.append(session)
+            too_large = total > MAX_UNREAD_BYTES and not messages.empty()
+            too_many = left > MAX_SESSIONS and not messages.readers
+            if gone or too_large or too_many:
+                total, left = total - messages.bytes, left - (not messages.readers)
+                dropped.append(session)
         return dropped
 
 

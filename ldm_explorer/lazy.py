@@ -1,0 +1,19 @@
+"""Values that are computed when they are first asked for."""
+
+import functools
+
+
+class cached_property(functools.cached_property):
+    """`functools.cached_property` without the lock that it has before Python 3.12, one for all instances of a class.
+
+    A network that runs under it gives way to other jobs (ldm_explorer/ui/server/turns.py): the next job to ask for the
+    same property of another instance would wait for the lock, and the first one for its turn, for ever.
+    """
+
+    def __get__(self, instance: object, owner: type | None = None):
+        if instance is None:
+            return self
+        values = instance.__dict__
+        if self.attrname not in values:
+            values[self.attrname] = self.func(instance)
+        return values[self.attrname]
