@@ -26,7 +26,7 @@ from ldm_explorer.ui.server.launch import CannotStart, launch
 from ldm_explorer.ui.server.limits import MAX_SESSIONS, UNREAD_SECONDS, Limits
 from ldm_explorer.ui.server.messages import Mailboxes, Messages
 from ldm_explorer.ui.server.refusals import LOGGED_PER_MINUTE, RefusalLog
-from ldm_explorer.ui.server.routes import Uploads
+from ldm_explorer.ui.server.routes import MAX_FILES_AT_ONCE, Routes, Uploads
 from ldm_explorer.ui.server.turns import GIVE_WAY_SECONDS, TURNS, Job, Turns, give_way_between_modules
 
 DENOISE = ["tiny-ldm", 0, "Bag", "ddim", 40, 1, 1, "network"]
@@ -176,6 +176,7 @@ def test_a_handler_that_fails_gives_its_turn_up():
         ("POST", "/gradio_api/run/predict"),
         ("POST", "/gradio_api/api/denoise"),
         ("POST", "/gradio_api/api/offer_images"),
+        ("POST", "/gradio_api/call/v2/plot_schedules"),
         ("POST", "/gradio_api/component_server"),
         ("POST", "/gradio_api/process_recording"),
         ("POST", "/gradio_api/vibe-edit"),
@@ -414,7 +415,7 @@ def test_a_request_that_was_stopped_counts_until_its_thread_has_ended(app, monke
 def test_what_answers_when_a_tab_opens_waits_with_its_kind(app):
     documented = {fn.outputs[0]._id: fn.concurrency_id for fn in app.fns.values() if fn.api_visibility == "public"}
     opened = [fn for fn in app.fns.values() if any(event == "select" for _, event in fn.targets) and fn.inputs]
-    assert {fn.concurrency_id for fn in opened} == {"light", "long"}
+    assert {fn.concurrency_id for fn in opened} == {"long"}
     for fn in opened:
         assert fn.concurrency_id == documented[fn.outputs[0]._id]
 
@@ -433,6 +434,37 @@ def test_uploads_of_an_address_are_bounded_in_number_and_bytes(server, monkeypat
         with (tmp_path / "x.png").open("rb") as file:
             statuses.append(server.post("/gradio_api/upload", files={"files": file}).status_code)
     assert statuses == [200, 200, 200, 429, 429]
+
+
+def test_one_request_cannot_carry_many_files():
+    async def send(count: int) -> list[int]:
+        part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n1\r\n'
+        body = part * count
+        headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/gradio_api/upload",
+            "headers": headers,
+            "query_string": b"",
+        }
+        statuses = []
+
+        async def receive():
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def note(message):
+            statuses.extend([message["status"]] if "status" in message else [])
+
+        async def answer(scope, receive, send):
+            await receive()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        await Routes(answer, Limits(), frozenset())(scope | {"client": ("1.2.3.4", 1)}, receive, note)
+        return statuses
+
+    assert asyncio.run(send(MAX_FILES_AT_ONCE)) == [200]
+    assert asyncio.run(send(MAX_FILES_AT_ONCE + 1)) == [413]
 
 
 def test_a_page_that_answers_late_is_waited_for(monkeypatch):

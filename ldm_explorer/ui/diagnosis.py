@@ -9,6 +9,7 @@ from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui.common import SharedChoices, bind
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, grid, notice, picture_row
+from ldm_explorer.ui.server.work import LONG
 
 TITLE = "What is wrong with it?"
 WHAT_TO_LOOK_AT = (
@@ -76,7 +77,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     card = gr.HTML(INVITATION)
     gr.on(
         [tab.select, run.click],
-        bind(diagnose, library),
+        bind(diagnose, library, LONG),
         shared.checkpoint,
         card,
         api_name="diagnose",

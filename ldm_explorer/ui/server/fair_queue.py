@@ -37,6 +37,7 @@ class FairQueue(Queue):
         self.inputs.leave_changing_bounds_to_handlers()
         self.pending_messages_per_session = Mailboxes()
         self.sleep_when_free = 0.005
+        self.ANALYTICS_MAX_EVENTS = 1  # gradio makes a table of them after every failure, for a page that is closed
 
     def set_server_app(self, app: App) -> None:
         app.state_holder = Sessions(app.get_blocks(), MAX_SESSIONS)

@@ -21,9 +21,11 @@ OPEN_TO_READ = re.compile(
     r"|/gradio_api/(info|app_id|startup-events|theme\.css|openapi\.json|upload_progress|queue/(data|status))/?"
     r"|/gradio_api/(heartbeat|call)/.+|/gradio_api/file=.+"
 )
-OPEN_TO_WRITE = re.compile(r"/gradio_api/(queue/join|cancel|reset|upload|call/(v2/)?[^/]+)/?")
+OPEN_TO_WRITE = re.compile(r"/gradio_api/(queue/join|cancel|reset|upload|call/[^/]+)/?")
 UPLOAD = "/gradio_api/upload"
 KEPT_SECONDS = 3600
+MAX_FILES_AT_ONCE = 4
+"""The page sends one; each request counts as one upload."""
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +60,7 @@ class Routes:
         except HTTPException as error:  # out of a stream that had begun: its session is not known any more
             refusal = sentence(error.status_code, str(error.detail))
         except Exception:
-            _log.exception("a route failed: %s", request.url.path[:200])
+            _log.exception("a route failed: %s", request.scope["path"][:200])
             refusal = sentence(500, UNFORESEEN)
         if started:
             return
@@ -66,7 +68,7 @@ class Routes:
         await refusal(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
-        path = request.url.path
+        path = request.scope["path"]  # the URL is made with the Host header, which anybody can write
         if request.method in ("GET", "HEAD", "OPTIONS") and OPEN_TO_READ.fullmatch(path):
             return None
         if request.method in ("POST", "OPTIONS") and OPEN_TO_WRITE.fullmatch(path):
@@ -82,17 +84,21 @@ class Routes:
 
     def _bounded(self, request: Request, receive: Receive) -> Receive:
         """What the client sends, up to the bytes it may send."""
-        most = MAX_UPLOAD_BYTES if request.url.path.startswith(UPLOAD) else MAX_REQUEST_BYTES
+        is_upload = request.scope["path"].startswith(UPLOAD)
+        most = MAX_UPLOAD_BYTES if is_upload else MAX_REQUEST_BYTES
         if _length(request) > most:
             raise TooMuch(f"the request has {_length(request):,} bytes: send at most {most:,}")
-        came = 0
+        came = files = 0
 
         async def bounded() -> Message:
-            nonlocal came
+            nonlocal came, files
             message = await receive()
-            came += len(message.get("body", b""))
+            body = message.get("body", b"")
+            came, files = came + len(body), files + body.lower().count(b"content-disposition") * is_upload
             if came > most:
                 raise TooMuch(f"the request has more than {most:,} bytes: send fewer")
+            if files > MAX_FILES_AT_ONCE:
+                raise TooMuch(f"the request has more than {MAX_FILES_AT_ONCE} files: send one at a time")
             return message
 
         return bounded
