@@ -49,6 +49,7 @@ def locked(run: RunFolder) -> Iterator[None]:
 
     Raises `FolderRefused`, naming the process that writes there now. The lock ends with its process, however that ends.
     """
+    run.check_mark()
     mark = run.path / MARK
     lock = FileLock(str(mark / "lock"), timeout=0)
     try:
@@ -61,6 +62,7 @@ def locked(run: RunFolder) -> Iterator[None]:
         _log.warning("%s lies where files cannot be locked: see that no other process writes there", run.path)
     try:
         shutil.rmtree(mark / "tmp", ignore_errors=True)
+        (mark / "holder.json").unlink(missing_ok=True)  # it may be a hard link to somebody's file
         (mark / "holder.json").write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         run.forget_what_is_gone()
         yield

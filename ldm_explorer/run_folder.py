@@ -150,11 +150,17 @@ class RunFolder:
             temporary.write_text(json.dumps({"format": FORMAT, "files": sorted(names)}, indent=1) + "\n")
             self._put(temporary, f"{MARK}/files.json")
 
+    def check_mark(self) -> None:
+        """Raise `FolderRefused` for a link where the mark keeps its files: what is written there would land elsewhere."""
+        mark = self.path / MARK
+        for path in (mark, *(mark / name for name in ("files.json", "tmp", "lock", "holder.json"))):
+            if path.is_symlink():
+                raise FolderRefused(f"{path} is a link, which no run of ours makes: move it away")
+
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
         """A name for a file or folder on the same disk, which is gone afterwards."""
-        if (self.path / MARK).is_symlink():
-            raise FolderRefused(f"{self.path / MARK} is a link, which no run of ours makes: move it away")
+        self.check_mark()
         folder = self.path / MARK / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / uuid4().hex

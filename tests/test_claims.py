@@ -123,6 +123,33 @@ class TestClaim:
         assert RunFolder(tmp_path / "run").names == frozenset()
 
 
+@pytest.mark.parametrize("name", ["lock", "holder.json", "tmp", "files.json"])
+def test_a_link_in_the_mark_is_refused_and_what_it_leads_to_is_as_it_was(tmp_path, name):
+    """A run folder may have been downloaded."""
+    with claim(tmp_path / "run") as run:
+        run.write_text("a", "ours")
+    link, precious = run.path / MARK / name, tmp_path / "precious"
+    precious.mkdir() if name == "tmp" else precious.write_text('{"format": 1, "files": ["a"]}')
+    link.unlink(missing_ok=True)
+    link.symlink_to(precious)
+    before = contents(tmp_path)
+    with pytest.raises(FolderRefused, match=f"{link} is a link, which no run of ours makes"), claim(run.path):
+        pass
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["lock", "holder.json"])
+def test_a_hard_link_in_the_mark_changes_nothing_elsewhere(tmp_path, name):
+    with claim(tmp_path / "run") as run:
+        run.write_text("a", "ours")
+    (tmp_path / "precious").write_text("precious")
+    (run.path / MARK / name).unlink(missing_ok=True)
+    (run.path / MARK / name).hardlink_to(tmp_path / "precious")
+    with claim(run.path):
+        assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
