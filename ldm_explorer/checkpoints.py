@@ -184,10 +184,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     check_name(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
-    if (folder / "train_config.json").is_file() and not (folder / "vae").exists():
+    run = RunFolder(folder)
+    if (folder / "train_config.json").is_file() and not run.has_part("vae"):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     kind: Kind = "ldm" if (folder / "model_index.json").exists() else "vae"
-    if kind == "vae" and (folder / "unet").exists():
+    if kind == "vae" and run.has_part("unet"):
         raise CheckpointError(f"{folder} is half-written: it has unet/ but no model_index.json")
     for part, class_name in PARTS[kind].items():
         if not read_network_config(folder / part, class_name):
