@@ -118,8 +118,8 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def check_options(config: Any, run_dir: Path) -> None:
     """See that a run can begin in a folder, or go on there, with the options of a config dataclass.
 
-    Raises `FolderRefused` when it holds a run already, unless `config.resume`, or one without its options, or a finished
-    one without its state; `ValueError` when the options differ from those the run was started with.
+    Raises `FolderRefused` when it holds a run already, unless `config.resume`, or one without its options, or a
+    finished one without its state; `ValueError` when the options differ from those the run was started with.
     """
     if not _holds_run(run_dir):
         return
@@ -132,8 +132,8 @@ def check_options(config: Any, run_dir: Path) -> None:
         )
     if latest_state(run_dir) is None and (run_dir / METRICS_FILE).exists():
         raise FolderRefused(
-            f"{run_dir} holds a finished run without its state, and would be trained again from the start: give another "
-            f"--out, or, if that is wanted, delete its {METRICS_FILE}"
+            f"{run_dir} holds a finished run without its state, and would be trained again from the start: give "
+            f"another --out, or, if that is wanted, delete its {METRICS_FILE}"
         )
     defaults = {option.name: json.loads(json.dumps(option.default, default=str)) for option in fields(config)}
     before = defaults | read_json(run_dir / CONFIG_FILE)  # an option that came later had its default
