@@ -8,7 +8,6 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 
 import copy
 import logging
-import unicodedata
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
-from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable, read_json, shown
+from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, printable, read_json, shown
 from ldm_explorer.network_files import load_model, read_network_config
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PREDICTION_TYPES
@@ -202,9 +201,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def check_name(folder: Path) -> None:
-    """Raises `CheckpointError` for a path with what no page, log or file of ours can hold: control characters, bytes
-    that are not UTF-8."""
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in str(folder)):
+    """Raises `CheckpointError` for a path that is no text."""
+    if not is_text(folder):
         raise CheckpointError(f"{printable(folder)} has a name with characters that are no text: rename it")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ldm_explorer.files import is_text, printable
 from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
 
 MAX_NAMED_FILES = 4
@@ -73,8 +74,13 @@ def locked(run: RunFolder) -> Iterator[None]:
 
 
 def check_place(path: Path) -> None:
-    """Raise `FolderRefused` for a link, a file, the home folder, and whatever contains the working directory."""
+    """Raise `FolderRefused` for a link, a file, the home folder, and whatever contains the working directory.
+
+    And for a name that is no text: the run's files hold it, and whoever reads them passes such a folder over.
+    """
     advice = "give a folder of the run's own, as in --out runs/NAME"
+    if not is_text(path):
+        raise FolderRefused(f"{printable(path)} has a name with characters that are no text: {advice}")
     if path.is_symlink():
         raise FolderRefused(f"{path} is a link to {os.readlink(path)}: give that folder itself, or another")
     if path.exists() and not path.is_dir():

@@ -63,7 +63,9 @@ class TestClaim:
         with pytest.raises(FolderRefused, match=f"python tools/mark_run.py {tmp_path}"), claim(tmp_path):
             pass
 
-    @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "working", "above", "home", "root", "mark"])
+    @pytest.mark.parametrize(
+        "kind", ["file", "link", "dangling link", "working", "above", "home", "root", "mark", "text"]
+    )
     def test_what_is_no_place_for_a_run_is_refused(self, tmp_path, monkeypatch, kind):
         there, home = tmp_path / "there" / "deeper", tmp_path / "home"
         there.mkdir(parents=True)
@@ -83,6 +85,7 @@ class TestClaim:
             "above": (Path("../../there"), "is the working directory, or contains it"),
             "home": (home, "is the home folder, or contains it"),
             "root": (Path("/"), "is the working directory, or contains it"),
+            "text": (tmp_path / "run-\udcff", r"run-\\udcff has a name with characters that are no text"),
             "mark": (tmp_path / "run" / MARK / "tmp", "lies in the mark of a run"),
         }[kind]
         before = contents(tmp_path)

@@ -105,6 +105,17 @@ def test_a_training_into_a_folder_of_somebody_elses_is_refused_before_any_work(t
     assert contents(tmp_path) == before
 
 
+def test_a_training_into_the_folder_of_its_images_is_refused_before_any_work(training, dataset, monkeypatch):
+    """Its film and examples would be read as images, and what a run was trained on is not to change."""
+    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    images = Path(dataset.removeprefix("folder:"))
+    before = contents(images)
+    with pytest.raises(FolderRefused, match="run lies in .*shapes, and what is in there is trained on"):
+        training("vae", images / "new" / "run")
+    assert contents(images) == before
+    assert not (images / "new").exists()
+
+
 @pytest.mark.parametrize("file", ["README.md", "vae/config.json", "train_config.json", "metrics.json"])
 def test_a_foreign_file_named_as_one_that_the_run_will_write_is_refused_before_any_work(
     training, tmp_path, monkeypatch, file
@@ -276,7 +287,15 @@ def test_a_run_of_an_earlier_version_can_be_marked_and_resumed(training, tmp_pat
     assert set(mark_run.mark(run)) == names
     training("ldm", run, resume=True)
     assert unchanged(run, planted)
-    for folder, said in ((run, "is marked already"), (tmp_path / "elsewhere", "is no run")):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "train_config.json").touch()
+    (tmp_path / "linked" / MARK).symlink_to(run / MARK)
+    refused = {
+        "run": "is marked already",
+        "elsewhere": "is no run",
+        "linked": "error: .* is a link, which no run of ours",
+    }
+    for folder, said in ((tmp_path / name, said) for name, said in refused.items()):
         with pytest.raises(SystemExit, match=said):
             mark_run.mark(folder)
 
