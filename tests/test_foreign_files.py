@@ -110,7 +110,7 @@ def test_a_training_into_the_folder_of_its_images_is_refused_before_any_work(tra
     monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
     images = Path(dataset.removeprefix("folder:"))
     before = contents(images)
-    with pytest.raises(FolderRefused, match="run lies in .*shapes, and what is in there is trained on"):
+    with pytest.raises(FolderRefused, match=r"run lies in .*shapes, and what is in there is trained on"):
         training("vae", images / "new" / "run")
     assert contents(images) == before
     assert not (images / "new").exists()

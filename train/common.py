@@ -116,7 +116,7 @@ def _claim(config: Config, run_dir: Path, files: Iterable[str], held: ExitStack)
 
 
 def _check_outside_dataset(config: Config, run_dir: Path) -> None:
-    """Raise `FolderRefused` for a place among the images that are trained on: a run's pictures would be some of them."""
+    """Raise `FolderRefused` for a place among the images: a run's pictures would be trained on, too."""
     if config.folder is not None and run_dir.resolve().is_relative_to(config.folder):
         raise FolderRefused(
             f"{run_dir} lies in {config.folder}, and what is in there is trained on: give an --out elsewhere"
