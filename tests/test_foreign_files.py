@@ -201,6 +201,29 @@ def test_exporting_a_state_leaves_what_lies_in_both_folders(training, dataset, t
     assert unchanged(out, planted)
 
 
+def test_a_state_that_its_training_replaces_meanwhile_is_exported_all_the_same(training, tmp_path, monkeypatch):
+    training("ldm", tmp_path / "run")
+    run, load, steps = RunFolder(tmp_path / "run"), train.export_state.load_weights, []
+    (run.path / "latents.safetensors").unlink()
+
+    def replaced_meanwhile(state: Path, *arguments) -> None:
+        steps.append(int(state.name.removeprefix("state-")))
+        if len(steps) == 1:
+            for name in ("state.safetensors", "progress.json"):
+                run.write_bytes(f"state-000000003/{name}", (state / name).read_bytes())
+                run.remove([f"{state.name}/{name}"])
+        load(state, *arguments)
+
+    monkeypatch.setattr(train.export_state, "load_weights", replaced_meanwhile)
+    train.export_state.main(ExportConfig(run=run.path, out=tmp_path / "out"))
+    assert steps == [2, 3]
+    assert read_checkpoint(tmp_path / "out").kind == "ldm"
+    (run.path / "state-000000003" / "state.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be loaded, it is damaged"):
+        train.export_state.main(ExportConfig(run=run.path, out=tmp_path / "again"))
+    assert not (tmp_path / "again").exists()
+
+
 @pytest.fixture
 def quick_ruler(monkeypatch):
     torch.manual_seed(0)
