@@ -83,8 +83,9 @@ def check_place(path: Path) -> None:
         raise FolderRefused(f"{printable(path)} has a name with characters that are no text: {advice}")
     if path.is_symlink():
         raise FolderRefused(f"{path} is a link to {os.readlink(path)}: give that folder itself, or another")
-    if path.exists() and not path.is_dir():
-        raise FolderRefused(f"{path} is a file: {advice}")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise FolderRefused(f"{place} is a file: {advice}")
     folder, home = path.resolve(), Path(os.path.expanduser("~")).resolve()  # Path.home() raises where there is none
     for place, kept in (("working directory", Path.cwd()), ("home folder", home)):
         if folder in (kept, *kept.parents):

@@ -64,7 +64,7 @@ class TestClaim:
             pass
 
     @pytest.mark.parametrize(
-        "kind", ["file", "link", "dangling link", "working", "above", "home", "root", "mark", "text"]
+        "kind", ["file", "below a file", "link", "dangling link", "working", "above", "home", "root", "mark", "text"]
     )
     def test_what_is_no_place_for_a_run_is_refused(self, tmp_path, monkeypatch, kind):
         there, home = tmp_path / "there" / "deeper", tmp_path / "home"
@@ -79,6 +79,7 @@ class TestClaim:
         RunFolder(tmp_path / "run").write_text("a", "ours")
         path, said = {
             "file": (tmp_path / "file", "is a file"),
+            "below a file": (tmp_path / "file" / "run", f"{tmp_path / 'file'} is a file"),
             "link": (tmp_path / "link", f"is a link to {home}: give that folder itself"),
             "dangling link": (tmp_path / "dangling", "is a link to"),
             "working": (Path(), "is the working directory, or contains it"),
