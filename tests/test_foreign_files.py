@@ -285,13 +285,17 @@ class TestEvaluate:
             self.measure(folder)
 
 
-def test_latent_statistics_are_written_into_runs_of_ours_alone(ldm_folder, tmp_path):
+def test_latent_statistics_are_written_into_runs_of_ours_alone_and_by_one_process(ldm_folder, tmp_path, monkeypatch):
     folder = shutil.copytree(ldm_folder, tmp_path / "fashion_mnist" / "run")
     (folder / "latents.safetensors").write_text("mine")
     before = contents(folder)
     with pytest.raises(FolderRefused, match=r"latents\.safetensors is there"):
         train.latents.main(LatentsConfig(checkpoints=(folder,)))
     assert contents(folder) == before
+    (folder / "latents.safetensors").unlink()
+    monkeypatch.setattr(train.latents, "measure", lambda *_: pytest.fail("it measures"))
+    with locked(RunFolder(folder)), pytest.raises(FolderRefused, match=f"by process {os.getpid()}"):
+        train.latents.main(LatentsConfig(checkpoints=(folder,)))
     shutil.rmtree(folder / MARK)
     with pytest.raises(ValueError, match="has no mark of a run of ours"):
         train.latents.main(LatentsConfig(checkpoints=(folder,)))
