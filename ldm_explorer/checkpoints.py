@@ -8,7 +8,6 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 
 import copy
 import logging
-import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
-from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable, read_json, shown
+from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, printable, read_json, shown
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.network_files import load_model, read_network_config
 from ldm_explorer.pipeline import LatentDiffusionPipeline
@@ -184,10 +183,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     check_name(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
-    if (folder / "train_config.json").is_file() and not (folder / "vae").exists():
+    run = RunFolder(folder)
+    if (folder / "train_config.json").is_file() and not run.has_part("vae"):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     kind: Kind = "ldm" if (folder / "model_index.json").exists() else "vae"
-    if kind == "vae" and (folder / "unet").exists():
+    if kind == "vae" and run.has_part("unet"):
         raise CheckpointError(f"{folder} is half-written: it has unet/ but no model_index.json")
     for part, class_name in PARTS[kind].items():
         if not read_network_config(folder / part, class_name):
@@ -201,9 +201,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def check_name(folder: Path) -> None:
-    """Raises `CheckpointError` for a path with what no page, log or file of ours can hold: control characters, bytes
-    that are not UTF-8."""
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in str(folder)):
+    """Raises `CheckpointError` for a path that is no text."""
+    if not is_text(folder):
         raise CheckpointError(f"{printable(folder)} has a name with characters that are no text: rename it")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ldm_explorer.files import is_text, printable
 from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
 
 MAX_NAMED_FILES = 4
@@ -49,6 +50,7 @@ def locked(run: RunFolder) -> Iterator[None]:
 
     Raises `FolderRefused`, naming the process that writes there now. The lock ends with its process, however that ends.
     """
+    run.check_mark()
     mark = run.path / MARK
     lock = FileLock(str(mark / "lock"), timeout=0)
     try:
@@ -61,6 +63,7 @@ def locked(run: RunFolder) -> Iterator[None]:
         _log.warning("%s lies where files cannot be locked: see that no other process writes there", run.path)
     try:
         shutil.rmtree(mark / "tmp", ignore_errors=True)
+        (mark / "holder.json").unlink(missing_ok=True)  # it may be a hard link to somebody's file
         (mark / "holder.json").write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         run.forget_what_is_gone()
         yield
@@ -71,12 +74,18 @@ def locked(run: RunFolder) -> Iterator[None]:
 
 
 def check_place(path: Path) -> None:
-    """Raise `FolderRefused` for a link, a file, the home folder, and whatever contains the working directory."""
+    """Raise `FolderRefused` for a link, a file, the home folder, and whatever contains the working directory.
+
+    And for a name that is no text: the run's files hold it, and whoever reads them passes such a folder over.
+    """
     advice = "give a folder of the run's own, as in --out runs/NAME"
+    if not is_text(path):
+        raise FolderRefused(f"{printable(path)} has a name with characters that are no text: {advice}")
     if path.is_symlink():
         raise FolderRefused(f"{path} is a link to {os.readlink(path)}: give that folder itself, or another")
-    if path.exists() and not path.is_dir():
-        raise FolderRefused(f"{path} is a file: {advice}")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise FolderRefused(f"{place} is a file: {advice}")
     folder, home = path.resolve(), Path(os.path.expanduser("~")).resolve()  # Path.home() raises where there is none
     for place, kept in (("working directory", Path.cwd()), ("home folder", home)):
         if folder in (kept, *kept.parents):

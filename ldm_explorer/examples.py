@@ -1,5 +1,6 @@
 """A few labelled test images beside a checkpoint, so that the app needs no dataset: `<label>/<index>.png`."""
 
+import re
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ PER_CLASS = 10
 MAX_EXAMPLES = 200
 MAX_READ = 1000
 MAX_PIXELS, MAX_PIXELS_EACH = 64_000_000, 1_000_000
-MAX_DIGITS = 12
+_NAME = r"/[0-9]{1,12}/[0-9]{1,12}\.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +48,12 @@ def draw_examples(folder: Path, test: ImageSet, spec: DatasetSpec) -> None:
 
 
 def read_examples(folder: Path, spec: DatasetSpec) -> Examples:
-    """Raises `ValueError` when there are none, or too many, or one is broken or of another size or an unknown class."""
-    paths = list(islice(folder.glob("*/*.png"), MAX_READ + 1))
+    """Those named as they are written; other files beside them do not count.
+
+    Raises `ValueError` when there are none, or too many, or one is broken or of another size or an unknown class.
+    """
+    found = RunFolder(folder.parent).find(f"{folder.name}/*/*.png", re.compile(re.escape(folder.name) + _NAME))
+    paths = list(islice(found, MAX_READ + 1))
     if not paths:
         raise ValueError(f"{printable(folder)} holds no test images: train/vae.py and train/ldm.py write some")
     if len(paths) * spec.side**2 > MAX_PIXELS or len(paths) > MAX_READ:
@@ -56,16 +61,13 @@ def read_examples(folder: Path, spec: DatasetSpec) -> Examples:
             f"{printable(folder)} holds more test images than are read: {MAX_READ:,} at most, of {MAX_PIXELS:,} pixels "
             "in all"
         )
-    found = sorted((_label(path, spec), path.name, path) for path in paths)
-    images = torch.stack([_read(path, spec) for *_, path in found])
-    labels = torch.tensor([label for label, *_ in found])
-    return Examples(pad(images, spec), labels, tuple(int(path.stem) for *_, path in found))
+    ordered = sorted((_label(path, spec), path.name, path) for path in paths)
+    images = torch.stack([_read(path, spec) for *_, path in ordered])
+    labels = torch.tensor([label for label, *_ in ordered])
+    return Examples(pad(images, spec), labels, tuple(int(path.stem) for *_, path in ordered))
 
 
 def _label(path: Path, spec: DatasetSpec) -> int:
-    numbers = (path.parent.name, path.stem)
-    if not all(text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS for text in numbers):
-        raise ValueError(f"{printable(path)} is no test image: its name is LABEL/NUMBER.png")
     label = int(path.parent.name)
     if label >= max(1, spec.num_classes):
         raise ValueError(f"{printable(path)} is of class {label}: the dataset has {spec.num_classes}")

@@ -4,6 +4,7 @@ import io
 import os
 import reprlib
 import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,11 @@ class CheckpointError(ValueError):
 def printable(text: object) -> str:
     """A text or path on one line that any terminal and page can show: control characters and the like are escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+
+
+def is_text(path: object) -> bool:
+    """Whether a page, log or file of ours can hold a path: no control characters, no bytes that are not UTF-8."""
+    return not any(unicodedata.category(char) in ("Cc", "Cs") for char in str(path))
 
 
 def shown(value: object) -> str:

@@ -15,11 +15,10 @@ from ldm_explorer.image_folder import read_picture
 from ldm_explorer.run_folder import RunFolder
 
 _FRAMES = "film/step-*.webp"
-_FRAME = re.compile(r"film/step-(\d{9,})\.webp")
+_FRAME = re.compile(r"film/step-([0-9]{9,12})\.webp")
 MAX_FRAMES = 64
 MAX_PIXELS, MAX_PIXELS_EACH = 100_000_000, 8_400_000
 MAX_IMAGES = 1000
-MAX_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ def write_frame(run_dir: Path, frame: FilmFrame) -> None:
 
 
 def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:
-    """The frames of a run in the order of its training, () without a film.
+    """The frames of a run in the order of its training, () without a film; other files beside them do not count.
 
     Raises `ValueError` for a broken one, and for more or larger frames than a training writes.
     """
-    paths = sorted(islice(run_dir.glob(_FRAMES), MAX_FRAMES + 1))
+    paths = sorted(islice(RunFolder(run_dir).find(_FRAMES, _FRAME), MAX_FRAMES + 1), key=_step)
     if len(paths) > MAX_FRAMES:
         raise ValueError(f"{printable(run_dir)}/film holds more than {MAX_FRAMES} frames, which no training writes")
     frames, pixels_left = [], MAX_PIXELS
@@ -65,10 +64,7 @@ def cut_film(run_dir: Path, step: int) -> None:
 
 
 def _step(path: Path) -> int:
-    digits = path.stem.removeprefix("step-")
-    if not (digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS):
-        raise ValueError(f"{printable(path)} is no frame of a film: its name is step-NUMBER.webp")
-    return int(digits)
+    return int(path.stem.removeprefix("step-"))
 
 
 def _read(path: Path, channels: int, max_pixels: int) -> FilmFrame:

@@ -5,6 +5,7 @@ Each reader returns checked values, or raises `CheckpointError` that names file,
 should. Fields that no type names are kept as they are, and nothing may rely on them.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,7 @@ from typing_extensions import TypedDict
 from ldm_explorer.data import MAX_SIDE, DatasetSpec
 from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, read_typed, why_invalid
 from ldm_explorer.prediction import PredictionType
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.schedules import MAX_NUM_TIMESTEPS
 
 MAX_LOG_BYTES = 16_000_000
@@ -113,6 +115,7 @@ class SchedulerConfig(TypedDict, total=False):
 
 _RUN, _RECORD, _PROGRESS = TypeAdapter(RunConfig), TypeAdapter(LogRecord), TypeAdapter(Progress)
 _SPEC, _SCHEDULER = TypeAdapter(StoredSpec), TypeAdapter(SchedulerConfig)
+_STATE = re.compile(r"state-[0-9]{9,12}/progress\.json")
 
 
 def read_run_config(folder: Path) -> RunConfig:
@@ -120,9 +123,11 @@ def read_run_config(folder: Path) -> RunConfig:
     return read_typed(folder / "train_config.json", _RUN) or {}
 
 
-def read_total_steps(state: Path) -> int | None:
-    """How many steps the training that saved a state will have; None where it is not known."""
-    return (read_typed(state / "progress.json", _PROGRESS) or {}).get("total_steps")
+def read_total_steps(folder: Path) -> int | None:
+    """How many steps a run will have, by the newest state that it saved; None where that is not known."""
+    saved = RunFolder(folder).find("state-*/progress.json", _STATE)
+    newest = max(saved, key=lambda path: int(path.parent.name.removeprefix("state-")), default=None)
+    return (read_typed(newest, _PROGRESS) or {}).get("total_steps") if newest else None
 
 
 def read_spec(folder: Path) -> DatasetSpec | None:

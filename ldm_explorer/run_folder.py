@@ -9,6 +9,7 @@ A file that is not in files.json is somebody else's: it is never overwritten and
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from ldm_explorer.atomic import put
+from ldm_explorer.files import MAX_JSON_BYTES, CheckpointError, read_bytes
 
 MARK = ".ldm-explorer"
 FORMAT = 1
@@ -45,7 +47,7 @@ class RunFolder:
             return frozenset()
         path = self.path / MARK / "files.json"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(read_bytes(path, MAX_JSON_BYTES))
             if content["format"] != FORMAT:
                 raise FolderRefused(f"{path} is of format {content['format']}, not {FORMAT}: use a later version")
             return frozenset(map(_checked_name, content["files"]))
@@ -53,6 +55,31 @@ class RunFolder:
             raise FolderRefused(
                 f"{path} does not list the files of a run ({error}): bring it back as it was, or give another folder"
             ) from error
+
+    def find(self, glob: str, name: re.Pattern[str]) -> Iterator[Path]:
+        """The files to be read that are named so: of a run those that it wrote, of another folder all there are.
+
+        Raises `CheckpointError` for a damaged list.
+        """
+        if self.is_marked:
+            there = (path for path in self._listed if os.path.lexists(self.path / path))
+        else:
+            there = (path.relative_to(self.path).as_posix() for path in self.path.glob(glob))
+        return (self.path / path for path in there if name.fullmatch(path))
+
+    def has_part(self, part: str) -> bool:
+        """Whether there is such a subfolder; of a run, whether it wrote there. Raises `CheckpointError` as `find`."""
+        if not self.is_marked:
+            return (self.path / part).exists()
+        return any(name.startswith(f"{part}/") for name in self._listed)
+
+    @property
+    def _listed(self) -> frozenset[str]:
+        """`names` for those who read, to whom a damaged list is one more file that cannot be read."""
+        try:
+            return self.names
+        except FolderRefused as error:
+            raise CheckpointError(str(error)) from error
 
     def check(self, names: Iterable[str]) -> None:
         """Raise `FolderRefused` where a name that is to be written is taken by what the run did not write."""
@@ -150,11 +177,17 @@ class RunFolder:
             temporary.write_text(json.dumps({"format": FORMAT, "files": sorted(names)}, indent=1) + "\n")
             self._put(temporary, f"{MARK}/files.json")
 
+    def check_mark(self) -> None:
+        """Raise `FolderRefused` for a link where the mark keeps its files: files would land elsewhere."""
+        mark = self.path / MARK
+        for path in (mark, *(mark / name for name in ("files.json", "tmp", "lock", "holder.json"))):
+            if path.is_symlink():
+                raise FolderRefused(f"{path} is a link, which no run of ours makes: move it away")
+
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
         """A name for a file or folder on the same disk, which is gone afterwards."""
-        if (self.path / MARK).is_symlink():
-            raise FolderRefused(f"{self.path / MARK} is a link, which no run of ours makes: move it away")
+        self.check_mark()
         folder = self.path / MARK / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / uuid4().hex

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from pathlib import Path
@@ -12,13 +13,17 @@ from mutant import Mutant, copied, replaced, written
 from mutant_bytes import of_binary, of_pictures, of_tensors
 from subject import LOG
 
+from ldm_explorer.run_folder import MARK
+
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 JSON_FILES = ("vae/config.json", "unet/config.json", "scheduler/scheduler_config.json", "dataset.json")
 JSON_FILES += ("train_config.json", "metrics.json", "model_index.json", "state-000000005/progress.json")
+JSON_FILES += (f"{MARK}/files.json",)
 JSON_FILES += ("../features/features/config.json", "../seeds.json")
 BINARY_FILES = (f"vae/{WEIGHTS}", f"unet/{WEIGHTS}", f"../features/features/{WEIGHTS}", "latents.safetensors")
 BINARY_FILES += ("film/step-000000005.webp", "images/1/00001.png")
 
+FRAME = "film/step-{:09}.webp"
 SHORT_LINE = '{{"step":{0},"images":{0},"loss":1}}\n'
 DEEP = '{"a":' * 50_000 + "[" * 50_000
 HOSTILE = {
@@ -152,14 +157,25 @@ def _of_names() -> Iterator[Mutant]:
         yield Mutant("names", f"the run's is {what}", lambda folder, name=name: folder.rename(folder.with_name(name)))
     frame, picture = "film/step-000000005.webp", "images/1/00001.png"
     for name in ("film/step-\udcff.webp", "film/step-.webp", f"film/step-{'9' * 200}.webp", "film/step--1.webp"):
-        yield Mutant("names", f"a frame's is {name!a}", copied(frame, [name]))
+        yield Mutant("names", f"a frame's is {name!a}", _unmarked(copied(frame, [name])))
     for name in ("images/-1/1.png", "images/a/1.png", "images/99/1.png", "images/1/\udcff.png", "images/\u00b2/1.png"):
-        yield Mutant("names", f"a picture's is {name!a}", copied(picture, [name]))
-    yield Mutant("names", "2,000 frames", copied(frame, [f"film/step-{number}.webp" for number in range(2000)]))
-    yield Mutant("names", "2,000 pictures", copied(picture, [f"images/0/{number}.png" for number in range(2000)]))
+        yield Mutant("names", f"a picture's is {name!a}", _unmarked(copied(picture, [name])))
+    frames, pictures = ([form.format(number) for number in range(10, 2010)] for form in (FRAME, "images/0/{}.png"))
+    yield Mutant("names", "2,000 frames", _unmarked(copied(frame, frames)))
+    yield Mutant("names", "2,000 pictures", _unmarked(copied(picture, pictures)))
     for part in ("vae", "unet", "scheduler", "film", "images"):
         yield Mutant("names", f"{part}/ is a file", replaced(part, lambda path: path.write_text("")))
         yield Mutant("names", f"{part}/ leads to itself", replaced(part, lambda path: path.symlink_to(path)))
+
+
+def _unmarked(change: Callable[[Path], object]) -> Callable[[Path], None]:
+    """As a folder that others made: in a run of ours only what it wrote counts."""
+
+    def changed(folder: Path) -> None:
+        change(folder)
+        shutil.rmtree(folder / MARK)
+
+    return changed
 
 
 def _sparse(path: Path) -> None:

@@ -15,6 +15,7 @@ from ldm_explorer.examples import write_examples
 from ldm_explorer.film import FilmFrame, write_frame
 from ldm_explorer.latents import LatentCodec, encode_posterior, measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
 
@@ -44,8 +45,7 @@ def write_subject(dataset: Path) -> Path:
     (folder / "README.md").write_text("# A run\n")
     write_json(folder / "train_config.json", _options())
     write_json(folder / "metrics.json", _figures())
-    (folder / "state-000000005").mkdir()
-    write_json(folder / "state-000000005" / "progress.json", {"step": 5, "total_steps": 25})
+    RunFolder(folder).write_json("state-000000005/progress.json", {"step": 5, "total_steps": 25})
     torch.manual_seed(0)
     save_model(FeatureNet(3, 2, (8, 16)).eval(), dataset / "features" / "features")
     write_json(dataset / "seeds.json", {"8x8x2": {"psnr_db": [20.0, 20.5], "fd_percent": [1.0, 1.1]}})

@@ -63,7 +63,9 @@ class TestClaim:
         with pytest.raises(FolderRefused, match=f"python tools/mark_run.py {tmp_path}"), claim(tmp_path):
             pass
 
-    @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "working", "above", "home", "root", "mark"])
+    @pytest.mark.parametrize(
+        "kind", ["file", "below a file", "link", "dangling link", "working", "above", "home", "root", "mark", "text"]
+    )
     def test_what_is_no_place_for_a_run_is_refused(self, tmp_path, monkeypatch, kind):
         there, home = tmp_path / "there" / "deeper", tmp_path / "home"
         there.mkdir(parents=True)
@@ -77,12 +79,14 @@ class TestClaim:
         RunFolder(tmp_path / "run").write_text("a", "ours")
         path, said = {
             "file": (tmp_path / "file", "is a file"),
+            "below a file": (tmp_path / "file" / "run", f"{tmp_path / 'file'} is a file"),
             "link": (tmp_path / "link", f"is a link to {home}: give that folder itself"),
             "dangling link": (tmp_path / "dangling", "is a link to"),
             "working": (Path(), "is the working directory, or contains it"),
             "above": (Path("../../there"), "is the working directory, or contains it"),
             "home": (home, "is the home folder, or contains it"),
             "root": (Path("/"), "is the working directory, or contains it"),
+            "text": (tmp_path / "run-\udcff", r"run-\\udcff has a name with characters that are no text"),
             "mark": (tmp_path / "run" / MARK / "tmp", "lies in the mark of a run"),
         }[kind]
         before = contents(tmp_path)
@@ -121,6 +125,33 @@ class TestClaim:
             assert unchanged(tmp_path / "run", planted)
         assert unchanged(tmp_path / "run", planted)
         assert RunFolder(tmp_path / "run").names == frozenset()
+
+
+@pytest.mark.parametrize("name", ["lock", "holder.json", "tmp", "files.json"])
+def test_a_link_in_the_mark_is_refused_and_what_it_leads_to_is_as_it_was(tmp_path, name):
+    """A run folder may have been downloaded."""
+    with claim(tmp_path / "run") as run:
+        run.write_text("a", "ours")
+    link, precious = run.path / MARK / name, tmp_path / "precious"
+    precious.mkdir() if name == "tmp" else precious.write_text('{"format": 1, "files": ["a"]}')
+    link.unlink(missing_ok=True)
+    link.symlink_to(precious)
+    before = contents(tmp_path)
+    with pytest.raises(FolderRefused, match=f"{link} is a link, which no run of ours makes"), claim(run.path):
+        pass
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["lock", "holder.json"])
+def test_a_hard_link_in_the_mark_changes_nothing_elsewhere(tmp_path, name):
+    with claim(tmp_path / "run") as run:
+        run.write_text("a", "ours")
+    (tmp_path / "precious").write_text("precious")
+    (run.path / MARK / name).unlink(missing_ok=True)
+    (run.path / MARK / name).hardlink_to(tmp_path / "precious")
+    with claim(run.path):
+        assert (tmp_path / "precious").read_text() == "precious"
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 HOLD = """

@@ -105,6 +105,17 @@ def test_a_training_into_a_folder_of_somebody_elses_is_refused_before_any_work(t
     assert contents(tmp_path) == before
 
 
+def test_a_training_into_the_folder_of_its_images_is_refused_before_any_work(training, dataset, monkeypatch):
+    """Its film and examples would be read as images, and what a run was trained on is not to change."""
+    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    images = Path(dataset.removeprefix("folder:"))
+    before = contents(images)
+    with pytest.raises(FolderRefused, match=r"run lies in .*shapes, and what is in there is trained on"):
+        training("vae", images / "new" / "run")
+    assert contents(images) == before
+    assert not (images / "new").exists()
+
+
 @pytest.mark.parametrize("file", ["README.md", "vae/config.json", "train_config.json", "metrics.json"])
 def test_a_foreign_file_named_as_one_that_the_run_will_write_is_refused_before_any_work(
     training, tmp_path, monkeypatch, file
@@ -190,6 +201,29 @@ def test_exporting_a_state_leaves_what_lies_in_both_folders(training, dataset, t
     assert unchanged(out, planted)
 
 
+def test_a_state_that_its_training_replaces_meanwhile_is_exported_all_the_same(training, tmp_path, monkeypatch):
+    training("ldm", tmp_path / "run")
+    run, load, steps = RunFolder(tmp_path / "run"), train.export_state.load_weights, []
+    (run.path / "latents.safetensors").unlink()
+
+    def replaced_meanwhile(state: Path, *arguments) -> None:
+        steps.append(int(state.name.removeprefix("state-")))
+        if len(steps) == 1:
+            for name in ("state.safetensors", "progress.json"):
+                run.write_bytes(f"state-000000003/{name}", (state / name).read_bytes())
+                run.remove([f"{state.name}/{name}"])
+        load(state, *arguments)
+
+    monkeypatch.setattr(train.export_state, "load_weights", replaced_meanwhile)
+    train.export_state.main(ExportConfig(run=run.path, out=tmp_path / "out"))
+    assert steps == [2, 3]
+    assert read_checkpoint(tmp_path / "out").kind == "ldm"
+    (run.path / "state-000000003" / "state.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be loaded, it is damaged"):
+        train.export_state.main(ExportConfig(run=run.path, out=tmp_path / "again"))
+    assert not (tmp_path / "again").exists()
+
+
 @pytest.fixture
 def quick_ruler(monkeypatch):
     torch.manual_seed(0)
@@ -252,13 +286,17 @@ class TestEvaluate:
             self.measure(folder)
 
 
-def test_latent_statistics_are_written_into_runs_of_ours_alone(ldm_folder, tmp_path):
+def test_latent_statistics_are_written_into_runs_of_ours_alone_and_by_one_process(ldm_folder, tmp_path, monkeypatch):
     folder = shutil.copytree(ldm_folder, tmp_path / "fashion_mnist" / "run")
     (folder / "latents.safetensors").write_text("mine")
     before = contents(folder)
     with pytest.raises(FolderRefused, match=r"latents\.safetensors is there"):
         train.latents.main(LatentsConfig(checkpoints=(folder,)))
     assert contents(folder) == before
+    (folder / "latents.safetensors").unlink()
+    monkeypatch.setattr(train.latents, "measure", lambda *_: pytest.fail("it measures"))
+    with locked(RunFolder(folder)), pytest.raises(FolderRefused, match=f"by process {os.getpid()}"):
+        train.latents.main(LatentsConfig(checkpoints=(folder,)))
     shutil.rmtree(folder / MARK)
     with pytest.raises(ValueError, match="has no mark of a run of ours"):
         train.latents.main(LatentsConfig(checkpoints=(folder,)))
@@ -277,7 +315,15 @@ def test_a_run_of_an_earlier_version_can_be_marked_and_resumed(training, tmp_pat
     assert set(mark_run.mark(run)) == names
     training("ldm", run, resume=True)
     assert unchanged(run, planted)
-    for folder, said in ((run, "is marked already"), (tmp_path / "elsewhere", "is no run")):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "train_config.json").touch()
+    (tmp_path / "linked" / MARK).symlink_to(run / MARK)
+    refused = {
+        "run": "is marked already",
+        "elsewhere": "is no run",
+        "linked": "error: .* is a link, which no run of ours",
+    }
+    for folder, said in ((tmp_path / name, said) for name, said in refused.items()):
         with pytest.raises(SystemExit, match=said):
             mark_run.mark(folder)
 

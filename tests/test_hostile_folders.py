@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 from folder_faults import edit_json, scheduler
+from foreign_files import plant
 from mutant_bytes import png_header, webp_of_size
 from mutants import DEEP
 from subject import LOG, write_subject
 
 from ldm_explorer import checkpoints, diagnose
 from ldm_explorer.explore import library as library_module
+from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_figures import read_figures
+from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.explore.training_run import find_runs, read_run
+from ldm_explorer.run_files import read_total_steps
+from ldm_explorer.run_folder import MARK, RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +54,11 @@ def named_pipe(name: str) -> Callable[[Path], None]:
         os.mkfifo(folder / name)
 
     return change
+
+
+def class_7_of_others(folder: Path) -> None:
+    (folder / "images/1").rename(folder / "images/7")
+    shutil.rmtree(folder / MARK)
 
 
 STATUSES = (diagnose.HEALTHY, diagnose.ACCUSED, diagnose.REFUSED)
@@ -84,18 +94,16 @@ STOPPED = {
     "a large network": (edit("unet/config.json", block_out_channels=[512, 512]), "tensors do not fit it"),
     "a huge network": (edit("unet/config.json", block_out_channels=[8192, 8192]), "values, and 500,000,000 are read"),
     "5 MB of settings": (overwrite("train_config.json", " " * 5_000_000), "has 5.0 MB: 4 are read at most"),
-    "a class that is not there": (lambda folder: (folder / "images/1").rename(folder / "images/7"), "is of class 7"),
-    "a picture without a number": (
-        lambda folder: (folder / "images/1").rename(folder / "images/a"),
-        "/NUMBER.png",
-    ),
+    "a class that is not there": (class_7_of_others, "is of class 7"),
+    "5 MB of names": (overwrite(f"{MARK}/files.json", " " * 5_000_000), "does not list the files of a run"),
+    "a damaged list of names": (overwrite(f"{MARK}/files.json", "{"), "does not list the files of a run"),
 }
 """What was changed, and what is said of it."""
 
 EXAMINED_ALL_THE_SAME = {
-    name for name in STOPPED if re.search("frame|PNG|class|picture|figures|sides|UNet|short", name)
+    name for name in STOPPED if re.search("frame|PNG|class|picture|figures|sides|UNet|short|names", name)
 }
-"""A diagnosis does not look at pictures and figures; it names short betas as a cause."""
+"""A diagnosis does not look at pictures, figures and lists of names; it names short betas as a cause."""
 
 
 @pytest.mark.parametrize("name", STOPPED)
@@ -112,6 +120,31 @@ def test_a_folder_that_stopped_the_app_is_passed_over_in_a_sentence(dataset, nam
     if name not in EXAMINED_ALL_THE_SAME:
         assert diagnose.main([str(dataset / "bad")]) == diagnose.REFUSED
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_files_that_are_no_runs_cost_nothing(dataset, tmp_path, marked):
+    """Neither its examples, nor its film, its length or its being an autoencoder."""
+    bad, autoencoder = dataset / "bad", dataset / "autoencoder"
+    shutil.copytree(dataset / "good", autoencoder)
+    run = RunFolder(autoencoder)
+    run.remove(name for name in run.names if name.startswith(("unet/", "scheduler/", "film/", "model_index")))
+    for number, folder in enumerate((bad, autoencoder)):
+        plant(folder, tmp_path / f".elsewhere-{number}")
+        if marked:
+            (folder / "unet").mkdir(exist_ok=True)
+            (folder / "unet" / "mine.txt").touch()
+        else:
+            shutil.rmtree(folder / MARK)
+            shutil.rmtree(folder / "state-999999999")  # that has the name of a state, as far as anybody can tell
+    library = open_library(dataset.parent)
+    assert (library.names(), library.skipped) == (["autoencoder", "bad", "good"], ())
+    assert library.get("autoencoder").kind == "vae"
+    films = [training_film(library.get(name)) for name in ("bad", "good")]
+    assert [[shot.step for shot in film] for film in films] == [[1, 2, 4, 5]] * 2
+    assert len(example_images(library.get("bad")).images) == len(example_images(library.get("good")).images)
+    assert {read_total_steps(folder) for folder in (bad, autoencoder)} == {25}
+    assert all(diagnose.main([str(folder)]) != diagnose.REFUSED for folder in (bad, autoencoder))
 
 
 @pytest.mark.parametrize("name", ["run-\udcff", "two\nlines", "a bell\a"])

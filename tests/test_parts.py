@@ -1,6 +1,7 @@
 """The parts of a long evaluation: kept as they are measured, shared by processes, measured anew after any change."""
 
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 from foreign_files import contents, plant
 
 from ldm_explorer.checkpoints import read_checkpoint, update_metrics
+from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import in_batches
 from ldm_explorer.run_folder import MARK, RunFolder
 from train import parts
@@ -106,3 +108,17 @@ def test_a_digest_knows_weights_and_normalisation(folder):
     config["latents_std"][0] *= 2
     (folder / "vae" / "config.json").write_text(json.dumps(config))
     assert digest(folder) != before
+
+
+@pytest.mark.parametrize("kind", ["list", "pipe"])
+def test_a_digest_is_of_the_files_of_a_run_alone(folder, kind):
+    before = {part: digest(folder, part) for part in ("", "vae")}
+    for part in ("notes", "vae/mine"):
+        (folder / part).mkdir()
+        (folder / part / "config.json").write_text("[1]")
+        os.mkfifo(folder / part / "x.safetensors") if kind == "pipe" else None
+    assert {part: digest(folder, part) for part in before} == before
+    shutil.rmtree(folder / MARK)
+    said = "x.safetensors is no regular file" if kind == "pipe" else "config.json is no JSON object"
+    with pytest.raises(CheckpointError, match=said):
+        digest(folder)

@@ -72,6 +72,21 @@ class TestWriting:
         assert ["config.json" in files for files in seen] == [False, False, True]
         assert seen[-1] == {"config.json": "new", "weights": "new", "shard of the new": "new"}
 
+    def test_a_part_that_is_refused_leaves_the_old_one_whole(self, tmp_path):
+        run = RunFolder(tmp_path)
+
+        def write(*names: str) -> None:
+            with run.replacing("vae", last="config.json") as folder:
+                for name in names:
+                    (folder / name).write_text("new")
+
+        write("config.json")
+        (tmp_path / "vae" / "weights").write_text("mine")
+        before = contents(tmp_path)
+        with pytest.raises(FolderRefused, match="vae/weights is there"):
+            write("config.json", "weights")
+        assert contents(tmp_path) == before
+
     def test_a_name_is_on_the_list_before_it_is_written(self, tmp_path, monkeypatch):
         put = run_folder.put
 

@@ -313,6 +313,20 @@ def test_a_run_that_lost_its_options_is_refused(accelerator, tmp_path, left):
     assert not (tmp_path / "train_config.json").exists()
 
 
+@pytest.mark.parametrize("has_log", [True, False])
+def test_a_finished_run_without_its_state_is_not_trained_again_from_the_start(tmp_path, has_log):
+    """Its log, film and weights would go with the first step, unless that is wanted."""
+    begin(tmp_path)
+    (tmp_path / "train_log.jsonl").unlink() if not has_log else None
+    RunFolder(tmp_path).write_json("metrics.json", {})
+    with pytest.raises(FolderRefused, match="already holds a run"):
+        prepare(CONFIG, tmp_path)
+    with pytest.raises(FolderRefused, match=r"a finished run without its state.*delete its metrics\.json"):
+        prepare(replace(CONFIG, resume=True), tmp_path)
+    (tmp_path / "metrics.json").unlink()
+    prepare(replace(CONFIG, resume=True), tmp_path)
+
+
 def test_an_existing_run_is_refused_without_resume(tmp_path):
     begin(tmp_path / "run")
     with pytest.raises(FileExistsError, match=r"--resume.*--out"):

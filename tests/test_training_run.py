@@ -21,6 +21,7 @@ from ldm_explorer.explore.training_run import find_runs, read_run
 from ldm_explorer.explore.training_words import describe, describe_moment, status, why_not_comparable
 from ldm_explorer.figures.loss import timestep_figure
 from ldm_explorer.figures.training import training_figure
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.ui import training
 from ldm_explorer.ui.training import NONE
 
@@ -147,9 +148,13 @@ def test_how_far_an_unfinished_run_is_and_when_it_was_last_heard_of(library, wri
     write_json(folder / "train_config.json", CONFIG | {"max_steps": None})
     write_log(folder, denoiser_records(4))
     assert "step 4;" in status(read_run(library, "young"))
-    (folder / "state-000000002").mkdir()
-    write_json(folder / "state-000000002" / "progress.json", {"total_steps": 80})
+    (folder / "state-notes").mkdir()
+    for name, total_steps in {"state-000000002": 70, "state-1000000000": 80}.items():
+        (folder / name).mkdir()
+        write_json(folder / name / "progress.json", {"total_steps": total_steps})
     assert "step 4 of 80" in status(read_run(library, "young"))
+    RunFolder(folder).adopt(["state-000000002/progress.json"])
+    assert "step 4 of 70" in status(read_run(library, "young")), "in a run what it did not write does not count"
 
 
 def test_without_floors_the_curves_stand_and_a_sentence_says_so(library, write_run):

@@ -32,7 +32,10 @@ def mark(folder: Path) -> list[str]:
         sys.exit(f"error: {folder} is marked already")
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     written = sorted(name for name in names if any(re.fullmatch(pattern, name) for pattern in WRITTEN))
-    RunFolder(folder).adopt(written)
+    try:
+        RunFolder(folder).adopt(written)
+    except OSError as error:
+        sys.exit(f"error: {error}")
     return written
 
 

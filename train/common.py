@@ -24,7 +24,7 @@ from ldm_explorer.examples import write_examples
 from ldm_explorer.explore.images import SHIPPED_IMAGES
 from ldm_explorer.image_folder import DataError, Split
 from ldm_explorer.models import count_flops
-from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.training import (
     CONFIG_FILE,
     LOG_FILE,
@@ -69,9 +69,15 @@ class DataConfig:
         return find_dataset(self.dataset, self.image_side).spec
 
     @property
+    def folder(self) -> Path | None:
+        """Where the images lie, if the dataset is a folder."""
+        path = self.dataset.removeprefix(FOLDER_PREFIX)
+        return None if path == self.dataset else Path(path).expanduser().resolve()
+
+    @property
     def dataset_name(self) -> str:
         """The dataset's name, or that of its folder."""
-        return Path(self.dataset.removeprefix(FOLDER_PREFIX)).expanduser().resolve().name
+        return self.dataset if self.folder is None else self.folder.name
 
     def load(self, split: Split) -> ImageSet:
         """One split; of several processes on a machine one downloads and the others find it."""
@@ -84,7 +90,7 @@ def start(config: Config, name: str, files: Iterable[str]) -> Iterator[tuple[Acc
     """Hold the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done.
 
     `files` are the names that the run will write besides `RUN_FILES`. Raises what `claim`, `RunFolder.check` and
-    `check_options` do.
+    `check_options` do, and `FolderRefused` for a run folder in the dataset's own.
     """
     run_dir = config.out or Path("runs") / config.dataset_name / name
     accelerator = make_accelerator(config, run_dir)
@@ -101,11 +107,20 @@ def start(config: Config, name: str, files: Iterable[str]) -> Iterator[tuple[Acc
 
 def _claim(config: Config, run_dir: Path, files: Iterable[str], held: ExitStack) -> Exception | None:
     try:
+        _check_outside_dataset(config, run_dir)
         held.enter_context(claim(run_dir)).check([*RUN_FILES, *files])
         check_options(config, run_dir)
     except Exception as error:
         return error
     return None
+
+
+def _check_outside_dataset(config: Config, run_dir: Path) -> None:
+    """Raise `FolderRefused` for a place among the images: a run's pictures would be trained on, too."""
+    if config.folder is not None and run_dir.resolve().is_relative_to(config.folder):
+        raise FolderRefused(
+            f"{run_dir} lies in {config.folder}, and what is in there is trained on: give an --out elsewhere"
+        )
 
 
 def train(

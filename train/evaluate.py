@@ -181,7 +181,7 @@ class Evaluation:
     def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
         logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
         loss = {"loss": loss_figures(checkpoint)} if logged else {}
-        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder / "vae"))
+        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder, "vae"))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
             known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
@@ -228,7 +228,7 @@ class Evaluation:
 
     def _distances_if_not_copied(self, checkpoint: Checkpoint, ruler: Ruler) -> Tensor:
         """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
-        key = ruler, digest(checkpoint.folder / "vae")
+        key = ruler, digest(checkpoint.folder, "vae")
         if key not in self._not_copied:
             images = reconstruct(LatentCodec(checkpoint.vae), ruler.padded, ruler.spec, self.batched)
             self._not_copied[key] = ruler.distances_to_known(to_uint8(images))

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
+from diffusers import UNet2DModel
 
 from ldm_explorer.checkpoints import read_json, save_pipeline
 from ldm_explorer.claims import claim
@@ -37,8 +38,7 @@ class ExportConfig:
 
 
 def main(config: ExportConfig) -> None:
-    state = latest_state(config.run)
-    if state is None:
+    if latest_state(config.run) is None:
         raise ValueError(
             f"{config.run} holds no state that a run of ours saved: train/ldm.py leaves one while it trains"
         )
@@ -48,19 +48,31 @@ def main(config: ExportConfig) -> None:
     known = {field.name for field in fields(LDMTrainConfig)}
     options = {name: value for name, value in stored.items() if name in known}
     trained = LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})
-    step = read_progress(state).step
-    card = f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
     with claim(config.out) as out:
-        if out.names and not is_half_written(out, card):
-            raise FolderRefused(f"{config.out} holds a run already: give another --out")
         vae = load_frozen_vae(trained)
         unet = trained.unet_for(vae).build()
-        load_weights(state, unet, config.weights)
+        step = load_newest(config, unet)
+        card = f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
+        if out.names and not is_half_written(out, card):
+            raise FolderRefused(f"{config.out} holds a run already: give another --out")
         out.write_text("README.md", card)
         for name in sorted(name for name in RunFolder(config.run).names if name.startswith(KEPT)):
-            out.write_bytes(name, (config.run / name).read_bytes())
+            if (config.run / name).is_file():  # it may have been deleted since
+                out.write_bytes(name, (config.run / name).read_bytes())
         save_pipeline(config.out, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
     print(f"wrote {config.out}")
+
+
+def load_newest(config: ExportConfig, unet: UNet2DModel) -> int:
+    """Put the weights of the newest state into a network; returns its step. Raises `ValueError` where none fits."""
+    while True:
+        state = latest_state(config.run)
+        try:
+            load_weights(state, unet, config.weights)
+            return read_progress(state).step
+        except ValueError:
+            if latest_state(config.run) in (None, state):  # else the training has put a newer one in its place
+                raise
 
 
 def is_half_written(out: RunFolder, card: str) -> bool:

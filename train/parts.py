@@ -1,8 +1,10 @@
 """What a long evaluation is made of: parts that are kept as they are measured, and batches that processes share."""
 
+import fnmatch
 import hashlib
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ldm_explorer.checkpoints import Checkpoint, read_json, update_metrics
+from ldm_explorer.files import read_bytes
 from ldm_explorer.latents import BATCH_IMAGES
 from ldm_explorer.run_folder import MARK, RunFolder
 
@@ -93,19 +96,26 @@ def partial_file(section: str) -> str:
     return f"{section}.partial.json"
 
 
-def digest(folder: Path) -> str:
-    """Of the weights at or below a folder, of what normalises an autoencoder's latents, and of the betas."""
+def digest(folder: Path, part: str = "") -> str:
+    """Of the weights in a folder or a part of it, of what normalises an autoencoder's latents, and of the betas.
+
+    Raises `CheckpointError` for a file that cannot be read.
+    """
     content = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        if MARK in path.relative_to(folder).parts:
-            continue
-        content.update(path.read_bytes())
-    for path in sorted(folder.rglob("config.json")):
-        config = json.loads(path.read_text())
+    for path in _files(folder, part, "*.safetensors"):
+        content.update(read_bytes(path))
+    for path in _files(folder, part, "config.json"):
+        config = read_json(path)
         content.update(json.dumps([config.get("latents_mean"), config.get("latents_std")]).encode())
-    for path in sorted(folder.rglob("scheduler_config.json")):
-        content.update(path.read_bytes())
+    for path in _files(folder, part, "scheduler_config.json"):
+        content.update(read_bytes(path))
     return content.hexdigest()[:16]
+
+
+def _files(folder: Path, part: str, glob: str) -> list[Path]:
+    found = RunFolder(folder).find(f"**/{glob}", re.compile(rf"(.*/)?{fnmatch.translate(glob)}"))
+    inside = (path.relative_to(folder) for path in found if path.is_relative_to(folder / part))
+    return [folder / path for path in sorted(inside) if MARK not in path.parts]
 
 
 def rounded(value: Any) -> Any:

@@ -11,6 +11,7 @@ from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable, read_json
 from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
+from ldm_explorer.run_folder import RunFolder
 
 MAX_SIDES_APART = 4
 """Autoencoders are used on larger images than they were trained on, but not on so much larger ones."""
@@ -58,7 +59,7 @@ def _load(model_class: type, folder: Path, part: str):
     path = folder / part
     config = read_json(path / "config.json")
     if not config:
-        if path.is_dir():
+        if RunFolder(folder).has_part(part):
             raise CheckpointError(f"{path} is half-written: it has no config.json")
         return None
     if (name := config.get("_class_name")) != model_class.__name__:

@@ -119,8 +119,7 @@ class RunReport:
         """The steps of its budget; None as long as a budget in minutes is not timed."""
         if self.run.finished:
             return self.records[-1]["step"]
-        state = max(self.run.folder.glob("state-*"), default=self.run.folder)
-        return self.config.get("max_steps") or read_total_steps(state)
+        return self.config.get("max_steps") or read_total_steps(self.run.folder)
 
     def curve(self, field: str) -> Curve:
         """One field of the log; "loss" is without the weights that training may have given the timesteps."""
@@ -162,7 +161,7 @@ def _is_run(folder: Path) -> bool:
     """Whether a training writes there, or has written; not where nobody may look, or the name is no text."""
     try:
         check_name(folder)
-        return (folder / "train_config.json").is_file() and not (folder / "features").is_dir()
+        return (folder / "train_config.json").is_file() and not (folder / "features" / "config.json").is_file()
     except (CheckpointError, OSError):
         return False
 

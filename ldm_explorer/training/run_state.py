@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from ldm_explorer.checkpoints import first_line, read_json, read_log
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 
-CONFIG_FILE, LOG_FILE = "train_config.json", "train_log.jsonl"
+CONFIG_FILE, LOG_FILE, METRICS_FILE = "train_config.json", "train_log.jsonl", "metrics.json"
 
 PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
 """Options that say where and how a run works; they are not stored with it."""
@@ -118,8 +118,8 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def check_options(config: Any, run_dir: Path) -> None:
     """See that a run can begin in a folder, or go on there, with the options of a config dataclass.
 
-    Raises `FolderRefused` when it holds a run already, unless `config.resume`, or one without its options;
-    `ValueError` when the options differ from those the run was started with.
+    Raises `FolderRefused` when it holds a run already, unless `config.resume`, or one without its options, or a
+    finished one without its state; `ValueError` when the options differ from those the run was started with.
     """
     if not _holds_run(run_dir):
         return
@@ -129,6 +129,11 @@ def check_options(config: Any, run_dir: Path) -> None:
         raise FolderRefused(
             f"{run_dir} holds a run without its {CONFIG_FILE}, so whether these are the options it was started with "
             "cannot be checked: put that file back, or give another --out"
+        )
+    if latest_state(run_dir) is None and (run_dir / METRICS_FILE).exists():
+        raise FolderRefused(
+            f"{run_dir} holds a finished run without its state, and would be trained again from the start: give "
+            f"another --out, or, if that is wanted, delete its {METRICS_FILE}"
         )
     defaults = {option.name: json.loads(json.dumps(option.default, default=str)) for option in fields(config)}
     before = defaults | read_json(run_dir / CONFIG_FILE)  # an option that came later had its default
@@ -147,7 +152,8 @@ def store_options(config: Any, run_dir: Path) -> None:
 
 
 def _holds_run(run_dir: Path) -> bool:
-    return (run_dir / LOG_FILE).exists() or latest_state(run_dir) is not None
+    """Whether a training logged a line or saved a state there, or was finished: both may have been deleted since."""
+    return any((run_dir / name).exists() for name in (LOG_FILE, METRICS_FILE)) or latest_state(run_dir) is not None
 
 
 def _stored_options(config: Any) -> dict[str, Any]:
