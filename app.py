@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
             )
             app.block_thread()
     except OSError as error:
-        sys.exit(f"error: the app cannot start ({error}): give another --host or --port")
+        sys.exit(f"error: the app cannot start, {error}: give another --host or --port")
 
 
 if __name__ == "__main__":

@@ -157,6 +157,9 @@ def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     assert len(requests) == asked, "another step is shown without asking the server"
     page.get_by_role("button", name="Generate").click()
     page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.wait_for()
+    page.get_by_label("Steps").locator("visible=true").first.fill("9999")
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("Steps is 9999: give a number from 1 to 250").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 1, "the page scrolls sideways"
     assert errors == []
     outside = [url for url in requests if not url.startswith((address, "data:", "blob:"))]

@@ -212,7 +212,7 @@ def test_no_event_works_outside_the_queue(app):
         ("denoise", 1, -1, "Seed is -1: give a number from 0 to 2,147,483,647"),
         ("denoise", 0, ["tiny-ldm"], "Checkpoint is ['tiny-ldm']: give one of tiny-ldm"),
         ("denoise", 3, "x" * 100_000, "Sampler is 'xxxx"),
-        ("denoise", 3, None, "Sampler is None: give one of dpm++"),
+        ("denoise", 3, None, "Sampler is empty: give one of dpm++"),
         ("reconstruct", 3, {"path": "/etc/passwd"}, "give a file that was uploaded to this app"),
         ("reconstruct", 3, FETCHED, "was uploaded"),
         ("reconstruct", 3, {"inside": FETCHED}, "give a file that was uploaded to this app"),
@@ -491,5 +491,12 @@ def test_a_page_that_never_answers_ends_in_one_sentence(monkeypatch):
 def test_a_port_that_is_taken_ends_in_one_sentence(app):
     with gr.Blocks() as other:
         gr.Markdown("x")
-    with pytest.raises(CannotStart, match="port"):
+    with pytest.raises(CannotStart, match=f"port {app.server_port} is taken"):
         launch(other, LIMITS, server_port=app.server_port, quiet=True)
+
+
+def test_a_host_that_is_not_here_ends_in_one_sentence():
+    with pytest.raises(CannotStart, match=r"nothing\.invalid is no address of this machine"):
+        launch(gr.Blocks(), LIMITS, server_name="nothing.invalid")
+    with pytest.raises(CannotStart, match=r"192\.0\.2\.1 is no address of this machine"):
+        launch(gr.Blocks(), LIMITS, server_name="192.0.2.1")

@@ -64,6 +64,10 @@ def _shared_choices(library: Library) -> SharedChoices:
         upload = gr.Image(type="filepath", label="Your image", height=200)
         leave_undecoded(upload)
     checkpoint.change(
-        bind(offer_images, library), [checkpoint, class_name, number], [class_name, number], api_visibility="private"
+        bind(offer_images, library),
+        [checkpoint, class_name, number],
+        [class_name, number],
+        api_visibility="private",
+        show_progress="hidden",
     )
     return SharedChoices(checkpoint, class_name, number, upload, seed)

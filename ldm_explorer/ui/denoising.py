@@ -184,6 +184,7 @@ def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls
         api_description=denoise.__doc__,
         trigger_mode="always_last",
         show_progress="minimal",
+        show_progress_on=pictures,
     )
     controls.stop.click(None, None, None, cancels=[generating], api_visibility="private")
     show_by_slider(position, STEPS)

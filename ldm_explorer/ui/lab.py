@@ -115,7 +115,7 @@ def build(library: Library, shared: SharedChoices) -> None:
             position = gr.Slider(1, last, last, step=1, label="Step to look at", info="of both runs")
     state = gr.State(ran)
     shown = [shown_words, shown_pictures, position, plot, state]
-    options = {"trigger_mode": "always_last", "show_progress": "minimal"}
+    options = {"trigger_mode": "always_last", "show_progress": "minimal", "show_progress_on": shown_pictures}
     gr.on(
         [fault.change, denoiser.change],
         handler,

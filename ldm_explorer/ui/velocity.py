@@ -210,7 +210,9 @@ def build(library: Library, shared: SharedChoices) -> None:
         with gr.Column(min_width=320):
             shown += [gr.HTML(pictures), gr.HTML(numbers)]
     answer_changes(handler, inputs, shown, "show_velocity")
-    shared.checkpoint.change(bind(offer_steps, library), [shared.checkpoint, t], t, api_visibility="private")
+    shared.checkpoint.change(
+        bind(offer_steps, library), [shared.checkpoint, t], t, api_visibility="private", show_progress="hidden"
+    )
     gr.Markdown(DERIVATION, latex_delimiters=MATH)
     _build_checker(library, shared)
 

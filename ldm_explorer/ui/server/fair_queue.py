@@ -21,6 +21,9 @@ from ldm_explorer.ui.server.refusals import UNFORESEEN, RefusalLog, Refused, cut
 from ldm_explorer.ui.server.sessions import Sessions
 from ldm_explorer.ui.server.work import LONG
 
+SHOWN = {"visible": True, "duration": 10, "title": "Error"}
+"""What makes the page show an error's sentence, as gradio gives it for its own."""
+
 
 class FairQueue(Queue):
     """Admits what the limits allow and lets the client go first who has least under way."""
@@ -94,7 +97,7 @@ class FairQueue(Queue):
             return
         if isinstance(event_message, ProcessCompletedMessage) and not event_message.success:
             sentence = cut((event_message.output or {}).get("error") or UNFORESEEN)
-            event_message.output = (event_message.output or {}) | {"error": sentence}
+            event_message.output = SHOWN | (event_message.output or {}) | {"error": sentence}
             self.refusals.write(address_of(event.request), sentence)
         super().send_message(event, event_message)
 

@@ -49,7 +49,8 @@ class InputCheck:
             known = component if session is None else session.get(component._id, component)
             bounds_change = known is component and component._id in self.changing
             if (wanted := _wanted(known, value, uploads, bounds_change)) is not None:
-                raise Refused(f"{component.label or 'a value'} is {shown(value)}: give {wanted}")
+                came = "empty" if value is None else shown(value)
+                raise Refused(f"{component.label or 'a value'} is {came}: give {wanted}")
             checked.append(_file(value) if isinstance(value, dict) else value)
         return checked
 

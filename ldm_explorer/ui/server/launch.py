@@ -1,6 +1,7 @@
 """Start the server: it waits until the page answers, however busy the machine is."""
 
 import logging
+import socket
 import time
 
 import httpx
@@ -29,6 +30,7 @@ def launch(app: Blocks, limits: Limits, **options) -> str:
 
     `options` are gradio's. Raises `CannotStart` with one sentence where it does not start.
     """
+    _check_host(options.get("server_name"))
     _protect(app, limits)
     endpoints = frozenset(fn.api_name for fn in app.fns.values() if fn.api_visibility != "private")
     for tries_left in reversed(range(TRIES)):
@@ -49,9 +51,22 @@ def launch(app: Blocks, limits: Limits, **options) -> str:
             break
         except OSError as error:
             if not tries_left:
-                raise CannotStart(str(error)) from error
+                port = options.get("server_port")
+                raise CannotStart(f"port {port} is taken" if port else "no port from 7860 on is free") from error
     wait_until_it_answers(app.local_url)
     return address
+
+
+def _check_host(host: str | None) -> None:
+    """Raise `CannotStart` for what is no address of this machine: gradio would try every port there."""
+    if host is None:
+        return
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)
+    except OSError as error:
+        raise CannotStart(f"{host} is no address of this machine") from error
 
 
 def _protect(app: Blocks, limits: Limits) -> None:
