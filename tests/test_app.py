@@ -130,6 +130,9 @@ def test_two_users_at_once_do_not_see_each_other(address):
     assert results[0] != results[1]
 
 
+NO_PICTURE = {"name": "text.png", "mimeType": "image/png", "buffer": b"no picture"}
+
+
 @pytest.mark.parametrize("width", [1360, 390])
 def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     from screenshots import open_tab
@@ -157,6 +160,11 @@ def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     assert len(requests) == asked, "another step is shown without asking the server"
     page.get_by_role("button", name="Generate").click()
     page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.wait_for()
+    page.get_by_text("Use your own image").click()
+    page.locator("input[type=file]").first.set_input_files(files=[NO_PICTURE])
+    page.get_by_text("cannot be read as an image").first.wait_for()
+    page.wait_for_timeout(1500)
+    assert page.get_by_text("cannot be read as an image").count() == 1, "said once, whoever needs the picture"
     page.get_by_label("Steps").locator("visible=true").first.fill("9999")
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("Steps is 9999: give a number from 1 to 250").first.wait_for()

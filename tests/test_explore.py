@@ -17,6 +17,7 @@ from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.reconstruction import LatentSize, reconstruct_image
 from ldm_explorer.explore.schedule import compare_schedules, describe, noise_image
 from ldm_explorer.explore.uploads import read_upload
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.schedules import SCHEDULES, make_schedule
 
@@ -236,7 +237,8 @@ def test_a_checkpoint_with_broken_pictures_is_passed_over_by_name(color_folder, 
 
 
 def _film_file(folder):
-    (folder / "film").mkdir(exist_ok=True)
+    """A frame of the run's own, to be damaged: one that it did not write would not count."""
+    RunFolder(folder).write_bytes("film/step-000000001.webp", b"")
     return folder / "film" / "step-000000001.webp"
 
 

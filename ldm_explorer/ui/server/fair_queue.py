@@ -97,8 +97,12 @@ class FairQueue(Queue):
             return
         if isinstance(event_message, ProcessCompletedMessage) and not event_message.success:
             sentence = cut((event_message.output or {}).get("error") or UNFORESEEN)
-            event_message.output = SHOWN | (event_message.output or {}) | {"error": sentence}
-            self.refusals.write(address_of(event.request), sentence)
+            output = SHOWN | (event_message.output or {}) | {"error": sentence}
+            if self.pending_messages_per_session[event.session_hash].says_again(sentence):
+                output["visible"] = False
+            else:
+                self.refusals.write(address_of(event.request), sentence)
+            event_message.output = output
         super().send_message(event, event_message)
 
     async def _drop_unread(self) -> None:

@@ -12,7 +12,8 @@ class Limits:
     """Floating-point operations of the networks that one request may cost, in 1e9: two cores do them in about 10 s."""
     waiting_light: int = 40
     """Requests of one session that may wait for light work; choosing another checkpoint sends about 20 at once."""
-    waiting_long: int = 4
+    waiting_long: int = 8
+    """A quick walk through all rooms asks for six."""
     waiting_light_per_address: int = 600
     """A class may share one address, and choose another checkpoint at once."""
     waiting_long_per_address: int = 60

@@ -8,6 +8,8 @@ from gradio.server_messages import EventMessage, ProcessCompletedMessage, Proces
 
 from ldm_explorer.ui.server.limits import MAX_SESSIONS, MAX_UNREAD_BYTES, UNREAD_SECONDS
 
+AGAIN_SECONDS = 3.0
+
 
 class Messages(Queue):
     """The messages of one session; gradio puts them in and its route takes them out."""
@@ -15,7 +17,13 @@ class Messages(Queue):
     def __init__(self) -> None:
         super().__init__()
         self.bytes, self.readers = 0, 0
+        self._last = "", 0.0  # what was refused last, and when
         self.since = time.monotonic()  # when the oldest of them came; of none, when the last one was fetched
+
+    def says_again(self, sentence: str) -> bool:
+        """Whether the session was told the same a moment ago: a wrong value is refused by each room that needs it."""
+        last, self._last = self._last, (sentence, time.monotonic())
+        return last[0] == sentence and time.monotonic() - last[1] < AGAIN_SECONDS
 
     async def get(self) -> EventMessage:
         self.readers += 1
