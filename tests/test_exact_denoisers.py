@@ -194,6 +194,7 @@ def test_statistics_that_do_not_fit_one_another_are_refused(tmp_path):
             r"memorising_timesteps \[999, 500, 0\]",
         ),
         (replace(fine, class_memorising=None), "belong together"),
+        (replace(fine, class_eigenvalues=fine.class_eigenvalues[:0]), "class_eigenvalues holds no class"),
     ):
         write_statistics(tmp_path, broken)
         with pytest.raises(CheckpointError, match=said):

@@ -121,6 +121,8 @@ def _check(tensors: dict[str, Tensor]) -> None:
     if ("class_eigenvalues" in tensors) != ("class_memorising" in tensors):
         raise ValueError("class_eigenvalues and class_memorising belong together")
     values, classes = prod(latents[1:]), len(tensors.get("class_eigenvalues", ()))
+    if "class_eigenvalues" in tensors and not classes:
+        raise ValueError("class_eigenvalues holds no class")
     wanted = {
         "mean": (values,),
         "covariance": (values, values),
