@@ -8,7 +8,8 @@ from gradio.server_messages import EventMessage, ProcessCompletedMessage, Proces
 
 from ldm_explorer.ui.server.limits import MAX_SESSIONS, MAX_UNREAD_BYTES, UNREAD_SECONDS
 
-AGAIN_SECONDS = 3.0
+AGAIN_SECONDS = 10.0
+"""As long as the page shows a refusal."""
 
 
 class Messages(Queue):
