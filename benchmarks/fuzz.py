@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from mutants import report, run_mutants
+from broken_folders import report, run_mutants
 from served import Served, Session, served
 
 CALLS, MUTANTS, AT_ONCE, WARM_UP = 2_000, 1_000, 8, 200

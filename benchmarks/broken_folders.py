@@ -1,7 +1,7 @@
 """A thousand broken run folders, one after the other, through the library, every room and the diagnosis.
 
 Prints how many raised or were answered by what nobody foresaw, and by how much the worst of every kind of file was
-slower and larger than the healthy folder. `python benchmarks/mutants.py [MUTANTS]`
+slower and larger than the healthy folder. `python benchmarks/broken_folders.py [MUTANTS]`
 """
 
 import gc
