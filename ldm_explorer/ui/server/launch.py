@@ -16,8 +16,6 @@ from ldm_explorer.ui.server.turns import give_way_between_modules
 from ldm_explorer.ui.server.work import queue_by_work
 
 START_SECONDS = 300
-TRIES = 3
-"""A machine so busy that the server needs more than gradio's 5 seconds to begin gets another chance."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,26 +31,23 @@ def launch(app: Blocks, limits: Limits, **options) -> str:
     _check_host(options.get("server_name"))
     _protect(app, limits)
     endpoints = frozenset(fn.api_name for fn in app.fns.values() if fn.api_visibility != "private")
-    for tries_left in reversed(range(TRIES)):
-        try:
-            _, address, _ = app.launch(
-                prevent_thread_lock=True,
-                max_file_size=MAX_UPLOAD_BYTES,
-                ssr_mode=False,
-                run_history=False,
-                enable_monitoring=False,
-                app_kwargs={
-                    "middleware": [Middleware(Routes, limits=limits, endpoints=endpoints)],
-                    "exception_handlers": {RequestValidationError: refuse_malformed},
-                },
-                _frontend=False,  # gradio gives the page 3 seconds and then raises; we wait
-                **options,
-            )
-            break
-        except OSError as error:
-            if not tries_left:
-                port = options.get("server_port")
-                raise CannotStart(f"port {port} is taken" if port else "no port from 7860 on is free") from error
+    try:
+        _, address, _ = app.launch(
+            prevent_thread_lock=True,
+            max_file_size=MAX_UPLOAD_BYTES,
+            ssr_mode=False,
+            run_history=False,
+            enable_monitoring=False,
+            app_kwargs={
+                "middleware": [Middleware(Routes, limits=limits, endpoints=endpoints)],
+                "exception_handlers": {RequestValidationError: refuse_malformed},
+            },
+            _frontend=False,  # gradio gives the page 3 seconds and then raises; we wait
+            **options,
+        )
+    except OSError as error:
+        port = options.get("server_port")
+        raise CannotStart(f"port {port} is taken" if port else "no port from 7860 on is free") from error
     wait_until_it_answers(app.local_url)
     return address
 
