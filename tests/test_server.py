@@ -27,7 +27,7 @@ from ldm_explorer.ui.server.limits import MAX_SESSIONS, UNREAD_SECONDS, Limits
 from ldm_explorer.ui.server.messages import Mailboxes, Messages
 from ldm_explorer.ui.server.refusals import LOGGED_PER_MINUTE, RefusalLog
 from ldm_explorer.ui.server.routes import MAX_FILES_AT_ONCE, Routes, Uploads
-from ldm_explorer.ui.server.turns import GIVE_WAY_SECONDS, TURNS, Job, Turns, give_way_between_modules
+from ldm_explorer.ui.server.turns import GIVE_WAY_SECONDS, TURNS, Job, Stopped, Turns, give_way_between_modules
 
 DENOISE = ["tiny-ldm", 0, "Bag", "ddim", 40, 1, 1, "network"]
 FETCHED = {"path": "http://127.0.0.1:1/x.png", "meta": {"_type": "gradio.FileData"}}
@@ -161,6 +161,48 @@ def test_a_network_gives_way_to_light_work_between_two_of_its_modules():
         nn.Sequential(*(Slow() for _ in range(3)))(torch.zeros(1))
     thread.join()
     assert order == ["long", "light", "long", "long"]
+
+
+def test_a_job_that_is_stopped_ends_before_its_next_module_and_leaves_its_turn_to_others():
+    give_way_between_modules()
+    seen = []
+
+    class Stopping(nn.Module):
+        def forward(self, inputs):
+            seen.append("module")
+            TURNS.stop("this one")
+            return inputs
+
+    with pytest.raises(Stopped), TURNS.turn(Job("this one")):
+        nn.Sequential(Stopping(), Stopping())(torch.zeros(1))
+    assert seen == ["module"]
+    with TURNS.turn(Job("another")):
+        pass
+
+
+def test_a_job_that_waits_is_stopped_at_once_and_the_one_behind_it_goes_on():
+    turns, ended = Turns(), []
+
+    def wait(name: str, used: float) -> None:
+        job = Job(name)
+        job.used = used
+        try:
+            with turns.turn(job):
+                ended.append(f"{name} ran")
+        except Stopped:
+            ended.append(f"{name} stopped")
+
+    threads = [threading.Thread(target=wait, args=args) for args in (("first", 1.0), ("second", 2.0))]
+    with turns.turn(Job("running")):
+        for thread in threads:
+            thread.start()
+        while len(turns._waiting) < 2:
+            time.sleep(0.001)
+        turns.stop("first")
+        threads[0].join()
+        assert ended == ["first stopped"], "while another still has its turn"
+    threads[1].join()
+    assert ended == ["first stopped", "second ran"]
 
 
 def test_a_handler_that_fails_gives_its_turn_up():

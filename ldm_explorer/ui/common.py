@@ -8,13 +8,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from ldm_explorer.explore.images import ImageToExplore, example_image, example_images, uploaded_image
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.uploads import read_upload
 from ldm_explorer.ui.html import escaped
 from ldm_explorer.ui.server.refusals import UNFORESEEN
-from ldm_explorer.ui.server.turns import TURNS, Job
+from ldm_explorer.ui.server.turns import TURNS, Job, Stopped
 from ldm_explorer.ui.server.work import LIGHT, Work
 
 MAX_SEED = 2**31 - 1
@@ -86,6 +87,8 @@ def one_sentence() -> Iterator[None]:
         yield
     except gr.Error:
         raise
+    except Stopped:
+        raise gr.Error("stopped", visible=False, print_exception=False) from None
     except ValueError as error:
         raise gr.Error(escaped(str(error)), print_exception=False) from error
     except Exception as error:
@@ -110,12 +113,15 @@ def bind(handler: Callable, library: Library, work: Work = LIGHT) -> Callable:
 
         @functools.wraps(handler)
         def bound(*inputs):
-            job = Job()
+            job = Job(LocalContext.event_id.get(None))
             with one_sentence(), closing(handler(library, *inputs)) as steps:
                 check(inputs)
                 while True:
-                    with TURNS.turn(job):
-                        step = next(steps, _NO_MORE)
+                    try:
+                        with TURNS.turn(job):
+                            step = next(steps, _NO_MORE)
+                    except Stopped:
+                        return
                     if step is _NO_MORE:
                         return
                     yield step
@@ -123,7 +129,7 @@ def bind(handler: Callable, library: Library, work: Work = LIGHT) -> Callable:
 
         @functools.wraps(handler)
         def bound(*inputs):
-            with one_sentence(), TURNS.turn(Job()):
+            with one_sentence(), TURNS.turn(Job(LocalContext.event_id.get(None))):
                 check(inputs)
                 return handler(library, *inputs)
 

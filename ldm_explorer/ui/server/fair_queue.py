@@ -19,6 +19,7 @@ from ldm_explorer.ui.server.limits import MAX_SESSION_NAME, MAX_SESSIONS, Limits
 from ldm_explorer.ui.server.messages import Mailboxes, Messages
 from ldm_explorer.ui.server.refusals import UNFORESEEN, RefusalLog, Refused, cut
 from ldm_explorer.ui.server.sessions import Sessions
+from ldm_explorer.ui.server.turns import TURNS
 from ldm_explorer.ui.server.work import LONG
 
 SHOWN = {"visible": True, "duration": 10, "title": "Error"}
@@ -139,7 +140,8 @@ class FairQueue(Queue):
             await asyncio.shield(work)
         except asyncio.CancelledError:
             for event in events:
-                event.alive = False  # a stream ends after the step that it is at
+                event.alive = False
+                TURNS.stop(event._id)
             raise
 
 

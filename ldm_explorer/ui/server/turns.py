@@ -17,10 +17,15 @@ GIVE_WAY_SECONDS = 0.05
 """A job goes on as long as the others have not computed so much less: changing costs something as well."""
 
 
-class Job:
-    """One request, over all of its steps."""
+class Stopped(BaseException):
+    """The request was stopped: no reader's `except Exception` may take this for a failure of its own."""
 
-    def __init__(self) -> None:
+
+class Job:
+    """One request, over all of its steps. `event_id` is gradio's, by which it can be stopped."""
+
+    def __init__(self, event_id: str | None = None) -> None:
+        self.event_id, self.stopped = event_id, False
         self.used = 0.0  # seconds of computing
         self.since: float | None = None  # when its turn began, None while it waits
 
@@ -39,7 +44,7 @@ class Turns:
 
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
-        """Wait for the job's turn, and give it up at the end."""
+        """Wait for the job's turn, and give it up at the end. Raises `Stopped` in it where the job is stopped."""
         self._take(job)
         self._here.job = job
         try:
@@ -51,6 +56,8 @@ class Turns:
     def give_way(self, *_) -> None:
         """Let another job that has computed less go first; does nothing in a thread that has no turn."""
         job = getattr(self._here, "job", None)
+        if job is not None and job.stopped:
+            raise Stopped
         if job is None or not self._waiting:
             return
         bar = job.used_now() - GIVE_WAY_SECONDS
@@ -58,17 +65,32 @@ class Turns:
             self._give_up(job)
             self._take(job)
 
+    def stop(self, event_id: str) -> None:
+        """End the job of an event where it waits, or before its network's next module; between steps it needs no end."""
+        with self._changed:
+            for job in (self._running, *self._waiting):
+                if job is not None and job.event_id == event_id:
+                    job.stopped = True
+            self._changed.notify_all()
+
     def _take(self, job: Job) -> None:
         with self._changed:
             self._waiting.append(job)
-            self._changed.wait_for(lambda: self._running is None and min(self._waiting, key=lambda j: j.used) is job)
+            self._changed.wait_for(lambda: job.stopped or self._running is None and self._next() is job)
             self._waiting.remove(job)
+            if job.stopped:
+                self._changed.notify_all()
+                raise Stopped
             self._running, job.since = job, time.monotonic()
+
+    def _next(self) -> Job:
+        return min(self._waiting, key=lambda job: job.used)
 
     def _give_up(self, job: Job) -> None:
         with self._changed:
             job.used, job.since = job.used_now(), None
-            self._running = None
+            if self._running is job:  # not where it was stopped while it waited
+                self._running = None
             self._changed.notify_all()
 
 
