@@ -153,12 +153,14 @@ def test_a_walk_through_the_tabs_in_a_real_browser(browser, address, width):
     page.get_by_text("Right: identical by algebra").wait_for()
     open_tab(page, denoising.TITLE)
     page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.wait_for()
-    asked.clear()
+    while asked:  # whatever the rooms opened before still ask for
+        asked.clear()
+        page.wait_for_timeout(1000)
     page.get_by_label("Moment to look at").first.fill("2")
     page.get_by_label("Moment to look at").first.press("Enter")
     page.get_by_text(f"step 2 of {DEFAULT_NUM_STEPS}").first.wait_for()
     assert page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.is_hidden()
-    assert asked == [], "another step is shown without asking the server"
+    assert asked == [], f"another step is shown without asking the server: {asked}"
     page.get_by_role("button", name="Generate").click()
     page.get_by_text(f"step {DEFAULT_NUM_STEPS} of {DEFAULT_NUM_STEPS}").first.wait_for()
     page.get_by_text("Use your own image").click()
