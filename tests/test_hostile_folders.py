@@ -172,6 +172,14 @@ def test_a_foreign_file_does_not_decide_what_kind_of_run_a_folder_is(dataset, tm
         load_vae(young)
 
 
+def test_a_classifier_with_a_damaged_list_of_files_costs_itself_alone(dataset):
+    RunFolder(dataset / "features").write_text("features/config.json", "{}")
+    (dataset / "features" / MARK / "files.json").write_text("{")
+    library = open_library(dataset.parent)
+    assert library.names() == ["bad", "good"]
+    assert [skip.folder for skip in library.skipped] == [dataset / "features"]
+
+
 @pytest.mark.parametrize("name", ["run-\udcff", "two\nlines", "a bell\a"])
 def test_a_name_that_is_no_text_is_passed_over_and_can_be_printed(dataset, name):
     bad = (dataset / "bad").rename(dataset / name)

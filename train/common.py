@@ -241,10 +241,12 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     try:
         main(tyro.cli(config_class))
     except KeyboardInterrupt:
-        again = "the same command with --resume goes on from what was kept"
-        again = again if "resume" in config_class.__dataclass_fields__ else "the same command begins again"
-        is_training = issubclass(config_class, FitConfig)  # `start` sees to one that wrote anything
-        said = "stopped before anything was written" if is_training else f"stopped: {again}"
+        if issubclass(config_class, FitConfig):  # `start` sees to one that wrote anything
+            said = "stopped before anything was written"
+        elif "resume" in config_class.__dataclass_fields__:
+            said = "stopped: the same command with --resume goes on from what was kept"
+        else:
+            said = "stopped: the same command begins again"
         print(said, file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)
     except (ValueError, OSError, DataError, TrainingFailed) as error:

@@ -264,10 +264,8 @@ def main(config: LDMTrainConfig) -> None:
     of_autoencoder = autoencoder_training(config.vae_folder)
     side, channels = unet_config.latent_size, unet_config.latent_channels
     name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
-    with start(config, name, (*PIPELINE_FILES, STATISTICS_FILE, *film_files(config.max_steps))) as (
-        accelerator,
-        run_dir,
-    ):
+    files = (*PIPELINE_FILES, STATISTICS_FILE, *film_files(config.max_steps))
+    with start(config, name, files) as (accelerator, run_dir):
         training, validation = config.load("train"), config.load("validation")
         vae.to(accelerator.device)
         task = LDMTask(
