@@ -20,7 +20,7 @@ from tqdm import tqdm
 REPO = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPO), str(REPO / "tests")]
 
-from foreign_files import contents, plant, unchanged
+from foreign_files import contents, move_away, plant, unchanged
 from helpers import draw_shapes
 
 from ldm_explorer.run_folder import MARK
@@ -137,7 +137,7 @@ def main(kills: int = 100) -> None:
         dataset, vae, killed_vae = draw_images(folder / "shapes"), folder / "vae", folder / "killed vae"
         command = [*VAE, "--dataset", dataset, "--max-steps", str(kills * STEPS_PER_KILL)]
         in_writing = [kill_training(command, killed_vae, moment)]
-        planted = plant(killed_vae, folder / "elsewhere")
+        planted = move_away(killed_vae, plant(killed_vae, folder / "elsewhere"))
         in_writing += [kill_training(command, killed_vae, moment) for _ in tqdm(range(kills - 1), "killing trainings")]
         print(f"the last kill came after step {newest_step(killed_vae)}")
         for run_dir in (vae, killed_vae):
@@ -148,7 +148,8 @@ def main(kills: int = 100) -> None:
         command = [*LDM, "--dataset", dataset, "--vae", str(vae)]
         for run_dir in (ldm, killed_ldm):
             finish(command, run_dir)
-        planted, longest = plant(killed_ldm, folder / "elsewhere too"), seconds_of_export(command, killed_ldm)
+        planted = move_away(killed_ldm, plant(killed_ldm, folder / "elsewhere too"))
+        longest = seconds_of_export(command, killed_ldm)
         in_writing = [
             kill(start_export(command, killed_ldm), killed_ldm, moment.uniform(0, longest))
             or not (killed_ldm / "model_index.json").exists()

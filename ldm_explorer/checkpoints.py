@@ -184,13 +184,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
     run = RunFolder(folder)
-    if (folder / "train_config.json").is_file() and not run.has_part("vae"):
+    if run.has("train_config.json") and not run.has_part("vae"):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
-    kind: Kind = "ldm" if (folder / "model_index.json").exists() else "vae"
+    kind: Kind = "ldm" if run.has("model_index.json") else "vae"
     if kind == "vae" and run.has_part("unet"):
         raise CheckpointError(f"{folder} is half-written: it has unet/ but no model_index.json")
     for part, class_name in PARTS[kind].items():
-        if not read_network_config(folder / part, class_name):
+        if not run.has(f"{part}/config.json") or not read_network_config(folder / part, class_name):
             raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/config.json")
         if not any((folder / part).glob("*.safetensors")):
             raise CheckpointError(f"{folder} is half-written: {part}/ holds no safetensors weights")
@@ -214,7 +214,7 @@ def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
     checkpoints, skipped = [], []
     for folder in find_run_folders(root):
         try:
-            if not (folder / "features" / "config.json").is_file():
+            if not RunFolder(folder).has("features/config.json"):
                 checkpoints.append(read_checkpoint(folder))
         except Exception as error:  # whatever a reader raises costs this folder alone
             skipped.append(passed_over(folder, error))
@@ -256,4 +256,7 @@ def _is_folder(path: Path) -> bool:
 
 def _has_weights(folder: Path) -> bool:
     files = ("model_index.json", "train_config.json", "vae/config.json", "unet/config.json", "features/config.json")
-    return any((folder / file).is_file() for file in files)
+    try:
+        return any(map(RunFolder(folder).has, files))
+    except CheckpointError:  # a run with a damaged list of files; whoever reads it is told so
+        return True

@@ -36,7 +36,9 @@ def claim(path: Path) -> Iterator[RunFolder]:
         try:
             if not run.is_marked:
                 run.adopt(())
-            yield run
+            run.forget_what_is_gone()
+            with run.held():
+                yield run
         finally:
             if not run.names and not _others(path):
                 shutil.rmtree(path / MARK, ignore_errors=True)
@@ -65,7 +67,6 @@ def locked(run: RunFolder) -> Iterator[None]:
         shutil.rmtree(mark / "tmp", ignore_errors=True)
         (mark / "holder.json").unlink(missing_ok=True)  # it may be a hard link to somebody's file
         (mark / "holder.json").write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
-        run.forget_what_is_gone()
         yield
     finally:
         shutil.rmtree(mark / "tmp", ignore_errors=True)

@@ -34,12 +34,22 @@ def is_milestone(step: int, total_steps: int | None) -> bool:
     return step > 0 and (step & (step - 1) == 0 or step == total_steps)
 
 
+def film_files(max_steps: int | None) -> tuple[str, ...]:
+    """The names of the frames that a training of at most so many steps may write; None for a number not known yet."""
+    steps = {1 << power for power in range(32)} | {max_steps or 1}
+    return tuple(_file(step) for step in sorted(steps) if step <= (max_steps or step))
+
+
+def _file(step: int) -> str:
+    return f"film/step-{step:09d}.webp"
+
+
 def write_frame(run_dir: Path, frame: FilmFrame) -> None:
     """Write one frame, whole or not at all, in place of an earlier one of that step."""
     strip = torch.cat(list(frame.images.cpu()), dim=-1).permute(1, 2, 0).numpy()
     content = io.BytesIO()
     Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(content, "WEBP", lossless=True, quality=100)
-    RunFolder(run_dir).write_bytes(f"film/step-{frame.step:09d}.webp", content.getvalue())
+    RunFolder(run_dir).write_bytes(_file(frame.step), content.getvalue())
 
 
 def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:

@@ -23,6 +23,8 @@ from ldm_explorer.files import MAX_JSON_BYTES, CheckpointError, read_bytes
 
 MARK = ".ldm-explorer"
 FORMAT = 1
+_held: set[Path] = set()
+"""The run folders that this process writes in: one without its mark has lost it, and gets no new one."""
 
 
 class FolderRefused(FileExistsError):
@@ -41,8 +43,21 @@ class RunFolder:
         return not mark.is_symlink() and (mark / "files.json").is_file()
 
     @property
+    def lost_its_mark(self) -> bool:
+        """Whether the mark was taken away while this process holds the folder."""
+        return self.path in _held and not self.is_marked
+
+    @property
     def names(self) -> frozenset[str]:
-        """The files that the run wrote, none without a mark. Raises `FolderRefused` for a damaged list."""
+        """The files that the run wrote, none without a mark.
+
+        Raises `FolderRefused` for a damaged list, and for a mark that is gone while this process holds the folder.
+        """
+        if self.lost_its_mark:
+            raise FolderRefused(
+                f"{self.path / MARK}, the mark of this run, is gone: bring it back and go on with the same command and "
+                "--resume, or give a new --out"
+            )
         if not self.is_marked:
             return frozenset()
         path = self.path / MARK / "files.json"
@@ -67,11 +82,24 @@ class RunFolder:
             there = (path.relative_to(self.path).as_posix() for path in self.path.glob(glob))
         return (self.path / path for path in there if name.fullmatch(path))
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a file; of a run, whether it wrote that. Raises `CheckpointError` as `find`."""
+        return (self.path / name).is_file() and (not self.is_marked or name in self._listed)
+
     def has_part(self, part: str) -> bool:
         """Whether there is such a subfolder; of a run, whether it wrote there. Raises `CheckpointError` as `find`."""
         if not self.is_marked:
             return (self.path / part).exists()
         return any(name.startswith(f"{part}/") for name in self._listed)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Take a missing mark for one that is gone: nothing is written then, and no new mark made."""
+        _held.add(self.path)
+        try:
+            yield
+        finally:
+            _held.discard(self.path)
 
     @property
     def _listed(self) -> frozenset[str]:
@@ -117,6 +145,7 @@ class RunFolder:
         old one goes first and the new one comes last, so nobody reads old and new together. Raises `FolderRefused`
         as `check` does.
         """
+        self.check(())  # before anything is made in a mark that is gone
         with self._temporary() as temporary:
             (temporary / part).mkdir(parents=True)
             yield temporary / part

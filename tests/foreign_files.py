@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 FOREIGN_FILES = (
@@ -21,7 +22,10 @@ FOREIGN_FILES = (
     "state-999999999/state.safetensors",
     "state-999999999/progress.json",
 )
-"""None has the name of a file that a run writes, and many look like one."""
+"""Many look like files that a run writes, and none is in the way of one."""
+
+LIKE_OURS = "state-999999999"
+"""Has the name of a state, as far as anybody can tell: a run that might go on from there does not start."""
 
 ANOTHER_TOOLS = {"README.md": "# Mine", "train_config.json": json.dumps({"dataset": "mine"}), "metrics.json": "{}"}
 """Files named exactly like those of a run."""
@@ -39,6 +43,12 @@ def plant(folder: Path, elsewhere: Path, named_like_ours: bool = False) -> dict[
     (folder / "link").symlink_to(elsewhere)
     (folder / "film" / "step-link.webp").symlink_to(elsewhere / "precious.txt")
     return {name: content for name, content in contents(folder).items() if name not in before}
+
+
+def move_away(folder: Path, planted: dict[str, bytes]) -> dict[str, bytes]:
+    """Take what is named like a state out of a folder; returns what was planted besides."""
+    shutil.rmtree(folder / LIKE_OURS)
+    return {name: content for name, content in planted.items() if not name.startswith(LIKE_OURS)}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

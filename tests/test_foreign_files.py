@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from foreign_files import contents, plant, unchanged
+from foreign_files import LIKE_OURS, contents, move_away, plant, unchanged
 from helpers import NUM_CLASSES, draw_shapes
 from torchvision.transforms.functional import to_pil_image
 
@@ -20,7 +20,7 @@ import train.features
 import train.latents
 import train.ldm
 import train.vae
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import CheckpointError, read_checkpoint
 from ldm_explorer.claims import claim, locked
 from ldm_explorer.data import dataset_spec
 from ldm_explorer.evaluation.features import FeatureNet
@@ -79,6 +79,10 @@ def test_a_training_leaves_what_lies_in_its_folder_through_a_resume_and_an_expor
     again = contents(tmp_path / "run")
     planted = plant(tmp_path / "run", tmp_path / "elsewhere")
     (tmp_path / "run" / "README.md").unlink()  # written anew by the export
+    with pytest.raises(FolderRefused, match=f"{LIKE_OURS}/state.safetensors is not on the list of what this run wrote"):
+        training(name, tmp_path / "run", resume=True)
+    assert unchanged(tmp_path / "run", planted)
+    planted = move_away(tmp_path / "run", planted)
     training(name, tmp_path / "run", resume=True)
     assert unchanged(tmp_path / "run", planted)
     assert {name for name in contents(tmp_path / "run") if name not in planted} == set(again)
@@ -116,7 +120,7 @@ def test_a_training_into_the_folder_of_its_images_is_refused_before_any_work(tra
     assert not (images / "new").exists()
 
 
-@pytest.mark.parametrize("file", ["README.md", "vae/config.json", "train_config.json", "metrics.json"])
+@pytest.mark.parametrize("file", ["README.md", "vae/config.json", "train_config.json", "metrics.json", "dataset.json"])
 def test_a_foreign_file_named_as_one_that_the_run_will_write_is_refused_before_any_work(
     training, tmp_path, monkeypatch, file
 ):
@@ -129,6 +133,133 @@ def test_a_foreign_file_named_as_one_that_the_run_will_write_is_refused_before_a
         training("vae", tmp_path / "run", resume=True)
     files = {name: content for name, content in contents(tmp_path).items() if MARK not in name}
     assert files == {name: content for name, content in before.items() if MARK not in name}
+
+
+@pytest.mark.parametrize("frame", [1, 2, 3])
+def test_a_foreign_frame_is_refused_before_any_work_where_it_has_the_name_of_one_to_come(
+    training, tmp_path, monkeypatch, frame
+):
+    RunFolder(tmp_path / "run").write_text("train_config.json", "{}")
+    path = tmp_path / "run" / "film" / f"step-{frame:09d}.webp"
+    path.parent.mkdir()
+    path.write_text("mine")
+
+    def loads(*_):
+        raise DataError("it loads the images")
+
+    monkeypatch.setattr(train.common, "load_split", loads)
+    refused = (FolderRefused, f"{path} is there, and this run did not write it")
+    error, said = refused if frame <= SHORT["max_steps"] else (DataError, "it loads")
+    with pytest.raises(error, match=said):
+        training("ldm", tmp_path / "run", resume=True)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("listed", ["at the start", "before the last state"])
+def test_an_incomplete_copy_of_a_run_is_not_begun_again(training, tmp_path, monkeypatch, listed):
+    """It was copied while it trained, the list of its files before the files."""
+    training("vae", tmp_path / "run", save_every_steps=1)
+    run = RunFolder(tmp_path / "run")
+    if listed == "at the start":
+        (run.path / MARK / "files.json").write_text('{"format": 1, "files": ["train_config.json"]}')
+    else:
+        for name in ("state.safetensors", "progress.json"):
+            shutil.copy(run.path / "state-000000002" / name, tmp_path / name)
+            run.write_bytes(f"state-000000001/{name}", (tmp_path / name).read_bytes())
+        run.remove([f"state-000000002/{name}" for name in ("state.safetensors", "progress.json")])
+        (run.path / "state-000000002").mkdir()
+        shutil.move(tmp_path / "progress.json", run.path / "state-000000002")
+    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    files = {name: content for name, content in contents(run.path).items() if MARK not in name}
+    with pytest.raises(
+        FolderRefused, match=r"run/state-000000002/.* incomplete copy.* once the run has stopped, or move"
+    ):
+        training("vae", run.path, resume=True)
+    (run.path / "state-000000002").rename(run.path / "state-of-mine")
+    if listed == "at the start":
+        with pytest.raises(FolderRefused, match=r"run/train_log\.jsonl is not on the list.* incomplete copy"):
+            training("vae", run.path, resume=True)
+    (run.path / "state-of-mine").rename(run.path / "state-000000002")
+    assert {name: content for name, content in contents(run.path).items() if MARK not in name} == files
+
+
+@pytest.mark.parametrize("save_every_steps", [1, 100])
+def test_a_mark_that_is_deleted_while_a_run_trains_is_said_to_be_gone_and_not_made_anew(
+    training, tmp_path, monkeypatch, save_every_steps
+):
+    batch, mark = train.vae.VAETask.batch, tmp_path / "run" / MARK
+
+    def delete_the_mark(task, indices, generator):
+        if (tmp_path / "run" / "train_log.jsonl").exists() and mark.exists():
+            shutil.move(mark, tmp_path / "mark")
+        return batch(task, indices, generator)
+
+    monkeypatch.setattr(train.vae.VAETask, "batch", delete_the_mark)
+    options = {"max_steps": 4, "save_every_steps": save_every_steps}
+    with pytest.raises(TrainingFailed) as failed:
+        training("vae", tmp_path / "run", **options)
+    assert str(failed.value) == (
+        f"{mark}, the mark of this run, is gone: bring it back and go on with the same command and --resume, or give "
+        "a new --out"
+    )
+    assert not mark.exists()
+    monkeypatch.undo()
+    shutil.move(tmp_path / "mark", mark)
+    training("vae", tmp_path / "run", resume=True, **options)
+    assert read_checkpoint(tmp_path / "run").metrics["training"]["steps"] == 4
+
+
+def test_options_that_are_put_back_are_the_runs_own_again(training, tmp_path):
+    training("vae", tmp_path / "run")
+    config = tmp_path / "run" / "train_config.json"
+    config.rename(tmp_path / "away")
+    for options in ({}, {"seed": 1}):
+        with pytest.raises(
+            FolderRefused, match=r"without its train_config\.json.*: put that file back, or give another"
+        ):
+            training("vae", tmp_path / "run", resume=True, **options)
+    with locked(RunFolder(tmp_path / "run")):  # as while it is measured
+        pass
+    (tmp_path / "away").rename(config)
+    with pytest.raises(ValueError, match="was started with seed = 0, not 1"):
+        training("vae", tmp_path / "run", resume=True, seed=1)
+    training("vae", tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("moment", ["loading", "first step", "export"])
+def test_ctrl_c_says_what_is_kept(training, tmp_path, monkeypatch, capsys, moment):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    place, name = {
+        "loading": (train.common, "load_split"),
+        "first step": (train.vae.VAETask, "batch"),
+        "export": (train.vae, "save_vae"),
+    }[moment]
+    monkeypatch.setattr(place, name, interrupted)
+    monkeypatch.setattr("sys.argv", ["vae.py"])
+    with pytest.raises(SystemExit, match="130"):
+        train.common.main_of(train.vae.VAETrainConfig, lambda _: training("vae", tmp_path / "run"))
+    said = {
+        "loading": "stopped before anything was written",
+        "first step": "stopped: begin again with the same command and --resume, for no state was saved yet",
+        "export": "stopped: go on from step 2 with the same command and --resume",
+    }[moment]
+    assert capsys.readouterr().err.splitlines()[-1] == said
+    assert (tmp_path / "run").exists() == (moment != "loading")
+
+
+def test_an_autoencoder_that_is_not_finished_or_not_there_is_said_to_be_so(training, tmp_path):
+    """A classifier is a third thing."""
+    RunFolder(tmp_path / "young").write_text("train_config.json", "{}")
+    with pytest.raises(CheckpointError, match=r"young is a run that is not finished.*: finish it with .* --resume"):
+        training("ldm", tmp_path / "run", vae=tmp_path / "young")
+    for mistyped in (tmp_path / "yuong", Path("runs/mistyped")):
+        with pytest.raises(CheckpointError, match=f"^{mistyped} does not exist: give the folder of a checkpoint"):
+            training("ldm", tmp_path / "run", vae=mistyped)
+    RunFolder(tmp_path / "young").write_text("features/config.json", "{}")
+    with pytest.raises(CheckpointError, match=r"young is no checkpoint: it has no vae/config\.json"):
+        training("ldm", tmp_path / "run", vae=tmp_path / "young")
 
 
 def full_disk(folder: Path, vae) -> None:
@@ -310,8 +441,7 @@ def test_a_run_of_an_earlier_version_can_be_marked_and_resumed(training, tmp_pat
     planted = plant(run, tmp_path / "elsewhere")
     with pytest.raises(FolderRefused, match=f"python tools/mark_run.py {run}"):
         training("ldm", run, resume=True)
-    shutil.rmtree(run / "state-999999999")  # that has the name of a state, as far as anybody can tell
-    planted = {name: content for name, content in planted.items() if "state-999999999" not in name}
+    planted = move_away(run, planted)
     assert set(mark_run.mark(run)) == names
     training("ldm", run, resume=True)
     assert unchanged(run, planted)

@@ -15,9 +15,10 @@ from mutants import DEEP
 from subject import LOG, write_subject
 
 from ldm_explorer import checkpoints, diagnose
+from ldm_explorer.checkpoints import CheckpointError, load_vae
 from ldm_explorer.explore import library as library_module
 from ldm_explorer.explore.images import example_images
-from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.explore.library import Library, classifier_folder, open_library
 from ldm_explorer.explore.size_figures import read_figures
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.explore.training_run import find_runs, read_run
@@ -145,6 +146,38 @@ def test_files_that_are_no_runs_cost_nothing(dataset, tmp_path, marked):
     assert len(example_images(library.get("bad")).images) == len(example_images(library.get("good")).images)
     assert {read_total_steps(folder) for folder in (bad, autoencoder)} == {25}
     assert all(diagnose.main([str(folder)]) != diagnose.REFUSED for folder in (bad, autoencoder))
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "vae/config.json", "features/config.json"])
+def test_a_foreign_file_does_not_decide_what_kind_of_run_a_folder_is(dataset, tmp_path, name):
+    """Neither of an autoencoder nor of a run that has no weights yet."""
+    finished, young = dataset / "finished", dataset / "features"  # where the classifier of these images would be
+    shutil.copytree(dataset / "good", finished)
+    run = RunFolder(finished)
+    run.remove(name for name in run.names if name.startswith(("unet/", "scheduler/", "film/", "model_index")))
+    RunFolder(young).write_bytes("train_config.json", b'{"dataset": "ours"}')
+    for folder in (finished, young):
+        if not (path := folder / name).exists():
+            path.parent.mkdir(exist_ok=True)
+            shutil.copyfile(dataset / "good" / "unet/config.json", path)
+    library = open_library(dataset.parent)
+    assert library.names() == ["bad", "finished", "good"]
+    assert library.get("finished").kind == "vae"
+    assert [skip.folder for skip in library.skipped] == [young]
+    assert "has no weights yet: its training goes on" in library.skipped[0].reason
+    assert find_runs(library)["features"].label == "features (unfinished)"
+    assert diagnose.main([str(finished)]) != diagnose.REFUSED
+    assert classifier_folder("ours", dataset) is None
+    with pytest.raises(CheckpointError, match="features is a run that is not finished"):
+        load_vae(young)
+
+
+def test_a_classifier_with_a_damaged_list_of_files_costs_itself_alone(dataset):
+    RunFolder(dataset / "features").write_text("features/config.json", "{}")
+    (dataset / "features" / MARK / "files.json").write_text("{")
+    library = open_library(dataset.parent)
+    assert library.names() == ["bad", "good"]
+    assert [skip.folder for skip in library.skipped] == [dataset / "features"]
 
 
 @pytest.mark.parametrize("name", ["run-\udcff", "two\nlines", "a bell\a"])

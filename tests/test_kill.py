@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import GIVE_UP_SECONDS, finish, logged_steps, run_command, start
-from foreign_files import contents, plant, unchanged
+from foreign_files import contents, move_away, plant, unchanged
 from helpers import draw_shapes, same_weights
 from safetensors.torch import load_file
 from torchvision.transforms.functional import to_pil_image
@@ -97,7 +97,7 @@ def test_four_kills_one_in_a_state_and_one_in_the_export_change_nothing(command,
     """And nothing of somebody else's, in the same folder."""
     run_dir = tmp_path / "run"
     kill_after(5, sys.executable, *command, run_dir=run_dir)
-    planted = plant(run_dir, tmp_path / "elsewhere")
+    planted = move_away(run_dir, plant(run_dir, tmp_path / "elsewhere"))
     kill_after(1000, sys.executable, "-c", KILLED_WHILE_SAVING, *command, run_dir=run_dir)
     assert latest_state(run_dir).name < "state-000000012"
     assert list(run_dir.glob(f"{MARK}/tmp/*")), "the kill came while a state was being written"

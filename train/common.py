@@ -32,13 +32,14 @@ from ldm_explorer.training import (
     FitConfig,
     Task,
     TrainingFailed,
+    check_copy,
     check_options,
     make_accelerator,
     precision_of,
     process_state,
     store_options,
 )
-from train.run import cannot_write, run
+from train.run import cannot_write, run, way_on
 
 INTERRUPTED = 130
 """The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
@@ -89,8 +90,9 @@ class DataConfig:
 def start(config: Config, name: str, files: Iterable[str]) -> Iterator[tuple[Accelerator, Path]]:
     """Hold the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done.
 
-    `files` are the names that the run will write besides `RUN_FILES`. Raises what `claim`, `RunFolder.check` and
-    `check_options` do, and `FolderRefused` for a run folder in the dataset's own.
+    `files` are the names that the run will write besides `RUN_FILES`. Raises what `claim`, `check_copy`,
+    `RunFolder.check` and `check_options` do, and `FolderRefused` for a run folder in the dataset's own. Ctrl-C where
+    the training does not see to it itself ends in a sentence on what is kept.
     """
     run_dir = config.out or Path("runs") / config.dataset_name / name
     accelerator = make_accelerator(config, run_dir)
@@ -102,13 +104,22 @@ def start(config: Config, name: str, files: Iterable[str]) -> Iterator[tuple[Acc
             raise refusal
         for option, value in asdict(config).items():
             accelerator.print(f"{option:24} {value}")
-        yield accelerator, run_dir
+        try:
+            yield accelerator, run_dir
+        except KeyboardInterrupt:
+            if accelerator.is_main_process:
+                if not RunFolder(run_dir).names:
+                    raise
+                print(f"stopped: {way_on(run_dir)}", file=sys.stderr, flush=True)
+            sys.exit(INTERRUPTED)
 
 
 def _claim(config: Config, run_dir: Path, files: Iterable[str], held: ExitStack) -> Exception | None:
     try:
         _check_outside_dataset(config, run_dir)
-        held.enter_context(claim(run_dir)).check([*RUN_FILES, *files])
+        run = held.enter_context(claim(run_dir))
+        check_copy(run_dir)
+        run.check([*RUN_FILES, *files, *(() if config.dataset in DATASETS else ("dataset.json",))])
         check_options(config, run_dir)
     except Exception as error:
         return error
@@ -230,7 +241,13 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     try:
         main(tyro.cli(config_class))
     except KeyboardInterrupt:
-        print("stopped: the same command with --resume goes on from what was kept", file=sys.stderr, flush=True)
+        if issubclass(config_class, FitConfig):  # `start` sees to one that wrote anything
+            said = "stopped before anything was written"
+        elif "resume" in config_class.__dataclass_fields__:
+            said = "stopped: the same command with --resume goes on from what was kept"
+        else:
+            said = "stopped: the same command begins again"
+        print(said, file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)
     except (ValueError, OSError, DataError, TrainingFailed) as error:
         if os.environ.get("RANK", "0") != "0":

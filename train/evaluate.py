@@ -307,7 +307,8 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]
     """
     found: dict[str, Checkpoint | SampleFolder] = {}
     for folder in config.checkpoints:
-        is_classifier = (folder / "features" / "config.json").is_file() and not (folder / "vae").exists()
+        run = RunFolder(folder)
+        is_classifier = run.has("features/config.json") and not run.has_part("vae")
         if is_classifier or folder.is_file():
             continue
         subject: Checkpoint | SampleFolder
@@ -315,7 +316,7 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]
             subject = SampleFolder.read(folder, config.dataset, config.image_side)
         else:
             subject = read_checkpoint(folder)
-            if RunFolder(folder).is_marked and not os.access(folder, os.W_OK):
+            if run.is_marked and not os.access(folder, os.W_OK):
                 raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it elsewhere first")
         if isinstance(subject, Checkpoint) and subject.kind == "ldm":
             _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)

@@ -78,7 +78,7 @@ def load_newest(config: ExportConfig, unet: UNet2DModel) -> int:
 def is_half_written(out: RunFolder, card: str) -> bool:
     """Whether a kill left a folder with the card of the same export and without what is written last."""
     path = out.path / "README.md"
-    return path.is_file() and path.read_text() == card and not (out.path / "model_index.json").exists()
+    return path.is_file() and path.read_text() == card and not out.has("model_index.json")
 
 
 if __name__ == "__main__":

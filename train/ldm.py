@@ -18,6 +18,7 @@ from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
+from ldm_explorer.film import film_files
 from ldm_explorer.latents import (
     BATCH_IMAGES,
     LatentCodec,
@@ -112,7 +113,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
 
     @property
     def vae_folder(self) -> Path:
-        return self.vae if self.vae.exists() else REPO / self.vae
+        shipped = REPO / self.vae
+        return shipped if shipped.exists() and not self.vae.exists() else self.vae
 
     def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
         """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""
@@ -262,7 +264,8 @@ def main(config: LDMTrainConfig) -> None:
     of_autoencoder = autoencoder_training(config.vae_folder)
     side, channels = unet_config.latent_size, unet_config.latent_channels
     name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
-    with start(config, name, (*PIPELINE_FILES, STATISTICS_FILE)) as (accelerator, run_dir):
+    files = (*PIPELINE_FILES, STATISTICS_FILE, *film_files(config.max_steps))
+    with start(config, name, files) as (accelerator, run_dir):
         training, validation = config.load("train"), config.load("validation")
         vae.to(accelerator.device)
         task = LDMTask(

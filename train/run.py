@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ldm_explorer.checkpoints import first_line
 from ldm_explorer.film import FilmFrame, cut_film, is_milestone, write_frame
-from ldm_explorer.run_folder import FolderRefused
+from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.training import (
     Diverged,
     FitConfig,
@@ -74,6 +74,8 @@ def run(
 def cannot_write(run_dir: Path, error: OSError) -> TrainingFailed:
     """One sentence for what the file system or `RunFolder` refused, and how the run goes on from what is kept."""
     if isinstance(error, FolderRefused):
+        if RunFolder(run_dir).lost_its_mark:  # and with it what is known of states
+            return TrainingFailed(str(error))
         return TrainingFailed(f"{error}, then {way_on(run_dir)}")
     return TrainingFailed(f"cannot write to {run_dir}: {error}; mend that and {way_on(run_dir)}")
 

@@ -56,10 +56,10 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
 
 def _load(model_class: type, folder: Path, part: str):
     """A network from safetensors, None where the folder has no such part."""
-    path = folder / part
-    config = read_json(path / "config.json")
+    path, run = folder / part, RunFolder(folder)
+    config = read_json(path / "config.json") if run.has(f"{part}/config.json") else {}
     if not config:
-        if RunFolder(folder).has_part(part):
+        if run.has_part(part):
             raise CheckpointError(f"{path} is half-written: it has no config.json")
         return None
     if (name := config.get("_class_name")) != model_class.__name__:

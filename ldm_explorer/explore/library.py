@@ -14,6 +14,7 @@ from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import read_run_config, read_spec
+from ldm_explorer.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,15 @@ def classifier_folder(dataset: str, beside: Path) -> Path | None:
     """Where the classifier of a dataset is: shipped, else in the folder `beside`, where a checkpoint lies."""
     shipped = [SHIPPED_CHECKPOINTS / dataset / "features"] if dataset in DATASETS else []  # else it may be any path
     folders = [*shipped, beside / "features"]
-    return next((folder for folder in folders if (folder / "features" / "config.json").is_file()), None)
+    return next((folder for folder in folders if _may_hold_classifier(folder)), None)
+
+
+def _may_hold_classifier(folder: Path) -> bool:
+    """Also of a run whose list of files cannot be read; whoever loads it is told so."""
+    try:
+        return RunFolder(folder).has("features/config.json")
+    except (CheckpointError, OSError):
+        return True
 
 
 def load_classifier(folder: Path, spec: DatasetSpec) -> FeatureNet:

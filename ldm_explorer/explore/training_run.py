@@ -16,6 +16,7 @@ from ldm_explorer.explore.training_film import Milestone, read_milestones
 from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_files import LogRecord, RunConfig, read_run_config, read_spec, read_total_steps, read_whole_log
+from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, make_schedule
 
 LOG = "train_log.jsonl"
@@ -161,7 +162,7 @@ def _is_run(folder: Path) -> bool:
     """Whether a training writes there, or has written; not where nobody may look, or the name is no text."""
     try:
         check_name(folder)
-        return (folder / "train_config.json").is_file() and not (folder / "features" / "config.json").is_file()
+        return (folder / "train_config.json").is_file() and not RunFolder(folder).has("features/config.json")
     except (CheckpointError, OSError):
         return False
 

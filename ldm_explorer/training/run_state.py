@@ -4,6 +4,7 @@ A state is model, average, optimizer and progress, as safetensors and JSON.
 """
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -49,6 +50,24 @@ def latest_state(run_dir: Path) -> Path | None:
     states = filter(None, map(_STATE.fullmatch, RunFolder(run_dir).names))
     whole = [state for state in states if state[2] == "progress.json" and (run_dir / state[0]).is_file()]
     return (run_dir / max(whole, key=lambda state: int(state[1]))[0]).parent if whole else None
+
+
+def check_copy(run_dir: Path) -> None:
+    """Raise `FolderRefused` for a log or a later state in a run folder that is not on the list of what the run wrote.
+
+    In a copy that was made while the run went on, the list may be older than the files.
+    """
+    names, newest = RunFolder(run_dir).names, latest_state(run_dir)
+    step = 0 if newest is None else int(newest.name.removeprefix("state-"))
+    for path in (*sorted(run_dir.glob("state-*/*"), reverse=True), run_dir / LOG_FILE):
+        name = path.relative_to(run_dir).as_posix()
+        found = _STATE.fullmatch(name)
+        is_ours = name == LOG_FILE or (found and int(found[1]) > step)
+        if is_ours and name not in names and os.path.lexists(path):
+            raise FolderRefused(
+                f"{path} is not on the list of what this run wrote: the folder is an incomplete copy, or the file is "
+                "somebody else's; copy the folder again once the run has stopped, or move the file away"
+            )
 
 
 def read_progress(state: Path) -> Progress:
@@ -126,6 +145,7 @@ def check_options(config: Any, run_dir: Path) -> None:
     if not config.resume:
         raise FolderRefused(f"{run_dir} already holds a run: go on with --resume, or give another --out")
     if not (run_dir / CONFIG_FILE).exists():
+        RunFolder(run_dir).adopt([CONFIG_FILE])  # whoever puts it back is not to be told that it is somebody else's
         raise FolderRefused(
             f"{run_dir} holds a run without its {CONFIG_FILE}, so whether these are the options it was started with "
             "cannot be checked: put that file back, or give another --out"
