@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_options(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     limits = LIMITS[options.limits]
+    print("Reading checkpoints and drawing the page ...", flush=True)
     library = open_library(*filter(None, [SHIPPED_CHECKPOINTS, options.checkpoints]))
     for skip in library.skipped:
         print(f"skipped: {skip.reason}")

@@ -66,7 +66,7 @@ class Turns:
             self._take(job)
 
     def stop(self, event_id: str) -> None:
-        """End the job of an event where it waits, or before its network's next module; between steps it needs no end."""
+        """End the job of an event where it waits, or before its network's next module; between steps it has none."""
         with self._changed:
             for job in (self._running, *self._waiting):
                 if job is not None and job.event_id == event_id:
@@ -76,7 +76,7 @@ class Turns:
     def _take(self, job: Job) -> None:
         with self._changed:
             self._waiting.append(job)
-            self._changed.wait_for(lambda: job.stopped or self._running is None and self._next() is job)
+            self._changed.wait_for(lambda: job.stopped or (self._running is None and self._next() is job))
             self._waiting.remove(job)
             if job.stopped:
                 self._changed.notify_all()
