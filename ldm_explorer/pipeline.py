@@ -19,7 +19,7 @@ from ldm_explorer.samplers import (
     draw_noise,
     final_latents,
     make_sampler,
-    schedule_of,
+    own_schedule,
 )
 
 
@@ -37,7 +37,7 @@ class LatentDiffusionPipeline(DiffusionPipeline):
     @property
     def denoiser(self) -> NetworkDenoiser:
         """The UNet with what it predicts and along which schedule."""
-        return NetworkDenoiser(self.unet, self.scheduler.config.prediction_type, schedule_of(self.scheduler))
+        return NetworkDenoiser(self.unet, self.scheduler.config.prediction_type, own_schedule(self.scheduler))
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -36,7 +36,7 @@ def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMS
     )
 
 
-def schedule_of(scheduler: SchedulerMixin) -> Schedule:
+def own_schedule(scheduler: SchedulerMixin) -> Schedule:
     """The schedule whose betas a scheduler holds."""
     return Schedule("own", scheduler.betas)
 

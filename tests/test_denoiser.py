@@ -12,7 +12,7 @@ from ldm_explorer.denoiser import NetworkDenoiser, StandIn
 from ldm_explorer.diagnosis.denoisers import DENOISERS, make_denoiser
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, to_z0
-from ldm_explorer.samplers import make_scheduler, schedule_of
+from ldm_explorer.samplers import make_scheduler, own_schedule
 from ldm_explorer.schedules import SCHEDULES, make_schedule
 
 COSINE = make_schedule("cosine")
@@ -70,7 +70,7 @@ def test_a_prediction_has_no_gradient(tiny_unet, z_t):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_schedule_of_a_scheduler_is_its_alphas_bit_for_bit(name, zero_terminal_snr):
     scheduler = make_scheduler(make_schedule(name, zero_terminal_snr=zero_terminal_snr), "v_prediction")
-    assert torch.equal(schedule_of(scheduler).alpha_bars, scheduler.alphas_cumprod)
+    assert torch.equal(own_schedule(scheduler).alpha_bars, scheduler.alphas_cumprod)
 
 
 @pytest.mark.parametrize("name", DENOISERS)

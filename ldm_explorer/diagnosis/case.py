@@ -17,7 +17,7 @@ from ldm_explorer.latents import LatentCodec, Posterior
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
-from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler, schedule_of
+from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler, own_schedule
 
 MAX_BATCH, MIN_BATCH = 32, 4
 FLOPS_PER_BATCH = 3e10
@@ -85,7 +85,7 @@ class Case:
 
     @cached_property
     def denoiser(self) -> NetworkDenoiser:
-        return NetworkDenoiser(self.unet, self.prediction_type, schedule_of(self.scheduler))
+        return NetworkDenoiser(self.unet, self.prediction_type, own_schedule(self.scheduler))
 
     @cached_property
     def codec(self) -> LatentCodec:

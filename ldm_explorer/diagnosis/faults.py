@@ -16,7 +16,7 @@ from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_check
 from ldm_explorer.denoiser import StandIn
 from ldm_explorer.diagnosis.sampling import Sampling, steps_that_divide
 from ldm_explorer.prediction import PREDICTION_TYPES
-from ldm_explorer.samplers import make_scheduler, schedule_of
+from ldm_explorer.samplers import make_scheduler, own_schedule
 from ldm_explorer.schedules import make_schedule
 
 LAB = SHIPPED_CHECKPOINTS / "lab"
@@ -86,7 +86,7 @@ def _with_other_prediction(sampling: Sampling) -> Sampling:
 
 
 def _zero_terminal_snr(sampling: Sampling) -> Sampling:
-    schedule = schedule_of(sampling.pipeline.scheduler).with_zero_terminal_snr()
+    schedule = own_schedule(sampling.pipeline.scheduler).with_zero_terminal_snr()
     config = make_scheduler(schedule, sampling.pipeline.scheduler.config.prediction_type).config
     return replace(sampling, scheduler=DPMSolverMultistepScheduler.from_config(config, solver_order=1))
 
