@@ -24,7 +24,8 @@ from foreign_files import contents, move_away, plant, unchanged
 from helpers import draw_shapes
 
 from ldm_explorer.run_folder import MARK
-from ldm_explorer.training import LOG_FILE, latest_state
+from ldm_explorer.run_layout import LOG_FILE
+from ldm_explorer.training import latest_state
 
 STEPS_PER_KILL = 60
 MAX_SECONDS_OF_TRAINING = 1.0

@@ -30,13 +30,29 @@ from ldm_explorer.run_files import (
     read_spec,
 )
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import (
+    CONFIG_FILE,
+    LOG_FILE,
+    METRICS_FILE,
+    PIPELINE_FILE,
+    SCHEDULER,
+    SCHEDULER_CONFIG,
+    SCHEDULER_FILE,
+    SPEC_FILE,
+    STATE_PREFIX,
+    UNET,
+    VAE,
+    config_of,
+    holds_classifier,
+    holds_run,
+)
 
 SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm"]
 PARTS: dict[Kind, dict[str, str]] = {
-    "vae": {"vae": "AutoencoderKL"},
-    "ldm": {"vae": "AutoencoderKL", "unet": "UNet2DModel"},
+    "vae": {VAE: "AutoencoderKL"},
+    "ldm": {VAE: "AutoencoderKL", UNET: "UNet2DModel"},
 }
 """The networks of a checkpoint: their subfolders and diffusers' classes."""
 _log = logging.getLogger(__name__)
@@ -44,20 +60,20 @@ _log = logging.getLogger(__name__)
 
 def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
     """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
-    RunFolder(folder).write_json("metrics.json", read_json(folder / "metrics.json") | {section: figures})
+    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: figures})
 
 
 def model_files(part: str) -> tuple[str, str]:
     """What `save_model` writes, where it needs no shards."""
-    return f"{part}/config.json", f"{part}/diffusion_pytorch_model.safetensors"
+    return config_of(part), f"{part}/diffusion_pytorch_model.safetensors"
 
 
-PIPELINE_FILES = ("model_index.json", "scheduler/scheduler_config.json", *model_files("unet"), *model_files("vae"))
+PIPELINE_FILES = (PIPELINE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))
 
 
 def save_vae(folder: Path, vae: AutoencoderKL) -> None:
     """Write `folder/vae`."""
-    save_model(vae, folder / "vae")
+    save_model(vae, folder / VAE)
 
 
 def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
@@ -67,12 +83,12 @@ def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler
     """
     run = RunFolder(folder)
     run.check(PIPELINE_FILES)
-    run.remove(["model_index.json"])
-    save_model(unet, folder / "unet")
-    with run.replacing("scheduler", last="scheduler_config.json") as temporary:
+    run.remove([PIPELINE_FILE])
+    save_model(unet, folder / UNET)
+    with run.replacing(SCHEDULER, last=SCHEDULER_CONFIG) as temporary:
         scheduler.save_pretrained(temporary)
-    save_model(vae, folder / "vae")
-    run.write_text("model_index.json", LatentDiffusionPipeline(vae, unet, scheduler).to_json_string())
+    save_model(vae, folder / VAE)
+    run.write_text(PIPELINE_FILE, LatentDiffusionPipeline(vae, unet, scheduler).to_json_string())
 
 
 def save_model(model: ModelMixin, folder: Path) -> None:
@@ -85,21 +101,21 @@ def save_model(model: ModelMixin, folder: Path) -> None:
 
 def write_spec(folder: Path, spec: DatasetSpec) -> None:
     """Write `dataset.json`: what is to be known about the images of a dataset that others do not have."""
-    RunFolder(folder).write_json("dataset.json", asdict(spec))
+    RunFolder(folder).write_json(SPEC_FILE, asdict(spec))
 
 
 def load_vae(folder: Path) -> AutoencoderKL:
     """The autoencoder of a checkpoint folder of either kind, in fp32. Raises `CheckpointError`."""
-    return load_model(AutoencoderKL, folder, "vae")
+    return load_model(AutoencoderKL, folder, VAE)
 
 
 def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
     """The pipeline of an LDM folder, in fp32. Raises `CheckpointError`."""
-    unet = load_model(UNet2DModel, folder, "unet")
+    unet = load_model(UNet2DModel, folder, UNET)
     scheduler = load_scheduler(folder)
     if (steps := scheduler.config.num_train_timesteps) != len(scheduler.betas):
         raise CheckpointError(
-            f"{printable(folder)}/scheduler has {len(scheduler.betas)} trained_betas for {steps} num_train_timesteps"
+            f"{printable(folder)}/{SCHEDULER} has {len(scheduler.betas)} trained_betas for {steps} num_train_timesteps"
         )
     try:
         pipeline = LatentDiffusionPipeline(load_vae(folder), unet, scheduler)
@@ -113,10 +129,10 @@ def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
 
 def load_scheduler(folder: Path) -> DDPMScheduler:
     """The betas and the prediction type of any diffusers scheduler of this family. Raises `CheckpointError`."""
-    config, path = read_scheduler_config(folder / "scheduler"), f"{printable(folder)}/scheduler"
+    config, path = read_scheduler_config(folder), f"{printable(folder)}/{SCHEDULER}"
     name = config.get("_class_name", "")
     if not config:
-        raise CheckpointError(f"{printable(folder)} has a UNet but no scheduler/scheduler_config.json")
+        raise CheckpointError(f"{printable(folder)} has a UNet but no {SCHEDULER_FILE}")
     if "num_train_timesteps" not in config or "Flow" in name:
         kind = printable(name)[:MAX_SHOWN] or "scheduler without a name"
         raise CheckpointError(f"{path} is a {kind}: it has no betas to check")
@@ -155,7 +171,7 @@ class Checkpoint:
         return read_spec(self.folder) or dataset_spec(self.dataset)
 
     def log(self) -> list[LogRecord]:
-        return read_log(self.folder / "train_log.jsonl")
+        return read_log(self.folder / LOG_FILE)
 
 
 @dataclass(frozen=True)
@@ -184,19 +200,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
     run = RunFolder(folder)
-    if run.has("train_config.json") and not run.has_part("vae"):
+    if run.has(CONFIG_FILE) and not run.has_part(VAE):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
-    kind: Kind = "ldm" if run.has("model_index.json") else "vae"
-    if kind == "vae" and run.has_part("unet"):
-        raise CheckpointError(f"{folder} is half-written: it has unet/ but no model_index.json")
+    kind: Kind = "ldm" if run.has(PIPELINE_FILE) else "vae"
+    if kind == "vae" and run.has_part(UNET):
+        raise CheckpointError(f"{folder} is half-written: it has {UNET}/ but no {PIPELINE_FILE}")
     for part, class_name in PARTS[kind].items():
-        if not run.has(f"{part}/config.json") or not read_network_config(folder / part, class_name):
-            raise CheckpointError(f"{folder} is no checkpoint: it has no {part}/config.json")
+        if not run.has(config_of(part)) or not read_network_config(folder / part, class_name):
+            raise CheckpointError(f"{folder} is no checkpoint: it has no {config_of(part)}")
         if not any((folder / part).glob("*.safetensors")):
             raise CheckpointError(f"{folder} is half-written: {part}/ holds no safetensors weights")
-    if kind == "ldm" and not read_scheduler_config(folder / "scheduler"):
-        raise CheckpointError(f"{folder} is no checkpoint: it has no scheduler/scheduler_config.json")
-    config, metrics = read_run_config(folder), read_json(folder / "metrics.json")
+    if kind == "ldm" and not read_scheduler_config(folder):
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {SCHEDULER_FILE}")
+    config, metrics = read_run_config(folder), read_json(folder / METRICS_FILE)
     return Checkpoint(folder, folder.name, kind, config.get("dataset", folder.parent.name), config, metrics)
 
 
@@ -214,7 +230,7 @@ def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
     checkpoints, skipped = [], []
     for folder in find_run_folders(root):
         try:
-            if not RunFolder(folder).has("features/config.json"):
+            if not holds_classifier(RunFolder(folder)):
                 checkpoints.append(read_checkpoint(folder))
         except Exception as error:  # whatever a reader raises costs this folder alone
             skipped.append(passed_over(folder, error))
@@ -236,7 +252,7 @@ def find_run_folders(root: Path) -> list[Path]:
 def _runs_in(folder: Path) -> list[Path]:
     """The runs of a dataset, or the folder itself where it holds none; also where it cannot be looked through."""
     try:
-        inner = [run for run in _children(folder) if not run.name.startswith("state-")]
+        inner = [run for run in _children(folder) if not run.name.startswith(STATE_PREFIX)]
         return inner if inner and not _has_weights(folder) else [folder]
     except OSError:
         return [folder]
@@ -255,8 +271,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _has_weights(folder: Path) -> bool:
-    files = ("model_index.json", "train_config.json", "vae/config.json", "unet/config.json", "features/config.json")
     try:
-        return any(map(RunFolder(folder).has, files))
+        return holds_run(RunFolder(folder))
     except CheckpointError:  # a run with a damaged list of files; whoever reads it is told so
         return True

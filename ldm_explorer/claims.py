@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from ldm_explorer.files import is_text, printable
 from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
+from ldm_explorer.run_layout import CONFIG_FILE, LOG_FILE
 
 MAX_NAMED_FILES = 4
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -100,7 +101,7 @@ def check_empty(path: Path) -> None:
     if not (there := _others(path)):
         return
     named = ", ".join(there[:MAX_NAMED_FILES]) + (f" and {rest} more" if (rest := len(there[MAX_NAMED_FILES:])) else "")
-    old_run = {"train_config.json", "train_log.jsonl"} <= set(there)
+    old_run = {CONFIG_FILE, LOG_FILE} <= set(there)
     hint = f", or, if a run of an earlier version made it, `python tools/mark_run.py {path}`" if old_run else ""
     raise FolderRefused(f"{path} holds {named}, and no mark of a run of ours: give a new or empty folder{hint}")
 

@@ -39,6 +39,16 @@ class Posterior:
         """mean + std * noise, for standard normal noise of the same shape."""
         return self.mean + self.std * noise
 
+    def kl(self) -> Tensor:
+        """KL divergence from N(0, 1) in nats, `(N, c, h, w)`: for a posterior over raw latents."""
+        variance = self.std.square()
+        return kl_per_value(self.mean, variance, variance.log())
+
+
+def kl_per_value(mean: Tensor, variance: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence from N(0, 1) of every value of raw latents, in nats (Kingma & Welling 2014, app. B)."""
+    return 0.5 * (mean**2 + variance - 1 - log_variance)
+
 
 class LatentCodec:
     """Images `(N, C, S, S) float32 in [-1, 1]` to normalised latents `(N, c, h, w)` and back."""

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 from ldm_explorer.files import CheckpointError, first_line, open_regular, printable, read_typed
 from ldm_explorer.run_files import STRICT, Finite, Name, Positive, Timesteps
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import CLASSIFIER, CONFIG_FILE, UNET, VAE, config_of
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MAX_HEADER_BYTES = 4_000_000
@@ -133,7 +134,7 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
     What the config builds has to be what the weights are, tensor by tensor, before memory is taken for them.
     """
     run, path = RunFolder(Path(folder)), Path(folder) / part
-    config = read_network_config(path, model_class.__name__) if run.has(f"{part}/config.json") else {}
+    config = read_network_config(path, model_class.__name__) if run.has(config_of(part)) else {}
     if not config:
         raise CheckpointError(f"{printable(folder)} {_why_none(run, part)}")
     try:
@@ -157,9 +158,9 @@ def _why_none(run: RunFolder, part: str) -> str:
     """What is wrong with a folder that has no such network."""
     if not run.path.exists():
         return "does not exist: give the folder of a checkpoint"
-    if run.has("train_config.json") and not any(map(run.has_part, ("vae", "unet", "features"))):
+    if run.has(CONFIG_FILE) and not any(map(run.has_part, (VAE, UNET, CLASSIFIER))):
         return "is a run that is not finished, and has no weights yet: finish it with its own command and --resume"
-    return f"is no checkpoint: it has no {part}/config.json"
+    return f"is no checkpoint: it has no {config_of(part)}"
 
 
 def _weight_files(folder: Path) -> list[Path]:

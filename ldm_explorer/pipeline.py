@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import to_uint8
+from ldm_explorer.denoiser import Denoiser, NetworkDenoiser
 from ldm_explorer.latents import LatentCodec, in_batches, latent_shape
 from ldm_explorer.samplers import (
     DEFAULT_NUM_STEPS,
@@ -18,6 +19,7 @@ from ldm_explorer.samplers import (
     draw_noise,
     final_latents,
     make_sampler,
+    own_schedule,
 )
 
 
@@ -33,15 +35,19 @@ class LatentDiffusionPipeline(DiffusionPipeline):
             raise ValueError(f"the UNet takes latents {self.latent_shape}, the autoencoder makes {latent_shape(vae)}")
 
     @property
+    def denoiser(self) -> NetworkDenoiser:
+        """The UNet with what it predicts and along which schedule."""
+        return NetworkDenoiser(self.unet, self.scheduler.config.prediction_type, own_schedule(self.scheduler))
+
+    @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w)"""
-        return self.unet.config.in_channels, self.unet.config.sample_size, self.unet.config.sample_size
+        return self.denoiser.latent_shape
 
     @property
     def null_class(self) -> int | None:
         """The label that means "no label", None for an unconditional network."""
-        embeddings = self.unet.config.num_class_embeds
-        return None if embeddings is None else embeddings - 1
+        return self.denoiser.null_class
 
     def denoise(
         self,
@@ -51,9 +57,9 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         num_inference_steps: int = DEFAULT_NUM_STEPS,
         guidance_scale: float = 1.0,
         sampler: str = DEFAULT_SAMPLER,
-        unet: nn.Module | None = None,
+        denoiser: Denoiser | None = None,
     ) -> Iterator[DenoiseStep]:
-        """One latent per seed, step by step; `unet` answers in the place of the pipeline's own.
+        """One latent per seed, step by step; `denoiser` answers in the place of the pipeline's own.
 
         Raises `ValueError` for labels the network does not know.
         """
@@ -62,13 +68,12 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         labels = self._labels(class_labels, len(seeds))
         noise, generators = draw_noise(self.latent_shape, seeds)
         return denoise(
-            self.unet if unet is None else unet,
+            self.denoiser if denoiser is None else denoiser,
             make_sampler(sampler, self.scheduler),
             noise.to(self.device),
             labels,
             num_steps=num_inference_steps,
             guidance_scale=guidance_scale,
-            null_class=self.null_class,
             generators=generators,
         )
 

@@ -1,93 +1,109 @@
-"""What the network predicts, and every conversion between the three targets (Salimans & Ho 2022, section 4, app. D).
+"""What the network predicts, as one table, and every conversion that follows from it.
 
-With a = sqrt(abar) and b = sqrt(1 - abar): z_t = a z0 + b eps and v = a eps - b z0, a rotation of (z0, eps),
-hence z0 = a z_t - b v and eps = b z_t + a v. Throughout, `z0`, `eps`, `z_t` and predictions are `(B, C, H, W)`
-and `alpha_bar` broadcasts against them: a scalar, or `(B,)` for one timestep per image.
+A schedule mixes z_t = a z0 + b eps, and a network predicts y = p z0 + q eps. Both are linear in z0 and eps, so with
+det = a q - b p they turn around: z0 = (q z_t - b y) / det and eps = (a y - p z_t) / det. Throughout, `z0`, `eps`, `z_t`
+and predictions are `(B, C, H, W)` and `alpha_bar` broadcasts against them: a scalar, or `(B,)` for one timestep per
+image.
 """
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-PredictionType = Literal["epsilon", "v_prediction", "sample"]
-PREDICTION_TYPES: tuple[PredictionType, ...] = get_args(PredictionType)
+PREDICTIONS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "epsilon": lambda a, b: (torch.zeros_like(a), torch.ones_like(a)),
+    "v_prediction": lambda a, b: (-b, a),
+    "sample": lambda a, b: (torch.ones_like(a), torch.zeros_like(a)),
+}
+"""Name to (p, q), as functions of the schedule's (a, b): the noise (Ho et al. 2020), the velocity of a schedule that
+preserves variance, a^2 + b^2 = 1 (Salimans & Ho 2022, section 4 and app. D), and the clean latent."""
+
+PREDICTION_TYPES = tuple(PREDICTIONS)
+if TYPE_CHECKING:  # a type checker takes no Literal that is computed
+    PredictionType = str
+else:
+    PredictionType = Literal[PREDICTION_TYPES]
 
 
-def _coefficients(alpha_bar: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    alpha_bar = torch.as_tensor(alpha_bar, dtype=like.dtype, device=like.device)
-    if alpha_bar.ndim:
-        alpha_bar = alpha_bar.view(-1, *[1] * (like.ndim - 1))
+@dataclass(frozen=True)
+class Coefficients:
+    """z_t = a z0 + b eps, and the target is p z0 + q eps; all of one shape."""
+
+    a: Tensor
+    b: Tensor
+    p: Tensor
+    q: Tensor
+
+    @property
+    def det(self) -> Tensor:
+        return self.a * self.q - self.b * self.p
+
+    @property
+    def over_z0(self) -> Tensor:
+        """The error of a prediction over that of the z0 it implies; p where it holds no noise, also at b = 0."""
+        return torch.where(self.q == 0, self.p.abs(), self.det.abs() / self.b)
+
+    @property
+    def over_eps(self) -> Tensor:
+        """The error of a prediction over that of the eps it implies; q where it holds no image, also at a = 0."""
+        return torch.where(self.p == 0, self.q.abs(), self.det.abs() / self.a)
+
+
+def coefficients(prediction_type: PredictionType, alpha_bar: Tensor) -> Coefficients:
+    """Those of a prediction type, of the shape of `alpha_bar`. Raises `ValueError` for an unknown one."""
+    if prediction_type not in PREDICTIONS:
+        raise ValueError(f"unknown prediction type {prediction_type!r}: choose one of {', '.join(PREDICTIONS)}")
+    a, b = amplitudes(alpha_bar)
+    return Coefficients(a, b, *PREDICTIONS[prediction_type](a, b))
+
+
+def amplitudes(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """(a, b) of a schedule that preserves variance."""
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
 
-def add_noise(z0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+def _broadcast(alpha_bar: Tensor | float, like: Tensor) -> Tensor:
+    alpha_bar = torch.as_tensor(alpha_bar, dtype=like.dtype, device=like.device)
+    return alpha_bar.view(-1, *[1] * (like.ndim - 1)) if alpha_bar.ndim else alpha_bar
+
+
+def add_noise(z0: Tensor, eps: Tensor, alpha_bar: Tensor | float) -> Tensor:
     """z_t = a z0 + b eps (Ho et al. 2020, eq. 4)."""
-    a, b = _coefficients(alpha_bar, z0)
+    a, b = amplitudes(_broadcast(alpha_bar, z0))
     return a * z0 + b * eps
 
 
-def target(prediction_type: PredictionType, z0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+def target(prediction_type: PredictionType, z0: Tensor, eps: Tensor, alpha_bar: Tensor | float) -> Tensor:
     """What a perfect network would output. Raises `ValueError` for an unknown prediction type."""
-    if prediction_type == "epsilon":
-        return eps
-    if prediction_type == "sample":
-        return z0
-    if prediction_type == "v_prediction":
-        a, b = _coefficients(alpha_bar, z0)
-        return a * eps - b * z0
-    raise _unknown(prediction_type)
+    c = coefficients(prediction_type, _broadcast(alpha_bar, z0))
+    return c.p * z0 + c.q * eps
 
 
-def to_z0(prediction_type: PredictionType, prediction: Tensor, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
+def to_z0(prediction_type: PredictionType, prediction: Tensor, z_t: Tensor, alpha_bar: Tensor | float) -> Tensor:
     """The clean latent that a prediction implies; undefined (infinite) for epsilon where abar = 0."""
-    a, b = _coefficients(alpha_bar, z_t)
-    if prediction_type == "epsilon":
-        return (z_t - b * prediction) / a
-    if prediction_type == "sample":
-        return prediction
-    if prediction_type == "v_prediction":
-        return a * z_t - b * prediction
-    raise _unknown(prediction_type)
+    c = coefficients(prediction_type, _broadcast(alpha_bar, z_t))
+    return torch.where(c.q == 0, prediction / c.p, (c.q * z_t - c.b * prediction) / c.det)
 
 
-def to_eps(prediction_type: PredictionType, prediction: Tensor, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
+def to_eps(prediction_type: PredictionType, prediction: Tensor, z_t: Tensor, alpha_bar: Tensor | float) -> Tensor:
     """The noise that a prediction implies; undefined (infinite) for sample where abar = 1."""
-    a, b = _coefficients(alpha_bar, z_t)
-    if prediction_type == "epsilon":
-        return prediction
-    if prediction_type == "sample":
-        return (z_t - a * prediction) / b
-    if prediction_type == "v_prediction":
-        return b * z_t + a * prediction
-    raise _unknown(prediction_type)
+    c = coefficients(prediction_type, _broadcast(alpha_bar, z_t))
+    return torch.where(c.p == 0, prediction / c.q, (c.a * prediction - c.p * z_t) / c.det)
 
 
 def error_over_z0_error(prediction_type: PredictionType, alpha_bar: Tensor) -> Tensor:
     """The squared error of a prediction over that of the z0 it implies: the SNR for epsilon, SNR + 1 for v."""
-    if prediction_type == "epsilon":
-        return alpha_bar / (1 - alpha_bar)
-    if prediction_type == "sample":
-        return torch.ones_like(alpha_bar)
-    if prediction_type == "v_prediction":
-        return 1 / (1 - alpha_bar)
-    raise _unknown(prediction_type)
+    return coefficients(prediction_type, alpha_bar).over_z0.square()
 
 
 def min_snr_weight(prediction_type: PredictionType, alpha_bar: Tensor, gamma: float) -> Tensor:
     """Loss weights that count every timestep as min(SNR, gamma) times its z0 error (Hang et al. 2023, section 3.4).
 
-    An error of z0 is one of eps over the SNR, and one of v over SNR + 1. Finite also where abar = 0.
+    Below gamma that is the error of eps, as SNR times the error of z0 is. Finite also where abar = 0.
     """
-    snr = alpha_bar / (1 - alpha_bar)
-    if prediction_type == "epsilon":
-        return (gamma / snr).clamp_max(1)
-    if prediction_type == "sample":
-        return snr.clamp_max(gamma)
-    if prediction_type == "v_prediction":
-        return snr.clamp_max(gamma) / (snr + 1)
-    raise _unknown(prediction_type)
-
-
-def _unknown(prediction_type: str) -> ValueError:
-    return ValueError(f"unknown prediction type {prediction_type!r}: choose one of {', '.join(PREDICTION_TYPES)}")
+    c = coefficients(prediction_type, alpha_bar)
+    below = c.a.square() < gamma * c.b.square()
+    return torch.where(below, c.over_eps.square().reciprocal(), gamma / c.over_z0.square())

@@ -5,7 +5,6 @@ Each reader returns checked values, or raises `CheckpointError` that names file,
 should. Fields that no type names are kept as they are, and nothing may rely on them.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +16,8 @@ from ldm_explorer.data import MAX_SIDE, DatasetSpec
 from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, read_typed, why_invalid
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.schedules import MAX_NUM_TIMESTEPS
+from ldm_explorer.run_layout import CONFIG_FILE, PROGRESS_FILE, SCHEDULER_FILE, SPEC_FILE, STATE, STATE_PREFIX, step_of
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, MAX_NUM_TIMESTEPS, Schedule, make_schedule
 
 MAX_LOG_BYTES = 16_000_000
 MAX_RECORDS = 100_000
@@ -115,38 +115,47 @@ class SchedulerConfig(TypedDict, total=False):
 
 _RUN, _RECORD, _PROGRESS = TypeAdapter(RunConfig), TypeAdapter(LogRecord), TypeAdapter(Progress)
 _SPEC, _SCHEDULER = TypeAdapter(StoredSpec), TypeAdapter(SchedulerConfig)
-_STATE = re.compile(r"state-[0-9]{9,12}/progress\.json")
 
 
 def read_run_config(folder: Path) -> RunConfig:
     """train_config.json, {} where there is none."""
-    return read_typed(folder / "train_config.json", _RUN) or {}
+    return read_typed(folder / CONFIG_FILE, _RUN) or {}
+
+
+def trained_schedule(config: RunConfig) -> Schedule:
+    """The schedule that a denoiser was trained along. Raises `ValueError` for a config that names none."""
+    return make_schedule(
+        config.get("schedule") or "",
+        config.get("num_timesteps") or DEFAULT_NUM_TIMESTEPS,
+        zero_terminal_snr=bool(config.get("zero_terminal_snr")),
+    )
 
 
 def read_total_steps(folder: Path) -> int | None:
     """How many steps a run will have, by the newest state that it saved; None where that is not known."""
-    saved = RunFolder(folder).find("state-*/progress.json", _STATE)
-    newest = max(saved, key=lambda path: int(path.parent.name.removeprefix("state-")), default=None)
+    files = RunFolder(folder).find(f"{STATE_PREFIX}*/{PROGRESS_FILE}", STATE)
+    saved = (path for path in files if path.name == PROGRESS_FILE)
+    newest = max(saved, key=lambda path: step_of(path.parent), default=None)
     return (read_typed(newest, _PROGRESS) or {}).get("total_steps") if newest else None
 
 
 def read_spec(folder: Path) -> DatasetSpec | None:
     """dataset.json, None where there is none: the images are those of a dataset that everybody has."""
-    stored = read_typed(folder / "dataset.json", _SPEC)
+    stored = read_typed(folder / SPEC_FILE, _SPEC)
     if stored is None:
         return None
     known = {name: stored[name] for name in StoredSpec.__annotations__}
     spec = DatasetSpec(**known | {"class_names": tuple(stored["class_names"])})
     if spec.side > spec.model_side:
         raise CheckpointError(
-            f"{printable(folder)}/dataset.json: side is {spec.side}, more than the model_side of {spec.model_side}"
+            f"{printable(folder / SPEC_FILE)}: side is {spec.side}, more than the model_side of {spec.model_side}"
         )
     return spec
 
 
 def read_scheduler_config(folder: Path) -> SchedulerConfig:
-    """scheduler_config.json, {} where there is none."""
-    return read_typed(folder / "scheduler_config.json", _SCHEDULER) or {}
+    """scheduler_config.json of a checkpoint, {} where there is none."""
+    return read_typed(folder / SCHEDULER_FILE, _SCHEDULER) or {}
 
 
 def read_log(path: Path, max_bytes: int | None = None) -> list[LogRecord]:

@@ -13,8 +13,9 @@ from diffusers import (
     SchedulerMixin,
     UniPCMultistepScheduler,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
+from ldm_explorer.denoiser import Denoiser
 from ldm_explorer.prediction import PredictionType, to_z0
 from ldm_explorer.schedules import Schedule
 
@@ -33,6 +34,11 @@ def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMS
         timestep_spacing="trailing",
         rescale_betas_zero_snr=bool(schedule.alpha_bars[-1] == 0),  # tells samplers not to divide by it
     )
+
+
+def own_schedule(scheduler: SchedulerMixin) -> Schedule:
+    """The schedule whose betas a scheduler holds."""
+    return Schedule("own", scheduler.betas)
 
 
 SAMPLERS: dict[str, Callable[[DDPMScheduler], SchedulerMixin]] = {
@@ -87,7 +93,7 @@ def set_timesteps(sampler: SchedulerMixin, num_steps: int) -> None:
 
 @torch.no_grad()
 def denoise(
-    unet: nn.Module,
+    denoiser: Denoiser,
     sampler: SchedulerMixin,
     noise: Tensor,
     class_labels: Tensor | None = None,
@@ -95,7 +101,6 @@ def denoise(
     num_steps: int,
     first_step: int = 0,
     guidance_scale: float = 1.0,
-    null_class: int | None = None,
     generators: list[torch.Generator] | None = None,
 ) -> Iterator[DenoiseStep]:
     """Walk from `noise (B, c, h, w) ~ N(0, 1)` to a clean latent, yielding every step.
@@ -110,7 +115,7 @@ def denoise(
     if not 1 <= num_steps <= num_timesteps:
         raise ValueError(f"{num_steps} steps: give 1 to {num_timesteps}, the schedule's length")
     guided = guidance_scale != 1.0
-    if guided and (class_labels is None or null_class is None):
+    if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")
     stochastic = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
     if stochastic and generators is None:
@@ -120,22 +125,17 @@ def denoise(
         sampler.set_begin_index(first_step)
     alpha_bars = sampler.alphas_cumprod
     z = noise * sampler.init_noise_sigma
-    null_labels = torch.full_like(class_labels, null_class) if guided else None
     for index, timestep in enumerate(sampler.timesteps[first_step:], first_step):
         z_t = sampler.scale_model_input(z, timestep)
-        prediction = _predict(unet, z_t, timestep, class_labels)
+        prediction = denoiser.predict(z_t, timestep, class_labels)
         if guided:
-            unconditional = _predict(unet, z_t, timestep, null_labels)
+            unconditional = denoiser.predict(z_t, timestep)
             prediction = unconditional + guidance_scale * (prediction - unconditional)
         t = int(timestep)
+        # Read as the sampler reads it: that may have been told another prediction type or schedule.
         z0 = to_z0(sampler.config.prediction_type, prediction, z_t, alpha_bars[t])
         z = sampler.step(prediction, timestep, z, return_dict=False, **stochastic)[0]
         yield DenoiseStep(index, num_steps, t, z_t, z0, z)
-
-
-def _predict(unet: nn.Module, z_t: Tensor, timestep: Tensor, class_labels: Tensor | None) -> Tensor:
-    labels = () if class_labels is None else (class_labels,)
-    return unet(z_t, timestep, *labels, return_dict=False)[0]
 
 
 def final_latents(steps: Iterable[DenoiseStep]) -> Tensor:

@@ -14,6 +14,8 @@ DEFAULT_NUM_TIMESTEPS = 1000
 MAX_NUM_TIMESTEPS = 10_000
 DEFAULT_BETA_START = 1e-4
 DEFAULT_BETA_END = 0.02
+STABLE_DIFFUSION_BETAS = (0.00085, 0.012)
+"""The start and end of its scaled_linear schedule (Rombach et al. 2022)."""
 
 MIN_EPSILON_TERMINAL_SNR = 1e-6
 """With less, epsilon says nothing of the image at the last step."""
@@ -93,8 +95,12 @@ def make_schedule(
     num_timesteps: int = DEFAULT_NUM_TIMESTEPS,
     beta_start: float = DEFAULT_BETA_START,
     beta_end: float = DEFAULT_BETA_END,
+    *,
+    zero_terminal_snr: bool = False,
 ) -> Schedule:
     """Build a schedule by name; the cosine schedule has no beta range and ignores it.
+
+    `zero_terminal_snr` rescales it so that the last step holds nothing of the image.
 
     Raises `ValueError` for an unknown name, fewer than 2 or more than 10,000 timesteps, or betas outside
     0 < start <= end < 1.
@@ -107,4 +113,5 @@ def make_schedule(
         raise ValueError(f"num_timesteps is {num_timesteps}: a schedule has at most {MAX_NUM_TIMESTEPS}")
     if not 0 < beta_start <= beta_end < 1:
         raise ValueError(f"beta range {beta_start} to {beta_end}: give 0 < beta_start <= beta_end < 1")
-    return Schedule(name, SCHEDULES[name](num_timesteps, beta_start, beta_end))
+    schedule = Schedule(name, SCHEDULES[name](num_timesteps, beta_start, beta_end))
+    return schedule.with_zero_terminal_snr() if zero_terminal_snr else schedule

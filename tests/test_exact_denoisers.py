@@ -44,12 +44,12 @@ def test_the_exact_gaussian_denoiser_reaches_the_gaussian_floor_within_a_percent
     statistics = measure_latents(posterior[torch.arange(2)], torch.zeros(2).long(), alpha_bars, 0)
     flat = latents.flatten(1)
     statistics = replace(statistics, mean=flat.mean(0), covariance=torch.cov(flat.T, correction=0))
-    denoiser = GaussianDenoiser(statistics, pipeline)
+    denoiser = GaussianDenoiser(statistics, pipeline.denoiser)
     floor = loss_floors(prediction_type, alpha_bars, covariance_eigenvalues(posterior)).gaussian
     eps = torch.randn(latents.shape, generator=torch.Generator().manual_seed(1))
     for t in (100, 500, 900):
         z_t = add_noise(latents, eps, alpha_bars[t])
-        error = denoiser(z_t, torch.tensor(t))[0] - target(prediction_type, latents, eps, alpha_bars[t])
+        error = denoiser.predict(z_t, torch.tensor(t)) - target(prediction_type, latents, eps, alpha_bars[t])
         assert float(error.square().mean()) == pytest.approx(float(floor[t]), rel=0.01)
 
 
@@ -117,7 +117,7 @@ def test_the_memorising_denoiser_generates_the_training_latents(tiny_pipeline, s
     pipeline = small_pipeline(tiny_pipeline, "linear", prediction_type)
     posterior = Posterior(training, torch.full_like(training, 1e-3))
     statistics = measure_latents(posterior, torch.arange(8) % 2, pipeline.scheduler.alphas_cumprod, 2)
-    denoiser = MemorisingDenoiser(statistics, pipeline)
+    denoiser = MemorisingDenoiser(statistics, pipeline.denoiser)
     noise, generators = draw_noise(SHAPE, range(20))
     labels = torch.arange(20) % 2
     steps = denoise(
@@ -162,14 +162,14 @@ def test_a_run_without_statistics_or_with_broken_ones(tmp_path, tiny_pipeline):
     (tmp_path / "latents.safetensors").write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match=r"train/latents\.py"):
         read_statistics(tmp_path)
-    assert make_denoiser("network", None, tiny_pipeline) is tiny_pipeline.unet
+    assert make_denoiser("network", None, tiny_pipeline.denoiser).network is tiny_pipeline.unet
     for name in set(DENOISERS) - {"network"}:
         with pytest.raises(ValueError, match=r"train/latents\.py"):
-            make_denoiser(name, None, tiny_pipeline)
+            make_denoiser(name, None, tiny_pipeline.denoiser)
     with pytest.raises(ValueError, match="unknown denoiser 'perfect'"):
-        make_denoiser("perfect", uneven_statistics(), tiny_pipeline)
+        make_denoiser("perfect", uneven_statistics(), tiny_pipeline.denoiser)
     with pytest.raises(ValueError, match="256 values"):
-        make_denoiser("Gaussian", replace(uneven_statistics(), covariance=None), tiny_pipeline)
+        make_denoiser("Gaussian", replace(uneven_statistics(), covariance=None), tiny_pipeline.denoiser)
 
 
 @pytest.mark.parametrize("name", ["Gaussian", "memorising"])
@@ -180,7 +180,7 @@ def test_statistics_of_other_latents_are_refused(tiny_pipeline, name):
     with pytest.raises(
         ValueError, match=rf"the {name} denoiser knows latents \(2, 4, 4\), and the network takes \(4, 8"
     ):
-        make_denoiser(name, of_others, tiny_pipeline)
+        make_denoiser(name, of_others, tiny_pipeline.denoiser)
 
 
 def test_statistics_that_do_not_fit_one_another_are_refused(tmp_path):

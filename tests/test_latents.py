@@ -5,7 +5,14 @@ import torch
 
 from ldm_explorer import latents
 from ldm_explorer.data import to_model
-from ldm_explorer.latents import LatentCodec, Posterior, encode_posterior, in_batches, measure_statistics
+from ldm_explorer.latents import (
+    LatentCodec,
+    Posterior,
+    encode_posterior,
+    in_batches,
+    kl_per_value,
+    measure_statistics,
+)
 
 
 def test_sampled_training_latents_have_mean_0_and_std_1_per_channel(tiny_vae, shapes):
@@ -85,3 +92,12 @@ def test_batches_are_bounded_and_keep_their_order():
 def test_a_posterior_is_sampled_by_scaling_and_shifting_the_noise():
     posterior = Posterior(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0]))
     assert posterior.sample(torch.tensor([2.0, 5.0])).tolist() == [7.0, 2.0]
+
+
+def test_kl_is_that_of_two_gaussians():
+    generator = torch.Generator().manual_seed(0)
+    mean, std = torch.randn(2, 3, 4, 4, generator=generator), torch.rand(2, 3, 4, 4, generator=generator) + 0.1
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mean, std), normal(0.0, 1.0))
+    assert torch.allclose(Posterior(mean, std).kl(), expected, atol=1e-5)
+    assert torch.allclose(kl_per_value(mean, std**2, 2 * std.log()), expected, atol=1e-5)

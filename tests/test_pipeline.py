@@ -125,6 +125,13 @@ def test_networks_of_different_latents_are_refused(tiny_unet, shapes, latent_siz
         LatentDiffusionPipeline(vae, tiny_unet, make_scheduler(make_schedule("cosine"), "v_prediction"))
 
 
+def test_a_side_written_as_a_pair_is_the_same_latent(tiny_vae, tiny_unet):
+    unet = copy.deepcopy(tiny_unet)
+    unet.register_to_config(sample_size=[8, 8])
+    pipeline = LatentDiffusionPipeline(tiny_vae, unet, make_scheduler(make_schedule("cosine"), "v_prediction"))
+    assert pipeline.latent_shape == (4, 8, 8)
+
+
 def test_an_autoencoder_without_statistics_is_refused(tiny_vae, tiny_unet):
     vae = copy.deepcopy(tiny_vae)
     vae.register_to_config(latents_mean=None)

@@ -3,8 +3,11 @@ import inspect
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from torch import Tensor, nn
+from helpers import build_seeded
+from torch import Tensor
 
+from ldm_explorer.denoiser import Denoiser, NetworkDenoiser
+from ldm_explorer.models import UNetConfig
 from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.samplers import (
     DEFAULT_SAMPLER,
@@ -33,12 +36,12 @@ STD_TOLERANCES = {
 DEFAULT_STD_TOLERANCE = (0.11, 0.04)
 
 
-class GaussianDenoiser(nn.Module):
+class GaussianDenoiser(Denoiser):
     """What a perfect network would have learned from data ~ N(mean, std^2): the posterior mean of z0 given z_t."""
 
     def __init__(self, schedule: Schedule, prediction_type: str, mean: float = MEAN, std: float = STD):
-        super().__init__()
-        self.alpha_bars, self.prediction_type = schedule.alpha_bars.double(), prediction_type
+        super().__init__(prediction_type, schedule, SHAPE, null_class=None)
+        self.alpha_bars = schedule.alpha_bars.double()
         self.mean, self.std = mean, std
         self.calls = 0
 
@@ -47,13 +50,12 @@ class GaussianDenoiser(nn.Module):
         gain = a * self.std**2 / (a**2 * self.std**2 + b2)
         return self.mean + gain * (z_t.double() - a * self.mean)
 
-    def forward(self, z_t, timestep, class_labels=None, return_dict=True):
-        assert not return_dict
+    def forward(self, z_t, timestep, class_labels=None):
         self.calls += 1
         a, b = self.alpha_bars[int(timestep)].sqrt(), (1 - self.alpha_bars[int(timestep)]).sqrt()
         z0 = self.posterior_mean(z_t, int(timestep))
         eps = (z_t.double() - a * z0) / b
-        return ({"epsilon": eps, "sample": z0, "v_prediction": a * eps - b * z0}[self.prediction_type].float(),)
+        return {"epsilon": eps, "sample": z0, "v_prediction": a * eps - b * z0}[self.prediction_type].float()
 
 
 def standard_noise() -> tuple[Tensor, list[torch.Generator]]:
@@ -155,8 +157,9 @@ def test_the_fewest_and_the_most_steps_work(sampler, num_steps):
 @pytest.mark.parametrize("num_steps", [-1, 0, 1001])
 def test_a_number_of_steps_out_of_range_is_refused(num_steps, tiny_unet):
     scheduler = make_sampler(DEFAULT_SAMPLER, make_scheduler(make_schedule("cosine"), "v_prediction"))
+    steps = denoise(tiny(tiny_unet), scheduler, torch.zeros(1, 4, 8, 8), torch.tensor([0]), num_steps=num_steps)
     with pytest.raises(ValueError, match="1 to 1000"):
-        final_latents(denoise(tiny_unet, scheduler, torch.zeros(1, 4, 8, 8), torch.tensor([0]), num_steps=num_steps))
+        final_latents(steps)
 
 
 @pytest.mark.parametrize("schedule_name", SCHEDULES)
@@ -184,12 +187,17 @@ def test_an_unknown_sampler_is_refused_with_the_known_ones():
         make_sampler("heun", make_scheduler(make_schedule("cosine"), "v_prediction"))
 
 
+def tiny(unet) -> Denoiser:
+    return NetworkDenoiser(unet, "v_prediction", make_schedule("cosine"))
+
+
 def run_tiny(unet, sampler, seeds, labels, **options):
     scheduler = make_sampler(sampler, make_scheduler(make_schedule("cosine"), "v_prediction"))
     noise, generators = draw_noise((4, 8, 8), seeds)
     labels = None if labels is None else torch.tensor(labels)
-    options = {"num_steps": 5, "null_class": 10, "generators": generators} | options
-    return list(denoise(unet, scheduler, noise, labels, **options))
+    options = {"num_steps": 5, "generators": generators} | options
+    denoiser = unet if isinstance(unet, Denoiser) else tiny(unet)
+    return list(denoise(denoiser, scheduler, noise, labels, **options))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -214,7 +222,9 @@ def test_the_global_generator_plays_no_part(sampler, tiny_unet):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_guidance_1_is_no_guidance_and_guidance_0_ignores_the_label(sampler, tiny_unet):
-    plain = run_tiny(tiny_unet, sampler, [5, 6], [1, 2], null_class=None)[-1].z_next
+    without_null_class = tiny(tiny_unet)
+    without_null_class.null_class = None
+    plain = run_tiny(without_null_class, sampler, [5, 6], [1, 2])[-1].z_next
     null = run_tiny(tiny_unet, sampler, [5, 6], [10, 10])[-1].z_next
     assert torch.equal(run_tiny(tiny_unet, sampler, [5, 6], [1, 2], guidance_scale=1.0)[-1].z_next, plain)
     almost = run_tiny(tiny_unet, sampler, [5, 6], [1, 2], guidance_scale=1.0001)[-1].z_next
@@ -230,10 +240,11 @@ def test_guidance_walks_on_along_the_difference_that_the_label_makes(tiny_unet):
     assert torch.allclose(guided, null + 3 * (labelled - null), atol=1e-4)
 
 
-@pytest.mark.parametrize(("labels", "null_class"), [(None, 10), ([1], None)])
-def test_guidance_without_labels_or_null_class_is_refused(labels, null_class, tiny_unet):
+@pytest.mark.parametrize(("labels", "num_classes"), [(None, 10), ([1], 0)])
+def test_guidance_without_labels_or_null_class_is_refused(labels, num_classes):
+    unet = build_seeded(UNetConfig(8, 4, num_classes, widths=(16, 32), layers_per_block=1))
     with pytest.raises(ValueError, match="guidance needs class labels"):
-        run_tiny(tiny_unet, DEFAULT_SAMPLER, [5], labels, guidance_scale=2.0, null_class=null_class)
+        run_tiny(unet, DEFAULT_SAMPLER, [5], labels, guidance_scale=2.0)
 
 
 def test_noise_is_standard_normal_and_repeats_by_seed():

@@ -4,14 +4,20 @@ from diffusers import DDPMScheduler
 from diffusers.schedulers.scheduling_ddpm import rescale_zero_terminal_snr
 from diffusers.training_utils import compute_snr
 
-from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, SCHEDULES, make_schedule
+from ldm_explorer.run_files import trained_schedule
+from ldm_explorer.schedules import (
+    DEFAULT_BETA_END,
+    DEFAULT_BETA_START,
+    SCHEDULES,
+    STABLE_DIFFUSION_BETAS,
+    make_schedule,
+)
 
 DIFFUSERS_NAMES = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
-STABLE_DIFFUSION_RANGE = (0.00085, 0.012)
 
 
 @pytest.mark.parametrize("num_timesteps", [20, 1000])
-@pytest.mark.parametrize("beta_range", [(DEFAULT_BETA_START, DEFAULT_BETA_END), STABLE_DIFFUSION_RANGE])
+@pytest.mark.parametrize("beta_range", [(DEFAULT_BETA_START, DEFAULT_BETA_END), STABLE_DIFFUSION_BETAS])
 @pytest.mark.parametrize(("name", "diffusers_name"), DIFFUSERS_NAMES.items())
 def test_betas_and_alpha_bars_are_those_of_diffusers(name, diffusers_name, beta_range, num_timesteps):
     ours = make_schedule(name, num_timesteps, *beta_range)
@@ -26,7 +32,7 @@ def test_betas_and_alpha_bars_are_those_of_diffusers(name, diffusers_name, beta_
     ("name", "beta_range", "terminal_alpha_bar"),
     [
         ("linear", (1e-4, 0.02), 4.0e-5),
-        ("scaled_linear", STABLE_DIFFUSION_RANGE, 4.66e-3),
+        ("scaled_linear", STABLE_DIFFUSION_BETAS, 4.66e-3),
         ("cosine", (1e-4, 0.02), 2.4e-9),
     ],
 )
@@ -90,3 +96,18 @@ def test_the_cosine_schedule_ignores_the_beta_range():
 def test_bad_options_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         make_schedule(*arguments)
+
+
+@pytest.mark.parametrize("zero_terminal_snr", [False, True])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_run_s_schedule_is_made_from_its_options(name, zero_terminal_snr):
+    options = {"schedule": name, "num_timesteps": 50, "zero_terminal_snr": zero_terminal_snr}
+    expected = make_schedule(name, 50)
+    expected = expected.with_zero_terminal_snr() if zero_terminal_snr else expected
+    assert torch.equal(trained_schedule(options).betas, expected.betas)
+
+
+def test_a_run_from_before_an_option_had_its_default_and_one_without_a_schedule_is_refused():
+    assert torch.equal(trained_schedule({"schedule": "linear"}).betas, make_schedule("linear").betas)
+    with pytest.raises(ValueError, match="unknown schedule ''"):
+        trained_schedule({})

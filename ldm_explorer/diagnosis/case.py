@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from ldm_explorer.data import to_model
+from ldm_explorer.denoiser import NetworkDenoiser
 from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import NotRun
@@ -16,7 +17,7 @@ from ldm_explorer.latents import LatentCodec, Posterior
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
-from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler
+from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler, own_schedule
 
 MAX_BATCH, MIN_BATCH = 32, 4
 FLOPS_PER_BATCH = 3e10
@@ -70,7 +71,7 @@ class Case:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(c, h, w) of what the UNet takes."""
-        return self.unet.config.in_channels, *_square(self.unet.config.sample_size)
+        return self.denoiser.latent_shape
 
     @property
     def image_side(self) -> int:
@@ -81,6 +82,10 @@ class Case:
     @property
     def image_channels(self) -> int:
         return self.unet.config.in_channels if self.vae is None else self.vae.config.in_channels
+
+    @cached_property
+    def denoiser(self) -> NetworkDenoiser:
+        return NetworkDenoiser(self.unet, self.prediction_type, own_schedule(self.scheduler))
 
     @cached_property
     def codec(self) -> LatentCodec:
@@ -122,8 +127,7 @@ class Case:
     @property
     def null_class(self) -> int | None:
         """The last label, which means "no label" in our runs; None for a network without labels."""
-        embeddings = None if self.unet is None else self.unet.config.num_class_embeds
-        return None if embeddings is None else embeddings - 1
+        return None if self.unet is None else self.denoiser.null_class
 
     @cached_property
     @torch.no_grad()
@@ -132,13 +136,8 @@ class Case:
         flops = count_flops(lambda: self.predict(torch.zeros(1, *self.shape), 0, None))
         return int(min(MAX_BATCH, max(MIN_BATCH, FLOPS_PER_BATCH / max(1, flops))))
 
-    @torch.no_grad()
     def predict(self, z_t: Tensor, timestep: int | Tensor, labels: Tensor | None) -> Tensor:
-        """The network's output without a learned variance; without labels the null class is asked for."""
-        if self.null_class is not None and labels is None:
-            labels = torch.full((len(z_t),), self.null_class)
-        inputs = () if labels is None else (labels,)
-        return self.unet(z_t, timestep, *inputs, return_dict=False)[0][:, : self.shape[0]]
+        return self.denoiser.predict(z_t, timestep, labels)
 
     def known_latents(self) -> KnownLatents:
         """Stored training latents, else encoded images (or the images), else what the network itself samples."""
@@ -175,10 +174,7 @@ class Case:
             steps = min(SAMPLING_STEPS, self.num_timesteps)
             sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
 
-            def network(z_t, timestep, *labels, return_dict):
-                return (self.predict(z_t, timestep, *(labels or (None,))),)
-
-            z0 = final_latents(denoise(network, sampler, noise, labels, num_steps=steps))
+            z0 = final_latents(denoise(self.denoiser, sampler, noise, labels, num_steps=steps))
             self._samples[prediction_type] = KnownLatents(z0, labels, False, OWN_SAMPLES)
         return self._samples[prediction_type]
 
@@ -253,7 +249,3 @@ def non_finite(network: torch.nn.Module) -> dict[str, int]:
 def _spread(count: int, most: int) -> Tensor:
     """Indices of at most `most` of `count` things, evenly taken."""
     return torch.linspace(0, count - 1, min(count, most)).round().long()
-
-
-def _square(size: int | list[int] | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,4 +1,4 @@
-"""Denoisers that need no training: they answer as a UNet does, so any sampler runs on them.
+"""Denoisers that need no training: they answer as a trained one does, so any sampler runs on them.
 
 A sampler that fails with them has a fault of its own; what they generate is what perfect knowledge of the covariance,
 or of the training set, would.
@@ -7,44 +7,44 @@ or of the training set, would.
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.denoiser import Denoiser, StandIn
 from ldm_explorer.diagnosis.floors import memorised_z0
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
-from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import target, to_eps
+from ldm_explorer.run_layout import STATISTICS_FILE
 
 
-class ExactDenoiser(nn.Module):
-    """E[z0 | z_t] in the place of a UNet2DModel: `(z_t, t, labels)` to a tuple of one prediction, shaped as z_t."""
+class ExactDenoiser(StandIn):
+    """Answers with E[z0 | z_t] in the place of a network."""
 
-    def __init__(self, statistics: LatentStatistics, pipeline: LatentDiffusionPipeline):
-        """Predicts what the pipeline's scheduler says, along its alphas_cumprod."""
-        super().__init__()
+    def __init__(self, statistics: LatentStatistics, network: Denoiser):
+        super().__init__(network)
         self.statistics = statistics
-        self.null_class = pipeline.null_class
-        self.prediction_type = pipeline.scheduler.config.prediction_type
-        self.alpha_bars = pipeline.scheduler.alphas_cumprod
+        self.alpha_bars = network.schedule.alpha_bars
 
-    def forward(self, z_t: Tensor, timestep: Tensor, class_labels: Tensor | None = None, return_dict: bool = False):
-        alpha_bar = self.alpha_bars[int(timestep)]
-        z0 = self.z0(z_t.flatten(1), alpha_bar, class_labels).view_as(z_t)
+    def forward(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
+        alpha_bar, z0 = self.alpha_bars[int(timestep)], self.z0(z_t, timestep, class_labels)
         # At abar = 1 no noise is left to tell; at least one float32 step away from it there is.
         eps = to_eps("sample", z0, z_t, alpha_bar.clamp_max(1 - torch.finfo(alpha_bar.dtype).eps))
-        return (target(self.prediction_type, z0, eps, alpha_bar),)
+        return target(self.prediction_type, z0, eps, alpha_bar)
 
-    def z0(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
-        """`(B, D)` to `(B, D)`."""
+    def z0(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
+        return self.posterior_mean(z_t.flatten(1), self.alpha_bars[int(timestep)], class_labels).view_as(z_t)
+
+    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+        """E[z0 | z_t], `(B, D)` for `(B, D)`."""
         raise NotImplementedError
 
 
 class GaussianDenoiser(ExactDenoiser):
     """Knows the mean and the covariance of all training latents (the Wiener filter), and no labels."""
 
-    def __init__(self, statistics: LatentStatistics, pipeline: LatentDiffusionPipeline):
+    def __init__(self, statistics: LatentStatistics, network: Denoiser):
         """Raises `ValueError` for a run that kept no covariance."""
-        super().__init__(statistics, pipeline)
+        super().__init__(statistics, network)
         if statistics.covariance is None:
             raise ValueError(
                 f"the Gaussian denoiser needs the latents' covariance, which is not kept for {len(statistics.mean):,} "
@@ -53,7 +53,7 @@ class GaussianDenoiser(ExactDenoiser):
         eigenvalues, self.eigenvectors = torch.linalg.eigh(statistics.covariance.double())
         self.eigenvalues = eigenvalues.clamp_min(0)
 
-    def z0(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
         abar, mean = alpha_bar.double(), self.statistics.mean.double()
         gain = abar.sqrt() * self.eigenvalues / (abar * self.eigenvalues + 1 - abar)
         centred = z_t.double() - abar.sqrt() * mean
@@ -63,7 +63,7 @@ class GaussianDenoiser(ExactDenoiser):
 class MemorisingDenoiser(ExactDenoiser):
     """Knows the stored part of the training set, and of it only the label's images where it is given a label."""
 
-    def z0(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
         if class_labels is None:
             return memorised_z0(self.statistics.subset, z_t, alpha_bar)
         z0 = torch.empty_like(z_t)
@@ -80,16 +80,19 @@ class MemorisingDenoiser(ExactDenoiser):
         return z0
 
 
-DENOISERS: dict[str, Callable[[LatentStatistics, LatentDiffusionPipeline], nn.Module]] = {
-    "network": lambda statistics, pipeline: pipeline.unet,
+DENOISERS: dict[str, Callable[[LatentStatistics, Denoiser], Denoiser]] = {
+    "network": lambda statistics, network: network,
     "Gaussian": GaussianDenoiser,
     "memorising": MemorisingDenoiser,
 }
 DEFAULT_DENOISER = "network"
 
 
-def make_denoiser(name: str, statistics: LatentStatistics | None, pipeline: LatentDiffusionPipeline) -> nn.Module:
-    """What answers in the UNet's place. Raises `ValueError` for an unknown name or where statistics are missing."""
+def make_denoiser(name: str, statistics: LatentStatistics | None, network: Denoiser) -> Denoiser:
+    """What answers in the place of a network, or the network itself.
+
+    Raises `ValueError` for an unknown name, and where statistics are missing or of other latents.
+    """
     if name not in DENOISERS:
         raise ValueError(f"unknown denoiser {name!r}: choose one of {', '.join(DENOISERS)}")
     if statistics is None and name != DEFAULT_DENOISER:
@@ -97,15 +100,15 @@ def make_denoiser(name: str, statistics: LatentStatistics | None, pipeline: Late
             f"the {name} denoiser needs the statistics of the training latents, which this run did not keep: write "
             "them with `python train/latents.py`"
         )
-    if name != DEFAULT_DENOISER and statistics.subset.mean.shape[1:] != pipeline.latent_shape:
+    if name != DEFAULT_DENOISER and statistics.subset.mean.shape[1:] != network.latent_shape:
         raise ValueError(
             f"the {name} denoiser knows latents {tuple(statistics.subset.mean.shape[1:])}, and the network takes "
-            f"{pipeline.latent_shape}: write latents.safetensors anew with `python train/latents.py`"
+            f"{network.latent_shape}: write {STATISTICS_FILE} anew with `python train/latents.py`"
         )
-    return DENOISERS[name](statistics, pipeline)
+    return DENOISERS[name](statistics, network)
 
 
-def denoiser_of(name: str, checkpoint: Checkpoint) -> nn.Module:
+def denoiser_of(name: str, checkpoint: Checkpoint) -> Denoiser:
     """The same for a checkpoint, whose statistics are read only where they are needed."""
     statistics = None if name == DEFAULT_DENOISER else read_statistics(checkpoint.folder)
-    return make_denoiser(name, statistics, checkpoint.pipeline)
+    return make_denoiser(name, statistics, checkpoint.pipeline.denoiser)

@@ -8,6 +8,7 @@ from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS, Check, Need
 from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict, explain
 from ldm_explorer.files import first_line, printable
+from ldm_explorer.run_layout import CONFIG_FILE, LOG_FILE
 from ldm_explorer.schedules import SCHEDULES
 
 PICTURES = 16
@@ -16,8 +17,8 @@ MISSING: dict[Need, str] = {
     "autoencoder": "it needs an autoencoder: this model makes pixels",
     "denoiser": "it needs a denoiser: this folder holds an autoencoder alone",
     "images": "it needs images: give a folder of them with --images",
-    "record": "it needs a train_config.json that says along which schedule it was trained",
-    "log": "it needs a train_log.jsonl",
+    "record": f"it needs a {CONFIG_FILE} that says along which schedule it was trained",
+    "log": f"it needs a {LOG_FILE}",
 }
 
 

@@ -10,13 +10,14 @@ from typing import Literal
 
 import torch
 from diffusers import DPMSolverMultistepScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint
+from ldm_explorer.denoiser import StandIn
 from ldm_explorer.diagnosis.sampling import Sampling, steps_that_divide
 from ldm_explorer.prediction import PREDICTION_TYPES
-from ldm_explorer.samplers import make_scheduler
-from ldm_explorer.schedules import Schedule, make_schedule
+from ldm_explorer.samplers import make_scheduler, own_schedule
+from ldm_explorer.schedules import make_schedule
 
 LAB = SHIPPED_CHECKPOINTS / "lab"
 """Small runs, made for the faults that only training can show; checkpoints/README.md has their commands."""
@@ -85,26 +86,26 @@ def _with_other_prediction(sampling: Sampling) -> Sampling:
 
 
 def _zero_terminal_snr(sampling: Sampling) -> Sampling:
-    schedule = Schedule("own", sampling.pipeline.scheduler.betas).with_zero_terminal_snr()
+    schedule = own_schedule(sampling.pipeline.scheduler).with_zero_terminal_snr()
     config = make_scheduler(schedule, sampling.pipeline.scheduler.config.prediction_type).config
     return replace(sampling, scheduler=DPMSolverMultistepScheduler.from_config(config, solver_order=1))
 
 
-class _StepIndex(nn.Module):
-    """A network that is told the number of the step in place of its timestep."""
+class _StepIndex(StandIn):
+    """A denoiser that is told the number of the step in place of its timestep."""
 
     def __init__(self, sampling: Sampling):
-        super().__init__()
-        self.unet, self.num_steps = sampling.unet, sampling.num_steps
+        super().__init__(sampling.denoiser)
+        self.right, self.num_steps = sampling.denoiser, sampling.num_steps
         self.num_timesteps = sampling.scheduler.config.num_train_timesteps
 
-    def forward(self, z_t: Tensor, timestep: Tensor, *labels: Tensor, return_dict: bool = False):
+    def forward(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
         step = self.num_steps - 1 - (int(timestep) * self.num_steps) // self.num_timesteps
-        return self.unet(z_t, torch.tensor(step), *labels, return_dict=False)
+        return self.right(z_t, torch.tensor(step), class_labels)
 
 
-def _right_unet(sampling: Sampling) -> Sampling:
-    return replace(sampling, unet=sampling.unet.unet)
+def _right_denoiser(sampling: Sampling) -> Sampling:
+    return replace(sampling, denoiser=sampling.denoiser.right)
 
 
 def _raw(sampling: Sampling) -> Callable[[Tensor], Tensor]:
@@ -227,8 +228,8 @@ FAULTS: dict[str, Fault] = {
         "when there is nothing else, and leaves it in.",
         mend="unet(z_t, t), with t out of scheduler.timesteps",
         symptom="class_probability",
-        inject=lambda sampling: replace(sampling, unet=_StepIndex(sampling)),
-        mended=_right_unet,
+        inject=lambda sampling: replace(sampling, denoiser=_StepIndex(sampling)),
+        mended=_right_denoiser,
     ),
     "labels_ignored": Fault(
         title="The label never reaches the network",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.latents import Posterior
-from ldm_explorer.prediction import PredictionType, add_noise
+from ldm_explorer.prediction import PredictionType, add_noise, coefficients
 
 MEMORISING_SAMPLES = 128
 MEMORISING_SEED = 0
@@ -51,24 +51,21 @@ def loss_floors(
 ) -> LossFloors:
     """The three floors for every entry of `alpha_bars (T,)`.
 
-    With d = abar lambda + 1 - abar, knowing the covariance leaves (1 - abar) lambda / d of z0, lambda / d of v and
-    abar lambda / d of eps, averaged over the eigenvalues. `channel_variances (c,)` are the scales that the white floor
-    knows, by default one for all: they differ where latents are not normalised.
+    A prediction of p z0 + q eps errs by p^2 lambda + q^2 where it knows nothing, and by
+    det^2 lambda / (a^2 lambda + b^2) where it knows the covariance (det as in `prediction`), averaged over the
+    eigenvalues. `channel_variances (c,)` are the scales that the white floor knows, by default one for all: they
+    differ where latents are not normalised.
     """
-    abar = alpha_bars.double()[:, None]
+    c = coefficients(prediction_type, alpha_bars.double()[:, None])
     eigenvalues = eigenvalues.double()
     variance = eigenvalues.mean()
     scales = variance[None] if channel_variances is None else channel_variances.double()
-    zero = {
-        "epsilon": torch.ones_like(abar),
-        "v_prediction": abar + (1 - abar) * variance,
-        "sample": variance.expand_as(abar),
-    }[prediction_type]
+    zero = c.p.square() * variance + c.q.square()
+    squares = [value.square().split(TIMESTEPS_SLICE) for value in (c.a, c.b, c.det)]
 
     def wiener(spectrum: Tensor) -> Tensor:
-        weight = {"epsilon": abar, "v_prediction": torch.ones_like(abar), "sample": 1 - abar}[prediction_type]
-        pairs = zip(weight.split(TIMESTEPS_SLICE), abar.split(TIMESTEPS_SLICE), strict=True)
-        return torch.cat([(w * spectrum / (a * spectrum + 1 - a)).mean(1).float() for w, a in pairs])
+        rows = zip(*squares, strict=True)
+        return torch.cat([(det2 * spectrum / (a2 * spectrum + b2)).mean(1).float() for a2, b2, det2 in rows])
 
     return LossFloors(zero[:, 0].float(), wiener(scales), wiener(eigenvalues))
 

@@ -12,6 +12,7 @@ from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable
 from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import LOG_FILE, UNET, VAE, config_of
 
 MAX_SIDES_APART = 4
 """Autoencoders are used on larger images than they were trained on, but not on so much larger ones."""
@@ -21,10 +22,10 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
     """Load a folder. Raises `CheckpointError`, in one sentence, for one that holds no diffusers model we can read."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
-    vae, unet = _load(AutoencoderKL, folder, "vae"), _load(UNet2DModel, folder, "unet")
+    vae, unet = _load(AutoencoderKL, folder, VAE), _load(UNet2DModel, folder, UNET)
     if vae is None and unet is None:
-        raise CheckpointError(f"{folder} holds no model: it has neither vae/config.json nor unet/config.json")
-    scheduler_config = read_scheduler_config(folder / "scheduler")
+        raise CheckpointError(f"{folder} holds no model: it has neither {config_of(VAE)} nor {config_of(UNET)}")
+    scheduler_config = read_scheduler_config(folder)
     scheduler = None if unet is None else load_scheduler(folder)
     if vae is not None and unet is not None and vae.config.latent_channels != unet.config.in_channels:
         raise CheckpointError(
@@ -36,9 +37,9 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
     _check_sides(folder, vae, unet)
     has_statistics = vae is not None and _settle_statistics(vae)
     try:
-        log = read_log(folder / "train_log.jsonl", MAX_LOG_BYTES)
+        log = read_log(folder / LOG_FILE, MAX_LOG_BYTES)
     except ValueError as error:
-        raise CheckpointError(f"{folder}/train_log.jsonl cannot be read: {first_line(error)}") from error
+        raise CheckpointError(f"{folder}/{LOG_FILE} cannot be read: {first_line(error)}") from error
     return Case(
         folder,
         read_run_config(folder),
@@ -57,7 +58,7 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
 def _load(model_class: type, folder: Path, part: str):
     """A network from safetensors, None where the folder has no such part."""
     path, run = folder / part, RunFolder(folder)
-    config = read_json(path / "config.json") if run.has(f"{part}/config.json") else {}
+    config = read_json(folder / config_of(part)) if run.has(config_of(part)) else {}
     if not config:
         if run.has_part(part):
             raise CheckpointError(f"{path} is half-written: it has no config.json")

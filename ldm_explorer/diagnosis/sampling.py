@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from diffusers import DDIMScheduler, SchedulerMixin
-from torch import Tensor, nn
+from torch import Tensor
 
+from ldm_explorer.denoiser import Denoiser
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 
 NUM_STEPS = 25
@@ -31,7 +32,7 @@ class Sampling:
     """All that takes part in sampling from a pipeline; `encode` and `decode` are from and to pixels."""
 
     pipeline: LatentDiffusionPipeline
-    unet: nn.Module
+    denoiser: Denoiser
     scheduler: SchedulerMixin  # its class and config; every run makes its own
     decode: Callable[[Tensor], Tensor]
     encode: Callable[[Tensor], Tensor]
@@ -40,15 +41,15 @@ class Sampling:
     first_step: int = 0  # above 0: image to image, from a noised image at this step of the sampler
 
     @classmethod
-    def right(cls, pipeline: LatentDiffusionPipeline, unet: nn.Module | None = None) -> "Sampling":
-        """DDIM over the pipeline as it is; `unet` is another denoiser in the place of its network.
+    def right(cls, pipeline: LatentDiffusionPipeline, denoiser: Denoiser | None = None) -> "Sampling":
+        """DDIM over the pipeline as it is; `denoiser` answers in the place of its network.
 
         diffusers' DDIMScheduler, as it can be told everything that people get wrong.
         """
         scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         return cls(
             pipeline,
-            unet or pipeline.unet,
+            denoiser or pipeline.denoiser,
             scheduler,
             pipeline.codec.decode,
             pipeline.codec.encode,

@@ -14,8 +14,8 @@ from ldm_explorer.files import CheckpointError, first_line, printable, read_byte
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, error_over_z0_error
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import STATISTICS_FILE
 
-FILE = "latents.safetensors"
 MAX_FILE_BYTES = 96_000_000
 SUBSET = 1000
 SUBSET_SEED = 0
@@ -89,17 +89,17 @@ def _channel_variances(posterior: Posterior, covariance: Tensor) -> Tensor:
 
 
 def write_statistics(folder: Path, statistics: LatentStatistics) -> None:
-    """Write `latents.safetensors`, the subset in fp16."""
+    """Write latents.safetensors, the subset in fp16."""
     tensors = {name: value for name, value in vars(statistics).items() if isinstance(value, Tensor)}
     tensors |= {"subset_mean": statistics.subset.mean.half(), "subset_std": statistics.subset.std.half()}
     content = save({name: value.contiguous() for name, value in tensors.items()})
-    RunFolder(folder).write_bytes(FILE, content)
+    RunFolder(folder).write_bytes(STATISTICS_FILE, content)
 
 
 def read_statistics(folder: Path) -> LatentStatistics | None:
     """What a run kept of its latents, None when it kept nothing. Raises `CheckpointError` for a broken file."""
     try:
-        tensors = load(read_bytes(folder / FILE, MAX_FILE_BYTES))
+        tensors = load(read_bytes(folder / STATISTICS_FILE, MAX_FILE_BYTES))
         _check(tensors)
         subset = Posterior(tensors.pop("subset_mean").float(), tensors.pop("subset_std").float())
         optional = dict.fromkeys(("covariance", "class_eigenvalues", "class_memorising"))
@@ -108,8 +108,8 @@ def read_statistics(folder: Path) -> LatentStatistics | None:
         return None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{printable(folder / FILE)} does not hold a run's latent statistics ({first_line(error)}): write it anew "
-            "with `python train/latents.py`"
+            f"{printable(folder / STATISTICS_FILE)} does not hold a run's latent statistics ({first_line(error)}): "
+            "write it anew with `python train/latents.py`"
         ) from error
 
 

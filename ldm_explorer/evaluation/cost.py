@@ -1,11 +1,12 @@
 """What a checkpoint costs to run, in floating-point operations counted by running it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.models import count_flops
@@ -17,7 +18,7 @@ class Cost:
 
     encode_gflops: float
     decode_gflops: float
-    evaluation_gflops: float | None  # one evaluation of the UNet, without guidance; None for an autoencoder alone
+    evaluation_gflops: float | None  # one evaluation of the denoiser, without guidance; None for an autoencoder alone
 
     def per_sample(self, num_steps: int) -> float | None:
         """Of one generated image: `num_steps` evaluations and one decode; None for an autoencoder alone."""
@@ -31,15 +32,12 @@ def measure_cost(checkpoint: Checkpoint) -> Cost:
     pixels = torch.zeros(1, vae.config.in_channels, vae.config.sample_size, vae.config.sample_size)
     latents = vae.encode(pixels.to(vae.device)).latent_dist.mean
     encode, decode = _gflops(vae.encode, pixels.to(vae.device)), _gflops(vae.decode, latents)
-    return Cost(encode, decode, _evaluation_gflops(checkpoint, latents) if checkpoint.kind == "ldm" else None)
-
-
-def _evaluation_gflops(checkpoint: Checkpoint, latents: Tensor) -> float:
-    pipeline = checkpoint.pipeline
-    labels = () if pipeline.null_class is None else (torch.zeros(1, dtype=torch.long, device=latents.device),)
-    return _gflops(pipeline.unet, latents, torch.zeros(1, device=latents.device), *labels)
+    evaluation = None
+    if checkpoint.kind == "ldm":
+        evaluation = _gflops(checkpoint.pipeline.denoiser.predict, latents, torch.zeros(1, device=latents.device))
+    return Cost(encode, decode, evaluation)
 
 
 @torch.no_grad()
-def _gflops(function: nn.Module | Any, *arguments: Tensor) -> float:
+def _gflops(function: Callable[..., Any], *arguments: Tensor) -> float:
     return count_flops(lambda: function(*arguments)) / 1e9

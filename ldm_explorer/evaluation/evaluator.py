@@ -31,6 +31,7 @@ from ldm_explorer.explore.library import classifier_folder, knows_classes, load_
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import METRICS_FILE, SCHEDULER_FILE, VAE, holds_classifier
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.training import process_state, use_cores
 from train.common import main_of
@@ -125,7 +126,7 @@ class Evaluation:
         _, _, spec, classifier = self.ruler_key(subject)
         load_classifier(classifier, spec)
         if isinstance(subject, Checkpoint) and RunFolder(subject.folder).is_marked:
-            RunFolder(subject.folder).check(["metrics.json", partial_file(self.section(subject))])
+            RunFolder(subject.folder).check([METRICS_FILE, partial_file(self.section(subject))])
 
     def section(self, checkpoint: Checkpoint) -> str:
         """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
@@ -295,7 +296,7 @@ def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _check_steps(steps: int, folder: Path) -> None:
     """Raise `ValueError` where a schedule is shorter."""
-    num_timesteps = read_json(folder / "scheduler" / "scheduler_config.json").get("num_train_timesteps", steps)
+    num_timesteps = read_json(folder / SCHEDULER_FILE).get("num_train_timesteps", steps)
     if steps > num_timesteps:
         raise ValueError(f"{folder} has {num_timesteps} timesteps: {steps} evaluations are too many for it")
 
@@ -308,7 +309,7 @@ def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]
     found: dict[str, Checkpoint | SampleFolder] = {}
     for folder in config.checkpoints:
         run = RunFolder(folder)
-        is_classifier = run.has("features/config.json") and not run.has_part("vae")
+        is_classifier = holds_classifier(run) and not run.has_part(VAE)
         if is_classifier or folder.is_file():
             continue
         subject: Checkpoint | SampleFolder

@@ -28,9 +28,8 @@ def raw_posteriors(codec: LatentCodec, images: Tensor, batched: BatchMap = in_ba
 
 
 def kl_map(posterior: Posterior) -> Tensor:
-    """`(N, c, h, w)` to the KL from N(0, 1) in nats `(c, h, w)`, mean over images (Kingma & Welling 2014, app. B)."""
-    variance = posterior.std.square()
-    return 0.5 * (posterior.mean.square() + variance - 1 - variance.log()).mean(0)
+    """`(N, c, h, w)` to the KL from N(0, 1) in nats `(c, h, w)`, mean over images."""
+    return posterior.kl().mean(0)
 
 
 def measure_latent_use(posterior: Posterior) -> LatentUse:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ldm_explorer.data import DatasetSpec, find_dataset
 from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import holds_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +36,8 @@ class SampleFolder:
 
 def is_samples(folder: Path) -> bool:
     """Whether a folder holds pictures, in it or in its subfolders, and is no run nor a folder of runs."""
-    run = ("train_config.json", "model_index.json", "vae/config.json", "features/config.json")
     places = [folder, *(child for child in folder.iterdir() if child.is_dir())] if folder.is_dir() else []
-    return not any(RunFolder(place).has(part) for place in places for part in run) and any(map(holds_pictures, places))
+    return not any(holds_run(RunFolder(place)) for place in places) and any(map(holds_pictures, places))
 
 
 def labels_of(folder: Path, names: list[str], spec: DatasetSpec) -> Tensor | None:

@@ -63,7 +63,7 @@ def denoise_images(
         num_inference_steps=num_steps,
         guidance_scale=guidance_scale,
         sampler=sampler,
-        unet=denoiser_of(denoiser, checkpoint),
+        denoiser=denoiser_of(denoiser, checkpoint),
     )
     every = _every(num_steps)
     for step in steps:

@@ -71,7 +71,7 @@ def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
         start = add_noise(in_batches(sampling.encode, subject.originals), start, alpha_bar)
     labels = None if subject.labels is None else sampling.relabel(subject.labels)
     for step in denoise(
-        sampling.unet,
+        sampling.denoiser,
         sampler,
         start,
         labels,

@@ -15,6 +15,7 @@ from ldm_explorer.latents import LatentCodec
 from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import read_run_config, read_spec
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import CLASSIFIER, holds_classifier
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,14 @@ def classifier_folder(dataset: str, beside: Path) -> Path | None:
 def _may_hold_classifier(folder: Path) -> bool:
     """Also of a run whose list of files cannot be read; whoever loads it is told so."""
     try:
-        return RunFolder(folder).has("features/config.json")
+        return holds_classifier(RunFolder(folder))
     except (CheckpointError, OSError):
         return True
 
 
 def load_classifier(folder: Path, spec: DatasetSpec) -> FeatureNet:
     """Raises `CheckpointError` for a folder that holds none, or one that takes other images than a dataset's."""
-    network = load_model(FeatureNet, folder, "features")
+    network = load_model(FeatureNet, folder, CLASSIFIER)
     if network.config.channels != spec.channels:
         raise CheckpointError(
             f"the classifier in {folder} takes images of {network.config.channels} channel(s), these have "

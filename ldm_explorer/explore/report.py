@@ -10,12 +10,13 @@ from ldm_explorer.diagnosis.faults import lab_checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.reading import LossReading, read_loss
 from ldm_explorer.explore.training_film import training_film
-from ldm_explorer.schedules import SCHEDULES, make_schedule
+from ldm_explorer.run_layout import METRICS_FILE
+from ldm_explorer.schedules import SCHEDULES, STABLE_DIFFUSION_BETAS, make_schedule
 
 REPORTED_LOSS = 0.34
 LENGTHS = (100, 1000)
-BETA_RANGES = {"scaled_linear": (0.00085, 0.012)}
-"""Where not the default: those of Stable Diffusion."""
+BETA_RANGES = {"scaled_linear": STABLE_DIFFUSION_BETAS}
+"""Where not the default."""
 
 STDS = torch.logspace(-1, 1, 81)
 
@@ -61,7 +62,7 @@ def read_stages() -> tuple[Stage, ...]:
         run = lab_checkpoint(name)
         command, film = run.metrics.get("training", {}).get("command"), training_film(run)
         if not command or not film:
-            raise CheckpointError(f"{run.folder} lacks its metrics.json or its film: train it anew")
+            raise CheckpointError(f"{run.folder} lacks its {METRICS_FILE} or its film: train it anew")
         stages.append(Stage(name, title, change, command, read_loss(run), film[-1].images))
     return tuple(stages)
 

@@ -9,17 +9,24 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint, check_name, find_run_folders, read_checkpoint
 from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
-from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.library import Library, unique_name
 from ldm_explorer.explore.training_film import Milestone, read_milestones
 from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.prediction import PredictionType
-from ldm_explorer.run_files import LogRecord, RunConfig, read_run_config, read_spec, read_total_steps, read_whole_log
+from ldm_explorer.run_files import (
+    LogRecord,
+    RunConfig,
+    read_run_config,
+    read_spec,
+    read_total_steps,
+    read_whole_log,
+    trained_schedule,
+)
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, make_schedule
+from ldm_explorer.run_layout import CONFIG_FILE, LOG_FILE, STATISTICS_FILE, holds_classifier
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS
 
-LOG = "train_log.jsonl"
 VALIDATION = "validation_loss"
 PER_BIN = "validation_loss_per_bin"
 """The validation loss in equal bins over 0..T-1."""
@@ -45,7 +52,7 @@ class Run:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes when there is something new to read."""
-        files = [self.folder / name for name in (LOG, "train_config.json", STATISTICS_FILE)]
+        files = [self.folder / name for name in (LOG_FILE, CONFIG_FILE, STATISTICS_FILE)]
         try:
             written = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
             return (*written, len(list(self.folder.glob("film/*.webp"))), self.finished)
@@ -162,7 +169,7 @@ def _is_run(folder: Path) -> bool:
     """Whether a training writes there, or has written; not where nobody may look, or the name is no text."""
     try:
         check_name(folder)
-        return (folder / "train_config.json").is_file() and not RunFolder(folder).has("features/config.json")
+        return (folder / CONFIG_FILE).is_file() and not holds_classifier(RunFolder(folder))
     except (CheckpointError, OSError):
         return False
 
@@ -212,16 +219,16 @@ def _read(run: Run, stamp: tuple[int, ...]) -> RunReport:
         _film(run, config),
         prediction_type=denoiser[0] if denoiser else None,
         floors=floors,
-        why_no_floors=why_no_floors or "the run kept no latents.safetensors, which `python train/latents.py` writes",
+        why_no_floors=why_no_floors or f"the run kept no {STATISTICS_FILE}, which `python train/latents.py` writes",
         eigenvalues=statistics.eigenvalues if statistics else None,
     )
 
 
 def _records(run: Run) -> tuple[LogRecord, ...]:
-    records = read_whole_log(run.folder / LOG)
+    records = read_whole_log(run.folder / LOG_FILE)
     if not records:
         wait = "its training was not logged" if run.finished else "the first line comes after a few steps"
-        raise ValueError(f"{run.name} has no line in its {LOG}: {wait}")
+        raise ValueError(f"{run.name} has no line in its {LOG_FILE}: {wait}")
     return records
 
 
@@ -232,9 +239,7 @@ def _denoiser(run: Run, config: RunConfig) -> tuple[PredictionType, Tensor] | No
             return None
         scheduler = run.checkpoint.pipeline.scheduler
         return scheduler.config.prediction_type, scheduler.alphas_cumprod
-    schedule = make_schedule(config.get("schedule") or "", config.get("num_timesteps") or DEFAULT_NUM_TIMESTEPS)
-    schedule = schedule.with_zero_terminal_snr() if config.get("zero_terminal_snr") else schedule
-    return config["prediction"], schedule.alpha_bars
+    return config["prediction"], trained_schedule(config).alpha_bars
 
 
 def _film(run: Run, config: RunConfig) -> tuple[Milestone, ...]:

@@ -4,7 +4,8 @@ import time
 
 import torch
 
-from ldm_explorer.explore.training_run import LOG, VALIDATION, RunReport
+from ldm_explorer.explore.training_run import VALIDATION, RunReport
+from ldm_explorer.run_layout import LOG_FILE
 
 SAME_WITHIN = 1e-2
 
@@ -14,7 +15,7 @@ def status(report: RunReport) -> str:
     if report.run.finished:
         return "" if report.run.in_library else "The other tabs show this run when the app is started again."
     step, total = report.records[-1]["step"], report.total_steps
-    seconds = max(0, time.time() - (report.run.folder / LOG).stat().st_mtime)
+    seconds = max(0, time.time() - (report.run.folder / LOG_FILE).stat().st_mtime)
     progress = f"step {step:,} of {total:,}" if total else f"step {step:,}"
     return f"Unfinished: {progress}; its log was last written {_ago(seconds)} ago."
 

@@ -5,8 +5,6 @@ from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of, process_state, use_cores
 from ldm_explorer.training.run_state import (
-    CONFIG_FILE,
-    LOG_FILE,
     PLACE_FIELDS,
     TrainLog,
     check_copy,
@@ -18,8 +16,6 @@ from ldm_explorer.training.run_state import (
 )
 
 __all__ = [
-    "CONFIG_FILE",
-    "LOG_FILE",
     "PLACE_FIELDS",
     "Diverged",
     "FitConfig",

@@ -16,12 +16,13 @@ from diffusers import UNet2DModel
 from ldm_explorer.checkpoints import read_json, save_pipeline
 from ldm_explorer.claims import claim
 from ldm_explorer.run_folder import FolderRefused, RunFolder
+from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, PIPELINE_FILE, SPEC_FILE, STATISTICS_FILE
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training import latest_state, load_weights, read_progress
 from train.common import main_of
 from train.ldm import LDMTrainConfig, load_frozen_vae
 
-KEPT = ("train_config.json", "train_log.jsonl", "latents.safetensors", "dataset.json", "images/")
+KEPT = (CONFIG_FILE, LOG_FILE, STATISTICS_FILE, SPEC_FILE, "images/")
 """How the names of the run's files begin that belong to the export, too."""
 
 
@@ -42,7 +43,7 @@ def main(config: ExportConfig) -> None:
         raise ValueError(
             f"{config.run} holds no state that a run of ours saved: train/ldm.py leaves one while it trains"
         )
-    stored = read_json(config.run / "train_config.json")
+    stored = read_json(config.run / CONFIG_FILE)
     if "prediction" not in stored:
         raise ValueError(f"{config.run} is no run of a denoiser: give a folder of train/ldm.py")
     known = {field.name for field in fields(LDMTrainConfig)}
@@ -55,7 +56,7 @@ def main(config: ExportConfig) -> None:
         card = f"# {config.out.name}\n\nStep {step} of {config.run.name}, {config.weights} weights.\n"
         if out.names and not is_half_written(out, card):
             raise FolderRefused(f"{config.out} holds a run already: give another --out")
-        out.write_text("README.md", card)
+        out.write_text(CARD_FILE, card)
         for name in sorted(name for name in RunFolder(config.run).names if name.startswith(KEPT)):
             if (config.run / name).is_file():  # it may have been deleted since
                 out.write_bytes(name, (config.run / name).read_bytes())
@@ -77,8 +78,8 @@ def load_newest(config: ExportConfig, unet: UNet2DModel) -> int:
 
 def is_half_written(out: RunFolder, card: str) -> bool:
     """Whether a kill left a folder with the card of the same export and without what is written last."""
-    path = out.path / "README.md"
-    return path.is_file() and path.read_text() == card and not out.has("model_index.json")
+    path = out.path / CARD_FILE
+    return path.is_file() and path.read_text() == card and not out.has(PIPELINE_FILE)
 
 
 if __name__ == "__main__":

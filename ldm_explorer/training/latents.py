@@ -15,9 +15,10 @@ import tyro
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.claims import locked
 from ldm_explorer.data import load_split
-from ldm_explorer.diagnosis.statistics import FILE, LatentStatistics, measure_latents, write_statistics
+from ldm_explorer.diagnosis.statistics import LatentStatistics, measure_latents, write_statistics
 from ldm_explorer.latents import encode_posterior
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import STATISTICS_FILE
 from train.common import main_of
 
 
@@ -39,7 +40,7 @@ def main(config: LatentsConfig) -> None:
             raise ValueError(f"{run.path} holds no denoiser: give folders of train/ldm.py")
         if not run.is_marked:
             raise ValueError(f"{run.path} has no mark of a run of ours: `python tools/mark_run.py` marks an old one")
-        run.check([FILE])
+        run.check([STATISTICS_FILE])
     for checkpoint in checkpoints:
         with locked(RunFolder(checkpoint.folder)):
             write_statistics(checkpoint.folder, measure(checkpoint, config.data_dir))

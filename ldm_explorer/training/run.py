@@ -25,9 +25,8 @@ from ldm_explorer.explore.images import SHIPPED_IMAGES
 from ldm_explorer.image_folder import DataError, Split
 from ldm_explorer.models import count_flops
 from ldm_explorer.run_folder import FolderRefused, RunFolder
+from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, METRICS_FILE, SPEC_FILE
 from ldm_explorer.training import (
-    CONFIG_FILE,
-    LOG_FILE,
     PLACE_FIELDS,
     FitConfig,
     Task,
@@ -48,7 +47,7 @@ REFUSED = 2
 
 SECONDS_FOR_RANK_0 = 3
 
-RUN_FILES = (CONFIG_FILE, LOG_FILE, "metrics.json", "README.md")
+RUN_FILES = (CONFIG_FILE, LOG_FILE, METRICS_FILE, CARD_FILE)
 """What every training writes, besides the weights."""
 
 Config = TypeVar("Config", bound=FitConfig)
@@ -119,7 +118,7 @@ def _claim(config: Config, run_dir: Path, files: Iterable[str], held: ExitStack)
         _check_outside_dataset(config, run_dir)
         run = held.enter_context(claim(run_dir))
         check_copy(run_dir)
-        run.check([*RUN_FILES, *files, *(() if config.dataset in DATASETS else ("dataset.json",))])
+        run.check([*RUN_FILES, *files, *(() if config.dataset in DATASETS else (SPEC_FILE,))])
         check_options(config, run_dir)
     except Exception as error:
         return error
@@ -165,7 +164,7 @@ def train(
         figures = export(averaged.cpu().eval(), run_dir)
         cost = training_cost(task, run_dir) | {"precision": precision_of(accelerator)}
         update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
-        RunFolder(run_dir).write_text("README.md", run_card(run_dir.name, config, cost, parameters))
+        RunFolder(run_dir).write_text(CARD_FILE, run_card(run_dir.name, config, cost, parameters))
     except OSError as error:
         raise cannot_write(run_dir, error) from error
     print(f"\nwrote {run_dir}")

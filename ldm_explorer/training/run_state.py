@@ -5,7 +5,6 @@ A state is model, average, optimizer and progress, as safetensors and JSON.
 
 import json
 import os
-import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,18 +17,23 @@ from torch.optim import Optimizer
 
 from ldm_explorer.checkpoints import first_line, read_json, read_log
 from ldm_explorer.run_folder import FolderRefused, RunFolder
-
-CONFIG_FILE, LOG_FILE, METRICS_FILE = "train_config.json", "train_log.jsonl", "metrics.json"
+from ldm_explorer.run_layout import (
+    CONFIG_FILE,
+    LOG_FILE,
+    METRICS_FILE,
+    PROGRESS_FILE,
+    STATE,
+    STATE_PREFIX,
+    TENSORS_FILE,
+    state_folder,
+    step_of,
+)
 
 PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
 """Options that say where and how a run works; they are not stored with it."""
 
 RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps", "on_divergence"}
 """Stored options that may differ when a run is resumed."""
-
-
-_STATE = re.compile(r"state-(\d{9,})/(progress\.json|state\.safetensors)")
-"""The files of a state; progress.json is written last."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ class Progress:
 
 def latest_state(run_dir: Path) -> Path | None:
     """The newest whole state that the run saved; what others put beside it does not count, whatever its name."""
-    states = filter(None, map(_STATE.fullmatch, RunFolder(run_dir).names))
-    whole = [state for state in states if state[2] == "progress.json" and (run_dir / state[0]).is_file()]
+    states = filter(None, map(STATE.fullmatch, RunFolder(run_dir).names))
+    whole = [state for state in states if state[2] == PROGRESS_FILE and (run_dir / state[0]).is_file()]
     return (run_dir / max(whole, key=lambda state: int(state[1]))[0]).parent if whole else None
 
 
@@ -58,10 +62,10 @@ def check_copy(run_dir: Path) -> None:
     In a copy that was made while the run went on, the list may be older than the files.
     """
     names, newest = RunFolder(run_dir).names, latest_state(run_dir)
-    step = 0 if newest is None else int(newest.name.removeprefix("state-"))
-    for path in (*sorted(run_dir.glob("state-*/*"), reverse=True), run_dir / LOG_FILE):
+    step = 0 if newest is None else step_of(newest)
+    for path in (*sorted(run_dir.glob(f"{STATE_PREFIX}*/*"), reverse=True), run_dir / LOG_FILE):
         name = path.relative_to(run_dir).as_posix()
-        found = _STATE.fullmatch(name)
+        found = STATE.fullmatch(name)
         is_ours = name == LOG_FILE or (found and int(found[1]) > step)
         if is_ours and name not in names and os.path.lexists(path):
             raise FolderRefused(
@@ -73,7 +77,7 @@ def check_copy(run_dir: Path) -> None:
 def read_progress(state: Path) -> Progress:
     """Raises `ValueError` when the state is not whole."""
     try:
-        return Progress(**json.loads((state / "progress.json").read_text()))
+        return Progress(**json.loads((state / PROGRESS_FILE).read_text()))
     except (FileNotFoundError, ValueError, TypeError) as error:
         raise _unusable(state, error) from error
 
@@ -91,22 +95,22 @@ def save_state(run_dir: Path, progress: Progress, model: nn.Module, ema: nn.Modu
     tensors |= {f"ema.{name}": value for name, value in ema.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-    run, name = RunFolder(run_dir), f"state-{progress.step:09d}"
-    with run.replacing(name, last="progress.json") as folder:
+    run, name = RunFolder(run_dir), state_folder(progress.step)
+    with run.replacing(name, last=PROGRESS_FILE) as folder:
         whole = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
         try:
-            save_file(whole, folder / "state.safetensors")
+            save_file(whole, folder / TENSORS_FILE)
         except SafetensorError as error:  # a full disk, for one
             raise OSError(str(error)) from error
-        (folder / "progress.json").write_text(json.dumps(asdict(progress), indent=2))
-    run.remove(file for file in run.names if _STATE.fullmatch(file) and not file.startswith(f"{name}/"))
+        (folder / PROGRESS_FILE).write_text(json.dumps(asdict(progress), indent=2))
+    run.remove(file for file in run.names if STATE.fullmatch(file) and not file.startswith(f"{name}/"))
 
 
 def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimizer) -> Progress:
     """Put a saved state back in place. Raises `ValueError` when it is not whole or of another network."""
     progress = read_progress(state)
     try:
-        tensors = load_file(state / "state.safetensors")
+        tensors = load_file(state / TENSORS_FILE)
         model.load_state_dict(_part(tensors, "model."))
         ema.load_state_dict(_part(tensors, "ema."))
         slots: dict[int, dict[str, Tensor]] = {}
@@ -125,7 +129,7 @@ def load_weights(state: Path, model: nn.Module, which: Literal["last", "average"
     """Put the weights of a state, or their average, into a model. Raises `ValueError` when they do not fit."""
     prefix = {"last": "model.", "average": "ema.module."}[which]  # AveragedModel wraps what it averages
     try:
-        model.load_state_dict(_part(load_file(state / "state.safetensors"), prefix))
+        model.load_state_dict(_part(load_file(state / TENSORS_FILE), prefix))
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:
         raise _unusable(state, error) from error
 

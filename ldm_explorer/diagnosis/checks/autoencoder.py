@@ -6,8 +6,9 @@ from torch import Tensor
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.latents import Posterior
+from ldm_explorer.run_layout import VAE, config_of
 
-CONFIG = "vae/config.json"
+CONFIG = config_of(VAE)
 MIN_KL_PER_VALUE = 0.05
 ACTIVE = 0.01
 MIN_ACTIVE_SHARE = 0.05
@@ -25,8 +26,7 @@ def _raw(case: Case) -> Posterior:
 def collapse(case: Case) -> Finding:
     """KL per value and active units on raw latents (Burda et al. 2015): near zero, the latent says nothing."""
     raw = _raw(case)
-    variance = raw.std.square()
-    kl = float((0.5 * (raw.mean.square() + variance - 1 - variance.log())).mean())
+    kl = float(raw.kl().mean())
     active = float((raw.mean.var(0) > ACTIVE).float().mean())
     evidence = (
         f"Over {case.probe_source} the latent holds {kl:.2g} nats per value and {active:.0%} of its units are active"

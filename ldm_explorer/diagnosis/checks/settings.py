@@ -10,9 +10,17 @@ from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding
-from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, Schedule, make_schedule
+from ldm_explorer.run_files import trained_schedule
+from ldm_explorer.run_layout import SCHEDULER_FILE
+from ldm_explorer.schedules import (
+    MIN_EPSILON_TERMINAL_SNR,
+    SCHEDULES,
+    STABLE_DIFFUSION_BETAS,
+    Schedule,
+    make_schedule,
+)
 
-CONFIG = "scheduler/scheduler_config.json"
+CONFIG = SCHEDULER_FILE
 MAX_CLIPPED_SHARE = 1e-3
 MAX_AMPLITUDE_DIFFERENCE = 2e-3
 """Of sqrt(abar): rounding betas to fp16 stays below it."""
@@ -93,9 +101,7 @@ def sampled_schedule(case: Case) -> Finding:
             severity=3,
         )
     config = case.config
-    trained = make_schedule(config["schedule"], config["num_timesteps"])
-    if config.get("zero_terminal_snr", False):
-        trained = trained.with_zero_terminal_snr()
+    trained = trained_schedule(config)
     said = f"trained along {config['schedule']} over {config['num_timesteps']} steps"
     if trained.num_timesteps == steps:
         difference, t = (trained.alpha_bars.sqrt() - case.alpha_bars.sqrt()).abs().max(0)
@@ -125,7 +131,7 @@ def _schedule_mend(case: Case, trained: Schedule) -> str:
 def name_of(alpha_bars: Tensor) -> str:
     """What a schedule is called, if it is a registered one over its own number of steps."""
     for name in SCHEDULES:
-        for beta_range in ((1e-4, 0.02), (0.00085, 0.012)):
+        for beta_range in ((), STABLE_DIFFUSION_BETAS):
             known = make_schedule(name, len(alpha_bars), *beta_range).alpha_bars
             if torch.allclose(known.sqrt(), alpha_bars.sqrt(), atol=MAX_AMPLITUDE_DIFFERENCE):
                 return f"{name} over {len(alpha_bars)}"

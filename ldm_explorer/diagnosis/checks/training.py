@@ -6,6 +6,7 @@ from statistics import median
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.run_layout import LOG_FILE
 
 MIN_LINES = 20
 PARTS = 10
@@ -22,7 +23,7 @@ def stability(case: Case) -> Finding:
     if not all(map(math.isfinite, (*losses, *norms, *validations))):
         return _unstable("The log holds losses or gradients that are not finite.")
     if len(losses) < MIN_LINES:
-        raise NotRun(f"train_log.jsonl has {len(losses)} lines: it needs {MIN_LINES}")
+        raise NotRun(f"{LOG_FILE} has {len(losses)} lines: it needs {MIN_LINES}")
     rise = _sustained_rise(losses)
     late = norms[len(norms) // 3 :]
     clip = case.config.get("grad_clip_norm", math.inf)

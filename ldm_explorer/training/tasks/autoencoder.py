@@ -16,7 +16,7 @@ from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet, perceptual_distance
 from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.explore.library import classifier_folder, load_classifier
-from ldm_explorer.latents import BATCH_IMAGES, measure_statistics
+from ldm_explorer.latents import BATCH_IMAGES, kl_per_value, measure_statistics
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
@@ -80,7 +80,7 @@ class Autoencoder(nn.Module):
     def forward(self, pixels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, C, S, S)` and `(B, c, h, w)` to the reconstruction and the KL per latent value, in nats."""
         posterior = self.vae.encode(pixels).latent_dist
-        kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar)
+        kl = kl_per_value(posterior.mean, posterior.var, posterior.logvar)
         return self.vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0], kl
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import PIPELINE_FILES, load_vae, read_json, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
-from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.film import film_files
@@ -30,6 +29,7 @@ from ldm_explorer.latents import (
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PredictionType, add_noise, min_snr_weight, target
+from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
 from ldm_explorer.schedules import (
     DEFAULT_NUM_TIMESTEPS,
@@ -103,8 +103,7 @@ class LDMTrainConfig(DataConfig, FitConfig):
 
     @property
     def noise_schedule(self) -> Schedule:
-        schedule = make_schedule(self.schedule, self.num_timesteps)
-        return schedule.with_zero_terminal_snr() if self.zero_terminal_snr else schedule
+        return make_schedule(self.schedule, self.num_timesteps, zero_terminal_snr=self.zero_terminal_snr)
 
     @property
     def conditional(self) -> bool:
@@ -253,7 +252,7 @@ def load_frozen_vae(config: LDMTrainConfig) -> AutoencoderKL:
 
 def autoencoder_training(folder: Path) -> dict[str, Any]:
     """What training the autoencoder of a checkpoint of either kind cost."""
-    training = read_json(folder / "metrics.json").get("training", {})
+    training = read_json(folder / METRICS_FILE).get("training", {})
     return training.get("autoencoder", training)
 
 
