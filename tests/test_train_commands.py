@@ -168,7 +168,7 @@ def test_the_recorded_command_keeps_what_changes_the_result(typed, kept):
         (["vae.py", "--latent-size", "5"], "latent size 5"),
         (["vae.py", "--data-dir", "/nowhere"], "/nowhere"),
         (["ldm.py", "--vae", "/nowhere"], "/nowhere"),
-        (["ldm.py", "--schedule", "quadratic"], "cosine"),
+        (["ldm.py", "--schedule", "no_such"], "cosine"),
     ],
     ids=["latent size", "data folder", "autoencoder", "schedule"],
 )
