@@ -7,6 +7,7 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 """
 
 import copy
+import hashlib
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
-from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, printable, read_json, shown
+from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, printable, read_bytes, read_json, shown
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.network_files import load_model, read_network_config
 from ldm_explorer.pipeline import LatentDiffusionPipeline
@@ -107,6 +108,14 @@ def write_spec(folder: Path, spec: DatasetSpec) -> None:
 def load_vae(folder: Path) -> AutoencoderKL:
     """The autoencoder of a checkpoint folder of either kind, in fp32. Raises `CheckpointError`."""
     return load_model(AutoencoderKL, folder, VAE)
+
+
+def weights_sha256(folder: Path) -> str:
+    """Of the network in a folder, as `cat FOLDER/*.safetensors | sha256sum` prints it. Raises `CheckpointError`."""
+    content = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        content.update(read_bytes(path))
+    return content.hexdigest()
 
 
 def load_pipeline(folder: Path) -> LatentDiffusionPipeline:

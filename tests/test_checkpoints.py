@@ -1,4 +1,5 @@
 import copy
+import hashlib
 import itertools
 import json
 import pickle
@@ -350,3 +351,14 @@ def test_everything_beside_the_weights_and_the_film_is_json(ldm_folder):
     assert suffixes == {".json", ".jsonl", ".safetensors", ".webp"}
     for path in ldm_folder.rglob("*.json"):
         json.loads(path.read_text())
+
+
+def test_the_digest_of_weights_is_that_of_their_files_one_after_the_other(tmp_path):
+    save_file({"a": torch.ones(2)}, tmp_path / "model-00001-of-00002.safetensors")
+    save_file({"b": torch.zeros(3)}, tmp_path / "model-00002-of-00002.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    digest = checkpoints.weights_sha256(tmp_path)
+    content = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("*.safetensors")))
+    assert digest == hashlib.sha256(content).hexdigest()
+    save_file({"b": torch.ones(3)}, tmp_path / "model-00002-of-00002.safetensors")
+    assert checkpoints.weights_sha256(tmp_path) != digest

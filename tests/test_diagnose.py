@@ -29,6 +29,7 @@ BROKEN = {
     "lab-few-steps": "needs more training",
     "lab-high-learning-rate": "looks untrained",
     "lab-raw-latents": "not normalised",
+    "vae-collapsed": "posterior has collapsed",
 }
 """Runs of the lab and of the family, and what is to be said of each."""
 COSINE, LINEAR = "size-8x8x4", "size-8x8x4-linear"

@@ -11,7 +11,7 @@ from ldm_explorer.schedules import SCHEDULES
 
 
 def test_every_schedule_has_a_colour_of_its_own():
-    assert set(SCHEDULES) <= set(SCHEDULE_COLORS)
+    assert set(SCHEDULES) == set(SCHEDULE_COLORS)
     assert len(set(SCHEDULE_COLORS.values())) == len(SCHEDULE_COLORS)
 
 

@@ -85,7 +85,7 @@ def test_the_cosine_schedule_ignores_the_beta_range():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("quadratic",), "quadratic.*linear"),
+        (("no_such",), "no_such.*linear"),
         (("linear", 1), "at least 2"),
         (("linear", 10**11), "at most 10000"),
         (("linear", 1000, 0.0, 0.02), "0 < beta_start"),

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, load_model, read_json
+from ldm_explorer.checkpoints import (
+    SHIPPED_CHECKPOINTS,
+    discover,
+    load_model,
+    read_checkpoint,
+    read_json,
+    weights_sha256,
+)
 from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
@@ -20,7 +27,7 @@ CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CH
 DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind == "ldm"]
 
 
-def test_the_five_checkpoints_and_their_classifier_are_here():
+def test_the_checkpoints_and_their_classifier_are_here():
     assert set(CHECKPOINTS) == set(BARS)
     assert (SHIPPED_CHECKPOINTS / "fashion_mnist" / "features" / "features" / "config.json").is_file()
 
@@ -48,6 +55,7 @@ def test_every_checkpoint_has_its_card_config_log_and_figures(name):
 
 BARS = {
     "vae-8x8x4": {"PSNR": lambda m: psnr(m) >= 31.5, "rFD": lambda m: m["reconstruction"]["rfd_percent"] <= 0.6},
+    "vae-8x8x4-wide": {"PSNR": lambda m: psnr(m) >= 31.5, "rFD": lambda m: m["reconstruction"]["rfd_percent"] <= 0.6},
     "vae-32x32x1": {"PSNR": lambda m: psnr(m) >= 42},
     "ldm-8x8x4-cosine": {
         "FD": lambda m: m["generation"]["fd_percent"] <= 0.9,
@@ -169,7 +177,7 @@ def test_more_values_at_one_side_reconstruct_better(shapes, measure):
 
 @pytest.mark.parametrize("shapes", COMPARISONS.values(), ids=COMPARISONS)
 def test_ifd_itself_is_lower_for_the_latter_latent_of_each_comparison(shapes):
-    """As the README says, which compares what is above rFD."""
+    """As docs/measures.md says; the app compares what is above rFD."""
     first, last = (FAMILY[f"size-{shape}"].metrics["evaluation"]["continuity"] for shape in (shapes[0], shapes[-1]))
     assert last["ifd_percent"] < first["ifd_percent"]
     assert last["ifd_random_percent"] < first["ifd_random_percent"]
@@ -182,3 +190,26 @@ def test_the_default_sampler_and_its_evaluations_are_taken_from_the_stored_curve
     assert min(lowest, key=lowest.get) == DEFAULT_SAMPLER
     curve = zip(measured["evaluations"], measured["fd_percent"][DEFAULT_SAMPLER], strict=True)
     assert min(steps for steps, fd in curve if fd <= 1.05 * lowest[DEFAULT_SAMPLER]) == DEFAULT_NUM_STEPS
+
+
+SHIPPED_DENOISERS = [run for run in discover(SHIPPED_CHECKPOINTS)[0] if run.kind == "ldm"]
+
+
+@pytest.mark.parametrize("run", SHIPPED_DENOISERS, ids=lambda run: run.name)
+def test_a_denoiser_holds_the_shipped_autoencoder_that_it_names(run):
+    named = SHIPPED_CHECKPOINTS.parent / run.config["vae"]
+    assert read_checkpoint(named).kind == "vae", "an autoencoder's own run, not a denoiser's, and not its own folder"
+    digest = weights_sha256(run.folder / "vae")
+    assert digest == weights_sha256(named / "vae")
+    if training := run.metrics.get("training"):
+        assert f"--vae {run.config['vae']} " in f"{training['command']} "
+        autoencoder = training["autoencoder"]
+        assert (autoencoder["folder"], autoencoder["sha256"]) == (run.config["vae"], digest)
+        assert autoencoder["command"] == read_checkpoint(named).metrics["training"]["command"]
+
+
+@pytest.mark.parametrize("path", SHIPPED_CHECKPOINTS.glob("*/*/train_config.json"), ids=lambda path: path.parent.name)
+def test_what_a_run_was_trained_with_is_shipped(path):
+    config = read_json(path)
+    folders = [config[name] for name in ("vae", "perceptual") if config.get(name)]
+    assert [folder for folder in folders if not (SHIPPED_CHECKPOINTS.parent / folder).is_dir()] == []

@@ -1,4 +1,4 @@
-"""Write the figures that checkpoints store, and what follows from them, into README.md and checkpoints/README.md.
+"""Write what checkpoints store, and what follows from it, into README.md, docs/results.md and checkpoints/README.md.
 
 What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced.
 """
@@ -10,38 +10,35 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldm_explorer.atomic import write_text
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json
+from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
-from ldm_explorer.explore.size_figures import FAMILY, read_figures, read_training_spread
+from ldm_explorer.explore.size_figures import FAMILY, MEASURES, read_figures, read_training_spread
 from train.results_table import tables
 
 REPO = Path(__file__).resolve().parents[1]
-GROUPS = ("fashion_mnist", FAMILY, "lab")
+GROUPS = ("fashion_mnist", FAMILY, "sizes-autoencoders", "lab")
 """The folders of checkpoints, and the names of their sections in checkpoints/README.md."""
-IN_README = ("fashion_mnist", FAMILY)
+MEASURED = ("fashion_mnist", FAMILY)
+"""Those with full measures, and the names of their sections in docs/results.md."""
+HEADLINE = ("psnr_db", "rfd_percent", "fd_percent", "class_consistency")
+"""The measures in README.md."""
 
 
 def command_table(group: str) -> str:
-    """What trained each checkpoint, and its autoencoder where that has no folder of its own."""
-    files = sorted(SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json"))
-    costs = {path.parent.name: cost for path in files if (cost := read_json(path).get("training"))}
-    commands = {cost["command"] for cost in costs.values()}
-    for name, cost in tuple(costs.items()):
-        autoencoder = cost.get("autoencoder")
-        if autoencoder and autoencoder["command"] not in commands:
-            commands.add(autoencoder["command"])
-            costs[f"{name}, its autoencoder"] = autoencoder
+    """What trained each checkpoint, and what it cost; a dash for what was not kept."""
     rows = ["| checkpoint | command | M parameters | images | precision | CPU-minutes |", f"|{' --- |' * 6}"]
-    rows += [
-        f"| {name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
-        f"| {cost['precision']} | {cost['cpu_minutes']} |"
-        for name, cost in sorted(costs.items())
-    ]
+    for path in sorted(SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json")):
+        if cost := read_json(path).get("training"):
+            rows.append(
+                f"| {path.parent.name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
+                f"| {cost.get('precision', '-')} | {cost.get('cpu_minutes', '-')} |"
+            )
     return "\n".join(rows)
 
 
-def figure_tables(group: str) -> str:
-    """The full figures of the measured checkpoints of a group, as Markdown."""
+def measure_tables(group: str) -> str:
+    """The full measures of the checkpoints of a group, as Markdown."""
     checkpoints = discover(SHIPPED_CHECKPOINTS / group)[0]
 
     def stored(section: str) -> dict[str, dict]:
@@ -50,14 +47,29 @@ def figure_tables(group: str) -> str:
     return "\n\n".join([*tables(stored("evaluation")), *tables(stored("few_evaluations"))])
 
 
+def headline_table(group: str = "fashion_mnist") -> str:
+    """The few measures by which the checkpoints of a group are known, beside those of other real images."""
+    measured = {run.name: flat_figures(run.metrics["evaluation"]) for run in discover(SHIPPED_CHECKPOINTS / group)[0]}
+    flagship = measured["ldm-8x8x4-cosine"]
+    floor, accuracy = flagship["fd_floor_percent"], flagship["classifier_accuracy"]
+    measured["other real images"] = {"rfd_percent": floor, "fd_percent": floor, "class_consistency": accuracy}
+    titles = [f"{MEASURES[name].title} {MEASURES[name].unit}".rstrip() for name in HEADLINE]
+    rows = [["checkpoint", *titles], ["---"] * (len(HEADLINE) + 1)]
+    rows += [
+        [run, *(f"{measures[name]:.3g}" if name in measures else "-" for name in HEADLINE)]
+        for run, measures in measured.items()
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def latent_size_answer() -> str:
     """What the app says about the family, too."""
     library = open_library(SHIPPED_CHECKPOINTS / FAMILY)
     family, spread = read_figures(library, library.names()), read_training_spread(SHIPPED_CHECKPOINTS / FAMILY)
     lists = {
         "": answer_in_short(family, spread),
-        "In figures:\n\n": answer_in_figures(family, spread),
-        "[Continuity](#what-the-figures-mean) in figures, of all of which less is better:\n\n": continuity_in_figures(
+        "In numbers:\n\n": answer_in_figures(family, spread),
+        "[Continuity](measures.md) in numbers, of all of which less is better:\n\n": continuity_in_figures(
             family, spread
         ),
     }
@@ -74,11 +86,15 @@ def with_sections(text: str, sections: dict[str, str]) -> str:
 
 
 def texts() -> dict[Path, str]:
-    """Both files, with the figures as they are stored now."""
-    figures = {group: figure_tables(group) for group in GROUPS}
-    in_readme = {"latent size": latent_size_answer(), "results": "\n\n".join(figures[group] for group in IN_README)}
-    commands = {group: f"{command_table(group)}\n\n{figures[group]}".rstrip() for group in GROUPS}
-    sections = {REPO / "README.md": in_readme, SHIPPED_CHECKPOINTS / "README.md": commands}
+    """The three files, with what is stored now."""
+    sections = {
+        REPO / "README.md": {"headline": headline_table()},
+        REPO / "docs" / "results.md": {
+            "latent size": latent_size_answer(),
+            **{group: measure_tables(group) for group in MEASURED},
+        },
+        SHIPPED_CHECKPOINTS / "README.md": {group: command_table(group) for group in GROUPS},
+    }
     return {path: with_sections(path.read_text(), content) for path, content in sections.items()}
 
 

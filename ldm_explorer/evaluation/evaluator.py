@@ -1,6 +1,7 @@
 """Measure checkpoints or folders of samples: `python train/evaluate.py checkpoints/fashion_mnist/*`.
 
-Definitions are in the README. Several processes share the work: `torchrun --nproc_per_node 2 train/evaluate.py ...`.
+Definitions are in docs/measures.md. Several processes share the work: `torchrun --nproc_per_node 2
+train/evaluate.py ...`.
 """
 
 import os

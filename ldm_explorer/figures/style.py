@@ -1,10 +1,17 @@
 """One colour per thing in every plot (Okabe & Ito 2008, safe for colour-blind people), readable on light and dark."""
 
 from html import escape
+from itertools import cycle
 
 import plotly.graph_objects as go
 
-SCHEDULE_COLORS = {"linear": "#0072B2", "scaled_linear": "#E69F00", "cosine": "#009E73"}
+from ldm_explorer.samplers import SAMPLERS
+from ldm_explorer.schedules import SCHEDULES
+
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F6FBF")
+"""In the order in which things are listed."""
+
+SCHEDULE_COLORS = dict(zip(SCHEDULES, cycle(COLORS), strict=False))
 FLOOR_COLORS = {
     "white": "#CC79A7",
     "gaussian": "#D55E00",
@@ -21,7 +28,7 @@ CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F
 SIDE_COLORS = {4: "#0072B2", 8: "#D55E00", 16: "#009E73", 32: "#CC79A7"}
 """By the side of the latent grid."""
 
-SAMPLER_COLORS = {"dpm++": "#0072B2", "unipc": "#E69F00", "ddim": "#009E73", "ddpm": "#CC79A7"}
+SAMPLER_COLORS = dict(zip(SAMPLERS, cycle(COLORS), strict=False))
 RIGHT_COLOR = "#0072B2"
 BROKEN_COLOR = "#D55E00"
 MAX_POINTS = 500

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DModel
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import PIPELINE_FILES, load_vae, read_json, save_pipeline
+from ldm_explorer.checkpoints import PIPELINE_FILES, load_vae, read_json, save_pipeline, weights_sha256
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
@@ -283,7 +283,8 @@ def main(config: LDMTrainConfig) -> None:
 
         def export(unet: UNet2DModel, folder: Path) -> dict[str, Any]:
             save_pipeline(folder, vae, unet, make_scheduler(config.noise_schedule, config.prediction))
-            return {"autoencoder": of_autoencoder}
+            came_from = {"folder": str(config.vae), "sha256": weights_sha256(folder / "vae")}
+            return {"autoencoder": of_autoencoder | came_from}
 
         def sample(unet: UNet2DModel) -> Tensor:
             pipeline = LatentDiffusionPipeline(vae, unet, make_scheduler(config.noise_schedule, config.prediction))
