@@ -1,7 +1,6 @@
 """A run: one training in a folder of its own, from the claim on the folder to the checkpoint in it.
 
-for step in train(AutoencoderTraining(VAETrainConfig(max_steps=1000))):
-    ...
+From Python, `for step in train(AutoencoderTraining(VAETrainConfig(max_steps=1000))): ...` is all of it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,23 +39,28 @@ RUN_FILES = (CONFIG_FILE, LOG_FILE, "metrics.json", "README.md")
 
 
 class RunTask(Task, Protocol):
-    """A task that also draws the film of its run and writes its checkpoint."""
+    """A task that also draws the film of its run and writes its checkpoint, given the network that it trained."""
 
-    def sample(self, model: nn.Module) -> Tensor | None:
+    def sample(self, model: Any) -> Tensor | None:
         """The images `(B, C, side, side) uint8` of a frame by the averaged model; None where there is no film."""
 
-    def export(self, model: nn.Module, folder: Path) -> dict[str, Any]:
+    def export(self, model: Any, folder: Path) -> dict[str, Any]:
         """Write the averaged model, which is on the CPU, into the run folder; returns figures for metrics.json."""
 
 
 class Training(Protocol):
     """One kind of training, with its options, before a folder is claimed and data is loaded."""
 
-    config: TrainConfig
-    name: str
-    """The run's name where no other folder is given: runs/<dataset>/<name>."""
-    files: tuple[str, ...]
-    """The names of the files that the run will write, besides `RUN_FILES`."""
+    @property
+    def config(self) -> TrainConfig: ...
+
+    @property
+    def name(self) -> str:
+        """The run's name where no other folder is given: runs/<dataset>/<name>."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files that the run will write, besides `RUN_FILES`."""
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> RunTask:
         """Load the data and build the network; a run folder may be given what is known from the start."""
