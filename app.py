@@ -6,7 +6,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, open_library
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS
+from ldm_explorer.explore.library import open_library
 from ldm_explorer.ui import CSS, THEME, build_app
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS

@@ -15,7 +15,8 @@ import gradio
 from conditions import conditions
 from gradio_client import Client
 
-from ldm_explorer.explore.library import SHIPPED_CHECKPOINTS, open_library
+from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS
+from ldm_explorer.explore.library import open_library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui import build_app
 from ldm_explorer.ui.server.launch import launch

@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ldm_explorer.atomic import write_text
 from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json
+from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
 from ldm_explorer.explore.size_figures import FAMILY, MEASURES, read_figures, read_training_spread
-from train.results_table import tables
 
 REPO = Path(__file__).resolve().parents[1]
 GROUPS = ("fashion_mnist", FAMILY, "sizes-autoencoders", "lab")

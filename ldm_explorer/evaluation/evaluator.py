@@ -1,119 +1,48 @@
-"""Measure checkpoints or folders of samples: `python train/evaluate.py checkpoints/fashion_mnist/*`.
+"""Measure checkpoints and folders of samples, one after the other, and keep the figures beside the weights."""
 
-Definitions are in docs/measures.md. Several processes share the work: `torchrun --nproc_per_node 2
-train/evaluate.py ...`.
-"""
-
-import os
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from typing import Any
 
 import diffusers
 import torch
-import tyro
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, first_line, read_checkpoint, read_json
-from ldm_explorer.claims import locked
+from ldm_explorer.checkpoints import Checkpoint, first_line
 from ldm_explorer.data import DatasetSpec, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.evaluation.classifier import classifier_folder, knows_classes, load_classifier
+from ldm_explorer.evaluation.config import FEW_EVALUATIONS, SEEDS, EvaluationConfig
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.generation import decoded_noise, generate
+from ldm_explorer.evaluation.parts import Parts, digest, partial_file, rounded
+from ldm_explorer.evaluation.processes import OneProcess, Processes
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
-from ldm_explorer.explore.library import classifier_folder, knows_classes, load_classifier, unique_name
+from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import METRICS_FILE, SCHEDULER_FILE, VAE, holds_classifier
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
-from ldm_explorer.training import process_state, use_cores
-from train.common import main_of
-from train.parts import Parts, SharedBatches, digest, partial_file, rounded
-from train.results_table import tables
-from train.samples import SampleFolder, is_samples
-
-SEEDS = (0, 1, 2)
-FEW_EVALUATIONS = (4, 6, 8, 10, 12, 16, 25, 50)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """Options of train/evaluate.py."""
-
-    checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Checkpoint folders, of autoencoders or of whole pipelines, or folders of samples as PNG (subfolders named as the
-    classes that they were made for)."""
-    dataset: str = "fashion_mnist"
-    """What folders of samples are measured against; a checkpoint knows its own."""
-    image_side: int | None = None
-    """Side of the images where that is folder:PATH."""
-    data_dir: Path | None = None
-    """Folder with the dataset's own files; by default they are found on the system or downloaded."""
-    features: Path | None = None
-    """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint;
-    figures by another than that are stored in columns of their own, which the app does not show."""
-    sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
-    steps: int = DEFAULT_NUM_STEPS
-    """Network evaluations per sample. Figures by another sampler or number are stored in columns of their own."""
-    quick: bool = False
-    """2,000 images and one seed, stored in columns of their own."""
-    few_evaluations: bool = False
-    """Measure feature FD for every sampler with 4 to 50 evaluations instead, without --sampler and --steps, and store
-    that."""
-    resume: bool = False
-    """Measure only what was not measured before with the same weights, options, torch and threads."""
-    compile: bool = False
-    """Compile the denoiser first: minutes, once, for 1.6 times the speed; needs a C++ compiler (torch.compile)."""
-    threads: int | None = None
-    """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
-
-    def __post_init__(self) -> None:
-        if not self.checkpoints:
-            raise ValueError("give at least one checkpoint folder")
-        if not 1 <= self.steps <= 1000 or (self.threads is not None and self.threads < 1):
-            raise ValueError(f"--steps is {self.steps} and --threads {self.threads}: give 1 to 1000, and at least 1")
-        if self.few_evaluations and (self.sampler, self.steps) != (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
-            raise ValueError("--few-evaluations measures every sampler: leave out --sampler and --steps")
-
-    @property
-    def num_images(self) -> int:
-        return 2_000 if self.quick else 10_000
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return SEEDS[:1] if self.quick else SEEDS
-
-    @property
-    def section(self) -> str:
-        """Where the figures stand in metrics.json: those by another sampler or number have their own."""
-        if self.few_evaluations:
-            name = "few_evaluations"
-        elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
-            name = "evaluation"
-        else:
-            name = f"evaluation_{self.sampler}_{self.steps}"
-        return f"{name}_quick" if self.quick else name
+from ldm_explorer.run_layout import METRICS_FILE, VAE
+from ldm_explorer.samplers import SAMPLERS
 
 
 class Evaluation:
     """Measures one checkpoint after the other; what several of them share is measured once."""
 
-    def __init__(self, config: EvaluateConfig):
-        self.config, self.processes = config, process_state()
-        use_cores(config.threads)
+    def __init__(self, config: EvaluationConfig, processes: Processes | None = None):
+        self.config, self.processes, self.subject = config, processes or OneProcess(), ""
         torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's figures would not be those of a CPU
-        self.batched = SharedBatches(self.processes)
         self.ruler = cache(self._ruler)
         self._of_autoencoders: dict[tuple[Ruler, str], dict[str, Any]] = {}
         self._not_copied: dict[tuple[Ruler, str], Tensor] = {}
+
+    def batched(self, function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "") -> Tensor:
+        """The processes' `BatchMap`, which says what is being measured."""
+        return self.processes.batched(function, inputs, f"{self.subject}: {description}")
 
     def _ruler(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Ruler:
         place = {"data_dir": self.config.data_dir, "image_side": image_side}
@@ -122,12 +51,25 @@ class Evaluation:
         network = load_classifier(classifier, spec).to(self.processes.device)
         return Ruler(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
 
-    def check(self, subject: Checkpoint | SampleFolder) -> None:
-        """Raise `ValueError` where there is no classifier to measure with, or no place to keep figures."""
-        _, _, spec, classifier = self.ruler_key(subject)
-        load_classifier(classifier, spec)
-        if isinstance(subject, Checkpoint) and RunFolder(subject.folder).is_marked:
-            RunFolder(subject.folder).check([METRICS_FILE, partial_file(self.section(subject))])
+    def check(self, subjects: Iterable[Subject]) -> None:
+        """Raise `ValueError` where there is no classifier to measure with, no place to keep figures or no compiler."""
+        for subject in subjects:
+            _, _, spec, classifier = self.ruler_key(subject)
+            load_classifier(classifier, spec)
+            if isinstance(subject, Checkpoint) and RunFolder(subject.folder).is_marked:
+                RunFolder(subject.folder).check([METRICS_FILE, partial_file(self.section(subject))])
+        if self.config.compile:
+            check_that_it_compiles(self.processes.device)
+
+    def measure_all(self, subjects: dict[str, Subject]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the figures of each by its name; those of runs of ours are stored in their folders.
+
+        Raises `FolderRefused` where another process writes in one of these.
+        """
+        with locked_runs(subjects.values()) if self.processes.is_main_process else nullcontext():
+            for name, subject in subjects.items():
+                is_checkpoint = isinstance(subject, Checkpoint)
+                yield name, self.measure(subject) if is_checkpoint else self.measure_samples(subject)
 
     def section(self, checkpoint: Checkpoint) -> str:
         """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
@@ -136,7 +78,7 @@ class Evaluation:
             return self.config.section
         return f"{self.config.section}_by_{given.resolve().name}_{weights[:6]}"
 
-    def ruler_key(self, subject: Checkpoint | SampleFolder) -> tuple:
+    def ruler_key(self, subject: Subject) -> tuple:
         """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""
         classifier = self.config.features or classifier_folder(subject.dataset, subject.folder.parent)
         if classifier is None:
@@ -168,7 +110,7 @@ class Evaluation:
 
     def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """All figures of one checkpoint, stored in its metrics.json."""
-        self.batched.prefix = f"{checkpoint.name}: "
+        self.subject = checkpoint.name
         key = self.ruler_key(checkpoint)
         conditions = self.conditions(checkpoint, key)
         parts = Parts(checkpoint, self.section(checkpoint), conditions, self.config.resume, self.processes)
@@ -183,7 +125,7 @@ class Evaluation:
     def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
         logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
         loss = {"loss": loss_figures(checkpoint)} if logged else {}
-        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder, "vae"))
+        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder, VAE))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
             known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
@@ -230,7 +172,7 @@ class Evaluation:
 
     def _distances_if_not_copied(self, checkpoint: Checkpoint, ruler: Ruler) -> Tensor:
         """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
-        key = ruler, digest(checkpoint.folder, "vae")
+        key = ruler, digest(checkpoint.folder, VAE)
         if key not in self._not_copied:
             images = reconstruct(LatentCodec(checkpoint.vae), ruler.padded, ruler.spec, self.batched)
             self._not_copied[key] = ruler.distances_to_known(to_uint8(images))
@@ -262,7 +204,7 @@ class Evaluation:
 
     def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
         """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
-        self.batched.prefix = f"{samples.name}: "
+        self.subject = samples.name
         ruler = self.ruler(*self.ruler_key(samples))
         figures = ruler.samples(samples.images, samples.labels, ruler.distances_to_known(ruler.images))
         count = len(samples.images)
@@ -295,79 +237,9 @@ def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _check_steps(steps: int, folder: Path) -> None:
-    """Raise `ValueError` where a schedule is shorter."""
-    num_timesteps = read_json(folder / SCHEDULER_FILE).get("num_train_timesteps", steps)
-    if steps > num_timesteps:
-        raise ValueError(f"{folder} has {num_timesteps} timesteps: {steps} evaluations are too many for it")
-
-
-def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]:
-    """The checkpoints and the folders of samples to measure, by a unique name; classifiers and files are left out.
-
-    Raises `ValueError` or `DataError` for what cannot be measured as asked, before any work is done.
-    """
-    found: dict[str, Checkpoint | SampleFolder] = {}
-    for folder in config.checkpoints:
-        run = RunFolder(folder)
-        is_classifier = holds_classifier(run) and not run.has_part(VAE)
-        if is_classifier or folder.is_file():
-            continue
-        subject: Checkpoint | SampleFolder
-        if is_samples(folder):
-            subject = SampleFolder.read(folder, config.dataset, config.image_side)
-        else:
-            subject = read_checkpoint(folder)
-            if run.is_marked and not os.access(folder, os.W_OK):
-                raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it elsewhere first")
-        if isinstance(subject, Checkpoint) and subject.kind == "ldm":
-            _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
-        elif config.few_evaluations:
-            raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
-        found[unique_name(folder.name, found)] = subject
-    if not found:
-        raise ValueError("there is no checkpoint among these folders: give run folders, as in checkpoints/*/*")
-    return found
-
-
-@contextmanager
-def held(subjects: Iterable[Checkpoint | SampleFolder]) -> Iterator[None]:
-    """Be the one who writes in the run folders; say of other checkpoints that nothing is kept."""
-    folders = {subject.folder.resolve(): subject.folder for subject in subjects if isinstance(subject, Checkpoint)}
-    with ExitStack() as locks:
-        for folder in folders.values():
-            if RunFolder(folder).is_marked:
-                locks.enter_context(locked(RunFolder(folder)))
-            else:
-                print(f"{folder} has no mark of a run of ours: its figures are printed and kept nowhere")
-        yield
-
-
-def main(config: EvaluateConfig) -> None:
-    folders = read_folders(config)
-    evaluation = Evaluation(config)
-    for subject in folders.values():
-        evaluation.check(subject)
-    if config.compile:
-        check_that_it_compiles(evaluation.processes.device)
-    results: dict[str, dict[str, Any]] = {}
-    with held(folders.values()) if evaluation.processes.is_main_process else nullcontext():
-        try:
-            for name, subject in folders.items():
-                is_checkpoint = isinstance(subject, Checkpoint)
-                results[name] = evaluation.measure(subject) if is_checkpoint else evaluation.measure_samples(subject)
-        finally:  # the figures of samples are stored nowhere
-            if results and evaluation.processes.is_main_process:
-                print("\n\n".join(tables(results)))
-
-
 def check_that_it_compiles(device: torch.device) -> None:
     """Raise `ValueError` where torch.compile does not work."""
     try:
         torch.compile(torch.sin)(torch.zeros(1, device=device))
     except RuntimeError as error:
         raise ValueError(f"torch.compile does not work here, leave out --compile: {first_line(error)}") from error
-
-
-if __name__ == "__main__":
-    main_of(EvaluateConfig, main)

@@ -1,9 +1,11 @@
-"""Training: the options that every run shares, the one loop, its guard, and what a run keeps on disk."""
+"""Training: the options that every run shares, the one loop, its guard, a run in its folder, and what that keeps."""
 
 from ldm_explorer.training.config import FitConfig, OptimizerName
+from ldm_explorer.training.dataset import TrainConfig
 from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of, process_state, use_cores
+from ldm_explorer.training.run import train
 from ldm_explorer.training.run_state import (
     PLACE_FIELDS,
     TrainLog,
@@ -22,6 +24,7 @@ __all__ = [
     "OptimizerName",
     "Step",
     "Task",
+    "TrainConfig",
     "TrainLog",
     "TrainingFailed",
     "check_copy",
@@ -34,5 +37,6 @@ __all__ = [
     "process_state",
     "read_progress",
     "store_options",
+    "train",
     "use_cores",
 ]

@@ -1,142 +1,103 @@
-"""Drive a training from a terminal: progress bar, log, film, tracker, Ctrl-C, and one sentence for what goes wrong."""
+"""Drive a training from a terminal: what it says, a progress bar, and Ctrl-C."""
 
-import json
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import sys
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
 from tqdm import tqdm
 
-from ldm_explorer.checkpoints import first_line
-from ldm_explorer.film import FilmFrame, cut_film, is_milestone, write_frame
-from ldm_explorer.run_folder import FolderRefused, RunFolder
-from ldm_explorer.training import (
-    Diverged,
-    FitConfig,
-    Step,
-    Task,
-    TrainingFailed,
-    TrainLog,
-    fit,
-    latest_state,
-    read_progress,
-)
+from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.training.command_line import Interrupted, command_line
+from ldm_explorer.training.failures import way_on
+from ldm_explorer.training.loop import Step
+from ldm_explorer.training.processes import precision_of
+from ldm_explorer.training.run import Run, Training, begin
 
 
-def run(
-    task: Task,
-    config: FitConfig,
-    accelerator: Accelerator,
-    run_dir: Path,
-    sample: Callable[[nn.Module], Tensor] | None = None,
-) -> nn.Module | None:
-    """Drive `fit` from a terminal: tqdm, train_log.jsonl, film, tracker. Returns the averaged model.
+def drive(training: Training) -> None:
+    """Train from a terminal, until the checkpoint is written.
 
-    Ctrl-C or SIGTERM finishes the step at hand, saves the state and returns None; a second one kills. Raises
-    `TrainingFailed` for what a training cannot get over, with one sentence on what is left of it.
+    Raises what `run.train` does, and `Interrupted` where Ctrl-C or SIGTERM stopped it and anything is kept.
     """
-    try:
-        with _Watcher(config, accelerator, run_dir, sample) as watcher, _Interrupt() as interrupt:
-            steps = fit(task, config, accelerator, run_dir)
-            try:
-                for step, averaged in steps:
-                    watcher.see(step, averaged)
-                    finished = step.step == step.total_steps
-                    if finished or interrupt.agreed(accelerator, step):
-                        steps.close()
-                        break
-            except BaseException as error:
-                with suppress(BaseException):
-                    steps.throw(error)  # close() would save a step that was not seen
-                raise
-        if finished:
-            return averaged
-        accelerator.print(f"\nstopped after step {step.step}: {way_on(run_dir)}")
-        return None
-    except Diverged as error:
-        rollback = f"{way_on(run_dir, ' --on-divergence rollback')}, or " if config.on_divergence == "stop" else ""
-        raise TrainingFailed(
-            f"{error}; {rollback}start again with a lower --learning-rate and another --out"
-        ) from error
-    except OSError as error:
-        raise cannot_write(run_dir, error) from error
-    except RuntimeError as error:
-        if accelerator.num_processes == 1 or not _is_lost_connection(error):
-            raise
-        raise TrainingFailed(f"another process of this run is gone: {way_on(run_dir)} ({first_line(error)})") from error
+    with begin(training, command_line(sys.argv)) as run:
+        for option, value in asdict(run.config).items():
+            run.accelerator.print(f"{option:24} {value}")
+        try:
+            run.prepare()
+            run.accelerator.print(_summary(run))
+            finished = watch(run)
+            if finished:
+                run.export()
+        except KeyboardInterrupt as error:
+            raise _interrupted(run, error) from None
+        if not finished:
+            raise Interrupted
+        if run.accelerator.is_main_process:
+            print(f"\nwrote {run.folder}")
 
 
-def cannot_write(run_dir: Path, error: OSError) -> TrainingFailed:
-    """One sentence for what the file system or `RunFolder` refused, and how the run goes on from what is kept."""
-    if isinstance(error, FolderRefused):
-        if RunFolder(run_dir).lost_its_mark:  # and with it what is known of states
-            return TrainingFailed(str(error))
-        return TrainingFailed(f"{error}, then {way_on(run_dir)}")
-    return TrainingFailed(f"cannot write to {run_dir}: {error}; mend that and {way_on(run_dir)}")
+def _summary(run: Run) -> str:
+    return (
+        f"{run.num_parameters / 1e6:.2f} M parameters, {run.task.num_examples} examples, "
+        f"{run.accelerator.num_processes} process(es) on {run.accelerator.device.type} with {torch.get_num_threads()} "
+        f"thread(s), precision {precision_of(run.accelerator)}"
+    )
 
 
-def way_on(run_dir: Path, option: str = "") -> str:
-    """How the command that was stopped goes on."""
-    state = latest_state(run_dir)
-    if state is None:
-        return f"begin again with the same command and --resume{option}, for no state was saved yet"
-    return f"go on from step {read_progress(state).step} with the same command and --resume{option}"
+def _interrupted(run: Run, error: KeyboardInterrupt) -> KeyboardInterrupt:
+    """What is said of a run that was stopped where it does not see to it itself, by the main process."""
+    if not run.accelerator.is_main_process:
+        return Interrupted()
+    return Interrupted(f"stopped: {way_on(run.folder)}") if RunFolder(run.folder).names else error
 
 
-def _is_lost_connection(error: RuntimeError) -> bool:
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error) or "NCCL" in str(error)
+def watch(run: Run) -> bool:
+    """Step through a run with a progress bar; returns whether it came to its end.
+
+    Ctrl-C or SIGTERM finishes the step at hand and saves the state; a second one kills. Raises `TrainingFailed`.
+    """
+    with _Bar(run) as bar, _Interrupt() as interrupt, closing(run.steps()) as steps:
+        for step in steps:
+            bar.show(step)
+            finished = step.step == step.total_steps
+            if not finished and interrupt.agreed(run.accelerator, step):
+                break
+    if not finished:
+        run.accelerator.print(f"\nstopped after step {step.step}: {way_on(run.folder)}")
+    return finished
 
 
-class _Watcher:
-    """Shows and keeps what a training tells, on the main process."""
+class _Bar:
+    """The progress bar of a run, on the main process."""
 
-    def __init__(self, config: FitConfig, accelerator: Accelerator, run_dir: Path, sample: Callable | None):
-        self.config, self.accelerator, self.run_dir, self.sample = config, accelerator, run_dir, sample
-        state = latest_state(run_dir) if config.resume else None
-        step = read_progress(state).step if state else 0
-        if accelerator.is_main_process:
-            self.log = TrainLog(run_dir, step)
-            cut_film(run_dir, step)
+    def __init__(self, run: Run):
+        self.batch_size, self.is_shown = run.config.batch_size, run.accelerator.is_main_process
         self.progress = tqdm(
             unit="img",
             unit_scale=True,
-            initial=step * config.batch_size,
-            disable=not accelerator.is_main_process,
+            initial=run.first_step * self.batch_size,
+            disable=not self.is_shown,
             dynamic_ncols=True,
         )
 
-    def __enter__(self) -> "_Watcher":
-        if self.config.tracker:
-            options = json.loads(json.dumps(asdict(self.config), default=str))
-            self.accelerator.init_trackers("ldm-explorer", config=options)
+    def __enter__(self) -> "_Bar":
         return self
 
     def __exit__(self, *_) -> None:
         self.progress.close()
-        self.accelerator.end_training()
 
-    def see(self, step: Step, averaged: nn.Module) -> None:
-        if not self.accelerator.is_main_process:
+    def show(self, step: Step) -> None:
+        if not self.is_shown:
             return
         if step.notice:
             self.progress.write(step.notice)
-            self.log.go_back_to(step.step)
-            cut_film(self.run_dir, step.step)
-        self.progress.total = step.total_steps and step.total_steps * self.config.batch_size
+        self.progress.total = step.total_steps and step.total_steps * self.batch_size
         self.progress.update(step.images - self.progress.n)
         if step.record:
-            self.log.add(step.record)
             self.progress.set_postfix(loss=f"{step.record['loss']:.4f}", refresh=False)
-            if self.config.tracker:
-                figures = {name: value for name, value in step.record.items() if not isinstance(value, list)}
-                self.accelerator.log(figures, step=step.step)
-        if self.sample and is_milestone(step.step, step.total_steps):
-            write_frame(self.run_dir, FilmFrame(step.step, self.sample(averaged)))
 
 
 class _Interrupt:

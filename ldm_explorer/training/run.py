@@ -1,255 +1,195 @@
-"""What the training scripts share: the dataset options, the command line, and the way from a task to a checkpoint."""
+"""A run: one training in a folder of its own, from the claim on the folder to the checkpoint in it.
 
-import os
-import shlex
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+From Python, `for step in train(AutoencoderTraining(VAETrainConfig(max_steps=1000))): ...` is all of it.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
-import diffusers
-import torch
-import tyro
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import read_log, update_metrics, write_spec
+from ldm_explorer.checkpoints import update_metrics
 from ldm_explorer.claims import claim
-from ldm_explorer.data import DATASETS, FOLDER_PREFIX, DatasetSpec, ImageSet, find_dataset, load_split
-from ldm_explorer.examples import write_examples
-from ldm_explorer.explore.images import SHIPPED_IMAGES
-from ldm_explorer.image_folder import DataError, Split
-from ldm_explorer.models import count_flops
+from ldm_explorer.data import DATASETS
+from ldm_explorer.film import is_milestone
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, METRICS_FILE, SPEC_FILE
-from ldm_explorer.training import (
-    PLACE_FIELDS,
-    FitConfig,
-    Task,
-    TrainingFailed,
+from ldm_explorer.training.dataset import TrainConfig, keep_examples
+from ldm_explorer.training.failures import cannot_write, explained
+from ldm_explorer.training.loop import Step, Task, fit
+from ldm_explorer.training.processes import make_accelerator, precision_of
+from ldm_explorer.training.records import Records
+from ldm_explorer.training.run_card import run_card, training_cost
+from ldm_explorer.training.run_state import (
     check_copy,
     check_options,
-    make_accelerator,
-    precision_of,
-    process_state,
+    latest_state,
+    read_progress,
     store_options,
 )
-from train.run import cannot_write, run, way_on
-
-INTERRUPTED = 130
-"""The exit status of a run that Ctrl-C or SIGTERM stopped: 128 + SIGINT, as shells have it."""
-
-REFUSED = 2
-
-SECONDS_FOR_RANK_0 = 3
 
 RUN_FILES = (CONFIG_FILE, LOG_FILE, METRICS_FILE, CARD_FILE)
 """What every training writes, besides the weights."""
 
-Config = TypeVar("Config", bound=FitConfig)
+
+class RunTask(Task, Protocol):
+    """A task that also draws the film of its run and writes its checkpoint, given the network that it trained."""
+
+    def sample(self, model: Any) -> Tensor | None:
+        """The images `(B, C, side, side) uint8` of a frame by the averaged model; None where there is no film."""
+
+    def export(self, model: Any, folder: Path) -> dict[str, Any]:
+        """Write the averaged model, which is on the CPU, into the run folder; returns figures for metrics.json."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """The dataset options."""
-
-    dataset: str = "fashion_mnist"
-    """fashion_mnist, mnist, kmnist, cifar10, or folder:PATH (subfolders are classes)."""
-    image_side: int | None = None
-    """Side to which the images of a folder are cropped and scaled. Default: 64."""
-    data_dir: Path | None = None
-    """Folder with the dataset's own files; by default they are found on the system or downloaded."""
-
-    @property
-    def spec(self) -> DatasetSpec:
-        return find_dataset(self.dataset, self.image_side).spec
+class Training(Protocol):
+    """One kind of training, with its options, before a folder is claimed and data is loaded."""
 
     @property
-    def folder(self) -> Path | None:
-        """Where the images lie, if the dataset is a folder."""
-        path = self.dataset.removeprefix(FOLDER_PREFIX)
-        return None if path == self.dataset else Path(path).expanduser().resolve()
+    def config(self) -> TrainConfig: ...
 
     @property
-    def dataset_name(self) -> str:
-        """The dataset's name, or that of its folder."""
-        return self.dataset if self.folder is None else self.folder.name
+    def name(self) -> str:
+        """The run's name where no other folder is given: runs/<dataset>/<name>."""
 
-    def load(self, split: Split) -> ImageSet:
-        """One split; of several processes on a machine one downloads and the others find it."""
-        with process_state().local_main_process_first():
-            return load_split(self.dataset, split, self.data_dir, self.image_side)
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files that the run will write, besides `RUN_FILES`."""
+
+    def make_task(self, accelerator: Accelerator, folder: Path) -> RunTask:
+        """Load the data and build the network; a run folder may be given what is known from the start."""
+
+
+class RefusedByMainProcess(FolderRefused):
+    """The run folder cannot be taken, for what the error of the main process says."""
+
+
+@dataclass
+class Run:
+    """A training that holds its folder: `prepare`, then take the `steps`, then `export`."""
+
+    training: Training
+    accelerator: Accelerator
+    folder: Path
+    command: str | None = None  # that repeats it, for those who ask how a checkpoint was made
+    task: RunTask | None = None
+    averaged: nn.Module | None = None
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.training.config
+
+    @property
+    def first_step(self) -> int:
+        """The step that it goes on from, 0 for a new run."""
+        state = latest_state(self.folder) if self.config.resume else None
+        return read_progress(state).step if state else 0
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.task.model.parameters())
+
+    def prepare(self) -> None:
+        """Load the data, build the network, and write what shows the run to others while it goes on."""
+        self.task = self.training.make_task(self.accelerator, self.folder)
+        if self.accelerator.is_main_process:
+            store_options(self.config, self.folder)
+            keep_examples(self.config, self.folder)
+
+    def steps(self) -> Iterator[Step]:
+        """Train; each step is logged, and filmed where a frame is due, before it is yielded.
+
+        Closed early, it saves the state that `config.resume` goes on from. Raises `TrainingFailed` for what a training
+        cannot get over, with one sentence on what is left of it.
+        """
+        with (
+            explained(self.config, self.accelerator, self.folder),
+            Records(self.config, self.accelerator, self.folder, self.first_step) as records,
+        ):
+            steps = fit(self.task, self.config, self.accelerator, self.folder)
+            try:
+                for step, self.averaged in steps:
+                    if self.accelerator.is_main_process:
+                        self._record(step, records)
+                    yield step
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:
+                with suppress(BaseException):
+                    steps.throw(error)  # close() would save a step that was not recorded
+                raise
+
+    def _record(self, step: Step, records: Records) -> None:
+        records.add(step)
+        if is_milestone(step.step, step.total_steps) and (images := self.task.sample(self.averaged)) is not None:
+            records.film(step, images)
+
+    def export(self) -> None:
+        """Write the averaged model as a checkpoint, with its cost and its card, on the main process.
+
+        Raises `TrainingFailed` where that cannot be written.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        try:
+            figures = self.task.export(self.averaged.cpu().eval(), self.folder)
+            cost = training_cost(self.task, self.folder, self.command) | {"precision": precision_of(self.accelerator)}
+            parameters = self.num_parameters
+            update_metrics(self.folder, "training", cost | {"parameters": parameters} | figures)
+            RunFolder(self.folder).write_text(CARD_FILE, run_card(self.folder.name, self.config, cost, parameters))
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
 
 
 @contextmanager
-def start(config: Config, name: str, files: Iterable[str]) -> Iterator[tuple[Accelerator, Path]]:
-    """Hold the run folder (by default runs/<dataset>/<name>) and print the options, before any work is done.
+def begin(training: Training, command: str | None = None) -> Iterator[Run]:
+    """Hold the folder of a run, `config.out` or by default runs/<dataset>/<name>, before any work is done.
 
-    `files` are the names that the run will write besides `RUN_FILES`. Raises what `claim`, `check_copy`,
-    `RunFolder.check` and `check_options` do, and `FolderRefused` for a run folder in the dataset's own. Ctrl-C where
-    the training does not see to it itself ends in a sentence on what is kept.
+    Raises what `claim`, `check_copy`, `RunFolder.check` and `check_options` do, and `FolderRefused` for a run folder in
+    the dataset's own.
     """
-    run_dir = config.out or Path("runs") / config.dataset_name / name
-    accelerator = make_accelerator(config, run_dir)
+    config = training.config
+    folder = config.out or Path("runs") / config.dataset_name / training.name
+    accelerator = make_accelerator(config, folder)
     with ExitStack() as held:
-        refusal = _claim(config, run_dir, files, held) if accelerator.is_main_process else None
+        refusal = _claim(config, folder, training.files, held) if accelerator.is_main_process else None
         if broadcast_object_list([refusal is not None])[0]:
-            if refusal is None:
-                sys.exit(REFUSED)  # the main process says why
-            raise refusal
-        for option, value in asdict(config).items():
-            accelerator.print(f"{option:24} {value}")
-        try:
-            yield accelerator, run_dir
-        except KeyboardInterrupt:
-            if accelerator.is_main_process:
-                if not RunFolder(run_dir).names:
-                    raise
-                print(f"stopped: {way_on(run_dir)}", file=sys.stderr, flush=True)
-            sys.exit(INTERRUPTED)
+            raise refusal or RefusedByMainProcess(f"{folder} cannot be taken: the main process says why")
+        yield Run(training, accelerator, folder, command)
 
 
-def _claim(config: Config, run_dir: Path, files: Iterable[str], held: ExitStack) -> Exception | None:
+def train(training: Training) -> Iterator[Step]:
+    """Train into a folder of its own, one step at a time; after the last one the checkpoint lies there.
+
+    Raises what `begin`, `Training.make_task`, `Run.steps` and `Run.export` do.
+    """
+    with begin(training) as run:
+        run.prepare()
+        yield from run.steps()
+        run.export()
+
+
+def _claim(config: TrainConfig, folder: Path, files: Iterable[str], held: ExitStack) -> Exception | None:
     try:
-        _check_outside_dataset(config, run_dir)
-        run = held.enter_context(claim(run_dir))
-        check_copy(run_dir)
+        _check_outside_dataset(config, folder)
+        run = held.enter_context(claim(folder))
+        check_copy(folder)
         run.check([*RUN_FILES, *files, *(() if config.dataset in DATASETS else (SPEC_FILE,))])
-        check_options(config, run_dir)
+        check_options(config, folder)
     except Exception as error:
         return error
     return None
 
 
-def _check_outside_dataset(config: Config, run_dir: Path) -> None:
+def _check_outside_dataset(config: TrainConfig, folder: Path) -> None:
     """Raise `FolderRefused` for a place among the images: a run's pictures would be trained on, too."""
-    if config.folder is not None and run_dir.resolve().is_relative_to(config.folder):
+    if config.folder is not None and folder.resolve().is_relative_to(config.folder):
         raise FolderRefused(
-            f"{run_dir} lies in {config.folder}, and what is in there is trained on: give an --out elsewhere"
+            f"{folder} lies in {config.folder}, and what is in there is trained on: give an --out elsewhere"
         )
-
-
-def train(
-    task: Task,
-    config: Config,
-    accelerator: Accelerator,
-    run_dir: Path,
-    export: Callable[[nn.Module, Path], dict[str, Any]],
-    sample: Callable[[nn.Module], Tensor] | None = None,
-) -> None:
-    """Train a task, then export the averaged model into the run folder.
-
-    `export(averaged model, folder)` writes the weights and returns figures for metrics.json.
-    `sample(averaged model)` generates the images `(B, C, side, side) uint8` of a frame of the run's film.
-    """
-    parameters = sum(p.numel() for p in task.model.parameters())
-    accelerator.print(
-        f"{parameters / 1e6:.2f} M parameters, {task.num_examples} examples, {accelerator.num_processes} process(es) "
-        f"on {accelerator.device.type} with {torch.get_num_threads()} thread(s), "
-        f"precision {precision_of(accelerator)}"
-    )
-    if accelerator.is_main_process:
-        store_options(config, run_dir)
-        keep_examples(config, run_dir)  # now: a run can be looked at while it goes on
-    averaged = run(task, config, accelerator, run_dir, sample)
-    if averaged is None:
-        sys.exit(INTERRUPTED)
-    if not accelerator.is_main_process:
-        return
-    try:
-        figures = export(averaged.cpu().eval(), run_dir)
-        cost = training_cost(task, run_dir) | {"precision": precision_of(accelerator)}
-        update_metrics(run_dir, "training", cost | {"parameters": parameters} | figures)
-        RunFolder(run_dir).write_text(CARD_FILE, run_card(run_dir.name, config, cost, parameters))
-    except OSError as error:
-        raise cannot_write(run_dir, error) from error
-    print(f"\nwrote {run_dir}")
-
-
-def flops_per_image(task: Task) -> float:
-    """Forward and backward, counted on one small batch."""
-    size = min(4, task.num_examples)
-    model, batch = task.model.cpu(), task.batch(torch.arange(size), torch.Generator().manual_seed(0))
-    return count_flops(lambda: task.loss(model, batch)["loss"].backward()) / size
-
-
-def training_cost(task: Task, run_dir: Path) -> dict[str, Any]:
-    """Images seen, CPU time and FLOPs of a finished run."""
-    last = read_log(run_dir / LOG_FILE)[-1]
-    return {
-        "command": command_line(sys.argv),
-        "steps": last["step"],
-        "images": last["images"],
-        "cpu_minutes": round(last["cpu_seconds"] / 60, 1),
-        "gflops_per_image": round(flops_per_image(task) / 1e9, 4),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
-    }
-
-
-def keep_examples(config: Config, run_dir: Path) -> None:
-    """What the app needs to show a run on a dataset that it does not carry: test images, and what is known of them."""
-    if config.dataset not in DATASETS:
-        write_spec(run_dir, config.spec)
-    if not (SHIPPED_IMAGES / config.dataset).is_dir():
-        test = load_split(config.dataset, "test", config.data_dir, config.image_side)
-        write_examples(run_dir, test, config.spec)
-
-
-def command_line(arguments: list[str]) -> str:
-    """The command that repeats a run: its script and the options that change its result."""
-    words, kept = list(arguments[1:]), []
-    while words:
-        option, equals, _ = words[0].partition("=")
-        name = option[2:].replace("-", "_") if option.startswith("--") else ""
-        without_effect = name in PLACE_FIELDS | {"threads"}
-        kept += [] if without_effect else words[:1]
-        words = words[2 if without_effect and not equals and name != "resume" else 1 :]
-    return shlex.join(["accelerate", "launch", f"train/{Path(arguments[0]).name}", *kept])
-
-
-def run_card(name: str, config: Config, cost: dict[str, Any], parameters: int) -> str:
-    """A README for the checkpoint folder: what it is, the command that made it, what it cost."""
-    return f"""---
-license: mit
-library_name: diffusers
-tags: [ldm-explorer, latent-diffusion]
-datasets: [{config.dataset_name}]
----
-# {name}
-
-`{cost["command"]}`
-
-Trained on {config.dataset_name}: {parameters / 1e6:.2f} M parameters, {cost["images"]:,} images in
-{cost["steps"]:,} steps, {cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The
-weights are the moving average of training, in fp16. Options are in `train_config.json`, the loss in `train_log.jsonl`,
-figures in `metrics.json`.
-"""
-
-
-def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
-    """Parse the command line into the config and run.
-
-    A refused option or a training that failed ends in one sentence, said once; exit status 2 or 1. Ctrl-C where a
-    training does not see to it itself ends in one too, with 130.
-    """
-    try:
-        main(tyro.cli(config_class))
-    except KeyboardInterrupt:
-        if issubclass(config_class, FitConfig):  # `start` sees to one that wrote anything
-            said = "stopped before anything was written"
-        elif "resume" in config_class.__dataclass_fields__:
-            said = "stopped: the same command with --resume goes on from what was kept"
-        else:
-            said = "stopped: the same command begins again"
-        print(said, file=sys.stderr, flush=True)
-        sys.exit(INTERRUPTED)
-    except (ValueError, OSError, DataError, TrainingFailed) as error:
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike its message is enough, and the launcher ends the rest
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1 if isinstance(error, TrainingFailed) else REFUSED)

@@ -1,32 +1,30 @@
-"""Train an autoencoder: `accelerate launch train/vae.py --max-minutes 30`."""
+"""The autoencoder's training: `accelerate launch train/vae.py --max-minutes 30`."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
+from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import model_files, save_vae
 from ldm_explorer.data import ImageSet, crop, to_model
+from ldm_explorer.evaluation.classifier import classifier_folder, load_classifier
 from ldm_explorer.evaluation.features import FeatureNet, perceptual_distance
+from ldm_explorer.evaluation.parts import digest
 from ldm_explorer.evaluation.reconstruction import psnr_db
-from ldm_explorer.explore.library import classifier_folder, load_classifier
 from ldm_explorer.latents import BATCH_IMAGES, kl_per_value, measure_statistics
 from ldm_explorer.models import VAEConfig
-from ldm_explorer.training import FitConfig
-from train.common import DataConfig, main_of, start, train
-from train.parts import digest
+from ldm_explorer.run_layout import VAE
+from ldm_explorer.training.dataset import TrainConfig
 
 VALIDATION_IMAGES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAETrainConfig(DataConfig, FitConfig):
+class VAETrainConfig(TrainConfig):
     """Options of train/vae.py."""
 
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 0.012, "adamw": 3e-3}
@@ -158,19 +156,25 @@ class VAETask:
     def latent_shape(self) -> tuple[int, int, int]:
         return self.config.latent_channels, self.config.latent_size, self.config.latent_size
 
+    def sample(self, model: nn.Module) -> None:
+        """There is no film of an autoencoder."""
 
-def main(config: VAETrainConfig) -> None:
-    with start(config, config.name, model_files("vae")) as (accelerator, run_dir):
-        task = VAETask(config, config.load("train"), config.load("validation"), load_perceptual(config))
-
-        def export(model: Autoencoder, folder: Path) -> dict[str, Any]:
-            vae = model.vae.half().float()
-            measure_statistics(vae, task.images.images)
-            save_vae(folder, vae)
-            return {f"validation_{name}": value for name, value in task.validate(model).items()}
-
-        train(task, config, accelerator, run_dir, export)
+    def export(self, model: Autoencoder, folder: Path) -> dict[str, Any]:
+        vae = model.vae.half().float()
+        measure_statistics(vae, self.images.images)
+        save_vae(folder, vae)
+        return {f"validation_{name}": value for name, value in self.validate(model).items()}
 
 
-if __name__ == "__main__":
-    main_of(VAETrainConfig, main)
+class AutoencoderTraining:
+    """The training of an autoencoder with some options: `train(AutoencoderTraining(VAETrainConfig()))`."""
+
+    files = model_files(VAE)
+
+    def __init__(self, config: VAETrainConfig):
+        self.config, self.name = config, config.name
+
+    def make_task(self, accelerator: Accelerator, folder: Path) -> VAETask:
+        """Raises what `load_split` and `load_perceptual` do."""
+        config = self.config
+        return VAETask(config, config.load("train"), config.load("validation"), load_perceptual(config))

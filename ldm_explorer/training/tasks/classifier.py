@@ -1,13 +1,11 @@
-"""Train the classifier that figures are measured with: `accelerate launch train/features.py`."""
+"""The training of the classifier that figures are measured with: `accelerate launch train/features.py`."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,15 +13,16 @@ from ldm_explorer.checkpoints import model_files, save_model
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import BATCH_IMAGES
-from ldm_explorer.training import FitConfig, OptimizerName
-from train.common import DataConfig, main_of, start, train
+from ldm_explorer.run_layout import CLASSIFIER
+from ldm_explorer.training.config import OptimizerName
+from ldm_explorer.training.dataset import TrainConfig
 
 MAX_SHIFT = 2
 VALIDATION_IMAGES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeaturesTrainConfig(DataConfig, FitConfig):
+class FeaturesTrainConfig(TrainConfig):
     """Options of train/features.py."""
 
     DEFAULT_MINUTES: ClassVar[float] = 12
@@ -44,6 +43,7 @@ class FeaturesTask:
     config: FeaturesTrainConfig
     images: ImageSet
     validation: ImageSet
+    test: ImageSet
     model: FeatureNet = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +70,15 @@ class FeaturesTask:
         images = crop(self.validation.images[:VALIDATION_IMAGES], self.config.spec)
         return dict(zip(("loss", "accuracy"), _loss_and_accuracy(model, images, labels), strict=True))
 
+    def sample(self, model: nn.Module) -> None:
+        """There is no film of a classifier."""
+
+    def export(self, model: FeatureNet, folder: Path) -> dict[str, Any]:
+        save_model(model, folder / CLASSIFIER)
+        images = crop(self.test.images, self.config.spec)
+        _, accuracy = _loss_and_accuracy(model.half().float(), images, self.test.labels)
+        return {"test_accuracy": accuracy, "test_images": len(self.test)}
+
 
 @torch.no_grad()
 def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
@@ -78,19 +87,17 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
     return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 
 
-def main(config: FeaturesTrainConfig) -> None:
-    if not config.spec.num_classes:
-        raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
-    with start(config, "features", model_files("features")) as (accelerator, run_dir):
-        task, test = FeaturesTask(config, config.load("train"), config.load("validation")), config.load("test")
+class ClassifierTraining:
+    """The training of a classifier with some options: `train(ClassifierTraining(FeaturesTrainConfig()))`."""
 
-        def export(model: FeatureNet, folder: Path) -> dict[str, Any]:
-            save_model(model, folder / "features")
-            _, accuracy = _loss_and_accuracy(model.half().float(), crop(test.images, config.spec), test.labels)
-            return {"test_accuracy": accuracy, "test_images": len(test)}
+    name, files = "features", model_files(CLASSIFIER)
 
-        train(task, config, accelerator, run_dir, export)
+    def __init__(self, config: FeaturesTrainConfig):
+        """Raises `ValueError` for images without classes."""
+        if not config.spec.num_classes:
+            raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
+        self.config = config
 
-
-if __name__ == "__main__":
-    main_of(FeaturesTrainConfig, main)
+    def make_task(self, accelerator: Accelerator, folder: Path) -> FeaturesTask:
+        """Raises what `load_split` does."""
+        return FeaturesTask(self.config, *(self.config.load(split) for split in ("train", "validation", "test")))

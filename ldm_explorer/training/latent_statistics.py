@@ -1,16 +1,7 @@
-"""Write what floors and exact denoisers need beside a denoiser's weights: `python train/latents.py runs/*/ldm-*`.
+"""What floors and exact denoisers need beside a denoiser's weights, for runs that were trained without writing it."""
 
-train/ldm.py writes the same `latents.safetensors` when it starts; this is for runs that have none.
-"""
-
-import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import tyro
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.claims import locked
@@ -19,21 +10,14 @@ from ldm_explorer.diagnosis.statistics import LatentStatistics, measure_latents,
 from ldm_explorer.latents import encode_posterior
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import STATISTICS_FILE
-from train.common import main_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatentsConfig:
-    """Options of train/latents.py."""
+def write_latents(folders: Iterable[Path], data_dir: Path | None = None) -> Iterator[Path]:
+    """Write `latents.safetensors` into the folders of denoisers; yields each one when it is done.
 
-    checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Checkpoint folders of denoisers."""
-    data_dir: Path | None = None
-    """Folder with the dataset's own files; by default they are found on the system or downloaded."""
-
-
-def main(config: LatentsConfig) -> None:
-    checkpoints = [read_checkpoint(folder) for folder in config.checkpoints]
+    Raises `ValueError` for a folder of anything else, or no run of ours, before any work is done.
+    """
+    checkpoints = [read_checkpoint(folder) for folder in folders]
     for checkpoint in checkpoints:
         run = RunFolder(checkpoint.folder)
         if checkpoint.kind != "ldm":
@@ -43,8 +27,8 @@ def main(config: LatentsConfig) -> None:
         run.check([STATISTICS_FILE])
     for checkpoint in checkpoints:
         with locked(RunFolder(checkpoint.folder)):
-            write_statistics(checkpoint.folder, measure(checkpoint, config.data_dir))
-        print(f"wrote the latent statistics of {checkpoint.folder}")
+            write_statistics(checkpoint.folder, measure(checkpoint, data_dir))
+        yield checkpoint.folder
 
 
 def measure(checkpoint: Checkpoint, data_dir: Path | None) -> LatentStatistics:
@@ -53,7 +37,3 @@ def measure(checkpoint: Checkpoint, data_dir: Path | None) -> LatentStatistics:
     training = load_split(checkpoint.dataset, "train", data_dir, image_side)
     posterior = encode_posterior(pipeline.codec, training.images)
     return measure_latents(posterior, training.labels, pipeline.scheduler.alphas_cumprod, pipeline.null_class or 0)
-
-
-if __name__ == "__main__":
-    main_of(LatentsConfig, main)

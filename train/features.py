@@ -1,0 +1,18 @@
+"""Train the classifier that figures are measured with: `accelerate launch train/features.py`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ldm_explorer.training.command_line import main_of
+from ldm_explorer.training.drive import drive
+from ldm_explorer.training.tasks.classifier import ClassifierTraining, FeaturesTrainConfig
+
+
+def main(config: FeaturesTrainConfig) -> None:
+    drive(ClassifierTraining(config))
+
+
+if __name__ == "__main__":
+    main_of(FeaturesTrainConfig, main)

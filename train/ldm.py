@@ -1,0 +1,18 @@
+"""Train a denoiser on the latents of an autoencoder: `accelerate launch train/ldm.py`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ldm_explorer.training.command_line import main_of
+from ldm_explorer.training.drive import drive
+from ldm_explorer.training.tasks.denoiser import DenoiserTraining, LDMTrainConfig
+
+
+def main(config: LDMTrainConfig) -> None:
+    drive(DenoiserTraining(config))
+
+
+if __name__ == "__main__":
+    main_of(LDMTrainConfig, main)
