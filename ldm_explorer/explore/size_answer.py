@@ -3,20 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ldm_explorer.explore.size_figures import MEASURES, SizeFigures, spread_around
+from ldm_explorer.evaluation.measures import MEASURES
+from ldm_explorer.explore.size_figures import SizeFigures, spread_around
 
 EXACT = ("gflops_per_image",)
 """Counted and not trained: the same for every seed."""
 
 HEADLINES = ("psnr_db", "fd_percent", "gflops_per_image")
-CONTINUITY = {
-    "ifd_above_rfd_percent": "midpoints of nearest pairs",
-    "ifd_random_above_rfd_percent": "midpoints of random pairs",
-    "turn_error": "quarter turns",
-    "half_scale_mse": "half the scale",
-    "largest_step_over_mean": "even steps",
-    "stretch_variation": "even stretch",
-}
+CONTINUITY = {name: measure.asks for name, measure in MEASURES.items() if measure.asks}
 """Those of which less is better, and what they ask about. Of the spectrum neither more nor less is, and a path as short
 as its chord is a cross-fade."""
 
@@ -47,7 +41,7 @@ class Difference:
     @property
     def best(self) -> tuple[str, ...]:
         """The shapes that are no further than the spread from the best one; all where no difference can be claimed."""
-        best = (max if MEASURES[self.measure].higher_is_better else min)(self.values)
+        best = (max if MEASURES[self.measure].better == "higher" else min)(self.values)
         pairs = zip(self.shapes, self.values, strict=True)
         return tuple(shape for shape, value in pairs if abs(value - best) <= self.tolerance(value, best))
 
