@@ -35,7 +35,7 @@ class LossReading:
 
     @property
     def validation_per_bin(self) -> tuple[float, ...]:
-        """Of the last validation."""
+        """The last validation loss in its bins."""
         return self.validation_bins[-1]
 
     @property

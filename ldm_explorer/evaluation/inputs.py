@@ -37,7 +37,7 @@ class AutoencoderInputs:
 
     @cached_property
     def reconstructions(self) -> Tensor:
-        """Of the originals, `(N, C, side, side)` in [-1, 1]."""
+        """The originals through encoder and decoder, `(N, C, side, side)` in [-1, 1]."""
         return reconstruct(self.codec, self.ruler.padded, self.ruler.spec, self.ruler.batched)
 
     @property
@@ -97,7 +97,7 @@ class AutoencoderInputs:
 
     @cached_property
     def image_spectrum(self) -> continuity.Spectrum | None:
-        """That of the images averaged down to the latent's side."""
+        """The spectrum of the images averaged down to the latent's side."""
         images = continuity.images_at_side(self.ruler.padded, self.latents.shape[-1])
         return continuity.measure_spectrum(images)
 

@@ -69,7 +69,7 @@ class Ruler:
 
     @cached_property
     def pca(self) -> PCA:
-        """Of the training images."""
+        """The principal components of the training images."""
         return PCA.fit(to_model(crop(self.training.images, self.spec)))
 
     def fd_percent(self, images: Tensor) -> float:

@@ -62,7 +62,7 @@ class Difference:
 def find_differences(
     figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
-    """Of each measure that two of the shapes and the training seeds were measured in; the others are left out."""
+    """Compare in each measure that two of the shapes and the training seeds have; the others are left out."""
     of_shape = _by_shape(figures)
     found = []
     for measure in measures:
@@ -131,7 +131,7 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: dict[str, float]) -> str:
-    """Of the measures that are known; "" where there are none."""
+    """Clauses on the measures that are known; "" where there are none."""
     found = {item.measure: item for item in find_differences(figures, shapes, HEADLINES, spread)}
     said = {
         verb: _adverb(found[measure].verdict)

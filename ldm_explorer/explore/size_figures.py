@@ -43,7 +43,7 @@ class SizeFigures:
 
 
 def read_figures(library: Library, names: Sequence[str]) -> tuple[SizeFigures, ...]:
-    """Of these checkpoints. Raises `ValueError` for a name that is not there, or none."""
+    """Read what these checkpoints store. Raises `ValueError` for a name that is not there, or none."""
     if not names:
         raise ValueError("choose at least one checkpoint to compare")
     return tuple(_read(library.get(name)) for name in dict.fromkeys(names))
@@ -140,8 +140,8 @@ def kl_row(figures: Sequence[SizeFigures]) -> tuple[SizeFigures, ...]:
 
 
 def read_training_spread(folder: Path) -> dict[str, float]:
-    """Of every measure in a folder's seeds.json: largest minus smallest of training seeds alone, over their mean; of
-    decibels, which are relative already, not over their mean. `spread_around` gives it for a figure.
+    """Read for every measure in seeds.json: largest minus smallest of training seeds alone, over their mean;
+    of decibels, which are relative already, not over their mean. `spread_around` gives it for a figure.
 
     The larger one where seeds were trained at several sizes. {} where there is no such file, or none that can be read.
     """

@@ -39,7 +39,7 @@ def _ratios(case: Case) -> dict[str, float]:
 
 
 def prediction_type(case: Case) -> Finding:
-    """Of the three readings of the output the one in the config has to fit best."""
+    """The reading of the output that the config names has to fit best."""
     ratios, said = _ratios(case), case.prediction_type
     best = min(ratios, key=lambda kind: ratios[kind])
     figures = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())

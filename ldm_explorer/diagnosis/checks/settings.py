@@ -15,7 +15,7 @@ from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, Schedule
 CONFIG = "scheduler/scheduler_config.json"
 MAX_CLIPPED_SHARE = 1e-3
 MAX_AMPLITUDE_DIFFERENCE = 2e-3
-"""Of sqrt(abar): rounding betas to fp16 stays below it."""
+"""How far sqrt(abar) may be off: rounding betas to fp16 stays below it."""
 FEW_STEPS = 20
 
 

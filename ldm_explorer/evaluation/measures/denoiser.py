@@ -231,4 +231,4 @@ SPREADS = tuple(
     for measure in GENERATION
     if measure.section == "generation" and not measure.name.startswith("fd_")
 )
-"""Those of the other measures of samples, which metrics.json keeps."""
+"""metrics.json keeps the spread of every measure of samples; these are those that no table shows."""
