@@ -74,7 +74,11 @@ class AutoencoderInputs:
     @cached_property
     def latents(self) -> Tensor:
         """Normalised posterior means `(N, c, h, w)`."""
-        return self.ruler.batched(lambda part: self.codec.encode(to_model(part)).cpu(), self.ruler.padded, "encoding")
+
+        def encoded(part: Tensor) -> Tensor:
+            return self.codec.encode(to_model(part)).cpu()
+
+        return self.ruler.batched(encoded, self.ruler.padded, "encoding")
 
     @cached_property
     def partners(self) -> Tensor:
@@ -89,7 +93,8 @@ class AutoencoderInputs:
     def halfway_fd_percent(self, partners: Tensor) -> float:
         """FD of the points half-way to the partners `(N,)`, decoded."""
         latents = continuity.halfway(self.latents, partners)
-        return self.ruler.fd_percent(decode_images(self.codec, latents, self.ruler.spec, self.ruler.batched))
+        images = decode_images(self.codec, latents, self.ruler.spec, self.ruler.batched)
+        return self.ruler.fd_percent(images)
 
     @cached_property
     def spectrum(self) -> continuity.Spectrum | None:

@@ -1,6 +1,6 @@
-"""The ruler of a dataset: everything that autoencoders and samples are measured against, and their figures with it.
+"""The ruler of a dataset: everything that autoencoders and samples are measured against, and the measures of them.
 
-Figures are dicts of plain numbers, as metrics.json keeps them; what a name means stands where it is measured.
+Measures are dicts of plain numbers, as metrics.json keeps them; what a name means stands in measures/
 """
 
 from functools import cache
@@ -25,7 +25,7 @@ from ldm_explorer.lazy import cached_property
 from ldm_explorer.run_files import is_figure
 
 SECTIONS = ("reconstruction", "latent_space", "continuity", "generation", "cost")
-"""Where the figures stand in an evaluation, by whose names they can also be put side by side: see `flat_figures`."""
+"""Where measures stand in an evaluation, by whose names they can also be put side by side: see `flat_figures`."""
 
 
 class Ruler:
@@ -129,7 +129,7 @@ def flat_figures(evaluation: dict[str, Any]) -> dict[str, float]:
 
 
 def mean_and_spread(figures: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Figures of several seeds as their mean and, as NAME_spread, the largest minus the smallest."""
+    """Summarise measures of several seeds as their mean and, as NAME_spread, the largest minus the smallest."""
     summary: dict[str, float | None] = {}
     for name in figures[0]:
         values = [figure[name] for figure in figures]

@@ -1,4 +1,4 @@
-"""What does a larger latent give, and what does it cost? In sentences that claim no more than the figures do."""
+"""What does a larger latent give, and what does it cost? In sentences that claim no more than the measures do."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Difference:
         return tuple(shape for shape, value in pairs if abs(value - best) <= self.tolerance(value, best))
 
     def tolerance(self, *values: float) -> float:
-        """How far seeds alone move figures of this size, in the measure's unit."""
+        """How far seeds alone move measures of this size, in the measure's unit."""
         return max(spread_around(self.measure, value, self.spread) for value in values)
 
     @property
@@ -93,9 +93,9 @@ def _ends(figures: Sequence[SizeFigures], title: str) -> tuple[str, ...]:
 
 
 def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
-    """What the larger latent of each comparison gives and costs, as Markdown with hardly a figure; or why nothing is.
+    """What the larger latent of each comparison gives and costs, as Markdown with hardly a number; or why nothing is.
 
-    From the family's figures and the spread of training seeds.
+    From the family's measures and the spread of training seeds.
     """
     if not spread:
         return NOT_KNOWN
@@ -108,7 +108,7 @@ def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) ->
 
 
 def answer_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
-    """The same with figures and spreads, as Markdown; "" where there are none."""
+    """The same with numbers and spreads, as Markdown; "" where there are none."""
     found = {title: find_differences(figures, shapes, HEADLINES, spread) for title, shapes in COMPARISONS.items()}
     return _list([_headline(title, differences, figures) for title, differences in found.items() if differences])
 

@@ -1,4 +1,4 @@
-"""The stored figures of latents of different sizes, whatever part of them was measured, and as tables."""
+"""The stored measures of latents of different sizes, whatever part of them was measured, and as tables."""
 
 import csv
 import io
@@ -170,7 +170,7 @@ def _derived_of_seeds(known: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def spread_around(measure: str, value: float, spread: float) -> float:
-    """How far training seeds alone move a figure of this size, in its own unit, by the spread of its measure."""
+    """How far training seeds alone move a measure of this size, in its own unit, by the spread of its measure."""
     return spread * (1 if MEASURES[measure].unit == "dB" else abs(value))
 
 
