@@ -1,6 +1,6 @@
 """The ruler of a dataset: everything that autoencoders and samples are measured against, and the measures of them.
 
-Measures are dicts of plain numbers, as metrics.json keeps them; what a name means stands in measures/
+Measures are dicts of plain numbers, as metrics.json keeps them; what a name means stands in the registry of measures.
 """
 
 from functools import cache
