@@ -360,8 +360,8 @@ def test_floors_are_those_of_as_many_real_images(tiny_vae):
     assert few["fd_floor_percent"] != many["fd_floor_percent"]
     assert more_than_there_are == many
     real = ruler.features(crop(sets[1].images, SPEC))
-    assert many["fd_floor_percent"] == feature_fd_percent(real, ruler.reference)
-    assert many["coverage_of_real"] == measure_variety(real, ruler.reference).coverage
+    assert many["fd_floor_percent"] == feature_fd_percent(real, ruler.test_features)
+    assert many["coverage_of_real"] == measure_variety(real, ruler.test_features).coverage
 
 
 def test_flat_figures_are_the_finite_numbers_by_name():

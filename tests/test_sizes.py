@@ -13,6 +13,7 @@ import torch
 from ldm_explorer.checkpoints import read_checkpoint, update_metrics
 from ldm_explorer.data import crop, to_uint8
 from ldm_explorer.evaluation.cost import measure_cost
+from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.few_evaluations import read_few_evaluations
 from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.latent_views import NUM_FRAMES, interpolate, map_latent_use
@@ -28,7 +29,6 @@ from ldm_explorer.explore.size_answer import (
 )
 from ldm_explorer.explore.size_figures import (
     FAMILY,
-    MEASURES,
     SizeFigures,
     csv_table,
     default_names,

@@ -120,7 +120,7 @@ class Case:
 
     @cached_property
     def posterior(self) -> Posterior:
-        """Of the encoder for `pixels`, normalised."""
+        """What the encoder gives for `pixels`, normalised."""
         parts = [self.codec.posterior(part) for part in self.pixels.split(MAX_BATCH)]
         return Posterior(torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts]))
 

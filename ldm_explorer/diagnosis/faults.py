@@ -31,14 +31,14 @@ class Fault:
     title: str
     what_happens: str
     mend: str  # the line of code or config
-    symptom: Symptom  # the figure that gives it away
+    symptom: Symptom  # the measure that gives it away
     inject: Change
     mended: Change  # undoes what was injected
     base: Change = lambda sampling: sampling  # the right run beside which it shows
     in_folder: bool = False  # it can lie in a checkpoint's files; the others lie in calling code
     lab_run: str | None = None  # the right run of the lab beside which it shows; None: any checkpoint's
     broken_run: str | None = None  # for a fault of training, the run of the lab that has it
-    harmless: str | None = None  # for one that does next to no harm here, the figure that says so
+    harmless: str | None = None  # for one that does next to no harm here, the number that says so
 
 
 @cache

@@ -8,15 +8,10 @@ from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
+from ldm_explorer.diagnosis.judge import MeanFloors, Rung, judge, last_tenth, rose_again
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_files import LogRecord
-
-RISE = 1.02
-"""A last tenth of the validations this much above their minimum has risen again."""
-
-NEAR = 0.98
-"""Below a floor means below this share of it."""
 
 CLOSED = 0.1
 """A share of the gap closed under this counts as none."""
@@ -40,7 +35,7 @@ class LossReading:
 
     @property
     def validation_per_bin(self) -> tuple[float, ...]:
-        """Of the last validation."""
+        """The last validation loss in its bins."""
         return self.validation_bins[-1]
 
     @property
@@ -50,8 +45,7 @@ class LossReading:
     @property
     def validation_last_tenth(self) -> float:
         """Mean of the last tenth of the validations."""
-        tail = self.validation_loss[-max(1, len(self.validation_loss) // 10) :]
-        return sum(tail) / len(tail)
+        return last_tenth(self.validation_loss)
 
     @property
     def mean_floors(self) -> dict[str, float]:
@@ -92,45 +86,53 @@ class LossReading:
             for loss, gaussian, memorising in zip(*columns, strict=True)
         )
 
+    @property
+    def rung(self) -> Rung:
+        """How much of its latents this loss shows the network to know."""
+        return judge(self.validation_last_tenth, mean_floors(self.floors))
+
     def sentence(self) -> str:
         """What this loss shows the network has learned."""
-        loss, floors = self.validation_last_tenth, self.mean_floors
-        gaussian = floors[self.floor_named("gaussian")]
+        hopeless = self.rung in (Rung.NOTHING_TO_LEARN, Rung.NOTHING)
+        if not hopeless and rose_again(self.validation_loss):
+            return (
+                f"The validation loss rose again, from {self.validation_minimum:.3f} to "
+                f"{self.validation_last_tenth:.3f}: the network started to memorise or training became unstable."
+            )
+        return f"The validation loss ended at {self.validation_last_tenth:.3f}, {self._conclusion()}"
+
+    def _conclusion(self) -> str:
+        """What follows from the rung; there is a Gaussian floor, so it is never `MORE_THAN_SCALE`."""
+        zero, white, memorising = (self.mean_floors[name] for name in ("zero", "white", "memorising"))
+        gaussian = self.mean_floors[self.floor_named("gaussian")]
         whose = f"the Gaussian floor{' of its class' if self.conditional else ''} ({gaussian:.3f})"
-        if floors["memorising"] > (1 - WIDE) * floors["white"]:
-            return (
-                f"The validation loss ended at {loss:.3f}, and every floor lies there: white {floors['white']:.3f}, a "
-                f"network that knows every training image {floors['memorising']:.3f}. These latents are next to noise, "
-                "and there is nothing in them to be learned: look at the autoencoder, its KL weight is too high."
-            )
-        if not loss < RISE * floors["zero"]:
-            return (
-                f"The validation loss ended at {loss:.3f}, above the {floors['zero']:.3f} of a network that says "
-                "nothing: training fell apart. Lower the learning rate, warm up, clip gradients."
-            )
-        if loss > RISE * self.validation_minimum:
-            return (
-                f"The validation loss rose again, from {self.validation_minimum:.3f} to {loss:.3f}: "
-                "the network started to memorise or training became unstable."
-            )
-        if loss < NEAR * gaussian:
-            return (
-                f"The validation loss ended at {loss:.3f}, below {whose}: the network has learned structure that means "
-                f"and covariances do not hold. {self._gap_sentence()}"
-            )
-        if loss < gaussian / NEAR:
-            return (
-                f"The validation loss ended at {loss:.3f}, at {whose}: the network knows the latents' means and "
-                "covariances, and hardly more."
-            )
-        if loss < NEAR * floors["white"]:
-            return (
-                f"The validation loss ended at {loss:.3f}, between {whose} and the white floor "
-                f"({floors['white']:.3f}): so far the network knows less than the latents' covariance does."
-            )
+        match self.rung:
+            case Rung.NOTHING_TO_LEARN:
+                return (
+                    f"and every floor lies there: white {white:.3f}, a network that knows every training image "
+                    f"{memorising:.3f}. These latents are next to noise, and there is nothing in them to be learned: "
+                    "look at the autoencoder, its KL weight is too high."
+                )
+            case Rung.NOTHING:
+                return (
+                    f"above the {zero:.3f} of a network that says nothing: training fell apart. Lower the learning "
+                    "rate, warm up, clip gradients."
+                )
+            case Rung.SCALE:
+                return (
+                    f"no better than the white floor ({white:.3f}): the network knows the scale of the latents at "
+                    "most. Train longer, or look for an error."
+                )
+            case Rung.PART_OF_COVARIANCE:
+                return (
+                    f"between {whose} and the white floor ({white:.3f}): so far the network knows less than the "
+                    "latents' covariance does."
+                )
+            case Rung.COVARIANCE:
+                return f"at {whose}: the network knows the latents' means and covariances, and hardly more."
         return (
-            f"The validation loss ended at {loss:.3f}, no better than the white floor ({floors['white']:.3f}): "
-            "the network knows the scale of the latents at most. Train longer, or look for an error."
+            f"below {whose}: the network has learned structure that means and covariances do not hold. "
+            f"{self._gap_sentence()}"
         )
 
     def _gap_sentence(self) -> str:
@@ -176,6 +178,13 @@ def floors_of(
             "memorising_per_class": statistics.memorising_floor(prediction_type, alpha_bars, of_classes=True),
         }
     return floors
+
+
+def mean_floors(floors: dict[str, Tensor]) -> MeanFloors:
+    """What `floors_of` gives, as a loss over all timesteps is judged by it."""
+    gaussian = floors.get("gaussian_per_class", floors["gaussian"])
+    known = floors["zero"], floors["white"], gaussian, floors["memorising"]
+    return MeanFloors(*(float(floor.mean()) for floor in known))
 
 
 def reading_of(log: Sequence[LogRecord], prediction_type: PredictionType, floors: dict[str, Tensor]) -> LossReading:

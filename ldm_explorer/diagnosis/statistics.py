@@ -29,7 +29,7 @@ NORMALISED_WITHIN = 0.05
 
 @dataclass(frozen=True, eq=False)
 class LatentStatistics:
-    """Of the normalised latents a denoiser was trained on; D is the number of values of one latent."""
+    """What is kept of the normalised latents a denoiser was trained on; D is the number of values of one latent."""
 
     mean: Tensor  # (D,)
     covariance: Tensor | None  # (D, D) of the sampled latents, None where D is large

@@ -26,7 +26,7 @@ class NotRun(Exception):
 class Finding:
     """What one check found. Without an accusation nothing is wrong."""
 
-    evidence: str  # figures with what they should be, one or two sentences
+    evidence: str  # numbers with what they should be, one or two sentences
     accusation: str = ""
     mend: str = ""  # the line to change, or what to do
     severity: int = 0  # 3: nothing it makes can be right, 2: it spoils the images, 1: it harms a little

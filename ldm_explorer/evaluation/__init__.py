@@ -1,1 +1,1 @@
-"""The figures of measures.md, in code: reconstruction and generation, in the features of our own small classifier."""
+"""Measures of reconstruction and generation, in the features of a small classifier of our own."""

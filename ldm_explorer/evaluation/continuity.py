@@ -14,7 +14,7 @@ from ldm_explorer.data import DatasetSpec, to_model
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
 
 MIN_VARIANCE = 1e-3
-"""Of normalised latents' means, below which ratios to it are those of rounding: the posterior has collapsed."""
+"""Where normalised latents' means vary less, ratios to that are those of rounding: the posterior has collapsed."""
 
 
 def _variance(latents: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Spectrum:
 
 
 def measure_spectrum(maps: Tensor) -> Spectrum | None:
-    """Of `(N, c, h, w)`, the power averaged over N and c; None where nothing varies, as in a map of a single value."""
+    """Average the power of `(N, c, h, w)` over N and c; None where nothing varies, as in a map of a single value."""
     height, width = maps.shape[-2:]
     coefficients = _cosine_basis(height) @ maps.double() @ _cosine_basis(width).T
     power = coefficients.square().mean(dim=(0, 1))

@@ -21,7 +21,7 @@ class Cost:
     evaluation_gflops: float | None  # one evaluation of the denoiser, without guidance; None for an autoencoder alone
 
     def per_sample(self, num_steps: int) -> float | None:
-        """Of one generated image: `num_steps` evaluations and one decode; None for an autoencoder alone."""
+        """The cost of one generated image: `num_steps` evaluations and one decode; None for an autoencoder alone."""
         return None if self.evaluation_gflops is None else self.evaluation_gflops * num_steps + self.decode_gflops
 
 

@@ -37,7 +37,7 @@ def generate(
 ) -> Samples:
     """`num_images` samples at guidance 1, labels balanced, each image with a seed of its own.
 
-    Raises `ValueError` where the denoiser gives no numbers: their images would be black, and have figures.
+    Raises `ValueError` where the denoiser gives no numbers: their images would be black, and be measured.
     """
     labels = balanced_labels(num_images, spec)
 

@@ -45,7 +45,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
 def path_lengths(
     decode: Callable[[Tensor], Tensor], a: Tensor, b: Tensor, batched: BatchMap = in_batches
 ) -> tuple[Tensor, Tensor]:
-    """Of straight paths from `a` to `b` `(N, c, h, w)`: length over chord, and largest over mean step, both `(N,)`."""
+    """Measure straight paths from `a` to `b` `(N, c, h, w)`: length over chord, largest over mean step, both `(N,)`."""
 
     def measured(indices: Tensor) -> Tensor:
         ends = a[indices], b[indices]

@@ -1,82 +1,89 @@
-"""The figures of checkpoints as Markdown tables."""
+"""Stored measures of checkpoints as Markdown tables, under the names that the registry gives them."""
 
 from collections.abc import Callable
 from typing import Any
 
-from ldm_explorer.explore.size_figures import MEASURES
+from ldm_explorer.evaluation.measures import MEASURES, Measure, Section
 
-Figures = dict[str, Any]
-Column = Callable[[Figures], Any]
-
-
-def _in(section: str, name: str) -> Column:
-    return lambda figures: figures[section][name]
+Stored = dict[str, Any]
+Column = Callable[[Stored], Any]
+WHERE: dict[Section, tuple[str, ...]] = {"real": ("generation", "reconstruction"), "loss": ("loss", "floors")}
+"""The sections of metrics.json that may hold a measure, where not that of its own name."""
 
 
-def _measures(section: str, *names: str) -> dict[str, Column]:
-    """By the titles that the app gives them."""
-    return {f"{MEASURES[name].title} {MEASURES[name].unit}".rstrip(): _in(section, name) for name in names}
+def _value(measure: Measure) -> Column:
+    def stored(evaluation: Stored) -> Any:
+        sections = evaluation | {"floors": (evaluation.get("loss") or {}).get("floors", {})}
+        places = [sections.get(name, {}) for name in WHERE.get(measure.section, (measure.section,))]
+        return next((place[measure.name] for place in places if measure.name in place), None)
+
+    return stored
 
 
-RECONSTRUCTION: dict[str, Column] = {
-    "values": _in("reconstruction", "values"),
-    **_measures("reconstruction", "psnr_db"),
-    "PCA dB": lambda figures: figures["reconstruction"]["pca_psnr_db"] or "lossless",
-    **_measures("reconstruction", "ssim", "rfd_percent", "fd_floor_percent"),
-    **_measures("latent_space", "kl_per_value", "active_units"),
-    "GFLOPs encode": _in("cost", "encode_gflops"),
-    "GFLOPs decode": _in("cost", "decode_gflops"),
+def _columns(*names: str) -> dict[str, Column]:
+    return {MEASURES[name].heading: _value(MEASURES[name]) for name in names}
+
+
+def _section(*sections: Section) -> dict[str, Column]:
+    """A column for each measure of these sections, followed by FURTHER ones."""
+    columns: dict[str, Column] = {}
+    for measure in MEASURES.values():
+        if measure.section in sections and measure.in_tables:
+            columns |= _columns(measure.name) | FURTHER.get(measure.name, {})
+    return columns
+
+
+def _or_lossless(evaluation: Stored) -> Any:
+    return evaluation["reconstruction"]["pca_psnr_db"] or "lossless"
+
+
+def _of_real(evaluation: Stored) -> str:
+    names = ("precision", "recall", "density", "coverage")
+    return " ".join(_text(evaluation["generation"][f"{name}_of_real"]) for name in names)
+
+
+FURTHER: dict[str, dict[str, Column]] = {
+    "pca_psnr_db": {MEASURES["pca_psnr_db"].heading: _or_lossless},
+    "rfd_percent": _columns("fd_floor_percent"),
+    "ifd_random_percent": _columns("rfd_percent"),
+    "fd_percent_spread": {
+        "sampler": lambda evaluation: evaluation["generation"]["sampler"],
+        "evaluations": lambda evaluation: evaluation["generation"]["evaluations"],
+    },
+    "coverage": {"of real": _of_real},
 }
-CONTINUITY: dict[str, Column] = {
-    **_measures("continuity", "ifd_percent", "ifd_random_percent"),
-    **_measures("reconstruction", "rfd_percent"),
-    **_measures("continuity", "high_share", "high_share_of_images", "flatness", "flatness_of_images", "turn_error"),
-    **_measures("continuity", "half_scale_mse", "half_scale_floor_mse"),
-    **_measures("continuity", "length_over_chord", "largest_step_over_mean", "stretch", "stretch_variation"),
-}
-GENERATION: dict[str, Column] = {
-    **_measures("generation", "fd_percent", "fd_percent_spread"),
-    "sampler": _in("generation", "sampler"),
-    "evaluations": _in("generation", "evaluations"),
-    **_measures("generation", "fd_floor_percent", "fd_decoded_noise_percent"),
-    **_measures("generation", "precision", "recall", "density", "coverage"),
-    "of real": lambda figures: " ".join(
-        _text(figures["generation"][f"{name}_of_real"]) for name in ("precision", "recall", "density", "coverage")
-    ),
-    **_measures("generation", "class_consistency", "classifier_accuracy", "copying_ratio", "copying_near_share"),
-    "latent std": _in("generation", "latents_std"),
-    "GFLOPs/evaluation": _in("cost", "evaluation_gflops"),
-}
-LOSS: dict[str, Column] = {
-    "val loss": _in("loss", "validation_last_tenth"),
-    "class Gaussian": lambda figures: figures["loss"]["floors"].get("gaussian_per_class"),
-    "Gaussian": lambda figures: figures["loss"]["floors"]["gaussian"],
-    "white": lambda figures: figures["loss"]["floors"]["white"],
-    "zero": lambda figures: figures["loss"]["floors"]["zero"],
-}
+"""What follows a measure's column in its table."""
 
 
-def tables(results: dict[str, Figures]) -> list[str]:
-    """One Markdown table per kind of figures, with a row for each checkpoint that has some."""
-    kinds = (RECONSTRUCTION, CONTINUITY, GENERATION, LOSS, _few_evaluations(results))
-    return [table for columns in kinds if (table := _table(results, columns))]
+def _kinds() -> tuple[dict[str, Column], ...]:
+    return (
+        _section("reconstruction", "latent_space") | _columns("encode_gflops", "decode_gflops"),
+        _section("continuity"),
+        _section("generation", "real") | _columns("evaluation_gflops"),
+        _section("loss"),
+    )
 
 
-def _few_evaluations(results: dict[str, Figures]) -> dict[str, Column]:
+def tables(results: dict[str, Stored]) -> list[str]:
+    """One Markdown table per kind of measures, with a row for each checkpoint that has some."""
+    return [table for columns in (*_kinds(), _few_evaluations(results)) if (table := _table(results, columns))]
+
+
+def _few_evaluations(results: dict[str, Stored]) -> dict[str, Column]:
     """FD by sampler and evaluations, one column per number of evaluations; empty when nobody measured it."""
-    measured = [figures for figures in results.values() if "evaluations" in figures]
+    measured = [stored for stored in results.values() if "evaluations" in stored]
     return {
-        f"FD % with {count}": lambda figures, place=place: " ".join(
-            f"{name} {_text(curve[place])}" for name, curve in figures["fd_percent"].items()
+        f"{MEASURES['fd_percent'].heading} with {count}": lambda stored, place=place: " ".join(
+            f"{name} {_text(curve[place])}" for name, curve in stored["fd_percent"].items()
         )
-        for figures in measured[:1]
-        for place, count in enumerate(figures["evaluations"])
+        for stored in measured[:1]
+        for place, count in enumerate(stored["evaluations"])
     }
 
 
-def _table(results: dict[str, Figures], columns: dict[str, Column]) -> str:
+def _table(results: dict[str, Stored], columns: dict[str, Column]) -> str:
     """With the rows that have a figure in the first column, and the columns that have one in some row."""
-    rows = {name: [_cell(column, figures) for column in columns.values()] for name, figures in results.items()}
+    rows = {name: [_cell(column, stored) for column in columns.values()] for name, stored in results.items()}
     rows = {name: cells for name, cells in rows.items() if cells and cells[0] != "-"}
     if not rows:
         return ""
@@ -87,10 +94,10 @@ def _table(results: dict[str, Figures], columns: dict[str, Column]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cell(column: Column, figures: Figures) -> str:
+def _cell(column: Column, stored: Stored) -> str:
     """A figure that a checkpoint does not have is a dash."""
     try:
-        value = column(figures)
+        value = column(stored)
     except KeyError:
         value = None
     return _text(value)

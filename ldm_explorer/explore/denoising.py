@@ -80,7 +80,7 @@ def denoise_images(
 
 
 def _every(num_steps: int) -> int:
-    """Of how many steps one is kept."""
+    """The number of steps from one that is kept to the next."""
     return -(-num_steps // MAX_KEPT_FRAMES)
 
 

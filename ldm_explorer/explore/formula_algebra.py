@@ -170,7 +170,7 @@ def _polynomial_root(polynomial: PolyElement) -> PolyElement:
 
 
 def _rational_root(number: Any) -> Any:
-    """Of an element of Q. Raises `BeyondAlgebra` for one that is no square."""
+    """The root of an element of Q. Raises `BeyondAlgebra` for one that is no square."""
     above, below = int(number.numerator), int(number.denominator)
     if above < 0 or isqrt(above) ** 2 != above or isqrt(below) ** 2 != below:
         raise BeyondAlgebra("the root of a number that is no square")

@@ -178,6 +178,6 @@ def run_experiment(experiment: Experiment, subject: Subject) -> Iterator[LabFram
 
 
 def final_symptom(sampling: Sampling, subject: Subject, symptom: str) -> float:
-    """The figure of a run's result."""
+    """The measure of a run's result."""
     *_, last = run_sampling(sampling, subject)
     return SYMPTOMS[symptom](last, subject)

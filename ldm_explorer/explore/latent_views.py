@@ -61,7 +61,7 @@ class LatentUseMaps:
 
 
 def map_latent_use(checkpoint: Checkpoint, image: Tensor) -> LatentUseMaps:
-    """Of the test images that come with a checkpoint, and of one padded image `(1, C, S, S)` in [-1, 1]."""
+    """Map the test images that come with a checkpoint, and one padded image `(1, C, S, S)` in [-1, 1]."""
     codec, examples = LatentCodec(checkpoint.vae), example_images(checkpoint).images
     of_examples, of_image = (kl_map(raw_posteriors(codec, images)) for images in (examples, to_uint8(image)))
     return LatentUseMaps(checkpoint.name, latent_size(checkpoint), of_examples, len(examples), of_image)

@@ -1,22 +1,16 @@
-"""What does a larger latent give, and what does it cost? In sentences that claim no more than the figures do."""
+"""What does a larger latent give, and what does it cost? In sentences that claim no more than the measures do."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ldm_explorer.explore.size_figures import MEASURES, SizeFigures, spread_around
+from ldm_explorer.evaluation.measures import MEASURES
+from ldm_explorer.explore.size_figures import SizeFigures, spread_around
 
 EXACT = ("gflops_per_image",)
 """Counted and not trained: the same for every seed."""
 
 HEADLINES = ("psnr_db", "fd_percent", "gflops_per_image")
-CONTINUITY = {
-    "ifd_above_rfd_percent": "midpoints of nearest pairs",
-    "ifd_random_above_rfd_percent": "midpoints of random pairs",
-    "turn_error": "quarter turns",
-    "half_scale_mse": "half the scale",
-    "largest_step_over_mean": "even steps",
-    "stretch_variation": "even stretch",
-}
+CONTINUITY = {name: measure.asks for name, measure in MEASURES.items() if measure.asks}
 """Those of which less is better, and what they ask about. Of the spectrum neither more nor less is, and a path as short
 as its chord is a cross-fade."""
 
@@ -47,12 +41,12 @@ class Difference:
     @property
     def best(self) -> tuple[str, ...]:
         """The shapes that are no further than the spread from the best one; all where no difference can be claimed."""
-        best = (max if MEASURES[self.measure].higher_is_better else min)(self.values)
+        best = (max if MEASURES[self.measure].better == "higher" else min)(self.values)
         pairs = zip(self.shapes, self.values, strict=True)
         return tuple(shape for shape, value in pairs if abs(value - best) <= self.tolerance(value, best))
 
     def tolerance(self, *values: float) -> float:
-        """How far seeds alone move figures of this size, in the measure's unit."""
+        """How far seeds alone move measures of this size, in the measure's unit."""
         return max(spread_around(self.measure, value, self.spread) for value in values)
 
     @property
@@ -68,7 +62,7 @@ class Difference:
 def find_differences(
     figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
-    """Of each measure that two of the shapes and the training seeds were measured in; the others are left out."""
+    """Compare in each measure that two of the shapes and the training seeds have; the others are left out."""
     of_shape = _by_shape(figures)
     found = []
     for measure in measures:
@@ -99,9 +93,9 @@ def _ends(figures: Sequence[SizeFigures], title: str) -> tuple[str, ...]:
 
 
 def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
-    """What the larger latent of each comparison gives and costs, as Markdown with hardly a figure; or why nothing is.
+    """What the larger latent of each comparison gives and costs, as Markdown with hardly a number; or why nothing is.
 
-    From the family's figures and the spread of training seeds.
+    From the family's measures and the spread of training seeds.
     """
     if not spread:
         return NOT_KNOWN
@@ -114,7 +108,7 @@ def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) ->
 
 
 def answer_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
-    """The same with figures and spreads, as Markdown; "" where there are none."""
+    """The same with numbers and spreads, as Markdown; "" where there are none."""
     found = {title: find_differences(figures, shapes, HEADLINES, spread) for title, shapes in COMPARISONS.items()}
     return _list([_headline(title, differences, figures) for title, differences in found.items() if differences])
 
@@ -137,7 +131,7 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: dict[str, float]) -> str:
-    """Of the measures that are known; "" where there are none."""
+    """Clauses on the measures that are known; "" where there are none."""
     found = {item.measure: item for item in find_differences(figures, shapes, HEADLINES, spread)}
     said = {
         verb: _adverb(found[measure].verdict)

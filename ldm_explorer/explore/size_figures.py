@@ -1,4 +1,4 @@
-"""The stored figures of latents of different sizes, whatever part of them was measured, and as tables."""
+"""The stored measures of latents of different sizes, whatever part of them was measured, and as tables."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.evaluation.cost import Cost, measure_cost
+from ldm_explorer.evaluation.measures import MEASURES, derive
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
@@ -17,54 +18,6 @@ from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 
 FAMILY = "sizes"
 """The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    title: str
-    unit: str = ""
-    higher_is_better: bool = False
-
-
-MEASURES = {
-    "psnr_db": Measure("PSNR", "dB", higher_is_better=True),
-    "pca_psnr_db": Measure("PSNR of PCA", "dB", higher_is_better=True),
-    "ssim": Measure("SSIM", higher_is_better=True),
-    "rfd_percent": Measure("rFD", "%"),
-    "fd_percent": Measure("FD", "%"),
-    "fd_percent_spread": Measure("spread over sampling seeds", "%"),
-    "fd_floor_percent": Measure("floor of FD", "%"),
-    "fd_decoded_noise_percent": Measure("FD of decoded noise", "%"),
-    "precision": Measure("precision", higher_is_better=True),
-    "recall": Measure("recall", higher_is_better=True),
-    "density": Measure("density", higher_is_better=True),
-    "coverage": Measure("coverage", higher_is_better=True),
-    "class_consistency": Measure("class consistency", higher_is_better=True),
-    "classifier_accuracy": Measure("classifier's accuracy", higher_is_better=True),
-    "copying_ratio": Measure("copying ratio", higher_is_better=True),
-    "copying_near_share": Measure("near share"),
-    "gflops_per_image": Measure("cost", "GFLOPs per image"),
-    "kl_per_value": Measure("KL per value", "nats"),
-    "active_units": Measure("active units", higher_is_better=True),
-    "ifd_percent": Measure("iFD of nearest pairs", "%"),
-    "ifd_random_percent": Measure("iFD of random pairs", "%"),
-    "ifd_above_rfd_percent": Measure("iFD of nearest pairs above rFD", "%"),
-    "ifd_random_above_rfd_percent": Measure("iFD of random pairs above rFD", "%"),
-    "high_share": Measure("high-frequency share"),
-    "high_share_of_images": Measure("high-frequency share of images"),
-    "flatness": Measure("flatness"),
-    "flatness_of_images": Measure("flatness of images"),
-    "turn_error": Measure("turn error"),
-    "half_scale_mse": Measure("half-scale error", "MSE"),
-    "half_scale_floor_mse": Measure("floor of the half-scale error", "MSE"),
-    "length_over_chord": Measure("path over chord"),
-    "largest_step_over_mean": Measure("largest over mean step"),
-    "stretch": Measure("stretch"),
-    "stretch_variation": Measure("stretch variation"),
-}
-
-ABOVE_RFD = {"ifd_above_rfd_percent": "ifd_percent", "ifd_random_above_rfd_percent": "ifd_random_percent"}
-"""What half-way points lose beyond what the autoencoder loses anyway: iFD minus rFD, which no file stores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +43,7 @@ class SizeFigures:
 
 
 def read_figures(library: Library, names: Sequence[str]) -> tuple[SizeFigures, ...]:
-    """Of these checkpoints. Raises `ValueError` for a name that is not there, or none."""
+    """Read what these checkpoints store. Raises `ValueError` for a name that is not there, or none."""
     if not names:
         raise ValueError("choose at least one checkpoint to compare")
     return tuple(_read(library.get(name)) for name in dict.fromkeys(names))
@@ -104,9 +57,7 @@ def _read(checkpoint: Checkpoint) -> SizeFigures:
     cost = Cost(*known) if "decode_gflops" in figures else measure_cost(checkpoint)
     if (gflops := cost.per_sample(evaluations)) is not None:
         figures["gflops_per_image"] = gflops
-    for above, ifd in ABOVE_RFD.items():
-        if ifd in figures and "rfd_percent" in figures:
-            figures[above] = figures[ifd] - figures["rfd_percent"]
+    figures |= derive(figures)
     return SizeFigures(
         name=checkpoint.name,
         size=size,
@@ -189,8 +140,8 @@ def kl_row(figures: Sequence[SizeFigures]) -> tuple[SizeFigures, ...]:
 
 
 def read_training_spread(folder: Path) -> dict[str, float]:
-    """Of every measure in a folder's seeds.json: largest minus smallest of training seeds alone, over their mean; of
-    decibels, which are relative already, not over their mean. `spread_around` gives it for a figure.
+    """Read for every measure in seeds.json: largest minus smallest of training seeds alone, over their mean;
+    of decibels, which are relative already, not over their mean. `spread_around` gives it for a figure.
 
     The larger one where seeds were trained at several sizes. {} where there is no such file, or none that can be read.
     """
@@ -202,17 +153,24 @@ def read_training_spread(folder: Path) -> dict[str, float]:
     for of_seeds in content.values():
         stored = of_seeds.items() if isinstance(of_seeds, dict) else ()
         known = {name: values for name, values in stored if name in MEASURES and _are_figures(values)}
-        for above, ifd in ABOVE_RFD.items():
-            if ifd in known and len(known[ifd]) == len(known.get("rfd_percent", [])):
-                known[above] = [of - beside for of, beside in zip(known[ifd], known["rfd_percent"], strict=True)]
+        known |= _derived_of_seeds(known)
         for measure, values in known.items():
             if unit := spread_around(measure, sum(values) / len(values), 1):
                 spread[measure] = max(spread.get(measure, 0), (max(values) - min(values)) / unit)
     return spread
 
 
+def _derived_of_seeds(known: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The derived measures, a value for each seed, where all were stored for as many seeds, else {}."""
+    lengths = [len(values) for values in known.values()]
+    if len(set(lengths)) != 1:
+        return {}
+    rows = [derive(dict(zip(known, row, strict=True))) for row in zip(*known.values(), strict=True)]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 def spread_around(measure: str, value: float, spread: float) -> float:
-    """How far training seeds alone move a figure of this size, in its own unit, by the spread of its measure."""
+    """How far training seeds alone move a measure of this size, in its own unit, by the spread of its measure."""
     return spread * (1 if MEASURES[measure].unit == "dB" else abs(value))
 
 

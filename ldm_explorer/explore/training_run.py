@@ -62,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Curve:
-    """One figure of a log over training."""
+    """One measure of a log over training."""
 
     images: tuple[int, ...]
     values: tuple[float, ...]

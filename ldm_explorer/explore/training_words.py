@@ -90,7 +90,7 @@ def why_not_comparable(one: RunReport, other: RunReport) -> str:
 
 
 def _latents_differ(one: RunReport, other: RunReport) -> bool:
-    """By their covariance where both kept it, else by the name of the autoencoder."""
+    """Compare their covariance where both kept it, else the name of the autoencoder."""
     if one.eigenvalues is None or other.eigenvalues is None:
         return one.config.get("vae") != other.config.get("vae")
     same_shape = one.eigenvalues.shape == other.eigenvalues.shape

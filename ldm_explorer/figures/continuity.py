@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ldm_explorer.explore.size_figures import MEASURES, SizeFigures
+from ldm_explorer.evaluation.measures import MEASURES, on_their_own
+from ldm_explorer.explore.size_figures import SizeFigures
 from ldm_explorer.figures.latent_size import whiskers
 from ldm_explorer.figures.style import MARKER_COLOR, SIDE_COLORS, as_text, styled
 
@@ -19,83 +20,44 @@ KL_COLOR = SIDE_COLORS[8]
 
 @dataclass(frozen=True)
 class Panel:
-    """One small figure: what it is called, how it is read, and which measures stand in it."""
+    """One small figure: what it asks, and which measures stand in it."""
 
     title: str
-    reading: str
-    measures: dict[str, str]  # to their names in the legend
-    references: dict[str, str]  # what makes them readable, drawn as a dash
+    measures: tuple[str, ...]
     log: bool = False
 
     @property
-    def columns(self) -> list[str]:
-        return [*self.measures, *self.references]
+    def reading(self) -> str:
+        """How its measures are read."""
+        return " ".join(MEASURES[name].definition for name in self.measures)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What makes them readable, drawn as a dash."""
+        return tuple(dict.fromkeys(name for measure in self.measures for name in MEASURES[measure].beside))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return *self.measures, *self.references
 
 
 PANELS = {
-    "interpolated-fd": Panel(
-        "Decoded midpoints: iFD",
-        "Feature FD of images decoded half-way between two latents. The nearer to rFD, of the images themselves, the "
-        "more a midpoint looks like a real image; between random pairs it rarely does. What is above rFD is compared.",
-        {"ifd_percent": "nearest pairs", "ifd_random_percent": "random pairs"},
-        {"rfd_percent": "rFD"},
-        log=True,
-    ),
-    "high-share": Panel(
-        "Spectrum: fine detail",
-        "Share of the latents' power in their high frequencies. Far above that of the images at this side, there is "
-        "detail in the latents that images do not have; smoother is not always better.",
-        {"high_share": "latents"},
-        {"high_share_of_images": "images at this side"},
-    ),
-    "flatness": Panel(
-        "Spectrum: flatness",
-        "1 is white noise, where no value says anything about its neighbours; near 0, a few slow waves hold nearly "
-        "all of the power.",
-        {"flatness": "latents"},
-        {"flatness_of_images": "images at this side"},
-    ),
-    "turn-error": Panel(
-        "Equivariance: quarter turns",
-        "Turn the image, and does its latent turn with it? 0: it does; 2: it becomes the latent of another image.",
-        {"turn_error": "latents"},
-        {},
-    ),
-    "half-scale": Panel(
-        "Equivariance: half the scale",
-        "Error of the image decoded from a latent at half its side. The dash is the blur of the autoencoder alone: the "
-        "nearer to it, the more a smaller latent is a smaller image.",
-        {"half_scale_mse": "MSE"},
-        {"half_scale_floor_mse": "blur alone"},
-        log=True,
-    ),
-    "path": Panel(
-        "Path between two images",
-        "On the straight line between two latents: 1 would be a cross-fade, in even steps. Longer paths detour through "
-        "other images; a large largest step is a jump.",
-        {"length_over_chord": "length over chord", "largest_step_over_mean": "largest over mean step"},
-        {},
-    ),
-    "stretch": Panel(
-        "How evenly the decoder stretches",
-        "How differently far images move when latents move equally far (standard deviation over mean): 0 is everywhere "
-        "alike.",
-        {"stretch_variation": "variation"},
-        {},
-    ),
-    "kl": Panel(
-        "Information per value",
-        "KL from the standard normal in nats: at most so much a value says about the image. 0 is nothing but noise.",
-        {"kl_per_value": "KL per value"},
-        {},
-    ),
-    "active-units": Panel(
-        "Active units",
-        "Share of the values that change from image to image at all; the others are wasted.",
-        {"active_units": "share"},
-        {},
-    ),
+    "interpolated-fd": Panel("Decoded midpoints: iFD", ("ifd_percent", "ifd_random_percent"), log=True),
+    "high-share": Panel("Spectrum: fine detail", ("high_share",)),
+    "flatness": Panel("Spectrum: flatness", ("flatness",)),
+    "turn-error": Panel("Equivariance: quarter turns", ("turn_error",)),
+    "half-scale": Panel("Equivariance: half the scale", ("half_scale_mse",), log=True),
+    "path": Panel("Path between two images", ("length_over_chord", "largest_step_over_mean")),
+    "stretch": Panel("How evenly the decoder stretches", ("stretch_variation",)),
+    "kl": Panel("Information per value", ("kl_per_value",)),
+    "active-units": Panel("Active units", ("active_units",)),
 }
+PANELS |= {
+    measure.name.replace("_", "-"): Panel(measure.title, (measure.name,))
+    for measure in on_their_own(("continuity", "latent_space"))
+    if not any(measure.name in panel.measures for panel in tuple(PANELS.values()))
+}
+"""Those that have a title of their own, and one for each further measure."""
 
 
 def panel_figure(panel: Panel, figures: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
@@ -103,15 +65,16 @@ def panel_figure(panel: Panel, figures: Sequence[SizeFigures], spread: dict[str,
     figure = go.Figure()
     labels = [as_text(item.label) for item in figures]
     colors = [SIDE_COLORS.get(item.size.side, MARKER_COLOR) for item in figures]
-    for (measure, name), symbol in zip(panel.measures.items(), ("circle", "diamond"), strict=False):
+    for measure, symbol in zip(panel.measures, ("circle", "diamond"), strict=False):
+        name = MEASURES[measure].title
         symbols = [symbol if item.size.compresses else f"{symbol}-open" for item in figures]
         _add(figure, labels, [item.get(measure) for item in figures], name, symbols, colors)
         whisker = whiskers(figures, measure, spread) | {"color": MARKER_COLOR}
         figure.data[-1].update(error_y=whisker, showlegend=False)
         _add(figure, [None], [None], name, symbol, MARKER_COLOR)
-    for measure, name in panel.references.items():
+    for measure in panel.references:
         values = [item.get(measure) for item in figures]
-        _add(figure, labels, values, name, "line-ew-open", MARKER_COLOR, size=16)
+        _add(figure, labels, values, MEASURES[measure].label, "line-ew-open", MARKER_COLOR, size=16)
     styled(figure, "", hovermode="closest")
     several = len(panel.columns) > 1
     figure.update_layout(height=SMALL_HEIGHT, title=None, margin={"t": 34 if several else 12}, showlegend=several)

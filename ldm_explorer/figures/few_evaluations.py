@@ -2,6 +2,7 @@
 
 import plotly.graph_objects as go
 
+from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.few_evaluations import FewEvaluations
 from ldm_explorer.figures.latent_size import ROUND_NUMBERS
 from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SAMPLER_COLORS, as_text, styled, title_in_legend
@@ -19,7 +20,8 @@ def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
             line={"color": SAMPLER_COLORS.get(sampler, MARKER_COLOR), "width": 3},
             hovertemplate="%{x} evaluations: %{y:.3g} %",
         )
-    references = {"rFD: reconstructions": measured.rfd_percent, "floor: other real images": measured.fd_floor_percent}
+    rfd, floor = MEASURES["rfd_percent"].title, f"floor: {MEASURES['fd_floor_percent'].label}"
+    references = {rfd: measured.rfd_percent, floor: measured.fd_floor_percent}
     ends = [measured.evaluations[0], measured.evaluations[-1]]
     for (name, value), dash in zip(references.items(), ("dash", "dot"), strict=True):
         if value is not None:
@@ -27,5 +29,6 @@ def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
             figure.add_scatter(x=ends, y=[value] * 2, name=name, mode="lines", line=line, hovertemplate="%{y:.3g} %")
     figure.update_xaxes(type="log", tickvals=list(measured.evaluations))
     figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS)
-    title = f"feature FD in % of {measured.num_images:,} samples of one seed, lower is better"
+    fd = MEASURES["fd_percent"]
+    title = f"{fd.in_units} of {measured.num_images:,} samples of one seed, {fd.goal}"
     return title_in_legend(styled(figure, title, x_title="evaluations of the network", hovermode="closest"))

@@ -6,14 +6,12 @@ from math import log10
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.size_figures import SizeFigures, spread_around
 from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, as_text, styled
 
-ROWS = {
-    "psnr_db": "Reconstruction: PSNR in dB, higher is better",
-    "fd_percent": "Generation: feature FD in %, lower is better",
-    "gflops_per_image": "Cost: GFLOPs per image, lower is cheaper",
-}
+ROWS = {"psnr_db": "Reconstruction: ", "fd_percent": "Generation: ", "gflops_per_image": ""}
+"""Measures, and what comes before their titles."""
 ROW_HEIGHTS, GAP, TOP, BOTTOM = (260, 190, 150), 46, 36, 48
 ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 3, 5, 7)]
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
@@ -24,7 +22,13 @@ def answer_figure(figures: Sequence[SizeFigures], spread: dict[str, float]) -> g
     join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds. Everything has its name
     beside it, so there is no legend, which would take a third of a phone."""
     total = sum(ROW_HEIGHTS) + (len(ROWS) - 1) * GAP
-    places = {"row_heights": ROW_HEIGHTS, "vertical_spacing": GAP / total, "subplot_titles": list(ROWS.values())}
+    titles = [f"{words}{MEASURES[name].in_units}, {MEASURES[name].goal}" for name, words in ROWS.items()]
+    titles = [title[0].upper() + title[1:] for title in titles]
+    places = {
+        "row_heights": ROW_HEIGHTS,
+        "vertical_spacing": GAP / total,
+        "subplot_titles": [title[0].upper() + title[1:] for title in titles],
+    }
     figure = make_subplots(len(ROWS), 1, shared_xaxes=True, **places)
     styled(figure, "", hovermode="closest")
     for row, measure in enumerate(ROWS, 1):
@@ -107,19 +111,20 @@ def _marker(items: list[SizeFigures], side: int) -> dict:
 def _add_references(figure: go.Figure, figures: Sequence[SizeFigures]) -> None:
     """PCA of as many values in the first row, the floor of FD in the second."""
     pca = {item.size.values: item.get("pca_psnr_db") for item in figures if item.get("pca_psnr_db") is not None}
+    pca_label, floor_label = MEASURES["pca_psnr_db"].label, MEASURES["fd_floor_percent"].label
     options = {"hovertemplate": "%{y:.3g}", "textfont": {"size": 11}, "cliponaxis": False, "col": 1}
     if pca:
         values = sorted(pca)
         mode = "lines+text" if len(values) > 1 else "markers+text"
-        text = {"mode": mode, "text": [*[""] * (len(values) - 1), "PCA"], "textposition": "middle right"}
+        text = {"mode": mode, "text": [*[""] * (len(values) - 1), pca_label], "textposition": "middle right"}
         heights = [pca[value] for value in values]
-        figure.add_scatter(x=values, y=heights, name="PCA", line=REFERENCE_LINE, row=1, **text, **options)
+        figure.add_scatter(x=values, y=heights, name=pca_label, line=REFERENCE_LINE, row=1, **text, **options)
     floors = [item.get("fd_floor_percent") for item in figures if item.get("fd_floor_percent") is not None]
     if floors:
         ends = [min(item.size.values for item in figures), max(item.size.values for item in figures)]
-        text = {"mode": "lines+text", "text": ["other real images"], "textposition": "top right"}
+        text = {"mode": "lines+text", "text": [floor_label], "textposition": "top right"}
         line = REFERENCE_LINE | {"dash": "dot"}
-        figure.add_scatter(x=ends, y=[floors[0]] * 2, name="other real images", line=line, row=2, **text, **options)
+        figure.add_scatter(x=ends, y=[floors[0]] * 2, name=floor_label, line=line, row=2, **text, **options)
 
 
 def _lay_out(figure: go.Figure, figures: Sequence[SizeFigures], total: int) -> None:

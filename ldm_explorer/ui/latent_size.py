@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import gradio as gr
 import torch
 
+from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
 from ldm_explorer.explore.size_figures import (
-    MEASURES,
     SizeFigures,
     comparable_names,
     csv_table,
@@ -34,7 +34,7 @@ from ldm_explorer.ui.html import Markup
 from ldm_explorer.ui.latent_views import build_views
 from ldm_explorer.ui.pictures import Picture, csv_link, error_map, grid, notice, picture_row
 from ldm_explorer.ui.server.work import LONG
-from ldm_explorer.ui.size_table import EXPLANATION, size_table
+from ldm_explorer.ui.size_table import explanation, size_table
 
 TITLE = "Which latent size?"
 WHAT_TO_LOOK_AT = (
@@ -150,7 +150,7 @@ def build(library: Library, shared: SharedChoices) -> None:
     names.render()
     shown.append(gr.HTML(next(first)))
     with gr.Accordion("What the columns mean", open=False):
-        gr.Markdown(EXPLANATION)
+        gr.Markdown(explanation())
     inputs = [*shared.image, shared.seed, names]
     shown_pictures = gr.HTML("")
     shown += _build_continuity(first)

@@ -113,6 +113,6 @@ def round_trip(case: Case) -> Finding:
 
 
 def _row(values: Tensor) -> str:
-    """At most four figures."""
+    """At most four numbers."""
     shown = ", ".join(f"{round(value, 3):.3g}" for value in values.flatten()[:4].tolist())
     return f"{shown}, ..." if values.numel() > 4 else shown

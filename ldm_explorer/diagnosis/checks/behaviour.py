@@ -1,11 +1,15 @@
 """Checks of what the denoiser does with latents: what it predicts, along which schedule, for which labels, how well."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from ldm_explorer.diagnosis.case import OWN_SAMPLES, Case
 from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
 from ldm_explorer.diagnosis.floors import loss_floors
+from ldm_explorer.diagnosis.judge import MeanFloors, Rung, beats_white, judge, last_tenth
+from ldm_explorer.diagnosis.reading import floors_of, mean_floors
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_z0
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
@@ -14,10 +18,6 @@ FITS = 0.9
 """An error below this share of the white floor: this reading of the output knows something."""
 CLEARLY_BETTER = 0.7
 """Two readings of which one errs less than this share of the other are not confused by chance."""
-WORSE_THAN_WHITE = 0.98
-"""An error above this share of the white floor: the network knows the scale of the latents at most."""
-NOTHING_TO_LEARN = 0.9
-"""A memorising floor above this share of the white one: no network could get below it."""
 OFF_THE_LOG = 1.25
 """An error above this share of the last validation loss comes from other weights."""
 NOISE_LEVELS = (0.9, 0.7, 0.4, 0.15)
@@ -39,7 +39,7 @@ def _ratios(case: Case) -> dict[str, float]:
 
 
 def prediction_type(case: Case) -> Finding:
-    """Of the three readings of the output the one in the config has to fit best."""
+    """The reading of the output that the config names has to fit best."""
     ratios, said = _ratios(case), case.prediction_type
     best = min(ratios, key=lambda kind: ratios[kind])
     figures = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
@@ -54,7 +54,7 @@ def prediction_type(case: Case) -> Finding:
             f'{CONFIG}: "prediction_type": "{best}"',
             severity=3,
         )
-    if not ratios[said] < WORSE_THAN_WHITE:
+    if not beats_white(ratios[said], 1):
         raise NotRun(f"no reading of the output fits: {figures} times the white floor, so it has not learned enough")
     return Finding(f"{evidence}; the config says {said}.")
 
@@ -131,7 +131,7 @@ def labels_match(case: Case) -> Finding:
         for shift in shifts
     }
     best = min(losses, key=lambda shift: losses[shift])
-    if not losses[best] < WORSE_THAN_WHITE * white:
+    if not beats_white(losses[best], white):
         raise NotRun("with no label does the network know more than the scale of the latents")
     other = sum(loss for shift, loss in losses.items() if shift) / (len(losses) - 1)
     figures = f"Error at t = {timestep} with the right label {losses[0]:.3f}, with the others {other:.3f} on average"
@@ -145,45 +145,74 @@ def labels_match(case: Case) -> Finding:
     return Finding(f"{figures} (the right one should be lowest).")
 
 
+_UNTRAINED = Finding(
+    "should be well below the first",
+    "The network looks untrained: its error is no better than knowing nothing but the scale",
+    "train it longer; if the log stood still early, with a lower --learning-rate, warm-up and clipping",
+    severity=3,
+)
+ACCUSED: dict[Rung, Finding] = {
+    Rung.NOTHING_TO_LEARN: Finding(
+        "knowing every training image should give far less than the first",
+        "The latents are next to noise: there is nothing in them to be learned",
+        "train the autoencoder again with a lower --kl-weight",
+        severity=3,
+    ),
+    Rung.NOTHING: _UNTRAINED,
+    Rung.SCALE: _UNTRAINED,
+    Rung.PART_OF_COVARIANCE: Finding(
+        "should be near the second or below",
+        "It needs more training: so far it knows less than the latents' covariance does",
+        "train longer: --max-minutes, --max-steps",
+        severity=1,
+    ),
+}
+"""What is wrong with a network on these rungs; their evidence says what should be."""
+OTHER_WEIGHTS = Finding(
+    "should be near the log's end",
+    "These are not the weights that the log speaks of",
+    "unet/: take the final, averaged weights of the run",
+    severity=2,
+)
+
+
 def learned(case: Case) -> Finding:
-    """The denoiser's error against what knowing only the scale, or the covariance, would reach."""
-    ratios, said = _ratios(case), case.prediction_type
-    known = case.known_latents()
-    loss = float(case.losses[said].mean())
-    white, gaussian = float(case.floors(said).white.mean()), _gaussian(case)
+    """The denoiser's error against what knowing only the scale, or the covariance, would reach.
+
+    Where the run's log has floors it is the log that is judged, as in the training tab: the error here is of few
+    latents, and only shows whether the weights are those of the log.
+    """
+    known, floors, of_log = case.known_latents(), _floors_measured(case), _floors_of_log(case)
+    loss = float(case.losses[case.prediction_type].mean())
     logged = [line["validation_loss"] for line in case.log if "validation_loss" in line]
+    off_the_log = bool(logged) and known.source != OWN_SAMPLES and loss > OFF_THE_LOG * last_tenth(logged)
+    judged_by_log = logged and of_log and not off_the_log
+    rung = judge(last_tenth(logged), of_log) if judged_by_log else judge(loss, floors)
     evidence = f"Its error on {known.source}, averaged over {len(case.timesteps)} timesteps, is {loss:.3f}; "
-    evidence += f"knowing the scale alone gives {white:.3f}" + (f", the covariance {gaussian:.3f}" if gaussian else "")
-    evidence += f"; the log ended at {logged[-1]:.3f}" if logged else ""
-    if (memorising := _memorising(case)) and memorising > NOTHING_TO_LEARN * white:
-        return Finding(
-            f"{evidence}; knowing every training image gives {memorising:.3f} (should be far below the first).",
-            "The latents are next to noise: there is nothing in them to be learned",
-            "train the autoencoder again with a lower --kl-weight",
-            severity=3,
-        )
-    if not ratios[said] < WORSE_THAN_WHITE:
-        return Finding(
-            f"{evidence} (should be well below the first).",
-            "The network looks untrained: its error is no better than knowing nothing but the scale",
-            "train it longer; if the log stood still early, with a lower --learning-rate, warm-up and clipping",
-            severity=3,
-        )
-    if logged and known.source != OWN_SAMPLES and loss > OFF_THE_LOG * logged[-1]:
-        return Finding(
-            f"{evidence} (should be near the log's end).",
-            "These are not the weights that the log speaks of",
-            "unet/: take the final, averaged weights of the run",
-            severity=2,
-        )
-    if gaussian and (white - loss) < (white - gaussian) / 2:
-        return Finding(
-            f"{evidence} (should be near the second or below).",
-            "It needs more training",
-            "train longer: --max-minutes, --max-steps",
-            severity=1,
-        )
-    return Finding(f"{evidence}.")
+    evidence += f"knowing the scale alone gives {floors.white:.3f}"
+    evidence += f", the covariance {floors.gaussian:.3f}" if floors.gaussian else ""
+    evidence += f", every training image {floors.memorising:.3f}" if rung is Rung.NOTHING_TO_LEARN else ""
+    evidence += f"; the log ended at {last_tenth(logged):.3f}" if logged else ""
+    evidence += f", where the covariance gives {of_log.gaussian:.3f}" if judged_by_log else ""
+    wrong = [found for found in (OTHER_WEIGHTS if off_the_log else None, ACCUSED.get(rung)) if found]
+    if not wrong:
+        return Finding(f"{evidence}.")
+    worst = max(wrong, key=lambda finding: finding.severity)
+    return replace(worst, evidence=f"{evidence} ({worst.evidence}).")
+
+
+def _floors_measured(case: Case) -> MeanFloors:
+    """The floors over the timesteps at which the error is measured."""
+    floors = case.floors(case.prediction_type)
+    return MeanFloors(float(floors.zero.mean()), float(floors.white.mean()), _gaussian(case), _memorising(case))
+
+
+def _floors_of_log(case: Case) -> MeanFloors | None:
+    """The floors over all timesteps, by which the training tab reads the log; None where they were not kept."""
+    if _memorising(case) is None:
+        return None
+    conditional = bool(case.null_class)
+    return mean_floors(floors_of(case.statistics, case.prediction_type, case.alpha_bars, conditional))
 
 
 def _memorising(case: Case) -> float | None:

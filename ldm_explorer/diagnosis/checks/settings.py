@@ -23,7 +23,7 @@ from ldm_explorer.schedules import (
 CONFIG = SCHEDULER_FILE
 MAX_CLIPPED_SHARE = 1e-3
 MAX_AMPLITUDE_DIFFERENCE = 2e-3
-"""Of sqrt(abar): rounding betas to fp16 stays below it."""
+"""How far sqrt(abar) may be off: rounding betas to fp16 stays below it."""
 FEW_STEPS = 20
 
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from statistics import median
 
 from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.judge import MAX_LAST_TENTH_OVER_LOWEST, last_tenth, rose_again
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.run_layout import LOG_FILE
 
 MIN_LINES = 20
 PARTS = 10
 MAX_RISE = 1.25
-MAX_VALIDATION_RISE = 1.1
 CLIPPED_OFTEN = 0.25
 
 
@@ -28,15 +28,16 @@ def stability(case: Case) -> Finding:
     late = norms[len(norms) // 3 :]
     clip = case.config.get("grad_clip_norm", math.inf)
     clipped = sum(norm > clip for norm in late) / max(1, len(late))
-    again = validations[-1] / min(validations) if validations else 1.0
+    again = bool(validations) and rose_again(validations)
+    over_lowest = last_tenth(validations) / min(validations) if validations else 1.0
     evidence = (
         f"Between tenths of training the loss rises to at most {rise:.2f} times (should be below {MAX_RISE}), "
-        f"{clipped:.0%} of the later gradients are clipped, and the validation loss ends at {again:.2f} times its "
-        f"lowest (should be below {MAX_VALIDATION_RISE})"
+        f"{clipped:.0%} of the later gradients are clipped, and the validation loss ends at {over_lowest:.2f} "
+        f"times its lowest (should be below {MAX_LAST_TENTH_OVER_LOWEST})"
     )
-    if rise > MAX_RISE or (again > MAX_VALIDATION_RISE and clipped > CLIPPED_OFTEN):
+    if rise > MAX_RISE or (again and clipped > CLIPPED_OFTEN):
         return _unstable(f"{evidence}.")
-    if again > MAX_VALIDATION_RISE:
+    if again:
         return Finding(
             f"{evidence}.",
             "The validation loss rose again: it memorises, or training became unstable",
