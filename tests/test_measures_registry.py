@@ -12,6 +12,7 @@ from ldm_explorer.evaluation import measures
 from ldm_explorer.evaluation.cost import Cost
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.measures import MEASURES, SETTINGS, SPREADS, Measure, derive, measures_table, on_their_own
+from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.explore.size_answer import CONTINUITY, EXACT, HEADLINES
 from ldm_explorer.explore.size_figures import LatentSize, SizeFigures, csv_table
@@ -20,7 +21,6 @@ from ldm_explorer.figures.latent_size import ROWS
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.ui import latent_size, size_table
-from train.results_table import tables
 
 SPEC = dataset_spec("fashion_mnist")
 STORED = [path for path in sorted(SHIPPED_CHECKPOINTS.glob("*/*/metrics.json"))]
