@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import accelerate
 import diffusers
 import torch
@@ -34,7 +32,7 @@ from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training import fit, make_accelerator, precision_of
 from train.common import flops_per_image
-from train.ldm import REPO, LDMTask, LDMTrainConfig
+from train.ldm import LDMTask, LDMTrainConfig
 
 IMAGES, STEPS, PAIRS = 8192, 24, 5
 
@@ -131,7 +129,7 @@ def main(batch_size: int) -> None:
     training = load_split(config.dataset, "train")
     images, labels = training.images[:IMAGES], training.labels[:IMAGES]
     accelerator = make_accelerator(config, Path())
-    codec = LatentCodec(load_vae(REPO / config.vae).to(accelerator.device))
+    codec = LatentCodec(load_vae(config.vae_folder).to(accelerator.device))
     posterior = encode_posterior(codec, images)
     small = posterior[torch.arange(8)]
     arguments = (config, config.unet_for(codec.vae), posterior, labels, small, labels[:8])

@@ -31,7 +31,6 @@ from ldm_explorer.run_files import (
 )
 from ldm_explorer.run_folder import RunFolder
 
-SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm"]
 PARTS: dict[Kind, dict[str, str]] = {

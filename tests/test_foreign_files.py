@@ -3,10 +3,13 @@
 import errno
 import os
 import shutil
-import sys
 from pathlib import Path
 
+import fetch_emoji
+import mark_run
 import pytest
+import screenshots
+import shipped_images
 import torch
 from accelerate.state import AcceleratorState
 from foreign_files import LIKE_OURS, contents, move_away, plant, unchanged
@@ -31,13 +34,6 @@ from ldm_explorer.training import TrainingFailed
 from train.evaluate import EvaluateConfig, Evaluation
 from train.export_state import ExportConfig
 from train.latents import LatentsConfig
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import fetch_emoji
-import mark_run
-import screenshots
-import shipped_images
 
 pytestmark = [pytest.mark.xdist_group("foreign files"), pytest.mark.usefixtures("fresh_accelerate")]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, load_model, read_json
+from ldm_explorer.checkpoints import discover, load_model, read_json
 from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
@@ -11,27 +11,28 @@ from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_answer import COMPARISONS
 from ldm_explorer.run_folder import MARK, RunFolder
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
+from ldm_explorer.shipped import shipped_checkpoints
 
 MAX_FILE_BYTES = 10_000_000
 NOT_SHIPPED = ("lock", "holder.json")
 """What train/evaluate.py leaves in a run's mark on this machine."""
 
-CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "fashion_mnist")[0]}
+CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(shipped_checkpoints() / "fashion_mnist")[0]}
 DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind == "ldm"]
 
 
 def test_the_five_checkpoints_and_their_classifier_are_here():
     assert set(CHECKPOINTS) == set(BARS)
-    assert (SHIPPED_CHECKPOINTS / "fashion_mnist" / "features" / "features" / "config.json").is_file()
+    assert (shipped_checkpoints() / "fashion_mnist" / "features" / "features" / "config.json").is_file()
 
 
 def test_no_file_is_too_large_and_nothing_is_pickled():
-    files = [path for path in SHIPPED_CHECKPOINTS.rglob("*") if path.is_file() and path.name not in NOT_SHIPPED]
+    files = [path for path in shipped_checkpoints().rglob("*") if path.is_file() and path.name not in NOT_SHIPPED]
     assert {path.name: path.stat().st_size for path in files if path.stat().st_size >= MAX_FILE_BYTES} == {}
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".webp"}
 
 
-@pytest.mark.parametrize("folder", SHIPPED_CHECKPOINTS.glob("*/*/"), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", shipped_checkpoints().glob("*/*/"), ids=lambda folder: folder.name)
 def test_every_shipped_run_is_marked_and_its_files_are_its_own(folder):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert RunFolder(folder).names == {name for name in files if not name.startswith(MARK)}
@@ -95,7 +96,7 @@ def test_the_flagship_needs_no_more_than_10_evaluations():
 
 
 def test_the_classifier_is_good_enough_to_measure_with():
-    assert read_json(SHIPPED_CHECKPOINTS / "fashion_mnist/features/metrics.json")["training"]["test_accuracy"] >= 0.92
+    assert read_json(shipped_checkpoints() / "fashion_mnist/features/metrics.json")["training"]["test_accuracy"] >= 0.92
 
 
 @pytest.mark.parametrize("name", DENOISERS)
@@ -119,7 +120,7 @@ def test_samples_are_mostly_of_the_class_that_was_asked_for(name):
 
 @pytest.fixture(scope="module")
 def classifier():
-    return load_model(FeatureNet, SHIPPED_CHECKPOINTS / "fashion_mnist" / "features", "features")
+    return load_model(FeatureNet, shipped_checkpoints() / "fashion_mnist" / "features", "features")
 
 
 def test_most_real_test_images_look_familiar(classifier, fashion_mnist_dir):
@@ -141,7 +142,7 @@ def test_what_is_no_garment_is_said_to_look_strange(classifier, strange):
     assert not looks_familiar(images[strange].to(torch.uint8)[None, None], CHECKPOINTS["vae-8x8x4"], classifier)
 
 
-FAMILY = {checkpoint.folder.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "sizes")[0]}
+FAMILY = {checkpoint.folder.name: checkpoint for checkpoint in discover(shipped_checkpoints() / "sizes")[0]}
 FAMILY_DENOISERS = {f"size-{name}" for name in ("4x4x8", "4x4x32", "8x8x4", "8x8x4-linear", "16x16x1", "32x32x1")}
 FAMILY_AUTOENCODERS = {f"size-{name}" for name in ("4x4x16", "8x8x1", "8x8x2", "8x8x8")} | {"kl-1e-6", "kl-1", "kl-100"}
 

@@ -3,16 +3,14 @@
 What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced.
 """
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ldm_explorer.atomic import write_text
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json
+from ldm_explorer.checkpoints import discover, read_json
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
 from ldm_explorer.explore.size_figures import FAMILY, read_figures, read_training_spread
+from ldm_explorer.shipped import shipped_checkpoints
 from train.results_table import tables
 
 REPO = Path(__file__).resolve().parents[1]
@@ -23,7 +21,7 @@ IN_README = ("fashion_mnist", FAMILY)
 
 def command_table(group: str) -> str:
     """What trained each checkpoint, and its autoencoder where that has no folder of its own."""
-    files = sorted(SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json"))
+    files = sorted(shipped_checkpoints().glob(f"{group}/*/metrics.json"))
     costs = {path.parent.name: cost for path in files if (cost := read_json(path).get("training"))}
     commands = {cost["command"] for cost in costs.values()}
     for name, cost in tuple(costs.items()):
@@ -42,7 +40,7 @@ def command_table(group: str) -> str:
 
 def figure_tables(group: str) -> str:
     """The full figures of the measured checkpoints of a group, as Markdown."""
-    checkpoints = discover(SHIPPED_CHECKPOINTS / group)[0]
+    checkpoints = discover(shipped_checkpoints() / group)[0]
 
     def stored(section: str) -> dict[str, dict]:
         return {run.name: run.metrics[section] for run in checkpoints if section in run.metrics}
@@ -52,8 +50,8 @@ def figure_tables(group: str) -> str:
 
 def latent_size_answer() -> str:
     """What the app says about the family, too."""
-    library = open_library(SHIPPED_CHECKPOINTS / FAMILY)
-    family, spread = read_figures(library, library.names()), read_training_spread(SHIPPED_CHECKPOINTS / FAMILY)
+    library = open_library(shipped_checkpoints() / FAMILY)
+    family, spread = read_figures(library, library.names()), read_training_spread(shipped_checkpoints() / FAMILY)
     lists = {
         "": answer_in_short(family, spread),
         "In figures:\n\n": answer_in_figures(family, spread),
@@ -78,7 +76,7 @@ def texts() -> dict[Path, str]:
     figures = {group: figure_tables(group) for group in GROUPS}
     in_readme = {"latent size": latent_size_answer(), "results": "\n\n".join(figures[group] for group in IN_README)}
     commands = {group: f"{command_table(group)}\n\n{figures[group]}".rstrip() for group in GROUPS}
-    sections = {REPO / "README.md": in_readme, SHIPPED_CHECKPOINTS / "README.md": commands}
+    sections = {REPO / "README.md": in_readme, shipped_checkpoints() / "README.md": commands}
     return {path: with_sections(path.read_text(), content) for path, content in sections.items()}
 
 

@@ -4,8 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ldm_explorer.data import dataset_spec, load_split
 from ldm_explorer.examples import draw_examples
 from ldm_explorer.explore.images import SHIPPED_IMAGES

@@ -1,12 +1,10 @@
 """Train the classifier that figures are measured with: `accelerate launch train/features.py`."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import _checkout  # noqa: F401
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

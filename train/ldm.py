@@ -1,13 +1,11 @@
 """Train a denoiser on the latents of an autoencoder: `accelerate launch train/ldm.py`."""
 
 import math
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import _checkout  # noqa: F401
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, UNet2DModel
@@ -38,10 +36,10 @@ from ldm_explorer.schedules import (
     Schedule,
     make_schedule,
 )
+from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.training import FitConfig
 from train.common import DataConfig, main_of, start, train
 
-REPO = Path(__file__).resolve().parents[1]
 VALIDATION_LATENTS = 2048
 VALIDATION_BINS = 10
 VALIDATION_SEED = 20_201
@@ -113,8 +111,8 @@ class LDMTrainConfig(DataConfig, FitConfig):
 
     @property
     def vae_folder(self) -> Path:
-        shipped = REPO / self.vae
-        return shipped if shipped.exists() and not self.vae.exists() else self.vae
+        """Raises `CheckpointError` for one of checkpoints/ where nothing is shipped."""
+        return find_checkpoint(self.vae)
 
     def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
         """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""

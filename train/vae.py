@@ -1,12 +1,10 @@
 """Train an autoencoder: `accelerate launch train/vae.py --max-minutes 30`."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import _checkout  # noqa: F401
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
