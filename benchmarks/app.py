@@ -7,17 +7,14 @@ turn. `python benchmarks/app.py [CHECKPOINT_NAME]`
 import statistics
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import gradio
 from conditions import conditions
 from gradio_client import Client
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
+from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.ui import build_app
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
@@ -45,7 +42,7 @@ def seconds(function, *arguments) -> float:
 
 
 def main(name: str = "ldm-8x8x4-cosine") -> None:
-    library = open_library(SHIPPED_CHECKPOINTS)
+    library = open_library(shipped_checkpoints())
     pipeline = library.get(name).pipeline
     app = build_app(library)
     address = launch(app, LIMITS["off"], quiet=True)

@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
-
-REPO = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPO), str(REPO / "tests")]
 from mutant import Mutant
 from mutants import choose_mutants
 from rooms import FALLBACK, faults_of
 from subject import write_subject
+from tqdm import tqdm
 
 MAX_CPU_SECONDS, MAX_MB = 2.0, 300.0
 

@@ -14,19 +14,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from torchvision.transforms.functional import to_pil_image
-from tqdm import tqdm
-
-REPO = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPO), str(REPO / "tests")]
-
 from foreign_files import contents, move_away, plant, unchanged
 from helpers import draw_shapes
+from torchvision.transforms.functional import to_pil_image
+from tqdm import tqdm
 
 from ldm_explorer.run_folder import MARK
 from ldm_explorer.run_layout import LOG_FILE
 from ldm_explorer.training import latest_state
 
+REPO = Path(__file__).resolve().parents[1]
 STEPS_PER_KILL = 60
 MAX_SECONDS_OF_TRAINING = 1.0
 NUM_IMAGES = 80

@@ -10,14 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from conditions import conditions
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.evaluation.generation import balanced_labels
 from ldm_explorer.latents import BATCH_IMAGES
 from ldm_explorer.samplers import DEFAULT_SAMPLER
+from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.training import use_cores
 
 REFERENCES = (("ddim", 50, 5), ("ddpm", 1000, 3))
@@ -61,4 +60,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else SHIPPED_CHECKPOINTS / "fashion_mnist" / "ldm-8x8x4-cosine")
+    main(Path(sys.argv[1]) if sys.argv[1:] else shipped_checkpoints() / "fashion_mnist" / "ldm-8x8x4-cosine")

@@ -49,7 +49,6 @@ from ldm_explorer.run_layout import (
     holds_run,
 )
 
-SHIPPED_CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm"]
 PARTS: dict[Kind, dict[str, str]] = {

@@ -1,4 +1,4 @@
-"""What is wrong with a model? `python -m ldm_explorer.diagnose FOLDER [--images DIR] [--json]`.
+"""What is wrong with a model? `ldm-diagnose FOLDER [--images DIR] [--json]`, or `python -m ldm_explorer.diagnose`.
 
 The exit status is 0 for a healthy folder, 1 where something is accused, 2 for a folder that cannot be examined.
 """

@@ -9,7 +9,6 @@ import json
 import math
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,8 +30,6 @@ from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
 from ldm_explorer.training import make_accelerator
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 LATENT_SHAPE = (4, 8, 8)
 

@@ -11,17 +11,18 @@ from folder_faults import FAULTS, edit_json, scheduler
 from PIL import Image
 
 from ldm_explorer import diagnose
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, CheckpointError, discover
+from ldm_explorer.checkpoints import CheckpointError, discover
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.examination import FAILED
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, explain
 from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.ui import build_app
 from ldm_explorer.ui import diagnosis as tab
 
-SHIPPED = {checkpoint.name: checkpoint.folder for checkpoint in discover(SHIPPED_CHECKPOINTS)[0]}
+SHIPPED = {checkpoint.name: checkpoint.folder for checkpoint in discover(shipped_checkpoints())[0]}
 BROKEN = {
     "kl-100": "posterior has collapsed",
     "lab-as-reported": "next to noise",

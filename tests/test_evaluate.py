@@ -12,7 +12,7 @@ from diffusers import UNet2DModel
 from helpers import draw_shapes
 from torchvision.io import write_png
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint, update_metrics, write_spec
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics, write_spec
 from ldm_explorer.data import crop, dataset_spec, to_model
 from ldm_explorer.evaluation import evaluator
 from ldm_explorer.evaluation.classifier import knows_classes
@@ -24,6 +24,7 @@ from ldm_explorer.evaluation.ruler import Ruler
 from ldm_explorer.evaluation.subjects import SampleFolder, is_samples, labels_of, read_subjects
 from ldm_explorer.image_folder import DataError, read_samples
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.training.command_line import main_of
 
 SPEC = dataset_spec("fashion_mnist")
@@ -131,7 +132,7 @@ def test_figures_by_other_samplers_or_steps_are_kept_apart():
 
 def test_figures_by_another_classifier_are_kept_apart_where_there_is_one_of_the_dataset(vae_folder, tmp_path):
     """Where there is none, the app shows those by the one that was given."""
-    shipped = SHIPPED_CHECKPOINTS / "fashion_mnist" / "features"
+    shipped = shipped_checkpoints() / "fashion_mnist" / "features"
     checkpoint = read_checkpoint(vae_folder)
     others = replace(checkpoint, dataset="pictures")
 
@@ -153,7 +154,7 @@ def test_figures_by_another_classifier_are_kept_apart_where_there_is_one_of_the_
 
 
 def test_a_classifier_judges_the_classes_that_it_was_trained_on_alone(tmp_path):
-    shipped = SHIPPED_CHECKPOINTS / "fashion_mnist" / "features"
+    shipped = shipped_checkpoints() / "fashion_mnist" / "features"
     assert knows_classes(shipped, SPEC)
     assert not knows_classes(shipped, dataset_spec("mnist")), "as many, but others"
     assert not knows_classes(tmp_path, SPEC), "nobody knows which"

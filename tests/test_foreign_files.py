@@ -3,10 +3,13 @@
 import errno
 import os
 import shutil
-import sys
 from pathlib import Path
 
+import fetch_emoji
+import mark_run
 import pytest
+import screenshots
+import shipped_images
 import torch
 from accelerate.state import AcceleratorState
 from commands import load_script
@@ -27,13 +30,6 @@ from ldm_explorer.training import dataset as dataset_options
 from ldm_explorer.training.command_line import main_of
 from ldm_explorer.training.drive import drive
 from ldm_explorer.training.tasks import autoencoder, classifier, denoiser
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import fetch_emoji
-import mark_run
-import screenshots
-import shipped_images
 
 evaluate = load_script("evaluate")
 pytestmark = [pytest.mark.xdist_group("foreign files"), pytest.mark.usefixtures("fresh_accelerate")]

@@ -20,6 +20,8 @@ from ldm_explorer.run_folder import MARK
 from ldm_explorer.training.run_state import latest_state
 
 pytestmark = pytest.mark.xdist_group("kill")  # one worker, as the tests share their training
+AS_A_SCRIPT = ["env", "PYTHONPATH=train", sys.executable]
+"""Python as it is for a script in train/, whose folder is on the path."""
 
 KILLED_WHILE_SAVING = """
 import os, runpy, signal, sys
@@ -98,11 +100,11 @@ def test_four_kills_one_in_a_state_and_one_in_the_export_change_nothing(command,
     run_dir = tmp_path / "run"
     kill_after(5, sys.executable, *command, run_dir=run_dir)
     planted = move_away(run_dir, plant(run_dir, tmp_path / "elsewhere"))
-    kill_after(1000, sys.executable, "-c", KILLED_WHILE_SAVING, *command, run_dir=run_dir)
+    kill_after(1000, *AS_A_SCRIPT, "-c", KILLED_WHILE_SAVING, *command, run_dir=run_dir)
     assert latest_state(run_dir).name < "state-000000012"
     assert list(run_dir.glob(f"{MARK}/tmp/*")), "the kill came while a state was being written"
     kill_after(30, sys.executable, *command, run_dir=run_dir)
-    kill_after(1000, sys.executable, "-c", KILLED_WHILE_EXPORTING, *command, run_dir=run_dir)
+    kill_after(1000, *AS_A_SCRIPT, "-c", KILLED_WHILE_EXPORTING, *command, run_dir=run_dir)
     with pytest.raises(CheckpointError):
         read_checkpoint(run_dir)
     run_command(sys.executable, *command, "--out", str(run_dir), "--resume")

@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 import torch
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, read_checkpoint
-from ldm_explorer.diagnosis.faults import FAULTS, LAB
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.classifier import load_classifier
 from ldm_explorer.explore.lab import SYMPTOMS, Moment, Subject, final_symptom, run_experiment, run_sampling, set_up
@@ -14,11 +14,13 @@ from ldm_explorer.explore.report import REPORTED_LOSS, STAGES, read_stages, whit
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
+from ldm_explorer.shipped import shipped_checkpoints
 
 OF_SAMPLING = [name for name, fault in FAULTS.items() if fault.lab_run is None]
 OF_TRAINING = [name for name, fault in FAULTS.items() if fault.broken_run]
 SEEDS = [100 * index for index in range(5)]
-FLAGSHIP = SHIPPED_CHECKPOINTS / "fashion_mnist" / "ldm-8x8x4-cosine"
+FLAGSHIP = shipped_checkpoints() / "fashion_mnist" / "ldm-8x8x4-cosine"
+LAB = shipped_checkpoints("lab")
 
 
 @cache

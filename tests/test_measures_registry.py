@@ -6,7 +6,6 @@ import pytest
 import torch
 from helpers import draw_shapes
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS
 from ldm_explorer.data import crop, dataset_spec
 from ldm_explorer.evaluation import measures
 from ldm_explorer.evaluation.cost import Cost
@@ -20,10 +19,11 @@ from ldm_explorer.figures.continuity import KL_MEASURES, PANELS
 from ldm_explorer.figures.latent_size import ROWS
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
+from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.ui import latent_size, size_table
 
 SPEC = dataset_spec("fashion_mnist")
-STORED = [path for path in sorted(SHIPPED_CHECKPOINTS.glob("*/*/metrics.json"))]
+STORED = [path for path in sorted(shipped_checkpoints().glob("*/*/metrics.json"))]
 
 
 @pytest.fixture(scope="module")

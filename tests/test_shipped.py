@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from ldm_explorer.checkpoints import (
-    SHIPPED_CHECKPOINTS,
     discover,
     load_model,
     read_checkpoint,
@@ -18,27 +17,28 @@ from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_answer import COMPARISONS
 from ldm_explorer.run_folder import MARK, RunFolder
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
+from ldm_explorer.shipped import shipped_checkpoints
 
 MAX_FILE_BYTES = 10_000_000
 NOT_SHIPPED = ("lock", "holder.json")
 """What train/evaluate.py leaves in a run's mark on this machine."""
 
-CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "fashion_mnist")[0]}
+CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(shipped_checkpoints() / "fashion_mnist")[0]}
 DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind == "ldm"]
 
 
 def test_the_checkpoints_and_their_classifier_are_here():
     assert set(CHECKPOINTS) == set(BARS)
-    assert (SHIPPED_CHECKPOINTS / "fashion_mnist" / "features" / "features" / "config.json").is_file()
+    assert (shipped_checkpoints() / "fashion_mnist" / "features" / "features" / "config.json").is_file()
 
 
 def test_no_file_is_too_large_and_nothing_is_pickled():
-    files = [path for path in SHIPPED_CHECKPOINTS.rglob("*") if path.is_file() and path.name not in NOT_SHIPPED]
+    files = [path for path in shipped_checkpoints().rglob("*") if path.is_file() and path.name not in NOT_SHIPPED]
     assert {path.name: path.stat().st_size for path in files if path.stat().st_size >= MAX_FILE_BYTES} == {}
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".webp"}
 
 
-@pytest.mark.parametrize("folder", SHIPPED_CHECKPOINTS.glob("*/*/"), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", shipped_checkpoints().glob("*/*/"), ids=lambda folder: folder.name)
 def test_every_shipped_run_is_marked_and_its_files_are_its_own(folder):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert RunFolder(folder).names == {name for name in files if not name.startswith(MARK)}
@@ -103,7 +103,7 @@ def test_the_flagship_needs_no_more_than_10_evaluations():
 
 
 def test_the_classifier_is_good_enough_to_measure_with():
-    assert read_json(SHIPPED_CHECKPOINTS / "fashion_mnist/features/metrics.json")["training"]["test_accuracy"] >= 0.92
+    assert read_json(shipped_checkpoints() / "fashion_mnist/features/metrics.json")["training"]["test_accuracy"] >= 0.92
 
 
 @pytest.mark.parametrize("name", DENOISERS)
@@ -127,7 +127,7 @@ def test_samples_are_mostly_of_the_class_that_was_asked_for(name):
 
 @pytest.fixture(scope="module")
 def classifier():
-    return load_model(FeatureNet, SHIPPED_CHECKPOINTS / "fashion_mnist" / "features", "features")
+    return load_model(FeatureNet, shipped_checkpoints() / "fashion_mnist" / "features", "features")
 
 
 def test_most_real_test_images_look_familiar(classifier, fashion_mnist_dir):
@@ -149,7 +149,7 @@ def test_what_is_no_garment_is_said_to_look_strange(classifier, strange):
     assert not looks_familiar(images[strange].to(torch.uint8)[None, None], CHECKPOINTS["vae-8x8x4"], classifier)
 
 
-FAMILY = {checkpoint.folder.name: checkpoint for checkpoint in discover(SHIPPED_CHECKPOINTS / "sizes")[0]}
+FAMILY = {checkpoint.folder.name: checkpoint for checkpoint in discover(shipped_checkpoints() / "sizes")[0]}
 FAMILY_DENOISERS = {f"size-{name}" for name in ("4x4x8", "4x4x32", "8x8x4", "8x8x4-linear", "16x16x1", "32x32x1")}
 FAMILY_AUTOENCODERS = {f"size-{name}" for name in ("4x4x16", "8x8x1", "8x8x2", "8x8x8")} | {"kl-1e-6", "kl-1", "kl-100"}
 
@@ -192,12 +192,12 @@ def test_the_default_sampler_and_its_evaluations_are_taken_from_the_stored_curve
     assert min(steps for steps, fd in curve if fd <= 1.05 * lowest[DEFAULT_SAMPLER]) == DEFAULT_NUM_STEPS
 
 
-SHIPPED_DENOISERS = [run for run in discover(SHIPPED_CHECKPOINTS)[0] if run.kind == "ldm"]
+SHIPPED_DENOISERS = [run for run in discover(shipped_checkpoints())[0] if run.kind == "ldm"]
 
 
 @pytest.mark.parametrize("run", SHIPPED_DENOISERS, ids=lambda run: run.name)
 def test_a_denoiser_holds_the_shipped_autoencoder_that_it_names(run):
-    named = SHIPPED_CHECKPOINTS.parent / run.config["vae"]
+    named = shipped_checkpoints().parent / run.config["vae"]
     assert read_checkpoint(named).kind == "vae", "an autoencoder's own run, not a denoiser's, and not its own folder"
     digest = weights_sha256(run.folder / "vae")
     assert digest == weights_sha256(named / "vae")
@@ -208,8 +208,8 @@ def test_a_denoiser_holds_the_shipped_autoencoder_that_it_names(run):
         assert autoencoder["command"] == read_checkpoint(named).metrics["training"]["command"]
 
 
-@pytest.mark.parametrize("path", SHIPPED_CHECKPOINTS.glob("*/*/train_config.json"), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", shipped_checkpoints().glob("*/*/train_config.json"), ids=lambda path: path.parent.name)
 def test_what_a_run_was_trained_with_is_shipped(path):
     config = read_json(path)
     folders = [config[name] for name in ("vae", "perceptual") if config.get(name)]
-    assert [folder for folder in folders if not (SHIPPED_CHECKPOINTS.parent / folder).is_dir()] == []
+    assert [folder for folder in folders if not (shipped_checkpoints().parent / folder).is_dir()] == []

@@ -3,14 +3,10 @@
 import io
 import json
 import shutil
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
 import results
 import seeds
 from fetch_emoji import unpack

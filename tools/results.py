@@ -3,18 +3,16 @@
 What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced.
 """
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ldm_explorer.atomic import write_text
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, discover, read_json
+from ldm_explorer.checkpoints import discover, read_json
 from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
 from ldm_explorer.explore.size_figures import FAMILY, MEASURES, read_figures, read_training_spread
+from ldm_explorer.shipped import shipped_checkpoints
 
 REPO = Path(__file__).resolve().parents[1]
 GROUPS = ("fashion_mnist", FAMILY, "sizes-autoencoders", "lab")
@@ -28,7 +26,7 @@ HEADLINE = ("psnr_db", "rfd_percent", "fd_percent", "class_consistency")
 def command_table(group: str) -> str:
     """What trained each checkpoint, and what it cost; a dash for what was not kept."""
     rows = ["| checkpoint | command | M parameters | images | precision | CPU-minutes |", f"|{' --- |' * 6}"]
-    for path in sorted(SHIPPED_CHECKPOINTS.glob(f"{group}/*/metrics.json")):
+    for path in sorted(shipped_checkpoints().glob(f"{group}/*/metrics.json")):
         if cost := read_json(path).get("training"):
             rows.append(
                 f"| {path.parent.name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
@@ -39,7 +37,7 @@ def command_table(group: str) -> str:
 
 def measure_tables(group: str) -> str:
     """The full measures of the checkpoints of a group, as Markdown."""
-    checkpoints = discover(SHIPPED_CHECKPOINTS / group)[0]
+    checkpoints = discover(shipped_checkpoints() / group)[0]
 
     def stored(section: str) -> dict[str, dict]:
         return {run.name: run.metrics[section] for run in checkpoints if section in run.metrics}
@@ -49,7 +47,7 @@ def measure_tables(group: str) -> str:
 
 def headline_table(group: str = "fashion_mnist") -> str:
     """The few measures by which the checkpoints of a group are known, beside those of other real images."""
-    measured = {run.name: flat_figures(run.metrics["evaluation"]) for run in discover(SHIPPED_CHECKPOINTS / group)[0]}
+    measured = {run.name: flat_figures(run.metrics["evaluation"]) for run in discover(shipped_checkpoints() / group)[0]}
     flagship = measured["ldm-8x8x4-cosine"]
     floor, accuracy = flagship["fd_floor_percent"], flagship["classifier_accuracy"]
     measured["other real images"] = {"rfd_percent": floor, "fd_percent": floor, "class_consistency": accuracy}
@@ -64,8 +62,8 @@ def headline_table(group: str = "fashion_mnist") -> str:
 
 def latent_size_answer() -> str:
     """What the app says about the family, too."""
-    library = open_library(SHIPPED_CHECKPOINTS / FAMILY)
-    family, spread = read_figures(library, library.names()), read_training_spread(SHIPPED_CHECKPOINTS / FAMILY)
+    library = open_library(shipped_checkpoints() / FAMILY)
+    family, spread = read_figures(library, library.names()), read_training_spread(shipped_checkpoints() / FAMILY)
     lists = {
         "": answer_in_short(family, spread),
         "In numbers:\n\n": answer_in_figures(family, spread),
@@ -93,7 +91,7 @@ def texts() -> dict[Path, str]:
             "latent size": latent_size_answer(),
             **{group: measure_tables(group) for group in MEASURED},
         },
-        SHIPPED_CHECKPOINTS / "README.md": {group: command_table(group) for group in GROUPS},
+        shipped_checkpoints() / "README.md": {group: command_table(group) for group in GROUPS},
     }
     return {path: with_sections(path.read_text(), content) for path, content in sections.items()}
 

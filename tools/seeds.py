@@ -10,15 +10,14 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ldm_explorer.atomic import write_json
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_figures import FAMILY
+from ldm_explorer.shipped import shipped_checkpoints
 
-FILE = SHIPPED_CHECKPOINTS / FAMILY / "seeds.json"
+FILE = shipped_checkpoints() / FAMILY / "seeds.json"
 MIN_RUNS = 3
 NOT_THE_RECIPE = ("seed", "vae", "threads", "resume")
 

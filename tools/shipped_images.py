@@ -4,8 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ldm_explorer.data import dataset_spec, load_split
 from ldm_explorer.examples import SHIPPED_IMAGES, draw_examples
 

@@ -1,5 +1,6 @@
 """Start the app as a Hugging Face Space would: requirements.txt alone, installed before the sources are there, then a
-read-only checkout run as `python app.py` with GRADIO_SERVER_NAME and _PORT set, and asked for an answer.
+read-only checkout run as `python app.py` with GRADIO_SERVER_NAME and _PORT set, and asked for an answer. A training
+script is asked for its options, too: it has to find the package where nothing but requirements.txt is installed.
 
 Not simulated: Hugging Face's proxy, ZeroGPU, the `spaces` package.
 """
@@ -36,13 +37,18 @@ def install(folder: Path) -> Path:
     return python
 
 
-def read_only_checkout(folder: Path) -> Path:
-    """The tracked files of the repository, none of which can be written."""
-    checkout = folder / "app"
+def copy_tracked_files(checkout: Path) -> None:
+    """What a clone would have, as it is here."""
     files = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, check=True, capture_output=True, text=True).stdout
     for name in filter(None, files.split("\0")):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPO / name, checkout / name)
+
+
+def read_only_checkout(folder: Path) -> Path:
+    """The tracked files of the repository, none of which can be written."""
+    checkout = folder / "app"
+    copy_tracked_files(checkout)
     for path in [checkout, *checkout.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     return checkout
@@ -67,7 +73,7 @@ from gradio_client import Client
 client = Client(sys.argv[1], verbose=False)
 answer = client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")
 assert "terminal SNR" in answer[0], answer
-print("the simulated Space answers:", answer[0][:120])
+print("the app answers:", answer[0][:120])
 """
 
 
@@ -84,6 +90,8 @@ def main() -> None:
             "SPACE_ID": "someone/ldm-explorer",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        script = [python, checkout / "train" / "ldm.py", "--help"]
+        subprocess.run(script, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         process = subprocess.Popen([python, "app.py"], cwd=checkout, env=environment)
         try:
             wait_for(f"http://127.0.0.1:{port}", process)

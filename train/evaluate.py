@@ -4,13 +4,11 @@ Definitions are in docs/measures.md. Several processes share the work: `torchrun
 train/evaluate.py ...`.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import _checkout  # noqa: F401
 import tyro
 
 from ldm_explorer.evaluation.config import EvaluationConfig

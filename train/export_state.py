@@ -3,13 +3,11 @@
 For looking at a run that is not finished: what it has learned so far, by its weights as they are or by their average.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import _checkout  # noqa: F401
 import tyro
 
 from ldm_explorer.training.command_line import main_of

@@ -3,13 +3,11 @@
 train/ldm.py writes the same `latents.safetensors` when it starts; this is for runs that have none.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+import _checkout  # noqa: F401
 import tyro
 
 from ldm_explorer.training.command_line import main_of

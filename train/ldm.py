@@ -1,9 +1,6 @@
 """Train a denoiser on the latents of an autoencoder: `accelerate launch train/ldm.py`."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _checkout  # noqa: F401
 
 from ldm_explorer.training.command_line import main_of
 from ldm_explorer.training.drive import drive

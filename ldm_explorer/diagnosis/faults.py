@@ -12,15 +12,13 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.denoiser import StandIn
 from ldm_explorer.diagnosis.sampling import Sampling, steps_that_divide
 from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.samplers import make_scheduler, own_schedule
 from ldm_explorer.schedules import make_schedule
-
-LAB = SHIPPED_CHECKPOINTS / "lab"
-"""Small runs, made for the faults that only training can show; checkpoints/README.md has their commands."""
+from ldm_explorer.shipped import shipped_checkpoints
 
 Change = Callable[[Sampling], Sampling]
 Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "roughness"]
@@ -43,8 +41,11 @@ class Fault:
 
 @cache
 def lab_checkpoint(name: str) -> Checkpoint:
-    """A run of the lab; its weights are loaded once."""
-    return read_checkpoint(LAB / name)
+    """A run of the lab, made for a fault that only training can show; its weights are loaded once.
+
+    Their commands are in checkpoints/README.md. Raises `CheckpointError` where the shipped checkpoints are not here.
+    """
+    return read_checkpoint(shipped_checkpoints("lab", name))
 
 
 def lab_sampling(name: str) -> Sampling:

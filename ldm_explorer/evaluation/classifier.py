@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS
 from ldm_explorer.data import DATASETS, DatasetSpec
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.files import CheckpointError
@@ -10,12 +9,14 @@ from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import read_run_config, read_spec
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import CLASSIFIER, holds_classifier
+from ldm_explorer.shipped import find_shipped_checkpoints
 
 
 def classifier_folder(dataset: str, beside: Path) -> Path | None:
     """Where the classifier of a dataset is: shipped, else in the folder `beside`, where a checkpoint lies."""
-    shipped = [SHIPPED_CHECKPOINTS / dataset / "features"] if dataset in DATASETS else []  # else it may be any path
-    folders = [*shipped, beside / "features"]
+    folders, shipped = [beside / "features"], find_shipped_checkpoints()
+    if shipped and dataset in DATASETS:  # else it may be any path
+        folders.insert(0, shipped / dataset / "features")
     return next((folder for folder in folders if _may_hold_classifier(folder)), None)
 
 

@@ -29,8 +29,8 @@ INTRODUCTION = (
     "**schedule**, a **denoiser** learns to take it away, a **sampler** walks back."
 )
 NO_CHECKPOINTS = (
-    "No checkpoint was found. Train one with `accelerate launch train/vae.py` and `accelerate launch train/ldm.py`, "
-    "or give a folder that holds some with `--checkpoints`."
+    "No checkpoint was found. Give a folder that holds some with `--checkpoints`: the repository has one of that name, "
+    "and `accelerate launch train/vae.py` and `accelerate launch train/ldm.py` train your own."
 )
 
 

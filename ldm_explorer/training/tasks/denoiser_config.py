@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from diffusers import AutoencoderKL
 
-from ldm_explorer.checkpoints import SHIPPED_CHECKPOINTS, load_vae
+from ldm_explorer.checkpoints import load_vae
 from ldm_explorer.latents import identity_statistics, latent_shape
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.prediction import PredictionType
@@ -18,6 +18,7 @@ from ldm_explorer.schedules import (
     Schedule,
     make_schedule,
 )
+from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.training.dataset import TrainConfig
 
 
@@ -83,8 +84,8 @@ class LDMTrainConfig(TrainConfig):
 
     @property
     def vae_folder(self) -> Path:
-        shipped = SHIPPED_CHECKPOINTS.parent / self.vae
-        return shipped if shipped.exists() and not self.vae.exists() else self.vae
+        """Raises `CheckpointError` for one of checkpoints/ where nothing is shipped."""
+        return find_checkpoint(self.vae)
 
     def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
         """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""

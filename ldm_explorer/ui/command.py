@@ -1,0 +1,73 @@
+"""The command that serves the app: its options, and which checkpoints it shows."""
+
+import argparse
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from ldm_explorer.explore.library import open_library
+from ldm_explorer.shipped import VARIABLE, find_shipped_checkpoints
+from ldm_explorer.ui import CSS, THEME, build_app
+from ldm_explorer.ui.server.launch import launch
+from ldm_explorer.ui.server.limits import LIMITS
+from ldm_explorer.ui.temporary import temporary_folder
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Look inside latent diffusion models.")
+    parser.add_argument("--host", default=None, help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, default=None, help="port (default: the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="make a temporary public link")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=None,
+        help="folder of checkpoints to show beside the shipped ones; where none are shipped it takes their place",
+    )
+    parser.add_argument(
+        "--limits",
+        choices=list(LIMITS),
+        default="on",
+        help="what one client may ask for at once; off is for a machine that only you use",
+    )
+    return parser.parse_args(arguments)
+
+
+def folders_to_show(given: Path | None) -> list[Path]:
+    """The shipped checkpoints and those of `--checkpoints`, each folder once.
+
+    Where nothing is shipped, the classifiers and the lab are looked for in the given folder, too.
+    """
+    if given is not None:
+        os.environ.setdefault(VARIABLE, str(given))
+    shipped = find_shipped_checkpoints()
+    if shipped and given and os.path.realpath(shipped) == os.path.realpath(given):
+        return [shipped]
+    return [folder for folder in (shipped, given) if folder]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_options(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    limits = LIMITS[options.limits]
+    print("Reading checkpoints and drawing the page ...", flush=True)
+    library = open_library(*folders_to_show(options.checkpoints))
+    for skip in library.skipped:
+        print(f"skipped: {skip.reason}")
+    try:
+        with temporary_folder():
+            app = build_app(replace(library, max_gflops=limits.gflops))
+            launch(
+                app,
+                limits,
+                server_name=options.host,
+                server_port=options.port,
+                share=options.share,
+                theme=THEME,
+                css=CSS,
+            )
+            app.block_thread()
+    except OSError as error:
+        sys.exit(f"error: the app cannot start, {error}: give another --host or --port")
