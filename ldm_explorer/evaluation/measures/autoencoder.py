@@ -146,8 +146,8 @@ CONTINUITY = (
         name="flatness",
         section="continuity",
         title="flatness",
-        definition="Geometric over arithmetic mean of the power of the latents' spectrum: 1 is white noise, where no value "
-        "says anything about its neighbours; near 0, a few slow waves hold nearly all.",
+        definition="Geometric over arithmetic mean of the power of the latents' spectrum: 1 is white noise, where no "
+        "value says anything about its neighbours; near 0, a few slow waves hold nearly all.",
         better="neither",
         beside=("flatness_of_images",),
         source="arXiv 2502.14831",
