@@ -24,11 +24,7 @@ def answer_figure(figures: Sequence[SizeFigures], spread: dict[str, float]) -> g
     total = sum(ROW_HEIGHTS) + (len(ROWS) - 1) * GAP
     titles = [f"{words}{MEASURES[name].in_units}, {MEASURES[name].goal}" for name, words in ROWS.items()]
     titles = [title[0].upper() + title[1:] for title in titles]
-    places = {
-        "row_heights": ROW_HEIGHTS,
-        "vertical_spacing": GAP / total,
-        "subplot_titles": [title[0].upper() + title[1:] for title in titles],
-    }
+    places = {"row_heights": ROW_HEIGHTS, "vertical_spacing": GAP / total, "subplot_titles": titles}
     figure = make_subplots(len(ROWS), 1, shared_xaxes=True, **places)
     styled(figure, "", hovermode="closest")
     for row, measure in enumerate(ROWS, 1):

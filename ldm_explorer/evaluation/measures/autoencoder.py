@@ -146,8 +146,8 @@ CONTINUITY = (
         name="flatness",
         section="continuity",
         title="flatness",
-        definition="Geometric over arithmetic mean of that power: 1 is white noise, where no value says anything about "
-        "its neighbours; near 0, a few slow waves hold nearly all.",
+        definition="Geometric over arithmetic mean of the power of the latents' spectrum: 1 is white noise, where no "
+        "value says anything about its neighbours; near 0, a few slow waves hold nearly all.",
         better="neither",
         beside=("flatness_of_images",),
         source="arXiv 2502.14831",
@@ -229,7 +229,8 @@ CONTINUITY = (
         section="continuity",
         title="stretch variation",
         asks="even stretch",
-        definition="Standard deviation over mean of that stretch over pairs: 0 is the same everywhere.",
+        definition="How differently far images move when latents move equally far, as standard deviation over mean of "
+        "the stretch: 0 is the same everywhere.",
         better="lower",
         of=lambda inputs: inputs.paths and inputs.paths.stretch_variation,
     ),
