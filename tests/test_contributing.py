@@ -1,0 +1,56 @@
+"""What CONTRIBUTING says is to be added works when it is added."""
+
+import re
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from PIL import Image
+
+from ldm_explorer import data, samplers, schedules
+from ldm_explorer.schedules import make_schedule
+
+CONTRIBUTING = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
+
+
+def entries(heading: str, module, name: str, **imported) -> dict:
+    """The list `name` of a module with the entry that the Python below a heading adds to it."""
+    section = CONTRIBUTING.split(f"### {heading}\n")[1].split("\n### ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    scope = vars(module) | imported
+    exec(code.replace("    ...\n", f"    **{name},\n"), scope)
+    return scope[name]
+
+
+def test_the_schedule_takes_signal_away_at_every_step(monkeypatch):
+    known = set(schedules.SCHEDULES)
+    monkeypatch.setattr(schedules, "SCHEDULES", entries("A schedule", schedules, "SCHEDULES"))
+    (added,) = set(schedules.SCHEDULES) - known
+    alpha_bars = make_schedule(added).alpha_bars
+    assert alpha_bars.shape == (1000,)
+    assert (alpha_bars.diff() < 0).all()
+
+
+def test_the_sampler_keeps_the_trained_betas(monkeypatch):
+    known, imported = set(samplers.SAMPLERS), {"EulerDiscreteScheduler": diffusers.EulerDiscreteScheduler}
+    monkeypatch.setattr(samplers, "SAMPLERS", entries("A sampler", samplers, "SAMPLERS", **imported))
+    (added,) = set(samplers.SAMPLERS) - known
+    schedule = make_schedule("cosine", 100)
+    sampler = samplers.make_sampler(added, samplers.make_scheduler(schedule, "v_prediction"))
+    assert torch.equal(sampler.alphas_cumprod, schedule.alpha_bars)
+
+
+def test_the_dataset_is_read_when_it_is_asked_for_and_not_before(monkeypatch, tmp_path):
+    known = set(data.DATASETS)
+    monkeypatch.setattr(data, "DATASETS", entries("A dataset", data, "DATASETS"))
+    (added,) = set(data.DATASETS) - known
+    with pytest.raises(data.DataError):
+        data.load_split(added, "train", tmp_path / "nowhere")
+    spec = data.dataset_spec(added)
+    for number, class_name in enumerate(spec.class_names * 10):
+        (tmp_path / class_name).mkdir(exist_ok=True)
+        Image.new("RGB", (70, 64), (number, 0, 0)).save(tmp_path / class_name / f"{number}.png")
+    images = data.load_split(added, "train", tmp_path)
+    assert images.images.shape[1:] == (spec.channels, spec.model_side, spec.model_side)
+    assert set(images.labels.tolist()) == set(range(spec.num_classes))
