@@ -31,8 +31,8 @@ from ldm_explorer.data import load_split, to_model
 from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training import fit, make_accelerator, precision_of
-from train.common import flops_per_image
-from train.ldm import LDMTask, LDMTrainConfig
+from ldm_explorer.training.run_card import flops_per_image
+from ldm_explorer.training.tasks.denoiser import LDMTask, LDMTrainConfig
 
 IMAGES, STEPS, PAIRS = 8192, 24, 5
 
@@ -132,7 +132,7 @@ def main(batch_size: int) -> None:
     codec = LatentCodec(load_vae(config.vae_folder).to(accelerator.device))
     posterior = encode_posterior(codec, images)
     small = posterior[torch.arange(8)]
-    arguments = (config, config.unet_for(codec.vae), posterior, labels, small, labels[:8])
+    arguments = (config, codec.vae, posterior, labels, small, labels[:8])
     config = replace(config, precision=precision_of(accelerator))  # measured once
     print(f"Python {platform.python_version()}, torch {torch.__version__}, diffusers {diffusers.__version__}", end=", ")
     print(
@@ -148,7 +148,7 @@ def main(batch_size: int) -> None:
     print(", ".join(f"{name} convolution {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
     pairs = in_turn(
         lambda: our_loop(LDMTask(*arguments), config),
-        lambda: plain_loop(arguments[1].build(), posterior.mean, labels, config),
+        lambda: plain_loop(config.unet_for(codec.vae).build(), posterior.mean, labels, config),
     )
     report("plain loop", pairs, config.batch_size)
     reached = flops_per_image(LDMTask(*arguments)) * config.batch_size / statistics.median(ours for ours, _ in pairs)

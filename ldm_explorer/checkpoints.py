@@ -8,6 +8,7 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 
 import copy
 import logging
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -259,3 +260,12 @@ def _has_weights(folder: Path) -> bool:
         return any(map(RunFolder(folder).has, files))
     except CheckpointError:  # a run with a damaged list of files; whoever reads it is told so
         return True
+
+
+def unique_name(name: str, taken: Container[str]) -> str:
+    """The name, with a number behind it where it is taken."""
+    number = 2
+    unique = name
+    while unique in taken:
+        unique, number = f"{name} ({number})", number + 1
+    return unique

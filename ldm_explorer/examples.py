@@ -14,6 +14,8 @@ from ldm_explorer.files import printable
 from ldm_explorer.image_folder import read_picture
 from ldm_explorer.run_folder import RunFolder
 
+SHIPPED_IMAGES = Path(__file__).resolve().parent / "images"
+"""<dataset>/<label>/<index in the test set>.png"""
 PER_CLASS = 10
 MAX_EXAMPLES = 200
 MAX_READ = 1000

@@ -1,11 +1,13 @@
 """Starting the training commands as they are typed, and reading what they leave."""
 
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 REPO = Path(__file__).resolve().parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
@@ -44,3 +46,12 @@ def run_command(*command: str) -> str:
 def logged_steps(run_dir: Path) -> list[int]:
     log = run_dir / "train_log.jsonl"
     return [json.loads(line)["step"] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def load_script(name: str) -> ModuleType:
+    """The module of train/<name>.py, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"train_{name}", REPO / "train" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

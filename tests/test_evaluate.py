@@ -7,25 +7,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import load_script
 from diffusers import UNet2DModel
 from helpers import draw_shapes
 from torchvision.io import write_png
 
-import train.evaluate
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics, write_spec
 from ldm_explorer.data import crop, dataset_spec, to_model
+from ldm_explorer.evaluation import evaluator
+from ldm_explorer.evaluation.classifier import knows_classes
+from ldm_explorer.evaluation.config import EvaluationConfig
+from ldm_explorer.evaluation.evaluator import Evaluation
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.evaluation.ruler import Ruler
-from ldm_explorer.explore.library import knows_classes
+from ldm_explorer.evaluation.subjects import SampleFolder, is_samples, labels_of, read_subjects
 from ldm_explorer.image_folder import DataError, read_samples
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.shipped import shipped_checkpoints
-from train.common import main_of
-from train.evaluate import EvaluateConfig, Evaluation, read_folders
-from train.samples import SampleFolder, is_samples, labels_of
+from ldm_explorer.training.command_line import main_of
 
 SPEC = dataset_spec("fashion_mnist")
+evaluate = load_script("evaluate")
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def folder(shapes, tmp_path):
 
 
 def test_a_folder_of_pictures_gives_the_figures_of_its_images(ruler, folder, shapes, monkeypatch):
-    evaluation = Evaluation(EvaluateConfig(checkpoints=(folder,), threads=1))
+    evaluation = Evaluation(EvaluationConfig())
     monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
     figures = evaluation.measure_samples(SampleFolder.read(folder, "fashion_mnist", None))["generation"]
     order = sorted(range(120), key=lambda i: (SPEC.class_names[shapes.labels[i]], f"{i}.png"))
@@ -92,7 +95,7 @@ def test_labels_are_subfolders_and_none_are_guessed():
 def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, ldm_folder, tmp_path):
     def refused(match: str, *folders, **options):
         with pytest.raises(ValueError, match=match):
-            read_folders(EvaluateConfig(checkpoints=folders, **options))
+            read_subjects(folders, EvaluationConfig(**options))
 
     refused("has no denoiser: leave it out", ldm_folder, vae_folder, few_evaluations=True)
     refused("has no denoiser: leave it out", folder, few_evaluations=True)
@@ -106,13 +109,13 @@ def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, 
     config = short / "scheduler" / "scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_train_timesteps": 15}))
     refused("has 15 timesteps: 16 evaluations are too many", short, steps=16)
-    names = read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder, *left_out, vae_folder, ldm_folder)))
+    names = read_subjects((ldm_folder, folder, *left_out, vae_folder, ldm_folder), EvaluationConfig())
     assert list(names) == ["tiny-ldm", "samples", "tiny-vae", "tiny-ldm (2)"]
 
 
 def test_figures_by_other_samplers_or_steps_are_kept_apart():
     def section(**options) -> str:
-        return EvaluateConfig(checkpoints=(Path(),), **options).section
+        return EvaluationConfig(**options).section
 
     names = [
         section(),
@@ -134,7 +137,7 @@ def test_figures_by_another_classifier_are_kept_apart_where_there_is_one_of_the_
     others = replace(checkpoint, dataset="pictures")
 
     def section(features: Path | None, of: Checkpoint) -> str:
-        return Evaluation(EvaluateConfig(checkpoints=(vae_folder,), features=features, threads=1)).section(of)
+        return Evaluation(EvaluationConfig(features=features)).section(of)
 
     def by_a_copy(weights: bytes) -> Path:
         copy = shutil.copytree(shipped, tmp_path / weights.decode() / "features")
@@ -168,14 +171,14 @@ def test_figures_that_are_stored_nowhere_are_printed_when_a_later_one_is_stopped
     monkeypatch.setattr(Evaluation, "_ruler", lambda *_: ruler)
     monkeypatch.setattr(Evaluation, "measure", stopped)
     with pytest.raises(KeyboardInterrupt):
-        train.evaluate.main(EvaluateConfig(checkpoints=(folder, vae_folder), threads=1))
+        evaluate.main(evaluate.EvaluateConfig(checkpoints=(folder, vae_folder), threads=1))
     assert "| samples |" in capsys.readouterr().out
 
 
 def test_a_classifier_or_a_compiler_that_is_not_there_is_refused_before_any_work(vae_folder, tmp_path, monkeypatch):
     def refused(match: str, **options) -> None:
         with pytest.raises(ValueError, match=match):
-            train.evaluate.main(EvaluateConfig(checkpoints=(vae_folder,), threads=1, **options))
+            evaluate.main(evaluate.EvaluateConfig(checkpoints=(vae_folder,), threads=1, **options))
 
     def no_compiler(*_):
         raise RuntimeError("no compiler")
@@ -193,9 +196,9 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_fo
     (folder / "train_log.jsonl").unlink()  # as one that another program trained
 
     def measure(**options):
-        evaluation = Evaluation(EvaluateConfig(checkpoints=(folder,), threads=1, resume=True, **options))
+        evaluation = Evaluation(EvaluationConfig(resume=True, **options))
         monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
-        monkeypatch.setattr(EvaluateConfig, "num_images", property(lambda self: 100))
+        monkeypatch.setattr(EvaluationConfig, "num_images", property(lambda self: 100))
         return evaluation.measure(read_checkpoint(folder))
 
     def stops(*arguments, seed_to_stop_at=1, **options):
@@ -204,7 +207,7 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_fo
             raise KeyboardInterrupt
         return generate(*arguments, **options)
 
-    monkeypatch.setattr(train.evaluate, "generate", stops)
+    monkeypatch.setattr(evaluator, "generate", stops)
     with pytest.raises(KeyboardInterrupt):
         measure(steps=1)
     figures = measure(steps=1)
@@ -217,7 +220,7 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_fo
     monkeypatch.setattr(UNet2DModel, "compile", lambda unet: compiled.append(unet))
     assert measure(steps=1, compile=True)["generation"] == figures["generation"]
     assert len(compiled) == 1
-    monkeypatch.setattr(train.evaluate, "FEW_EVALUATIONS", (1, 2))
+    monkeypatch.setattr(evaluator, "FEW_EVALUATIONS", (1, 2))
     curves = measure(few_evaluations=True)["fd_percent"]
     assert set(curves) == set(SAMPLERS)
     assert all(len(curve) == 2 for curve in curves.values())
@@ -234,7 +237,7 @@ def test_a_denoiser_that_gives_no_numbers_is_not_measured_in_black_images(ldm_fo
 def test_what_was_stored_under_the_name_but_is_no_evaluation_is_measured_anew(vae_folder, ruler, tmp_path, monkeypatch):
     folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
     update_metrics(folder, "evaluation", None)
-    evaluation = Evaluation(EvaluateConfig(checkpoints=(folder,), threads=1, resume=True))
+    evaluation = Evaluation(EvaluationConfig(resume=True))
     monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
     assert evaluation.measure(read_checkpoint(folder))["reconstruction"]["num_images"] == 50
 
@@ -245,14 +248,14 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setattr("sys.argv", ["evaluate.py", "folder"])
     with pytest.raises(SystemExit, match="130"):
-        main_of(EvaluateConfig, interrupted)
+        main_of(evaluate.EvaluateConfig, interrupted)
     assert "with --resume goes on" in capsys.readouterr().err
 
 
 def test_a_picture_of_another_size_or_none_is_refused(folder, ldm_folder):
     write_png(torch.zeros(1, 32, 32, dtype=torch.uint8), str(folder / "Bag" / "large.png"))
     with pytest.raises(DataError, match=r"large.png has 32x32 pixels"):  # before anything else is measured
-        read_folders(EvaluateConfig(checkpoints=(ldm_folder, folder)))
+        read_subjects((ldm_folder, folder), EvaluationConfig())
     with pytest.raises(DataError, match=r"large.png has 32x32 pixels: give samples of 28x28"):
         read_samples(folder, 28, 1)
     (folder / "Bag" / "large.png").write_bytes(b"no picture")

@@ -12,36 +12,33 @@ import screenshots
 import shipped_images
 import torch
 from accelerate.state import AcceleratorState
+from commands import load_script
 from foreign_files import LIKE_OURS, contents, move_away, plant, unchanged
 from helpers import NUM_CLASSES, draw_shapes
 from torchvision.transforms.functional import to_pil_image
 
-import train.common
-import train.evaluate
-import train.export_state
-import train.features
-import train.latents
-import train.ldm
-import train.vae
 from ldm_explorer.checkpoints import CheckpointError, read_checkpoint
 from ldm_explorer.claims import claim, locked
 from ldm_explorer.data import dataset_spec
+from ldm_explorer.evaluation.evaluator import Evaluation
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.ruler import Ruler
 from ldm_explorer.image_folder import DataError
 from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
-from ldm_explorer.training import TrainingFailed
-from train.evaluate import EvaluateConfig, Evaluation
-from train.export_state import ExportConfig
-from train.latents import LatentsConfig
+from ldm_explorer.training import TrainingFailed, export_state, latent_statistics
+from ldm_explorer.training import dataset as dataset_options
+from ldm_explorer.training.command_line import main_of
+from ldm_explorer.training.drive import drive
+from ldm_explorer.training.tasks import autoencoder, classifier, denoiser
 
+evaluate = load_script("evaluate")
 pytestmark = [pytest.mark.xdist_group("foreign files"), pytest.mark.usefixtures("fresh_accelerate")]
 
 SHORT = {"max_steps": 2, "batch_size": 4, "threads": 1, "precision": "fp32", "image_side": 32, "log_every_steps": 1}
 TRAININGS = {
-    "vae": (train.vae, train.vae.VAETrainConfig, {"widths": (16,), "layers_per_block": 1}),
-    "ldm": (train.ldm, train.ldm.LDMTrainConfig, {"widths": (16, 32), "layers_per_block": 1}),
-    "features": (train.features, train.features.FeaturesTrainConfig, {"widths": (8, 16, 16)}),
+    "vae": (autoencoder.AutoencoderTraining, autoencoder.VAETrainConfig, {"widths": (16,), "layers_per_block": 1}),
+    "ldm": (denoiser.DenoiserTraining, denoiser.LDMTrainConfig, {"widths": (16, 32), "layers_per_block": 1}),
+    "features": (classifier.ClassifierTraining, classifier.FeaturesTrainConfig, {"widths": (8, 16, 16)}),
 }
 
 
@@ -61,10 +58,10 @@ def training(dataset, vae_folder):
     """Trains one of `TRAININGS` for two steps into a folder."""
 
     def train_into(name: str, out: Path, **options) -> None:
-        module, config_class, widths = TRAININGS[name]
+        training_class, config_class, widths = TRAININGS[name]
         AcceleratorState._reset_state(reset_partial_state=True)
         vae = {"vae": vae_folder} if name == "ldm" else {}
-        module.main(config_class(out=out, **{"dataset": dataset} | SHORT | widths | vae | options))
+        drive(training_class(config_class(out=out, **{"dataset": dataset} | SHORT | widths | vae | options)))
 
     return train_into
 
@@ -87,7 +84,7 @@ def test_a_training_leaves_what_lies_in_its_folder_through_a_resume_and_an_expor
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_into_a_folder_of_somebody_elses_is_refused_before_any_work(training, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    monkeypatch.setattr(dataset_options, "load_split", lambda *_: pytest.fail("it loads the images"))
     plant(tmp_path / "mine", tmp_path / "elsewhere", named_like_ours=True)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
@@ -107,7 +104,7 @@ def test_a_training_into_a_folder_of_somebody_elses_is_refused_before_any_work(t
 
 def test_a_training_into_the_folder_of_its_images_is_refused_before_any_work(training, dataset, monkeypatch):
     """Its film and examples would be read as images, and what a run was trained on is not to change."""
-    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    monkeypatch.setattr(dataset_options, "load_split", lambda *_: pytest.fail("it loads the images"))
     images = Path(dataset.removeprefix("folder:"))
     before = contents(images)
     with pytest.raises(FolderRefused, match=r"run lies in .*shapes, and what is in there is trained on"):
@@ -124,7 +121,7 @@ def test_a_foreign_file_named_as_one_that_the_run_will_write_is_refused_before_a
     (tmp_path / "run" / file).parent.mkdir(exist_ok=True)
     (tmp_path / "run" / file).write_text("mine")
     before = contents(tmp_path)
-    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    monkeypatch.setattr(dataset_options, "load_split", lambda *_: pytest.fail("it loads the images"))
     with pytest.raises(FolderRefused, match=f"run/{file} is there, and this run did not write it: move it away"):
         training("vae", tmp_path / "run", resume=True)
     files = {name: content for name, content in contents(tmp_path).items() if MARK not in name}
@@ -143,7 +140,7 @@ def test_a_foreign_frame_is_refused_before_any_work_where_it_has_the_name_of_one
     def loads(*_):
         raise DataError("it loads the images")
 
-    monkeypatch.setattr(train.common, "load_split", loads)
+    monkeypatch.setattr(dataset_options, "load_split", loads)
     refused = (FolderRefused, f"{path} is there, and this run did not write it")
     error, said = refused if frame <= SHORT["max_steps"] else (DataError, "it loads")
     with pytest.raises(error, match=said):
@@ -165,7 +162,7 @@ def test_an_incomplete_copy_of_a_run_is_not_begun_again(training, tmp_path, monk
         run.remove([f"state-000000002/{name}" for name in ("state.safetensors", "progress.json")])
         (run.path / "state-000000002").mkdir()
         shutil.move(tmp_path / "progress.json", run.path / "state-000000002")
-    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    monkeypatch.setattr(dataset_options, "load_split", lambda *_: pytest.fail("it loads the images"))
     files = {name: content for name, content in contents(run.path).items() if MARK not in name}
     with pytest.raises(
         FolderRefused, match=r"run/state-000000002/.* incomplete copy.* once the run has stopped, or move"
@@ -183,14 +180,14 @@ def test_an_incomplete_copy_of_a_run_is_not_begun_again(training, tmp_path, monk
 def test_a_mark_that_is_deleted_while_a_run_trains_is_said_to_be_gone_and_not_made_anew(
     training, tmp_path, monkeypatch, save_every_steps
 ):
-    batch, mark = train.vae.VAETask.batch, tmp_path / "run" / MARK
+    batch, mark = autoencoder.VAETask.batch, tmp_path / "run" / MARK
 
     def delete_the_mark(task, indices, generator):
         if (tmp_path / "run" / "train_log.jsonl").exists() and mark.exists():
             shutil.move(mark, tmp_path / "mark")
         return batch(task, indices, generator)
 
-    monkeypatch.setattr(train.vae.VAETask, "batch", delete_the_mark)
+    monkeypatch.setattr(autoencoder.VAETask, "batch", delete_the_mark)
     options = {"max_steps": 4, "save_every_steps": save_every_steps}
     with pytest.raises(TrainingFailed) as failed:
         training("vae", tmp_path / "run", **options)
@@ -228,14 +225,14 @@ def test_ctrl_c_says_what_is_kept(training, tmp_path, monkeypatch, capsys, momen
         raise KeyboardInterrupt
 
     place, name = {
-        "loading": (train.common, "load_split"),
-        "first step": (train.vae.VAETask, "batch"),
-        "export": (train.vae, "save_vae"),
+        "loading": (dataset_options, "load_split"),
+        "first step": (autoencoder.VAETask, "batch"),
+        "export": (autoencoder, "save_vae"),
     }[moment]
     monkeypatch.setattr(place, name, interrupted)
     monkeypatch.setattr("sys.argv", ["vae.py"])
     with pytest.raises(SystemExit, match="130"):
-        train.common.main_of(train.vae.VAETrainConfig, lambda _: training("vae", tmp_path / "run"))
+        main_of(autoencoder.VAETrainConfig, lambda _: training("vae", tmp_path / "run"))
     said = {
         "loading": "stopped before anything was written",
         "first step": "stopped: begin again with the same command and --resume, for no state was saved yet",
@@ -275,7 +272,7 @@ def readme_of_mine(folder: Path, vae) -> None:
 )
 def test_an_export_that_cannot_write_says_how_to_go_on_and_that_works(training, tmp_path, monkeypatch, save_vae, said):
     with monkeypatch.context() as patch:
-        patch.setattr(train.vae, "save_vae", save_vae)
+        patch.setattr(autoencoder, "save_vae", save_vae)
         with pytest.raises(TrainingFailed, match=said):
             training("vae", tmp_path / "run")
     if (mine := tmp_path / "run" / "README.md").exists():
@@ -286,7 +283,7 @@ def test_an_export_that_cannot_write_says_how_to_go_on_and_that_works(training, 
 
 
 def test_a_second_training_beside_a_living_one_is_refused_with_its_pid(training, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.common, "load_split", lambda *_: pytest.fail("it loads the images"))
+    monkeypatch.setattr(dataset_options, "load_split", lambda *_: pytest.fail("it loads the images"))
     with claim(tmp_path / "run") as run:
         run.write_text("train_log.jsonl", '{"step": 1}\n')
         before = contents(tmp_path)
@@ -307,10 +304,10 @@ def test_exporting_a_state_leaves_what_lies_in_both_folders(training, dataset, t
     planted = plant(run, tmp_path / "elsewhere")
     before, theirs = contents(run), plant(mine, tmp_path / "others", named_like_ours=True)
     with pytest.raises(FolderRefused, match="no mark of a run of ours"):
-        train.export_state.main(ExportConfig(run=run, out=mine))
+        export_state.export_state(run, mine)
     assert contents(mine) == theirs
     with claim(run):  # as while it trains
-        train.export_state.main(ExportConfig(run=run, out=out))
+        export_state.export_state(run, out)
     assert {name: content for name, content in contents(run).items() if MARK not in name} == {
         name: content for name, content in before.items() if MARK not in name
     }
@@ -318,19 +315,19 @@ def test_exporting_a_state_leaves_what_lies_in_both_folders(training, dataset, t
     planted = plant(out, tmp_path / "more")
     whole = contents(out)
     with pytest.raises(FolderRefused, match="holds a run already: give another --out"):
-        train.export_state.main(ExportConfig(run=run, out=out))
+        export_state.export_state(run, out)
     assert contents(out) == whole
     (out / "model_index.json").unlink()  # as after a kill
     with pytest.raises(FolderRefused, match="holds a run already"):
-        train.export_state.main(ExportConfig(run=run, out=out, weights="last"))
-    train.export_state.main(ExportConfig(run=run, out=out))
+        export_state.export_state(run, out, "last")
+    export_state.export_state(run, out)
     assert contents(out) == whole
     assert unchanged(out, planted)
 
 
 def test_a_state_that_its_training_replaces_meanwhile_is_exported_all_the_same(training, tmp_path, monkeypatch):
     training("ldm", tmp_path / "run")
-    run, load, steps = RunFolder(tmp_path / "run"), train.export_state.load_weights, []
+    run, load, steps = RunFolder(tmp_path / "run"), export_state.load_weights, []
     (run.path / "latents.safetensors").unlink()
 
     def replaced_meanwhile(state: Path, *arguments) -> None:
@@ -341,13 +338,13 @@ def test_a_state_that_its_training_replaces_meanwhile_is_exported_all_the_same(t
                 run.remove([f"{state.name}/{name}"])
         load(state, *arguments)
 
-    monkeypatch.setattr(train.export_state, "load_weights", replaced_meanwhile)
-    train.export_state.main(ExportConfig(run=run.path, out=tmp_path / "out"))
+    monkeypatch.setattr(export_state, "load_weights", replaced_meanwhile)
+    export_state.export_state(run.path, tmp_path / "out")
     assert steps == [2, 3]
     assert read_checkpoint(tmp_path / "out").kind == "ldm"
     (run.path / "state-000000003" / "state.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="cannot be loaded, it is damaged"):
-        train.export_state.main(ExportConfig(run=run.path, out=tmp_path / "again"))
+        export_state.export_state(run.path, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
@@ -362,7 +359,7 @@ def quick_ruler(monkeypatch):
 @pytest.mark.usefixtures("quick_ruler")
 class TestEvaluate:
     def measure(self, folder: Path) -> None:
-        train.evaluate.main(EvaluateConfig(checkpoints=(folder,), threads=1))
+        evaluate.main(evaluate.EvaluateConfig(checkpoints=(folder,), threads=1))
 
     def test_a_checkpoint_that_is_no_run_of_ours_is_measured_and_left_as_it_is(self, vae_folder, tmp_path, capsys):
         folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "theirs")
@@ -418,15 +415,15 @@ def test_latent_statistics_are_written_into_runs_of_ours_alone_and_by_one_proces
     (folder / "latents.safetensors").write_text("mine")
     before = contents(folder)
     with pytest.raises(FolderRefused, match=r"latents\.safetensors is there"):
-        train.latents.main(LatentsConfig(checkpoints=(folder,)))
+        list(latent_statistics.write_latents([folder]))
     assert contents(folder) == before
     (folder / "latents.safetensors").unlink()
-    monkeypatch.setattr(train.latents, "measure", lambda *_: pytest.fail("it measures"))
+    monkeypatch.setattr(latent_statistics, "measure", lambda *_: pytest.fail("it measures"))
     with locked(RunFolder(folder)), pytest.raises(FolderRefused, match=f"by process {os.getpid()}"):
-        train.latents.main(LatentsConfig(checkpoints=(folder,)))
+        list(latent_statistics.write_latents([folder]))
     shutil.rmtree(folder / MARK)
     with pytest.raises(ValueError, match="has no mark of a run of ours"):
-        train.latents.main(LatentsConfig(checkpoints=(folder,)))
+        list(latent_statistics.write_latents([folder]))
 
 
 def test_a_run_of_an_earlier_version_can_be_marked_and_resumed(training, tmp_path):

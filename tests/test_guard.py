@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 from helpers import same_weights
-from toy_training import CONFIG, Regression, log_lines, progress, train
+from toy_training import CONFIG, Regression, log_lines, progress, run, train
 
 from ldm_explorer.run_folder import FolderRefused
 from ldm_explorer.training import check_options, run_state, store_options
 from ldm_explorer.training.guard import Diverged, LossHistory, TrainingFailed
 from ldm_explorer.training.run_state import latest_state
-from train.run import run
 
 
 def watched(losses, grad_norm=1.0) -> LossHistory:

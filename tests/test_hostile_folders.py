@@ -16,9 +16,10 @@ from subject import LOG, write_subject
 
 from ldm_explorer import checkpoints, diagnose
 from ldm_explorer.checkpoints import CheckpointError, load_vae
+from ldm_explorer.evaluation.classifier import classifier_folder
 from ldm_explorer.explore import library as library_module
 from ldm_explorer.explore.images import example_images
-from ldm_explorer.explore.library import Library, classifier_folder, open_library
+from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_figures import read_figures
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.explore.training_run import find_runs, read_run

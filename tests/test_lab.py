@@ -8,8 +8,8 @@ import torch
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.diagnosis.sampling import Sampling
+from ldm_explorer.evaluation.classifier import load_classifier
 from ldm_explorer.explore.lab import SYMPTOMS, Moment, Subject, final_symptom, run_experiment, run_sampling, set_up
-from ldm_explorer.explore.library import load_classifier
 from ldm_explorer.explore.report import REPORTED_LOSS, STAGES, read_stages, white_floor_curves
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler

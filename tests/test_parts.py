@@ -10,11 +10,13 @@ import torch
 from foreign_files import contents, plant
 
 from ldm_explorer.checkpoints import read_checkpoint, update_metrics
+from ldm_explorer.evaluation.parts import Parts, digest, rounded
+from ldm_explorer.evaluation.processes import OneProcess
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import in_batches
 from ldm_explorer.run_folder import MARK, RunFolder
-from train import parts
-from train.parts import Parts, SharedBatches, digest, rounded
+from ldm_explorer.training import launched
+from ldm_explorer.training.launched import LaunchedProcesses
 
 CONDITIONS = {"weights": "abc", "evaluations": 16}
 
@@ -26,8 +28,8 @@ def folder(vae_folder, tmp_path):
 
 
 @pytest.fixture
-def alone(fresh_accelerate):
-    return parts.PartialState(cpu=True)
+def alone():
+    return OneProcess()
 
 
 def never():
@@ -73,7 +75,7 @@ class TestParts:
         assert before.items() >= planted.items()
 
 
-class TestSharedBatches:
+class TestLaunchedProcesses:
     @pytest.mark.parametrize("world", [1, 2, 3])
     def test_every_process_gets_what_one_would(self, monkeypatch, world):
         inputs = torch.arange(1000.0)
@@ -81,13 +83,15 @@ class TestSharedBatches:
             SimpleNamespace(process_index=rank, num_processes=world, is_main_process=rank == 0) for rank in range(world)
         ]
         shares = []
-        monkeypatch.setattr(parts, "gather_object", lambda share: shares.extend(share) or shares)
+        monkeypatch.setattr(launched, "gather_object", lambda share: shares.extend(share) or shares)
         for rank in reversed(ranks[1:]):
             with pytest.raises(IndexError):  # the others have not answered yet
-                SharedBatches(rank)(torch.square, inputs)
+                LaunchedProcesses(1, rank).batched(torch.square, inputs)
         shares.reverse()
-        monkeypatch.setattr(parts, "gather_object", lambda share: share + shares)
-        assert torch.equal(SharedBatches(ranks[0])(torch.square, inputs), in_batches(torch.square, inputs))
+        monkeypatch.setattr(launched, "gather_object", lambda share: share + shares)
+        assert torch.equal(
+            LaunchedProcesses(1, ranks[0]).batched(torch.square, inputs), in_batches(torch.square, inputs)
+        )
 
 
 def test_figures_are_rounded_at_any_depth_and_none_where_they_are_not_finite():

@@ -1,6 +1,6 @@
 """Tables of figures, whatever part of them there is."""
 
-from train.results_table import tables
+from ldm_explorer.evaluation.results_table import tables
 
 RECONSTRUCTION = {"values": 64, "psnr_db": 22.345, "pca_psnr_db": None, "ssim": 0.9, "rfd_percent": 1.0}
 

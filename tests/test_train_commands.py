@@ -17,7 +17,7 @@ from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.film import read_film
 from ldm_explorer.run_folder import MARK
-from train.common import command_line
+from ldm_explorer.training.command_line import command_line
 
 pytestmark = pytest.mark.xdist_group("train commands")  # one worker, as the tests share their trainings
 

@@ -18,8 +18,9 @@ from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
 from ldm_explorer.schedules import SCHEDULES
-from train.ldm import VALIDATION_BINS, LDMTask, LDMTrainConfig, default_widths
-from train.vae import VAETask, VAETrainConfig, load_perceptual
+from ldm_explorer.training.tasks.autoencoder import VAETask, VAETrainConfig, load_perceptual
+from ldm_explorer.training.tasks.denoiser import VALIDATION_BINS, LDMTask
+from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, default_widths
 
 LDM_CONFIG = LDMTrainConfig(max_steps=1, widths=(16, 32), layers_per_block=1, threads=1)
 VAE_CONFIG = VAETrainConfig(max_steps=1, widths=(16,), kl_weight=0.5, threads=1)
@@ -29,7 +30,7 @@ def ldm_task(tiny_vae, shapes, other_shapes, **options) -> LDMTask:
     codec = LatentCodec(tiny_vae)
     training, validation = encode_posterior(codec, shapes.images), encode_posterior(codec, other_shapes.images)
     config = replace(LDM_CONFIG, **options)
-    return LDMTask(config, config.unet_for(tiny_vae), training, shapes.labels, validation, other_shapes.labels)
+    return LDMTask(config, tiny_vae, training, shapes.labels, validation, other_shapes.labels)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from foreign_files import plant, unchanged
 from helpers import same_weights
 from torch import nn
-from toy_training import CONFIG, Regression, log_lines, progress, train
+from toy_training import CONFIG, Regression, log_lines, progress, run, train
 
 from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
 from ldm_explorer.training import (
@@ -27,7 +27,6 @@ from ldm_explorer.training import (
     store_options,
 )
 from ldm_explorer.training.config import batch_indices, budget_in_steps, learning_rate_at
-from train.run import run
 
 
 class Constant(Regression):
@@ -128,20 +127,16 @@ def test_states_and_frames_of_others_are_neither_resumed_from_nor_deleted(accele
 @pytest.mark.parametrize("name", ["state-000000006/progress.json", "film/step-000000016.webp", "train_log.jsonl"])
 def test_a_file_of_others_in_the_way_ends_the_run_in_a_sentence_and_is_kept(accelerator, tmp_path, name):
     """And when it was moved away the run goes on, to what it would have been."""
-    config = replace(CONFIG, save_every_steps=3)
-
-    def sample(_):
-        return torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
-
-    whole = run(Regression(), config, accelerator, tmp_path / "whole", sample)
+    config, frame = replace(CONFIG, save_every_steps=3), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    whole = run(Regression(frame=frame), config, accelerator, tmp_path / "whole")
     path = tmp_path / "run" / name
     path.parent.mkdir(parents=True)
     path.write_text("mine")
     with pytest.raises(TrainingFailed, match=r"did not write it: move it away, then (go on|begin again) .*--resume"):
-        run(Regression(), config, accelerator, tmp_path / "run", sample)
+        run(Regression(frame=frame), config, accelerator, tmp_path / "run")
     assert path.read_text() == "mine"
     path.unlink()
-    resumed = run(Regression(), replace(config, resume=True), accelerator, tmp_path / "run", sample)
+    resumed = run(Regression(frame=frame), replace(config, resume=True), accelerator, tmp_path / "run")
     assert same_weights(resumed.state_dict(), whole.state_dict())
     assert log_lines(tmp_path / "run") == log_lines(tmp_path / "whole")
 

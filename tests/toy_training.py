@@ -3,11 +3,14 @@
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import nn
 
 from ldm_explorer.training import FitConfig, fit
+from ldm_explorer.training.drive import watch
+from ldm_explorer.training.run import Run
 from ldm_explorer.training.run_state import latest_state
 
 
@@ -16,12 +19,12 @@ class Regression:
 
     num_examples = 100
 
-    def __init__(self, interrupt_at: int | None = None):
+    def __init__(self, interrupt_at: int | None = None, frame: torch.Tensor | None = None):
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
         self.inputs = torch.linspace(-1, 1, self.num_examples)[:, None]
         self.batches = 0
-        self.interrupt_at = interrupt_at
+        self.interrupt_at, self.frame = interrupt_at, frame
 
     def batch(self, indices, generator):
         self.batches += 1
@@ -36,6 +39,9 @@ class Regression:
 
     def validate(self, model):
         return {"loss": float((model(self.inputs) - 3 * self.inputs + 1).square().mean())}
+
+    def sample(self, model):
+        return self.frame
 
 
 CONFIG = FitConfig(
@@ -63,6 +69,12 @@ def train(task, config, accelerator, run_dir, stop_after=None):
             generator.close()
     weights = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
     return steps, weights, averaged
+
+
+def run(task, config, accelerator, folder) -> nn.Module | None:
+    """The averaged model of a training that is driven to its end, None where Ctrl-C stopped it."""
+    one = Run(SimpleNamespace(config=config), accelerator, folder, task=task)
+    return one.averaged if watch(one) else None
 
 
 def progress(run_dir: Path) -> dict:

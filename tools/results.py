@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ldm_explorer.atomic import write_text
 from ldm_explorer.checkpoints import discover, read_json
+from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
 from ldm_explorer.explore.size_figures import FAMILY, read_figures, read_training_spread
 from ldm_explorer.shipped import shipped_checkpoints
-from train.results_table import tables
 
 REPO = Path(__file__).resolve().parents[1]
 GROUPS = ("fashion_mnist", FAMILY, "lab")

@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from ldm_explorer.data import dataset_spec, load_split
-from ldm_explorer.examples import draw_examples
-from ldm_explorer.explore.images import SHIPPED_IMAGES
+from ldm_explorer.examples import SHIPPED_IMAGES, draw_examples
 
 
 def main(dataset: str = "fashion_mnist", images: Path = SHIPPED_IMAGES) -> None:

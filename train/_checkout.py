@@ -7,5 +7,5 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-if find_spec("ldm_explorer") is None or find_spec("train") is None:
+if find_spec("ldm_explorer") is None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -3,366 +3,52 @@
 Definitions are in the README. Several processes share the work: `torchrun --nproc_per_node 2 train/evaluate.py ...`.
 """
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import _checkout  # noqa: F401
-import diffusers
-import torch
 import tyro
-from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, first_line, read_checkpoint, read_json
-from ldm_explorer.claims import locked
-from ldm_explorer.data import DatasetSpec, load_split, to_uint8
-from ldm_explorer.diagnosis.reading import read_loss
-from ldm_explorer.evaluation.cost import measure_cost
-from ldm_explorer.evaluation.generation import decoded_noise, generate
-from ldm_explorer.evaluation.reconstruction import reconstruct
-from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
-from ldm_explorer.explore.library import classifier_folder, knows_classes, load_classifier, unique_name
-from ldm_explorer.latents import LatentCodec
-from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
-from ldm_explorer.training import process_state, use_cores
-from train.common import main_of
-from train.parts import Parts, SharedBatches, digest, partial_file, rounded
-from train.results_table import tables
-from train.samples import SampleFolder, is_samples
-
-SEEDS = (0, 1, 2)
-FEW_EVALUATIONS = (4, 6, 8, 10, 12, 16, 25, 50)
+from ldm_explorer.evaluation.config import EvaluationConfig
+from ldm_explorer.evaluation.evaluator import Evaluation
+from ldm_explorer.evaluation.results_table import tables
+from ldm_explorer.evaluation.subjects import kept_nowhere, read_subjects
+from ldm_explorer.training.command_line import main_of
+from ldm_explorer.training.launched import LaunchedProcesses
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(EvaluationConfig):
     """Options of train/evaluate.py."""
 
     checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Checkpoint folders, of autoencoders or of whole pipelines, or folders of samples as PNG (subfolders named as the
     classes that they were made for)."""
-    dataset: str = "fashion_mnist"
-    """What folders of samples are measured against; a checkpoint knows its own."""
-    image_side: int | None = None
-    """Side of the images where that is folder:PATH."""
-    data_dir: Path | None = None
-    """Folder with the dataset's own files; by default they are found on the system or downloaded."""
-    features: Path | None = None
-    """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint;
-    figures by another than that are stored in columns of their own, which the app does not show."""
-    sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
-    steps: int = DEFAULT_NUM_STEPS
-    """Network evaluations per sample. Figures by another sampler or number are stored in columns of their own."""
-    quick: bool = False
-    """2,000 images and one seed, stored in columns of their own."""
-    few_evaluations: bool = False
-    """Measure feature FD for every sampler with 4 to 50 evaluations instead, without --sampler and --steps, and store
-    that."""
-    resume: bool = False
-    """Measure only what was not measured before with the same weights, options, torch and threads."""
-    compile: bool = False
-    """Compile the denoiser first: minutes, once, for 1.6 times the speed; needs a C++ compiler (torch.compile)."""
     threads: int | None = None
     """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
 
     def __post_init__(self) -> None:
         if not self.checkpoints:
             raise ValueError("give at least one checkpoint folder")
-        if not 1 <= self.steps <= 1000 or (self.threads is not None and self.threads < 1):
-            raise ValueError(f"--steps is {self.steps} and --threads {self.threads}: give 1 to 1000, and at least 1")
-        if self.few_evaluations and (self.sampler, self.steps) != (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
-            raise ValueError("--few-evaluations measures every sampler: leave out --sampler and --steps")
-
-    @property
-    def num_images(self) -> int:
-        return 2_000 if self.quick else 10_000
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return SEEDS[:1] if self.quick else SEEDS
-
-    @property
-    def section(self) -> str:
-        """Where the figures stand in metrics.json: those by another sampler or number have their own."""
-        if self.few_evaluations:
-            name = "few_evaluations"
-        elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
-            name = "evaluation"
-        else:
-            name = f"evaluation_{self.sampler}_{self.steps}"
-        return f"{name}_quick" if self.quick else name
-
-
-class Evaluation:
-    """Measures one checkpoint after the other; what several of them share is measured once."""
-
-    def __init__(self, config: EvaluateConfig):
-        self.config, self.processes = config, process_state()
-        use_cores(config.threads)
-        torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's figures would not be those of a CPU
-        self.batched = SharedBatches(self.processes)
-        self.ruler = cache(self._ruler)
-        self._of_autoencoders: dict[tuple[Ruler, str], dict[str, Any]] = {}
-        self._not_copied: dict[tuple[Ruler, str], Tensor] = {}
-
-    def _ruler(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Ruler:
-        place = {"data_dir": self.config.data_dir, "image_side": image_side}
-        with self.processes.local_main_process_first():  # one downloads, the others find it
-            splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
-        network = load_classifier(classifier, spec).to(self.processes.device)
-        return Ruler(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
-
-    def check(self, subject: Checkpoint | SampleFolder) -> None:
-        """Raise `ValueError` where there is no classifier to measure with, or no place to keep figures."""
-        _, _, spec, classifier = self.ruler_key(subject)
-        load_classifier(classifier, spec)
-        if isinstance(subject, Checkpoint) and RunFolder(subject.folder).is_marked:
-            RunFolder(subject.folder).check(["metrics.json", partial_file(self.section(subject))])
-
-    def section(self, checkpoint: Checkpoint) -> str:
-        """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
-        own, given = classifier_folder(checkpoint.dataset, checkpoint.folder.parent), self.config.features
-        if given is None or own is None or (weights := digest(given)) == digest(own):
-            return self.config.section
-        return f"{self.config.section}_by_{given.resolve().name}_{weights[:6]}"
-
-    def ruler_key(self, subject: Checkpoint | SampleFolder) -> tuple:
-        """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""
-        classifier = self.config.features or classifier_folder(subject.dataset, subject.folder.parent)
-        if classifier is None:
-            raise ValueError(no_classifier(subject.name, subject.dataset, subject.spec))
-        image_side = self.config.image_side
-        if isinstance(subject, Checkpoint):
-            image_side = subject.config.get("image_side")
-        return subject.dataset, image_side, subject.spec, classifier
-
-    def conditions(self, checkpoint: Checkpoint, key: tuple) -> dict[str, Any]:
-        """What figures depend on besides the code."""
-        dataset, image_side, _, classifier = key
-        sampling = {}
-        if self.config.few_evaluations:
-            sampling = {"sampler": list(SAMPLERS), "evaluations": list(FEW_EVALUATIONS)}
-        elif checkpoint.kind == "ldm":
-            sampling = {"sampler": self.config.sampler, "evaluations": self.config.steps}
-        return sampling | {
-            "weights": digest(checkpoint.folder),
-            "classifier": digest(classifier),
-            "dataset": dataset,
-            "image_side": image_side,
-            "torch": torch.__version__,
-            "diffusers": diffusers.__version__,
-            "threads": torch.get_num_threads(),
-            "compiled": self.config.compile and checkpoint.kind == "ldm",
-            "device": self.processes.device.type,
-        }
-
-    def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """All figures of one checkpoint, stored in its metrics.json."""
-        self.batched.prefix = f"{checkpoint.name}: "
-        key = self.ruler_key(checkpoint)
-        conditions = self.conditions(checkpoint, key)
-        parts = Parts(checkpoint, self.section(checkpoint), conditions, self.config.resume, self.processes)
-        if (finished := parts.finished()) is not None:
-            return finished
-        checkpoint.vae.to(self.processes.device)
-        if checkpoint.kind == "ldm":
-            checkpoint.pipeline.to(self.processes.device)
-        measured = self._few_evaluations if self.config.few_evaluations else self._everything
-        return parts.finish(measured(checkpoint, self.ruler(*key), parts))
-
-    def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
-        logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
-        loss = {"loss": loss_figures(checkpoint)} if logged else {}
-        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder, "vae"))
-        known = self._of_autoencoders.setdefault(key, {})
-        for name in ("reconstruction", "latent_space", "continuity"):
-            known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
-        figures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
-        if checkpoint.kind == "ldm":
-            figures["generation"] = self._generation(checkpoint, ruler, parts)
-        return figures
-
-    def _generation(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
-        """Samples at guidance 1, labels balanced: mean and spread over sampling seeds."""
-        config, pipeline = self.config, self._pipeline(checkpoint)
-
-        def of_noise() -> dict[str, Any]:
-            arguments = (pipeline.codec, pipeline.latent_shape, ruler.spec, config.num_images, self.batched)
-            return {"fd_percent": ruler.fd_percent(decoded_noise(*arguments))}
-
-        figures = [
-            parts.measure(f"seed {seed}", lambda seed=seed: self._samples(checkpoint, ruler, seed))
-            for seed in config.seeds
-        ]
-        return {
-            "num_images": config.num_images,
-            "seeds": list(config.seeds),
-            "sampler": config.sampler,
-            "evaluations": config.steps,
-            **mean_and_spread(figures),
-            "fd_decoded_noise_percent": parts.measure("decoded noise", of_noise)["fd_percent"],
-            **ruler.context(config.num_images),
-        }
-
-    def _pipeline(self, checkpoint: Checkpoint) -> LatentDiffusionPipeline:
-        """Ready to sample from; its operations cannot be counted any more once it is compiled."""
-        if self.config.compile:
-            checkpoint.pipeline.unet.compile()
-        return checkpoint.pipeline
-
-    def _samples(self, checkpoint: Checkpoint, ruler: Ruler, seed: int) -> dict[str, Any]:
-        config, pipeline = self.config, checkpoint.pipeline
-        arguments = (pipeline, ruler.spec, config.num_images, seed)
-        made = generate(*arguments, num_steps=config.steps, sampler=config.sampler, batched=self.batched)
-        labels = made.labels if pipeline.null_class is not None else None
-        figures = ruler.samples(made.images, labels, self._distances_if_not_copied(checkpoint, ruler))
-        return figures | {"latents_std": float(made.latents.std())}
-
-    def _distances_if_not_copied(self, checkpoint: Checkpoint, ruler: Ruler) -> Tensor:
-        """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
-        key = ruler, digest(checkpoint.folder, "vae")
-        if key not in self._not_copied:
-            images = reconstruct(LatentCodec(checkpoint.vae), ruler.padded, ruler.spec, self.batched)
-            self._not_copied[key] = ruler.distances_to_known(to_uint8(images))
-        return self._not_copied[key]
-
-    def _few_evaluations(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
-        """Feature FD for every sampler and number of evaluations, from the same noise."""
-        pipeline = self._pipeline(checkpoint)
-
-        def distance(sampler: str, num_steps: int) -> dict[str, Any]:
-            arguments = (pipeline, ruler.spec, self.config.num_images, SEEDS[0])
-            made = generate(*arguments, num_steps=num_steps, sampler=sampler, batched=self.batched)
-            return {"fd_percent": ruler.fd_percent(made.images)}
-
-        curves = {
-            sampler: [
-                parts.measure(f"{sampler} {steps}", lambda sampler=sampler, steps=steps: distance(sampler, steps))
-                for steps in FEW_EVALUATIONS
-            ]
-            for sampler in SAMPLERS
-        }
-        return {
-            "num_images": self.config.num_images,
-            "seed": SEEDS[0],
-            "fd_floor_percent": ruler.context(self.config.num_images)["fd_floor_percent"],
-            "evaluations": list(FEW_EVALUATIONS),
-            "fd_percent": {name: [point["fd_percent"] for point in curve] for name, curve in curves.items()},
-        }
-
-    def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
-        """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
-        self.batched.prefix = f"{samples.name}: "
-        ruler = self.ruler(*self.ruler_key(samples))
-        figures = ruler.samples(samples.images, samples.labels, ruler.distances_to_known(ruler.images))
-        count = len(samples.images)
-        return {"generation": rounded({"num_images": count} | figures | ruler.context(count))}
-
-
-def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
-    """What to do where there is no ruler."""
-    if not spec.num_classes:
-        return (
-            f"{name} was trained on images without classes: distances are measured in the features of a classifier, so "
-            "give the folder of one of similar images with --features"
-        )
-    return (
-        f"no classifier to measure {name} with: train one with train/features.py --dataset {dataset}, or give the "
-        "folder of one with --features"
-    )
-
-
-def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The logged validation loss beside the floors of the latents it was trained on."""
-    reading = read_loss(checkpoint)
-    return {
-        "prediction": reading.prediction_type,
-        "validation_last_tenth": reading.validation_last_tenth,
-        "validation_minimum": reading.validation_minimum,
-        "validation_per_bin": list(reading.validation_per_bin),
-        "floors": reading.mean_floors,
-        "floors_per_bin": reading.floors_per_bin(),
-    }
-
-
-def _check_steps(steps: int, folder: Path) -> None:
-    """Raise `ValueError` where a schedule is shorter."""
-    num_timesteps = read_json(folder / "scheduler" / "scheduler_config.json").get("num_train_timesteps", steps)
-    if steps > num_timesteps:
-        raise ValueError(f"{folder} has {num_timesteps} timesteps: {steps} evaluations are too many for it")
-
-
-def read_folders(config: EvaluateConfig) -> dict[str, Checkpoint | SampleFolder]:
-    """The checkpoints and the folders of samples to measure, by a unique name; classifiers and files are left out.
-
-    Raises `ValueError` or `DataError` for what cannot be measured as asked, before any work is done.
-    """
-    found: dict[str, Checkpoint | SampleFolder] = {}
-    for folder in config.checkpoints:
-        run = RunFolder(folder)
-        is_classifier = run.has("features/config.json") and not run.has_part("vae")
-        if is_classifier or folder.is_file():
-            continue
-        subject: Checkpoint | SampleFolder
-        if is_samples(folder):
-            subject = SampleFolder.read(folder, config.dataset, config.image_side)
-        else:
-            subject = read_checkpoint(folder)
-            if run.is_marked and not os.access(folder, os.W_OK):
-                raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it elsewhere first")
-        if isinstance(subject, Checkpoint) and subject.kind == "ldm":
-            _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
-        elif config.few_evaluations:
-            raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
-        found[unique_name(folder.name, found)] = subject
-    if not found:
-        raise ValueError("there is no checkpoint among these folders: give run folders, as in checkpoints/*/*")
-    return found
-
-
-@contextmanager
-def held(subjects: Iterable[Checkpoint | SampleFolder]) -> Iterator[None]:
-    """Be the one who writes in the run folders; say of other checkpoints that nothing is kept."""
-    folders = {subject.folder.resolve(): subject.folder for subject in subjects if isinstance(subject, Checkpoint)}
-    with ExitStack() as locks:
-        for folder in folders.values():
-            if RunFolder(folder).is_marked:
-                locks.enter_context(locked(RunFolder(folder)))
-            else:
-                print(f"{folder} has no mark of a run of ours: its figures are printed and kept nowhere")
-        yield
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"--threads is {self.threads}: give at least 1")
+        super().__post_init__()
 
 
 def main(config: EvaluateConfig) -> None:
-    folders = read_folders(config)
-    evaluation = Evaluation(config)
-    for subject in folders.values():
-        evaluation.check(subject)
-    if config.compile:
-        check_that_it_compiles(evaluation.processes.device)
+    subjects, processes = read_subjects(config.checkpoints, config), LaunchedProcesses(config.threads)
+    evaluation = Evaluation(config, processes)
+    evaluation.check(subjects.values())
+    for folder in kept_nowhere(subjects.values()) if processes.is_main_process else ():
+        print(f"{folder} has no mark of a run of ours: its figures are printed and kept nowhere")
     results: dict[str, dict[str, Any]] = {}
-    with held(folders.values()) if evaluation.processes.is_main_process else nullcontext():
-        try:
-            for name, subject in folders.items():
-                is_checkpoint = isinstance(subject, Checkpoint)
-                results[name] = evaluation.measure(subject) if is_checkpoint else evaluation.measure_samples(subject)
-        finally:  # the figures of samples are stored nowhere
-            if results and evaluation.processes.is_main_process:
-                print("\n\n".join(tables(results)))
-
-
-def check_that_it_compiles(device: torch.device) -> None:
-    """Raise `ValueError` where torch.compile does not work."""
     try:
-        torch.compile(torch.sin)(torch.zeros(1, device=device))
-    except RuntimeError as error:
-        raise ValueError(f"torch.compile does not work here, leave out --compile: {first_line(error)}") from error
+        for name, figures in evaluation.measure_all(subjects):
+            results[name] = figures
+    finally:  # the figures of samples are stored nowhere
+        if results and processes.is_main_process:
+            print("\n\n".join(tables(results)))
 
 
 if __name__ == "__main__":

@@ -1,93 +1,14 @@
 """Train the classifier that figures are measured with: `accelerate launch train/features.py`."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar
-
 import _checkout  # noqa: F401
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ldm_explorer.checkpoints import model_files, save_model
-from ldm_explorer.data import ImageSet, crop, to_model
-from ldm_explorer.evaluation.features import FeatureNet
-from ldm_explorer.latents import BATCH_IMAGES
-from ldm_explorer.training import FitConfig, OptimizerName
-from train.common import DataConfig, main_of, start, train
-
-MAX_SHIFT = 2
-VALIDATION_IMAGES = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeaturesTrainConfig(DataConfig, FitConfig):
-    """Options of train/features.py."""
-
-    DEFAULT_MINUTES: ClassVar[float] = 12
-
-    widths: tuple[int, ...] = (48, 96, 192)
-    """Channels per resolution, finest first."""
-    batch_size: int = 128
-    optimizer: OptimizerName = "adamw"
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.05
-    ema_halflife_images: int = 50_000
-
-
-@dataclass
-class FeaturesTask:
-    """Cross-entropy with label smoothing 0.1 on randomly mirrored and shifted images."""
-
-    config: FeaturesTrainConfig
-    images: ImageSet
-    validation: ImageSet
-    model: FeatureNet = field(init=False)
-
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.config.seed)
-        self.model = FeatureNet(self.config.spec.channels, self.config.spec.num_classes, self.config.widths)
-        self.num_examples = len(self.images)
-
-    def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        images, side = self.images.images[indices], self.config.spec.side
-        images = F.pad(crop(images, self.config.spec), (MAX_SHIFT,) * 4, value=self.config.spec.background)
-        mirrored = torch.rand(len(indices), generator=generator) < 0.5
-        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
-        shifts = torch.randint(0, 2 * MAX_SHIFT + 1, (len(indices), 2), generator=generator).tolist()
-        windows = [image[:, y : y + side, x : x + side] for image, (y, x) in zip(images, shifts, strict=True)]
-        return {"pixels": to_model(torch.stack(windows)), "labels": self.images.labels[indices]}
-
-    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        logits = model(batch["pixels"]).float()
-        accuracy = (logits.argmax(1) == batch["labels"]).float().mean()
-        return {"loss": F.cross_entropy(logits, batch["labels"], label_smoothing=0.1), "accuracy": accuracy}
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        labels = self.validation.labels[:VALIDATION_IMAGES]
-        images = crop(self.validation.images[:VALIDATION_IMAGES], self.config.spec)
-        return dict(zip(("loss", "accuracy"), _loss_and_accuracy(model, images, labels), strict=True))
-
-
-@torch.no_grad()
-def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    device = next(model.parameters()).device
-    logits = torch.cat([model(to_model(part).to(device)).cpu() for part in images.split(BATCH_IMAGES)])
-    return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+from ldm_explorer.training.command_line import main_of
+from ldm_explorer.training.drive import drive
+from ldm_explorer.training.tasks.classifier import ClassifierTraining, FeaturesTrainConfig
 
 
 def main(config: FeaturesTrainConfig) -> None:
-    if not config.spec.num_classes:
-        raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
-    with start(config, "features", model_files("features")) as (accelerator, run_dir):
-        task, test = FeaturesTask(config, config.load("train"), config.load("validation")), config.load("test")
-
-        def export(model: FeatureNet, folder: Path) -> dict[str, Any]:
-            save_model(model, folder / "features")
-            _, accuracy = _loss_and_accuracy(model.half().float(), crop(test.images, config.spec), test.labels)
-            return {"test_accuracy": accuracy, "test_images": len(test)}
-
-        train(task, config, accelerator, run_dir, export)
+    drive(ClassifierTraining(config))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,11 +12,8 @@ from torchvision.transforms.functional import pil_to_tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DATASETS, DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
-from ldm_explorer.examples import Examples, read_examples
+from ldm_explorer.examples import SHIPPED_IMAGES, Examples, read_examples
 from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
-
-SHIPPED_IMAGES = Path(__file__).resolve().parents[1] / "images"
-"""<dataset>/<label>/<index in the test set>.png"""
 
 
 @dataclass(frozen=True)

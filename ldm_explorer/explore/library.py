@@ -1,21 +1,16 @@
 """The checkpoints that the app shows, by name."""
 
 import math
-from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldm_explorer.checkpoints import Checkpoint, Skipped, discover, passed_over
-from ldm_explorer.data import DATASETS, DatasetSpec
+from ldm_explorer.checkpoints import Checkpoint, Skipped, discover, passed_over, unique_name
+from ldm_explorer.evaluation.classifier import classifier_folder, load_classifier
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import LatentCodec
-from ldm_explorer.network_files import load_model
-from ldm_explorer.run_files import read_run_config, read_spec
-from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.shipped import find_shipped_checkpoints
 
 
 @dataclass(frozen=True)
@@ -98,40 +93,6 @@ def _fitting(network: FeatureNet, folder: Path, checkpoint: Checkpoint) -> Featu
     return network
 
 
-def classifier_folder(dataset: str, beside: Path) -> Path | None:
-    """Where the classifier of a dataset is: shipped, else in the folder `beside`, where a checkpoint lies."""
-    folders, shipped = [beside / "features"], find_shipped_checkpoints()
-    if shipped and dataset in DATASETS:  # else it may be any path
-        folders.insert(0, shipped / dataset / "features")
-    return next((folder for folder in folders if _may_hold_classifier(folder)), None)
-
-
-def _may_hold_classifier(folder: Path) -> bool:
-    """Also of a run whose list of files cannot be read; whoever loads it is told so."""
-    try:
-        return RunFolder(folder).has("features/config.json")
-    except (CheckpointError, OSError):
-        return True
-
-
-def load_classifier(folder: Path, spec: DatasetSpec) -> FeatureNet:
-    """Raises `CheckpointError` for a folder that holds none, or one that takes other images than a dataset's."""
-    network = load_model(FeatureNet, folder, "features")
-    if network.config.channels != spec.channels:
-        raise CheckpointError(
-            f"the classifier in {folder} takes images of {network.config.channels} channel(s), these have "
-            f"{spec.channels}"
-        )
-    return network
-
-
-def knows_classes(folder: Path, spec: DatasetSpec) -> bool:
-    """Whether the classifier in a folder was trained on the classes of a dataset. Raises `CheckpointError`."""
-    dataset = DATASETS.get(read_run_config(folder).get("dataset"))
-    trained_on = read_spec(folder) or (dataset and dataset.spec)
-    return trained_on is not None and trained_on.class_names == spec.class_names
-
-
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
     """Load what the app needs of a checkpoint; raises `ValueError` when it is broken or does not fit together."""
     spec, vae = checkpoint.spec, checkpoint.vae
@@ -144,12 +105,3 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
             f"{checkpoint.dataset} has {spec.channels} of side {spec.model_side}"
         )
     return checkpoint
-
-
-def unique_name(name: str, taken: Container[str]) -> str:
-    """The name, with a number behind it where it is taken."""
-    number = 2
-    unique = name
-    while unique in taken:
-        unique, number = f"{name} ({number})", number + 1
-    return unique

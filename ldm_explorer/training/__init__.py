@@ -1,9 +1,11 @@
-"""Training: the options that every run shares, the one loop, its guard, and what a run keeps on disk."""
+"""Training: the options that every run shares, the one loop, its guard, a run in its folder, and what that keeps."""
 
 from ldm_explorer.training.config import FitConfig, OptimizerName
+from ldm_explorer.training.dataset import TrainConfig
 from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of, process_state, use_cores
+from ldm_explorer.training.run import train
 from ldm_explorer.training.run_state import (
     CONFIG_FILE,
     LOG_FILE,
@@ -26,6 +28,7 @@ __all__ = [
     "OptimizerName",
     "Step",
     "Task",
+    "TrainConfig",
     "TrainLog",
     "TrainingFailed",
     "check_copy",
@@ -38,5 +41,6 @@ __all__ = [
     "process_state",
     "read_progress",
     "store_options",
+    "train",
     "use_cores",
 ]

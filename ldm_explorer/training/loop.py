@@ -30,8 +30,11 @@ MIN_LR_SCALE = 1 / 32
 class Task(Protocol):
     """What `fit` trains. Tensors of `batch` have the global batch as first dimension and live on the CPU."""
 
-    model: nn.Module
-    num_examples: int
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def num_examples(self) -> int: ...
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """The inputs of one step, all its randomness included, for examples `indices (B,)`."""

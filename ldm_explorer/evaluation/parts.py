@@ -1,48 +1,19 @@
-"""What a long evaluation is made of: parts that are kept as they are measured, and batches that processes share."""
+"""The parts of a long evaluation, which are kept as they are measured, and what they depend on."""
 
 import fnmatch
 import hashlib
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
-from torch import Tensor
-from tqdm import tqdm
-
 from ldm_explorer.checkpoints import Checkpoint, read_json, update_metrics
+from ldm_explorer.evaluation.processes import Processes
 from ldm_explorer.files import read_bytes
-from ldm_explorer.latents import BATCH_IMAGES
 from ldm_explorer.run_folder import MARK, RunFolder
-
-
-@dataclass
-class SharedBatches:
-    """A `BatchMap` whose batches the processes share, with a progress bar. Every process gets the whole result.
-
-    The batches are the same whatever the number of processes, and so is what comes out.
-    """
-
-    processes: PartialState
-    prefix: str = ""
-
-    def __call__(self, function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "") -> Tensor:
-        batches = inputs.split(BATCH_IMAGES)
-        mine = batches[self.processes.process_index :: self.processes.num_processes]
-        quiet = not self.processes.is_main_process or not sys.stderr.isatty()
-        bar = tqdm(mine, f"{self.prefix}{description}", leave=False, disable=quiet, dynamic_ncols=True)
-        results = [function(batch) for batch in bar]
-        if self.processes.num_processes > 1:
-            shares = gather_object([results])
-            results = [shares[index % len(shares)][index // len(shares)] for index in range(len(batches))]
-        return torch.cat(results)
 
 
 @dataclass
@@ -57,7 +28,7 @@ class Parts:
     section: str
     conditions: dict[str, Any]
     resume: bool
-    processes: PartialState
+    processes: Processes
     measured: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +37,7 @@ class Parts:
         self.file = partial_file(self.section)
         found = read_json(self.run.path / self.file) if self.resume and self.keeps else {}
         known = found.get("parts", {}) if found.get("conditions") == self.conditions else {}
-        self.measured = broadcast_object_list([known])[0]
+        self.measured = self.processes.from_main(known)
 
     def finished(self) -> dict[str, Any] | None:
         """The whole section, when it is stored and was measured under the same conditions."""

@@ -1,0 +1,244 @@
+"""Measure checkpoints and folders of samples, one after the other, and keep the figures beside the weights."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from ldm_explorer.checkpoints import Checkpoint, first_line
+from ldm_explorer.data import DatasetSpec, load_split, to_uint8
+from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.evaluation.classifier import classifier_folder, knows_classes, load_classifier
+from ldm_explorer.evaluation.config import FEW_EVALUATIONS, SEEDS, EvaluationConfig
+from ldm_explorer.evaluation.cost import measure_cost
+from ldm_explorer.evaluation.generation import decoded_noise, generate
+from ldm_explorer.evaluation.parts import Parts, digest, partial_file, rounded
+from ldm_explorer.evaluation.processes import OneProcess, Processes
+from ldm_explorer.evaluation.reconstruction import reconstruct
+from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
+from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
+from ldm_explorer.latents import LatentCodec
+from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.samplers import SAMPLERS
+
+
+class Evaluation:
+    """Measures one checkpoint after the other; what several of them share is measured once."""
+
+    def __init__(self, config: EvaluationConfig, processes: Processes | None = None):
+        self.config, self.processes, self.subject = config, processes or OneProcess(), ""
+        torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's figures would not be those of a CPU
+        self.ruler = cache(self._ruler)
+        self._of_autoencoders: dict[tuple[Ruler, str], dict[str, Any]] = {}
+        self._not_copied: dict[tuple[Ruler, str], Tensor] = {}
+
+    def batched(self, function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "") -> Tensor:
+        """The processes' `BatchMap`, which says what is being measured."""
+        return self.processes.batched(function, inputs, f"{self.subject}: {description}")
+
+    def _ruler(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Ruler:
+        place = {"data_dir": self.config.data_dir, "image_side": image_side}
+        with self.processes.local_main_process_first():  # one downloads, the others find it
+            splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
+        network = load_classifier(classifier, spec).to(self.processes.device)
+        return Ruler(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
+
+    def check(self, subjects: Iterable[Subject]) -> None:
+        """Raise `ValueError` where there is no classifier to measure with, no place to keep figures or no compiler."""
+        for subject in subjects:
+            _, _, spec, classifier = self.ruler_key(subject)
+            load_classifier(classifier, spec)
+            if isinstance(subject, Checkpoint) and RunFolder(subject.folder).is_marked:
+                RunFolder(subject.folder).check(["metrics.json", partial_file(self.section(subject))])
+        if self.config.compile:
+            check_that_it_compiles(self.processes.device)
+
+    def measure_all(self, subjects: dict[str, Subject]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the figures of each by its name; those of runs of ours are stored in their folders.
+
+        Raises `FolderRefused` where another process writes in one of these.
+        """
+        with locked_runs(subjects.values()) if self.processes.is_main_process else nullcontext():
+            for name, subject in subjects.items():
+                is_checkpoint = isinstance(subject, Checkpoint)
+                yield name, self.measure(subject) if is_checkpoint else self.measure_samples(subject)
+
+    def section(self, checkpoint: Checkpoint) -> str:
+        """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
+        own, given = classifier_folder(checkpoint.dataset, checkpoint.folder.parent), self.config.features
+        if given is None or own is None or (weights := digest(given)) == digest(own):
+            return self.config.section
+        return f"{self.config.section}_by_{given.resolve().name}_{weights[:6]}"
+
+    def ruler_key(self, subject: Subject) -> tuple:
+        """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""
+        classifier = self.config.features or classifier_folder(subject.dataset, subject.folder.parent)
+        if classifier is None:
+            raise ValueError(no_classifier(subject.name, subject.dataset, subject.spec))
+        image_side = self.config.image_side
+        if isinstance(subject, Checkpoint):
+            image_side = subject.config.get("image_side")
+        return subject.dataset, image_side, subject.spec, classifier
+
+    def conditions(self, checkpoint: Checkpoint, key: tuple) -> dict[str, Any]:
+        """What figures depend on besides the code."""
+        dataset, image_side, _, classifier = key
+        sampling = {}
+        if self.config.few_evaluations:
+            sampling = {"sampler": list(SAMPLERS), "evaluations": list(FEW_EVALUATIONS)}
+        elif checkpoint.kind == "ldm":
+            sampling = {"sampler": self.config.sampler, "evaluations": self.config.steps}
+        return sampling | {
+            "weights": digest(checkpoint.folder),
+            "classifier": digest(classifier),
+            "dataset": dataset,
+            "image_side": image_side,
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "threads": torch.get_num_threads(),
+            "compiled": self.config.compile and checkpoint.kind == "ldm",
+            "device": self.processes.device.type,
+        }
+
+    def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """All figures of one checkpoint, stored in its metrics.json."""
+        self.subject = checkpoint.name
+        key = self.ruler_key(checkpoint)
+        conditions = self.conditions(checkpoint, key)
+        parts = Parts(checkpoint, self.section(checkpoint), conditions, self.config.resume, self.processes)
+        if (finished := parts.finished()) is not None:
+            return finished
+        checkpoint.vae.to(self.processes.device)
+        if checkpoint.kind == "ldm":
+            checkpoint.pipeline.to(self.processes.device)
+        measured = self._few_evaluations if self.config.few_evaluations else self._everything
+        return parts.finish(measured(checkpoint, self.ruler(*key), parts))
+
+    def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+        logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
+        loss = {"loss": loss_figures(checkpoint)} if logged else {}
+        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder, "vae"))
+        known = self._of_autoencoders.setdefault(key, {})
+        for name in ("reconstruction", "latent_space", "continuity"):
+            known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
+        figures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
+        if checkpoint.kind == "ldm":
+            figures["generation"] = self._generation(checkpoint, ruler, parts)
+        return figures
+
+    def _generation(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+        """Samples at guidance 1, labels balanced: mean and spread over sampling seeds."""
+        config, pipeline = self.config, self._pipeline(checkpoint)
+
+        def of_noise() -> dict[str, Any]:
+            arguments = (pipeline.codec, pipeline.latent_shape, ruler.spec, config.num_images, self.batched)
+            return {"fd_percent": ruler.fd_percent(decoded_noise(*arguments))}
+
+        figures = [
+            parts.measure(f"seed {seed}", lambda seed=seed: self._samples(checkpoint, ruler, seed))
+            for seed in config.seeds
+        ]
+        return {
+            "num_images": config.num_images,
+            "seeds": list(config.seeds),
+            "sampler": config.sampler,
+            "evaluations": config.steps,
+            **mean_and_spread(figures),
+            "fd_decoded_noise_percent": parts.measure("decoded noise", of_noise)["fd_percent"],
+            **ruler.context(config.num_images),
+        }
+
+    def _pipeline(self, checkpoint: Checkpoint) -> LatentDiffusionPipeline:
+        """Ready to sample from; its operations cannot be counted any more once it is compiled."""
+        if self.config.compile:
+            checkpoint.pipeline.unet.compile()
+        return checkpoint.pipeline
+
+    def _samples(self, checkpoint: Checkpoint, ruler: Ruler, seed: int) -> dict[str, Any]:
+        config, pipeline = self.config, checkpoint.pipeline
+        arguments = (pipeline, ruler.spec, config.num_images, seed)
+        made = generate(*arguments, num_steps=config.steps, sampler=config.sampler, batched=self.batched)
+        labels = made.labels if pipeline.null_class is not None else None
+        figures = ruler.samples(made.images, labels, self._distances_if_not_copied(checkpoint, ruler))
+        return figures | {"latents_std": float(made.latents.std())}
+
+    def _distances_if_not_copied(self, checkpoint: Checkpoint, ruler: Ruler) -> Tensor:
+        """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
+        key = ruler, digest(checkpoint.folder, "vae")
+        if key not in self._not_copied:
+            images = reconstruct(LatentCodec(checkpoint.vae), ruler.padded, ruler.spec, self.batched)
+            self._not_copied[key] = ruler.distances_to_known(to_uint8(images))
+        return self._not_copied[key]
+
+    def _few_evaluations(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+        """Feature FD for every sampler and number of evaluations, from the same noise."""
+        pipeline = self._pipeline(checkpoint)
+
+        def distance(sampler: str, num_steps: int) -> dict[str, Any]:
+            arguments = (pipeline, ruler.spec, self.config.num_images, SEEDS[0])
+            made = generate(*arguments, num_steps=num_steps, sampler=sampler, batched=self.batched)
+            return {"fd_percent": ruler.fd_percent(made.images)}
+
+        curves = {
+            sampler: [
+                parts.measure(f"{sampler} {steps}", lambda sampler=sampler, steps=steps: distance(sampler, steps))
+                for steps in FEW_EVALUATIONS
+            ]
+            for sampler in SAMPLERS
+        }
+        return {
+            "num_images": self.config.num_images,
+            "seed": SEEDS[0],
+            "fd_floor_percent": ruler.context(self.config.num_images)["fd_floor_percent"],
+            "evaluations": list(FEW_EVALUATIONS),
+            "fd_percent": {name: [point["fd_percent"] for point in curve] for name, curve in curves.items()},
+        }
+
+    def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
+        """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
+        self.subject = samples.name
+        ruler = self.ruler(*self.ruler_key(samples))
+        figures = ruler.samples(samples.images, samples.labels, ruler.distances_to_known(ruler.images))
+        count = len(samples.images)
+        return {"generation": rounded({"num_images": count} | figures | ruler.context(count))}
+
+
+def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
+    """What to do where there is no ruler."""
+    if not spec.num_classes:
+        return (
+            f"{name} was trained on images without classes: distances are measured in the features of a classifier, so "
+            "give the folder of one of similar images with --features"
+        )
+    return (
+        f"no classifier to measure {name} with: train one with train/features.py --dataset {dataset}, or give the "
+        "folder of one with --features"
+    )
+
+
+def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The logged validation loss beside the floors of the latents it was trained on."""
+    reading = read_loss(checkpoint)
+    return {
+        "prediction": reading.prediction_type,
+        "validation_last_tenth": reading.validation_last_tenth,
+        "validation_minimum": reading.validation_minimum,
+        "validation_per_bin": list(reading.validation_per_bin),
+        "floors": reading.mean_floors,
+        "floors_per_bin": reading.floors_per_bin(),
+    }
+
+
+def check_that_it_compiles(device: torch.device) -> None:
+    """Raise `ValueError` where torch.compile does not work."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        raise ValueError(f"torch.compile does not work here, leave out --compile: {first_line(error)}") from error

@@ -1,0 +1,125 @@
+"""Drive a training from a terminal: what it says, a progress bar, and Ctrl-C."""
+
+import signal
+import sys
+from contextlib import closing
+from dataclasses import asdict
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.training.command_line import Interrupted, command_line
+from ldm_explorer.training.failures import way_on
+from ldm_explorer.training.loop import Step
+from ldm_explorer.training.processes import precision_of
+from ldm_explorer.training.run import Run, Training, begin
+
+
+def drive(training: Training) -> None:
+    """Train from a terminal, until the checkpoint is written.
+
+    Raises what `run.train` does, and `Interrupted` where Ctrl-C or SIGTERM stopped it and anything is kept.
+    """
+    with begin(training, command_line(sys.argv)) as run:
+        for option, value in asdict(run.config).items():
+            run.accelerator.print(f"{option:24} {value}")
+        try:
+            run.prepare()
+            run.accelerator.print(_summary(run))
+            finished = watch(run)
+            if finished:
+                run.export()
+        except KeyboardInterrupt as error:
+            raise _interrupted(run, error) from None
+        if not finished:
+            raise Interrupted
+        if run.accelerator.is_main_process:
+            print(f"\nwrote {run.folder}")
+
+
+def _summary(run: Run) -> str:
+    return (
+        f"{run.num_parameters / 1e6:.2f} M parameters, {run.task.num_examples} examples, "
+        f"{run.accelerator.num_processes} process(es) on {run.accelerator.device.type} with {torch.get_num_threads()} "
+        f"thread(s), precision {precision_of(run.accelerator)}"
+    )
+
+
+def _interrupted(run: Run, error: KeyboardInterrupt) -> KeyboardInterrupt:
+    """What is said of a run that was stopped where it does not see to it itself, by the main process."""
+    if not run.accelerator.is_main_process:
+        return Interrupted()
+    return Interrupted(f"stopped: {way_on(run.folder)}") if RunFolder(run.folder).names else error
+
+
+def watch(run: Run) -> bool:
+    """Step through a run with a progress bar; returns whether it came to its end.
+
+    Ctrl-C or SIGTERM finishes the step at hand and saves the state; a second one kills. Raises `TrainingFailed`.
+    """
+    with _Bar(run) as bar, _Interrupt() as interrupt, closing(run.steps()) as steps:
+        for step in steps:
+            bar.show(step)
+            finished = step.step == step.total_steps
+            if not finished and interrupt.agreed(run.accelerator, step):
+                break
+    if not finished:
+        run.accelerator.print(f"\nstopped after step {step.step}: {way_on(run.folder)}")
+    return finished
+
+
+class _Bar:
+    """The progress bar of a run, on the main process."""
+
+    def __init__(self, run: Run):
+        self.batch_size, self.is_shown = run.config.batch_size, run.accelerator.is_main_process
+        self.progress = tqdm(
+            unit="img",
+            unit_scale=True,
+            initial=run.first_step * self.batch_size,
+            disable=not self.is_shown,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.progress.close()
+
+    def show(self, step: Step) -> None:
+        if not self.is_shown:
+            return
+        if step.notice:
+            self.progress.write(step.notice)
+        self.progress.total = step.total_steps and step.total_steps * self.batch_size
+        self.progress.update(step.images - self.progress.n)
+        if step.record:
+            self.progress.set_postfix(loss=f"{step.record['loss']:.4f}", refresh=False)
+
+
+class _Interrupt:
+    """Ctrl-C and SIGTERM as a flag; the second one does what it would have done."""
+
+    def __enter__(self) -> "_Interrupt":
+        self.happened = False
+        self.handlers = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for signum, handler in self.handlers.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum, frame) -> None:
+        self.happened = True
+        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler)
+
+    def agreed(self, accelerator: Accelerator, step: Step) -> bool:
+        """Whether it happened to any process; several of them ask each other where a record is due."""
+        if accelerator.num_processes == 1:
+            return self.happened
+        if step.record is None:
+            return False
+        return bool(accelerator.reduce(torch.tensor(float(self.happened), device=accelerator.device), "sum") > 0)

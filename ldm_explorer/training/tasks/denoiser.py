@@ -1,0 +1,187 @@
+"""The denoiser's training, on the latents of an autoencoder: `accelerate launch train/ldm.py`."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from torch import Tensor, nn
+
+from ldm_explorer.checkpoints import PIPELINE_FILES, read_json, save_pipeline
+from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
+from ldm_explorer.diagnosis.statistics import FILE as STATISTICS_FILE
+from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
+from ldm_explorer.evaluation.generation import generate
+from ldm_explorer.film import film_files
+from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior
+from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.prediction import add_noise, min_snr_weight, target
+from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
+from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, load_frozen_vae
+
+VALIDATION_LATENTS = 2048
+VALIDATION_BINS = 10
+VALIDATION_SEED = 20_201
+FILM_IMAGES = 10
+FILM_SEED = 0
+FILM_STEPS = 25
+
+
+@dataclass
+class LDMTask:
+    """Mean squared error of the prediction, over stratified timesteps (Kingma et al. 2021, app. I.1)."""
+
+    config: LDMTrainConfig
+    vae: AutoencoderKL
+    posterior: Posterior
+    labels: Tensor
+    validation_posterior: Posterior
+    validation_labels: Tensor
+    autoencoder_cost: dict[str, Any] = field(default_factory=dict)
+    model: UNet2DModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.config.seed)
+        self.model = self.config.unet_for(self.vae).build()
+        self.num_examples = len(self.posterior.mean)
+        self.alpha_bars = self.config.noise_schedule.alpha_bars
+        self.timestep_probabilities = self._timestep_probabilities() if self.config.timesteps == "importance" else None
+
+    def _timestep_probabilities(self) -> Tensor:
+        """`(T,)`: half even, half in proportion to the error expected there (Nichol & Dhariwal 2021, section 3.3, take
+        their network's own past errors; these need no past, so a resumed run draws the same)."""
+        eigenvalues = covariance_eigenvalues(self.posterior)
+        expected = loss_floors(self.config.prediction, self.alpha_bars, eigenvalues).gaussian.double()
+        if self.config.min_snr_gamma is not None:
+            alpha_bars = self.alpha_bars.double()
+            expected = expected * min_snr_weight(self.config.prediction, alpha_bars, self.config.min_snr_gamma)
+        return (1 / len(expected) + expected / expected.sum()) / 2
+
+    def _draw_timesteps(self, size: int, generator: torch.Generator) -> Tensor:
+        """`(size,)`, stratified: one in every `size`-th part of the probability."""
+        quantiles = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+        if self.timestep_probabilities is None:
+            timesteps = (quantiles * self.config.num_timesteps).long()
+        else:
+            timesteps = torch.searchsorted(self.timestep_probabilities.cumsum(0), quantiles.double(), right=True)
+        return timesteps.clamp_max(self.config.num_timesteps - 1)
+
+    def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        size, shape = len(indices), (len(indices), *self.posterior.mean.shape[1:])
+        noise = torch.randn(shape, generator=generator)
+        z0 = self.posterior[indices].sample(noise)
+        timesteps = self._draw_timesteps(size, generator)
+        batch = {"z0": z0, "eps": torch.randn(shape, generator=generator), "timesteps": timesteps}
+        if self.config.conditional:
+            dropped = torch.rand(size, generator=generator) < self.config.label_dropout
+            batch["labels"] = self.labels[indices].masked_fill(dropped, self.config.spec.null_class)
+        return batch
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        errors = self.errors(model, batch)
+        if self.timestep_probabilities is not None:
+            drawn = self.timestep_probabilities.to(errors.device, errors.dtype)[batch["timesteps"]]
+            errors = errors / (self.config.num_timesteps * drawn)
+        if self.config.min_snr_gamma is None:
+            return {"loss": errors.mean()}
+        alpha_bar = self.alpha_bars.to(errors.device)[batch["timesteps"]]
+        weights = min_snr_weight(self.config.prediction, alpha_bar, self.config.min_snr_gamma)
+        return {"loss": (weights * errors).mean(), "mse": errors.mean()}  # floors are of the error without weights
+
+    def errors(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """Mean squared error per image `(B,)`."""
+        alpha_bar = self.alpha_bars.to(batch["z0"].device)[batch["timesteps"]]
+        z_t = add_noise(batch["z0"], batch["eps"], alpha_bar)
+        prediction = model(z_t, batch["timesteps"], batch.get("labels"), return_dict=False)[0]
+        wanted = target(self.config.prediction, batch["z0"], batch["eps"], alpha_bar)
+        return (prediction.float() - wanted).square().mean(dim=(1, 2, 3))
+
+    def validate(self, model: nn.Module) -> dict[str, Any]:
+        """The loss on held-out latents with fixed noise, timesteps evenly over 0..T-1: mean, and per tenth of T."""
+        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        shape = self.validation_posterior.mean.shape
+        timesteps = torch.arange(shape[0]) * self.config.num_timesteps // shape[0]
+        everything = {
+            "z0": self.validation_posterior.sample(torch.randn(shape, generator=generator)),
+            "eps": torch.randn(shape, generator=generator),
+            "timesteps": timesteps,
+        }
+        if self.config.conditional:
+            everything["labels"] = self.validation_labels
+        device = next(model.parameters()).device
+        errors = torch.cat(
+            [
+                self.errors(model, {name: value[part].to(device) for name, value in everything.items()}).cpu()
+                for part in torch.arange(shape[0]).split(BATCH_IMAGES)
+            ]
+        )
+        bins = timesteps * VALIDATION_BINS // self.config.num_timesteps
+        per_bin = [float(errors[bins == index].mean()) for index in bins.unique().tolist()]
+        return {"loss": float(errors.mean()), "loss_per_bin": per_bin}
+
+    @property
+    def scheduler(self) -> DDPMScheduler:
+        return make_scheduler(self.config.noise_schedule, self.config.prediction)
+
+    def sample(self, model: UNet2DModel) -> Tensor:
+        pipeline = LatentDiffusionPipeline(self.vae, model, self.scheduler)
+        arguments = (pipeline, self.config.spec, FILM_IMAGES, FILM_SEED)
+        return generate(*arguments, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER).images
+
+    def export(self, model: UNet2DModel, folder: Path) -> dict[str, Any]:
+        save_pipeline(folder, self.vae, model, self.scheduler)
+        return {"autoencoder": self.autoencoder_cost}
+
+
+class DenoiserTraining:
+    """The training of a denoiser with some options: `train(DenoiserTraining(LDMTrainConfig()))`."""
+
+    def __init__(self, config: LDMTrainConfig):
+        """Load the autoencoder.
+
+        Raises `CheckpointError` where there is none, and `ValueError` where its latents are of no known scale or do not
+        fit the dataset or the UNet.
+        """
+        self.vae = load_frozen_vae(config)
+        self.codec, unet_config = LatentCodec(self.vae), config.unet_for(self.vae)
+        self.config = replace(config, widths=unet_config.widths)
+        self.autoencoder_cost = autoencoder_training(config.vae_folder)
+        side, channels = unet_config.latent_size, unet_config.latent_channels
+        self.name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
+        self.files = (*PIPELINE_FILES, STATISTICS_FILE, *film_files(config.max_steps))
+
+    def make_task(self, accelerator: Accelerator, folder: Path) -> LDMTask:
+        """Encode the images, and write the statistics of the latents. Raises what `load_split` does."""
+        training, validation = self.config.load("train"), self.config.load("validation")
+        self.vae.to(accelerator.device)
+        task = LDMTask(
+            self.config,
+            self.vae,
+            encode_divided(accelerator, self.codec, training.images),
+            training.labels,
+            encode_posterior(self.codec, validation.images[:VALIDATION_LATENTS]),
+            validation.labels[:VALIDATION_LATENTS],
+            self.autoencoder_cost,
+        )
+        kept = self.config.resume and (folder / STATISTICS_FILE).is_file()
+        if accelerator.is_main_process and not kept:  # now, for those who watch
+            classes = self.config.spec.num_classes if self.config.conditional else 0
+            write_statistics(folder, measure_latents(task.posterior, task.labels, task.alpha_bars, classes))
+        return task
+
+
+def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor) -> Posterior:
+    """Encode a whole set once, every process its part."""
+    share = -(-len(images) // accelerator.num_processes)
+    part = encode_posterior(codec, images[accelerator.process_index * share :][:share])
+    rows = torch.stack([part.mean, part.std], dim=1).to(accelerator.device)
+    rows = accelerator.gather(accelerator.pad_across_processes(rows))[: len(images)].cpu()
+    return Posterior(*rows.unbind(1))
+
+
+def autoencoder_training(folder: Path) -> dict[str, Any]:
+    """What training the autoencoder of a checkpoint of either kind cost."""
+    training = read_json(folder / "metrics.json").get("training", {})
+    return training.get("autoencoder", training)
