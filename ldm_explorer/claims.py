@@ -89,9 +89,9 @@ def check_place(path: Path) -> None:
         if place.exists() and not place.is_dir():
             raise FolderRefused(f"{place} is a file: {advice}")
     folder, home = path.resolve(), Path(os.path.expanduser("~")).resolve()  # Path.home() raises where there is none
-    for place, kept in (("working directory", Path.cwd()), ("home folder", home)):
+    for name, kept in (("working directory", Path.cwd()), ("home folder", home)):
         if folder in (kept, *kept.parents):
-            raise FolderRefused(f"{path} is the {place}, or contains it: {advice}")
+            raise FolderRefused(f"{path} is the {name}, or contains it: {advice}")
     if any(place.name == MARK and RunFolder(place.parent).is_marked for place in (folder, *folder.parents)):
         raise FolderRefused(f"{path} lies in the mark of a run: {advice}")
 

@@ -146,7 +146,7 @@ def read_idx(path: Path) -> np.ndarray:
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise DataError(f"{path} is not an IDX file of unsigned bytes: replace it with the original")
     rank = data[3]
-    shape = np.frombuffer(data, ">u4", rank, offset=4) if len(data) >= 4 + 4 * rank else []
+    shape: list[int] = np.frombuffer(data, ">u4", rank, offset=4).tolist() if len(data) >= 4 + 4 * rank else []
     if len(data) != 4 + 4 * rank + int(np.prod(shape, dtype=np.int64)):
         raise DataError(f"{path} is cut short ({len(data)} bytes): replace it with the original")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
@@ -180,10 +180,10 @@ def load_mnist_like(name: str, data_dir: Path | None, split: Split) -> tuple[Ten
     if data_dir and not (images_path and labels_path):
         raise DataError(f"{data_dir} lacks {part}-images-idx3-ubyte[.gz] or {part}-labels-idx1-ubyte[.gz]")
     if images_path and labels_path:
-        images, labels = read_idx(images_path), read_idx(labels_path)
-        if images.shape != (expected, 28, 28) or labels.shape != (expected,) or labels.max() > 9:
-            raise DataError(f"{folder} does not hold {name}: got {images.shape} images and {labels.shape} labels")
-        images, labels = torch.tensor(images)[:, None], torch.tensor(labels).long()
+        pixels, classes = read_idx(images_path), read_idx(labels_path)
+        if pixels.shape != (expected, 28, 28) or classes.shape != (expected,) or classes.max() > 9:
+            raise DataError(f"{folder} does not hold {name}: got {pixels.shape} images and {classes.shape} labels")
+        images, labels = torch.tensor(pixels)[:, None], torch.tensor(classes).long()
     else:
         try:
             dataset = getattr(datasets, name)(cache_dir(), train=split != "test", download=True)
@@ -217,8 +217,8 @@ def load_cifar10(data_dir: Path | None, split: Split) -> tuple[Tensor, Tensor]:
                 "CIFAR-10 is neither here nor can it be downloaded: connect to the network, or give the folder of its "
                 "binary version's files with --data-dir"
             ) from error
-    images, labels = zip(*(_read_cifar10_batch(folder / name) for name in names), strict=True)
-    images, labels = torch.cat(images), torch.cat(labels)
+    batches = [_read_cifar10_batch(folder / name) for name in names]
+    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return (images, labels) if split == "test" else _held_out(images, labels, split, 5_000)
 
 
@@ -237,7 +237,7 @@ def _folder_dataset(path: Path, side: int) -> Dataset:
         )
     folder = read_image_folder(path, side)
     spec = DatasetSpec(folder.images.shape[1], side, side, folder.class_names, background=0)
-    return Dataset(spec, lambda data_dir, split: folder.split(split))
+    return Dataset(spec, lambda _, split: folder.split(split))
 
 
 def _mnist_like(torchvision_class: str, *class_names: str) -> Dataset:

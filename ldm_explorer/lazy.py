@@ -13,6 +13,8 @@ class cached_property(functools.cached_property):
     def __get__(self, instance: object, owner: type | None = None):
         if instance is None:
             return self
+        if self.attrname is None:
+            raise TypeError("a cached_property has no name to keep its value under: define it in the body of a class")
         values = instance.__dict__
         if self.attrname not in values:
             values[self.attrname] = self.func(instance)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from diffusers import ModelMixin
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, with_config
 from safetensors import safe_open
 from torch import Tensor
 from typing_extensions import TypedDict
@@ -30,10 +30,10 @@ Widths = Annotated[list[Width], Field(min_length=1, max_length=8, fail_fast=True
 Names = Annotated[list[Name], Field(min_length=1, max_length=8, fail_fast=True)]
 
 
+@with_config(STRICT)
 class AutoencoderKLConfig(TypedDict, total=False):
     """config.json of diffusers' AutoencoderKL."""
 
-    __pydantic_config__ = STRICT
     in_channels: Width
     out_channels: Width
     down_block_types: Names
@@ -54,10 +54,10 @@ class AutoencoderKLConfig(TypedDict, total=False):
     mid_block_add_attention: bool
 
 
+@with_config(STRICT)
 class UNet2DModelConfig(TypedDict, total=False):
     """config.json of diffusers' UNet2DModel."""
 
-    __pydantic_config__ = STRICT
     sample_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None
     in_channels: Width
     out_channels: Width
@@ -88,23 +88,23 @@ class UNet2DModelConfig(TypedDict, total=False):
     num_train_timesteps: Timesteps | None
 
 
+@with_config(STRICT)
 class FeatureNetConfig(TypedDict, total=False):
     """config.json of the FeatureNet that train/features.py trains."""
 
-    __pydantic_config__ = STRICT
     channels: Width
     num_classes: Annotated[int, Field(ge=1, le=100_000)]
     widths: Widths
 
 
+@with_config(STRICT)
 class ShardIndex(TypedDict):
     """The index beside weights that are cut into several files."""
 
-    __pydantic_config__ = STRICT
     weight_map: dict[str, Name]
 
 
-_CONFIGS = {
+_CONFIGS: dict[str, TypeAdapter[Any]] = {
     "AutoencoderKL": TypeAdapter(AutoencoderKLConfig),
     "UNet2DModel": TypeAdapter(UNet2DModelConfig),
     "FeatureNet": TypeAdapter(FeatureNetConfig),

@@ -5,6 +5,8 @@ import importlib
 import pkgutil
 import threading
 
+import pytest
+
 import ldm_explorer
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.ui.server.turns import Job, Turns
@@ -35,6 +37,15 @@ def test_two_jobs_that_give_way_inside_the_same_property_both_end():
     for thread in threads:
         thread.join(10)
     assert found == [(5, 5)] * 2
+
+
+def test_one_that_is_set_outside_a_class_has_no_name_to_be_kept_under():
+    class Example:
+        pass
+
+    Example.late = cached_property(lambda _: 5)
+    with pytest.raises(TypeError, match="define it in the body of a class"):
+        _ = Example().late
 
 
 def test_it_is_computed_once_for_each_instance():

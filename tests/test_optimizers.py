@@ -64,6 +64,21 @@ def test_a_parameter_without_gradient_stays():
     assert torch.equal(parameter, torch.ones(9, 9))
 
 
+def test_a_closure_computes_the_gradients_of_its_step():
+    ours, theirs = nn.Parameter(torch.ones(9, 9)), nn.Parameter(torch.ones(9, 9))
+    optimizer = Muon([ours], 0.1)
+
+    def closure() -> torch.Tensor:
+        loss = ours.cumsum(0).square().sum()
+        loss.backward()
+        return loss.detach()
+
+    assert float(optimizer.step(closure)) == 9 * sum(row**2 for row in range(1, 10))
+    theirs.cumsum(0).square().sum().backward()
+    Muon([theirs], 0.1).step()
+    assert torch.equal(ours, theirs)
+
+
 def test_training_with_muon_learns_and_resumes_bit_for_bit(accelerator, tmp_path):
     config = replace(CONFIG, optimizer="muon", max_steps=100)
     steps, whole, _ = train(DeepRegression(), config, accelerator, tmp_path / "whole")

@@ -144,12 +144,36 @@ def test_steps_are_numbered_and_walk_from_the_last_timestep_to_the_last_z0(sampl
     assert torch.allclose(steps[-1].z_next, steps[-1].z0, atol=1e-4)
 
 
+def std_by_hand(sampler: str, denoiser: GaussianDenoiser, timesteps: list[int]) -> float:
+    """What becomes of a std of 1 in float64: a step from t to s scales latents, and ancestral ones add their noise.
+
+    DDPM by Ho et al. 2020, eq. 7; the others by DDIM's rule (Song et al. 2021, eq. 12), which those of second order
+    follow in their first and last step, and in the limit of many.
+    """
+    variance = 1.0
+    alpha_bars = [float(denoiser.alpha_bars[t]) for t in timesteps]
+    for alpha_bar, alpha_bar_next in zip(alpha_bars, [*alpha_bars[1:], 1.0], strict=True):
+        a, b2 = alpha_bar**0.5, 1 - alpha_bar
+        gain = a * denoiser.std**2 / (alpha_bar * denoiser.std**2 + b2)
+        beta = 1 - alpha_bar / alpha_bar_next
+        if sampler == "ddpm":
+            kept = (1 - alpha_bar_next) / b2
+            scale = alpha_bar_next**0.5 * beta / b2 * gain + (1 - beta) ** 0.5 * kept
+            variance = scale**2 * variance + kept * beta
+        else:
+            scale = alpha_bar_next**0.5 * gain + ((1 - alpha_bar_next) / b2) ** 0.5 * (1 - a * gain)
+            variance = scale**2 * variance
+    return variance**0.5
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("num_steps", [1, 2, 1000])
 def test_the_fewest_and_the_most_steps_work(sampler, num_steps):
-    denoiser, steps = gaussian_steps("ddim", "cosine", num_steps=num_steps)
+    denoiser, steps = gaussian_steps(sampler, "cosine", num_steps=num_steps)
     assert denoiser.calls == num_steps
     assert float(steps[-1].z_next.mean()) == pytest.approx(MEAN, abs=0.02)
+    expected = std_by_hand(sampler, denoiser, [step.timestep for step in steps])
+    assert float(steps[-1].z_next.std()) == pytest.approx(expected, abs=0.005)
     if num_steps == 1000:
         assert float(steps[-1].z_next.std()) == pytest.approx(STD, abs=0.01)
 
@@ -255,7 +279,7 @@ def test_noise_is_standard_normal_and_repeats_by_seed():
     assert torch.equal(noise[7], draw_noise((4, 8, 8), [7])[0][0])
 
 
-def test_denoising_is_lazy(tiny_unet):
+def test_denoising_is_lazy():
     """A watcher that stops early pays only for what it saw."""
     denoiser = GaussianDenoiser(make_schedule("cosine"), "v_prediction")
     scheduler = make_sampler(DEFAULT_SAMPLER, make_scheduler(make_schedule("cosine"), "v_prediction"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ldm_explorer.atomic import write_text
 from ldm_explorer.checkpoints import discover, read_json
+from ldm_explorer.evaluation.measures import measures_table
 from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import open_library
@@ -84,13 +85,14 @@ def with_sections(text: str, sections: dict[str, str]) -> str:
 
 
 def texts() -> dict[Path, str]:
-    """The three files, with what is stored now."""
+    """The files, with what is stored now."""
     sections = {
         REPO / "README.md": {"headline": headline_table()},
         REPO / "docs" / "results.md": {
             "latent size": latent_size_answer(),
             **{group: measure_tables(group) for group in MEASURED},
         },
+        REPO / "docs" / "measures.md": {"measures": measures_table()},
         shipped_checkpoints() / "README.md": {group: command_table(group) for group in GROUPS},
     }
     return {path: with_sections(path.read_text(), content) for path, content in sections.items()}

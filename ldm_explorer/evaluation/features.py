@@ -67,7 +67,8 @@ def perceptual_distance(network: FeatureNet, images: Tensor, reference: Tensor) 
     Johnson et al. 2016 (arXiv 1603.08155), eq. 2, made free of the maps' scales. Images as the network takes them.
     """
     pairs = zip(network.maps(images), network.maps(reference), strict=True)
-    return sum((ours - theirs).square().mean() / theirs.square().mean() for ours, theirs in pairs)
+    first, *others = ((ours - theirs).square().mean() / theirs.square().mean() for ours, theirs in pairs)
+    return sum(others, first)
 
 
 @torch.no_grad()

@@ -62,7 +62,8 @@ def path_lengths(
         )
         return torch.stack(ratios, 1).cpu()
 
-    return batched(measured, torch.arange(len(a)), "paths").unbind(1)
+    ratios = batched(measured, torch.arange(len(a)), "paths")
+    return ratios[:, 0], ratios[:, 1]
 
 
 def local_stretch(

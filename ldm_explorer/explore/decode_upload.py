@@ -38,7 +38,8 @@ def read(path: str) -> Image.Image:
     if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
         raise RefusedError(f"{has}, too many for a WebP: give one of at most 2,600 x 2,600, or a JPEG or PNG")
     scale = min(1, WORKING_SIDE / max(image.size))
-    image.draft(None, tuple(max(1, int(side * scale)) for side in image.size))  # a JPEG is decoded at a fraction
+    width, height = (max(1, int(side * scale)) for side in image.size)
+    image.draft(None, (width, height))  # a JPEG is decoded at a fraction
     image.load()
     small = shrunk(image)
     small.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -49,11 +50,10 @@ def shrunk(image: Image.Image) -> Image.Image:
     """At most 1,024 pixels a side, by bands of rows: a second copy of the whole would not fit beside the first."""
     factor = max(1, max(image.size) // WORKING_SIDE)
     size = (-(-image.width // factor), -(-image.height // factor))
-    small = None
+    small = Image.new(plain(image.crop((0, 0, 1, 1))).mode, size)
     for top in range(0, image.height, _BAND_ROWS * factor):
         bottom = min(image.height, top + _BAND_ROWS * factor)
         band = plain(image.crop((0, top, image.width, bottom))).reduce(factor)
-        small = small or Image.new(band.mode, size)
         small.paste(band, (0, top // factor))
     small.thumbnail((WORKING_SIDE, WORKING_SIDE))
     return small
@@ -86,6 +86,7 @@ def main(path: str) -> None:
     limit()
     warnings.simplefilter("ignore")
     Image.MAX_IMAGE_PIXELS = None  # sizes are looked at here
+    answer: dict[str, object]
     try:
         image = read(path)
     except RefusedError as error:

@@ -90,10 +90,11 @@ def _check_cost(checkpoint: Checkpoint, num_images: int, num_steps: int, guided:
     An exact denoiser counts as the network whose place it takes.
     """
     cost = measure_cost(checkpoint)
+    evaluation_gflops = cost.evaluation_gflops or 0.0  # None of an autoencoder alone, which never samples
 
     def gflops(images: int, steps: int) -> float:
         kept = -(-steps // _every(steps))
-        return images * (steps * cost.evaluation_gflops * (1 + guided) + 2 * kept * cost.decode_gflops)
+        return images * (steps * evaluation_gflops * (1 + guided) + 2 * kept * cost.decode_gflops)
 
     if num_steps < 1 or gflops(num_images, num_steps) <= max_gflops:
         return

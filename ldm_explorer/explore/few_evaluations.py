@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NotRequired
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from ldm_explorer.checkpoints import Checkpoint
@@ -13,10 +13,10 @@ from ldm_explorer.explore.size_figures import write_csv
 from ldm_explorer.run_files import STRICT, Count, Figure, Name
 
 
+@with_config(STRICT)
 class _Stored(TypedDict):
     """As `train/evaluate.py --few-evaluations` leaves it in metrics.json."""
 
-    __pydantic_config__ = STRICT
     num_images: Count
     evaluations: Annotated[list[Count], Field(min_length=1, max_length=1000)]
     fd_percent: Annotated[dict[Name, list[Figure | None]], Field(max_length=100)]

@@ -86,8 +86,8 @@ class Verdict:
             more = "" if self.proven else f" {self.remark}"
             return f"Right: {how} to the truth in numbers along the schedule.{more}{self._where_undefined()}"
         terms = [_say(term) for term in self.wrong_terms[:MAX_TERMS]]
-        if more := len(self.wrong_terms) - len(terms):
-            terms.append(f"and {more} more")
+        if left := len(self.wrong_terms) - len(terms):
+            terms.append(f"and {left} more")
         return f"Wrong: {'; '.join(terms)}." if terms else f"Wrong. {self.remark}"
 
     def _where_undefined(self) -> str:
@@ -176,8 +176,7 @@ def _divisor(value: Decimal) -> Decimal:
 def _wrong_terms(comparison: Comparison, example: Trial) -> tuple[WrongTerm, ...]:
     letters = example.letters()
     terms = []
-    for powers in comparison.differing:
-        given, needed = comparison.coefficients(powers)
+    for powers, (given, needed) in comparison.differing.items():
         values = value_at(given, **letters), value_at(needed, **letters)
         terms.append(WrongTerm(_name(powers), readable(given), readable(needed), *values))
     return tuple(sorted(terms, key=lambda term: term.needed == "0"))

@@ -55,16 +55,15 @@ class Comparison:
     needed: dict[Monomial, FracElement]
 
     @property
-    def differing(self) -> list[Monomial]:
-        """The powers whose coefficients differ."""
+    def differing(self) -> dict[Monomial, tuple[FracElement, FracElement]]:
+        """The given and the needed coefficient of the powers where they differ."""
         if self.given is None:
-            return []
+            return {}
         monomials = sorted({*self.given, *self.needed}, key=lambda powers: (sum(powers), powers[1]))
-        return [powers for powers in monomials if not _is_zero(operator.sub(*self.coefficients(powers)))]
-
-    def coefficients(self, powers: Monomial) -> tuple[FracElement, FracElement]:
-        """The given and the needed one of a power."""
-        return self.given.get(powers, _FIELD.zero), self.needed.get(powers, _FIELD.zero)
+        pairs = {
+            powers: (self.given.get(powers, _FIELD.zero), self.needed.get(powers, _FIELD.zero)) for powers in monomials
+        }
+        return {powers: pair for powers, pair in pairs.items() if not _is_zero(operator.sub(*pair))}
 
 
 def compare(formula: Formula) -> Comparison:
@@ -74,7 +73,8 @@ def compare(formula: Formula) -> Comparison:
     given, needed = evaluate(formula.tree, _EXACT), _NAMES[formula.quantity]
     if not _reduced(given.denom):
         raise ZeroDivisionError
-    return Comparison(_is_zero(given - needed), _coefficients(given), _coefficients(needed))
+    of_given = None if _holds_latents(given.denom) else _coefficients(given)
+    return Comparison(_is_zero(given - needed), of_given, _coefficients(needed))
 
 
 def readable(coefficient: FracElement) -> str:
@@ -96,10 +96,8 @@ def value_at(coefficient: FracElement, a: float, b: float, a_s: float, b_s: floa
     return above / below
 
 
-def _coefficients(value: FracElement) -> dict[Monomial, FracElement] | None:
-    """By power of z0 and eps, zeros left out; None where one of them stands below the line."""
-    if _holds_latents(value.denom):
-        return None
+def _coefficients(value: FracElement) -> dict[Monomial, FracElement]:
+    """By power of z0 and eps, which do not stand below the line; zeros left out."""
     parts: dict[Monomial, PolyElement] = {}
     for monomial, factor in _reduced(value.numer).terms():
         powers = monomial[_LATENTS]

@@ -216,4 +216,6 @@ def _bad_exponent() -> ValueError:
 
 def _is_number(value: object) -> bool:
     """Whether it is an int or float (no bool), and 0 or of a size in range, which nan and infinity are not."""
-    return type(value) in (int, float) and (value == 0 or MIN_NUMBER <= abs(value) <= MAX_NUMBER)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == 0 or MIN_NUMBER <= abs(value) <= MAX_NUMBER

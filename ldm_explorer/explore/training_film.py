@@ -22,7 +22,7 @@ class Milestone:
 
 def training_film(checkpoint: Checkpoint) -> tuple[Milestone, ...]:
     """The milestones that a run kept, in order; none for a run without a film. Raises `ValueError` for a broken one."""
-    return read_milestones(checkpoint.folder, checkpoint.spec, checkpoint.config.get("class_labels", True))
+    return read_milestones(checkpoint.folder, checkpoint.spec, bool(checkpoint.config.get("class_labels", True)))
 
 
 def read_milestones(folder: Path, spec: DatasetSpec | None, class_labels: bool) -> tuple[Milestone, ...]:

@@ -33,11 +33,18 @@ def read_upload(path: str | Path) -> Image.Image:
 
 
 @lru_cache(maxsize=8)
-def _decoded(path: str, mtime_ns: int, size_bytes: int) -> Image.Image | str:
-    """The picture, or the sentence that refuses it: several handlers ask for either."""
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+def _decoded(path: str, _mtime_ns: int, _size_bytes: int) -> Image.Image | str:
+    """The picture, or the sentence that refuses it: several handlers ask for either. Another time or size of the file
+    is another entry of the cache."""
     try:
-        done = subprocess.run([sys.executable, DECODER, path], **quiet, timeout=_PATIENCE_SECONDS, check=True)
+        done = subprocess.run(
+            [sys.executable, str(DECODER), path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE_SECONDS,
+            check=True,
+        )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         return "the image takes too much memory or time to read: give a smaller one, or another format"
     head, pixels = done.stdout.split(b"\n", 1)

@@ -83,7 +83,9 @@ def panel_figure(panel: Panel, figures: Sequence[SizeFigures], spread: dict[str,
     return figure
 
 
-def _add(figure: go.Figure, labels: list[str], values: list, name: str, symbols, colors, size: int = 10) -> None:
+def _add(
+    figure: go.Figure, labels: Sequence[str | None], values: list, name: str, symbols, colors, size: int = 10
+) -> None:
     figure.add_scatter(
         x=labels,
         y=values,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import log10
+from operator import itemgetter
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -54,13 +55,15 @@ def _label_places(figures: Sequence[SizeFigures], measure: str) -> dict[str, str
     """Where a label stands, so that those of as many values do not cover one another; one point per shape has one."""
     places, most = {}, max(item.size.values for item in figures)
     for values in {item.size.values for item in figures}:
-        known = [item for item in figures if item.size.values == values and item.get(measure) is not None]
-        of_shapes = {item.size.shape: item for item in sorted(known, key=lambda item: item.of_its_shape)}
-        here = sorted(of_shapes.values(), key=lambda item: item.get(measure))
+        of_shapes = {}
+        for item in sorted(figures, key=lambda item: item.of_its_shape):
+            if item.size.values == values and (height := item.get(measure)) is not None:
+                of_shapes[item.size.shape] = height, item
+        here = [item for _, item in sorted(of_shapes.values(), key=itemgetter(0))]
         side = "left" if values == most else "right"  # the last one's would leave the plot
         for index, item in enumerate(here):
-            height = "top" if index == len(here) - 1 else "bottom" if index == 0 else "middle"
-            places[item.name] = f"{height} {'left' if height == 'middle' else side}"
+            place = "top" if index == len(here) - 1 else "bottom" if index == 0 else "middle"
+            places[item.name] = f"{place} {'left' if place == 'middle' else side}"
     return places
 
 

@@ -1,6 +1,7 @@
 """Everything that a training logs, over the images it has seen: rows below one another on one axis."""
 
 import math
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -134,10 +135,14 @@ def _add_map(figure: go.Figure, report: RunReport) -> None:
     bins = len(validations[-1][PER_BIN])
     losses = [[record[PER_BIN][index] for record in validations] for index in range(bins)]
     width = report.num_timesteps / bins
-    floors = report.reading.floors_per_bin()[report.gaussian_floor] if report.reading else []
+    gaussian = report.gaussian_floor
+    floors = report.reading.floors_per_bin()[gaussian] if report.reading and gaussian else []
     y_axis = figure.layout.yaxis2
     bar = {"thickness": 10, "xpad": 4, "len": y_axis.domain[1] - y_axis.domain[0], "y": sum(y_axis.domain) / 2}
-    trace = {"customdata": losses, "hovertemplate": "t near %{y:.0f}: loss %{customdata:.3f}<extra></extra>"}
+    trace: dict[str, Any] = {
+        "customdata": losses,
+        "hovertemplate": "t near %{y:.0f}: loss %{customdata:.3f}<extra></extra>",
+    }
     if floors:
         ratios = [
             [math.log2(max(loss, 1e-9) / floor) for loss in row] for row, floor in zip(losses, floors, strict=True)

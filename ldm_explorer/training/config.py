@@ -57,15 +57,20 @@ class FitConfig:
             raise ValueError("give one budget, not several: --max-steps, --max-epochs or --max-minutes")
         if budgets == [None, None, None]:
             object.__setattr__(self, "max_minutes", self.DEFAULT_MINUTES)
-        if self.learning_rate is None:
-            object.__setattr__(self, "learning_rate", self.LEARNING_RATES[self.optimizer])
-        positive = ("max_steps", "max_epochs", "max_minutes", "batch_size", "learning_rate", "grad_clip_norm")
-        positive += ("threads", "log_every_steps", "validate_every_steps", "save_every_steps", "ema_halflife_images")
-        for name in positive:
+        object.__setattr__(self, "learning_rate", self.peak_learning_rate)
+        for name in (
+            *("max_steps", "max_epochs", "max_minutes", "batch_size", "learning_rate", "grad_clip_norm", "threads"),
+            *("log_every_steps", "validate_every_steps", "save_every_steps", "ema_halflife_images"),
+        ):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}: it has to be above 0")
         if self.lr_warmup_steps < 0:
             raise ValueError(f"--lr-warmup-steps is {self.lr_warmup_steps}: it cannot be negative")
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate that is given, else the one that suits the optimizer."""
+        return self.LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
 
 def budget_in_steps(config: FitConfig, num_examples: int, seconds_per_step: float | None) -> int | None:
@@ -74,14 +79,16 @@ def budget_in_steps(config: FitConfig, num_examples: int, seconds_per_step: floa
         return config.max_steps
     if config.max_epochs is not None:
         return max(1, round(config.max_epochs * num_examples / config.batch_size))
-    return None if seconds_per_step is None else max(1, round(config.max_minutes * 60 / seconds_per_step))
+    if config.max_minutes is None or seconds_per_step is None:
+        return None
+    return max(1, round(config.max_minutes * 60 / seconds_per_step))
 
 
 def learning_rate_at(step: int, total_steps: int | None, config: FitConfig) -> float:
     """Linear warm-up, then linear decay that would reach 0 one step after the last; `step` counts from 0."""
     warmup = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
     decay = 1.0 if total_steps is None else max(0.0, 1 - step / total_steps)
-    return config.learning_rate * warmup * decay
+    return config.peak_learning_rate * warmup * decay
 
 
 def batch_indices(step: int, num_examples: int, config: FitConfig) -> Tensor:

@@ -19,7 +19,7 @@ MIN_RANK = 8
 
 def make_optimizer(config: FitConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The optimizer of the options."""
-    rate, decay = config.learning_rate, config.weight_decay
+    rate, decay = config.peak_learning_rate, config.weight_decay
     if config.optimizer == "muon":
         return Muon(parameters, rate, decay)
     return AdamW(parameters, rate, ADAM_BETAS, weight_decay=decay, fused=True)
@@ -52,8 +52,12 @@ class Muon(Optimizer):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """Take one step from the gradients that are there."""
+    def step(self, closure=None):
+        """Take one step from the gradients that are there, or that `closure` computes; returns the loss it returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -62,6 +66,7 @@ class Muon(Optimizer):
                 update = (self._muon if is_matrix else self._adam)(parameter.grad, self.state[parameter])
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(update, alpha=-group["lr"])
+        return loss
 
     def _muon(self, gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
         if not state:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import gradio as gr
 from gradio.context import LocalContext
@@ -96,7 +97,15 @@ def one_sentence() -> Iterator[None]:
         raise gr.Error(UNFORESEEN, print_exception=False) from error
 
 
-def bind(handler: Callable, library: Library, work: Work = LIGHT) -> Callable:
+class Handler(Protocol):
+    """A function that gradio calls; its work says in which queue."""
+
+    work: Work
+
+    def __call__(self, *inputs) -> Any: ...
+
+
+def bind(handler: Callable, library: Library, work: Work = LIGHT) -> Handler:
     """A handler with the library filled in and its errors in one sentence; a field left empty is refused.
 
     It computes when it is its turn, and one that streams gives its turn up after each step.
@@ -109,34 +118,34 @@ def bind(handler: Callable, library: Library, work: Work = LIGHT) -> Callable:
             if value is None and parameter.name != "upload":
                 raise ValueError(f"{parameter.name.replace('_', ' ')} is empty: give a value")
 
-    if inspect.isgeneratorfunction(handler):
+    def stream(*inputs):
+        job = Job(LocalContext.event_id.get(None))
+        with one_sentence(), closing(handler(library, *inputs)) as steps:
+            check(inputs)
+            while True:
+                try:
+                    with TURNS.turn(job):
+                        step = next(steps, _NO_MORE)
+                except Stopped:
+                    return
+                if step is _NO_MORE:
+                    return
+                yield step
 
-        @functools.wraps(handler)
-        def bound(*inputs):
-            job = Job(LocalContext.event_id.get(None))
-            with one_sentence(), closing(handler(library, *inputs)) as steps:
-                check(inputs)
-                while True:
-                    try:
-                        with TURNS.turn(job):
-                            step = next(steps, _NO_MORE)
-                    except Stopped:
-                        return
-                    if step is _NO_MORE:
-                        return
-                    yield step
-    else:
+    def answer(*inputs):
+        with one_sentence(), TURNS.turn(Job(LocalContext.event_id.get(None))):
+            check(inputs)
+            return handler(library, *inputs)
 
-        @functools.wraps(handler)
-        def bound(*inputs):
-            with one_sentence(), TURNS.turn(Job(LocalContext.event_id.get(None))):
-                check(inputs)
-                return handler(library, *inputs)
-
-    bound.__signature__ = signature.replace(parameters=parameters)
+    bound: Any = functools.update_wrapper(stream if inspect.isgeneratorfunction(handler) else answer, handler)
     del bound.__wrapped__
-    bound.work = work
-    return bound
+    bound.__signature__ = signature.replace(parameters=parameters)
+    return _of_work(bound, work)
+
+
+def _of_work(function: Any, work: Work) -> Handler:
+    function.work = work
+    return function
 
 
 def opening(handler: Callable, inputs: list[gr.components.Component]):
@@ -158,7 +167,7 @@ def answer_changes(handler: Callable, inputs: list, outputs, api_name: str) -> N
     )
 
 
-def answer_when_opened(tab: gr.Tab, handler: Callable, inputs: list, output: gr.HTML) -> None:
+def answer_when_opened(tab: gr.Tab, handler: Handler, inputs: list, output: gr.HTML) -> None:
     """Let a bound handler fill an output when its tab is first opened: what would keep the app from starting soon."""
     opened = gr.State(False)
 
@@ -170,9 +179,8 @@ def answer_when_opened(tab: gr.Tab, handler: Callable, inputs: list, output: gr.
         for shown in answered if inspect.isgenerator(answered) else [answered]:
             yield shown, True
 
-    answer.work = handler.work
     tab.select(
-        answer,
+        _of_work(answer, handler.work),
         [opened, *inputs],
         [output, opened],
         api_visibility="private",

@@ -27,7 +27,7 @@ def diagnose(library: Library, checkpoint: str) -> Markup:
 
 def _card(diagnosis: Diagnosis) -> Markup:
     state = " wrong" if diagnosis.causes else ""
-    parts = [html('<p class="ldm-verdict{}">{}</p>', state, diagnosis.sentence())]
+    parts: list[str] = [html('<p class="ldm-verdict{}">{}</p>', state, diagnosis.sentence())]
     parts += [_cause(number, cause) for number, cause in enumerate(diagnosis.causes, start=1)]
     parts.append(_section("Also seen, as a side effect", [_symptom(diagnosis, v) for v in diagnosis.symptoms]))
     parts.append(_pictures(diagnosis))

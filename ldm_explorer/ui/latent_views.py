@@ -94,7 +94,8 @@ def _map_row(maps: list[LatentUseMaps], nats: Callable[[LatentUseMaps], Tensor],
 def build_views(library: Library, tab: gr.Tab, shared: SharedChoices, names: gr.CheckboxGroup) -> None:
     """Lay out both below the rest of the tab; `names` are the checkpoints that it compares."""
     gr.Markdown(WHAT_INTERPOLATION_SHOWS)
-    classes, per_class = (ask(library, shared.checkpoint.value) for ask in (example_classes, images_per_class))
+    opens_with = shared.checkpoint.value
+    classes, per_class = example_classes(library, opens_with), images_per_class(library, opens_with)
     with gr.Row():
         second_class = gr.Dropdown(classes, value=classes[0], label="Second image: class", min_width=180)
         second_number = gr.Slider(1, per_class, 1, step=1, label="Second image: number", min_width=180)

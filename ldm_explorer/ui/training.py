@@ -101,7 +101,7 @@ def _sentences(reports: tuple[RunReport, ...]) -> Markup:
     said = [" ".join(filter(None, (status(report), describe(report)))) for report in reports]
     if len(reports) == 2:
         named = [html("<b>{}</b>: {}", report.run.name, text) for report, text in zip(reports, said, strict=True)]
-        said = filter(None, (*named, why_not_comparable(*reports)))
+        said = list(filter(None, (*named, why_not_comparable(*reports))))
     return join(html("<p>{}</p>", text) for text in said)
 
 

@@ -150,7 +150,8 @@ def fair_order(waiting: list[Event], running: Counter) -> list[Event]:
 
     Among the first ones the first of every address comes first: sessions are free.
     """
-    of_session, of_address, order = Counter(running), Counter(), []
+    of_session, of_address = Counter(running), Counter[tuple[int, str]]()
+    order: list[tuple[int, int, int, Event]] = []
     for place, event in enumerate(waiting):
         turn, address = of_session[_kind(event)], address_of(event.request)
         order.append((turn, of_address[turn, address], place, event))

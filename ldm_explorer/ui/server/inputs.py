@@ -41,7 +41,7 @@ class InputCheck:
         if len(values) != len(fn.inputs):
             names = ", ".join(component.label or "state" for component in fn.inputs) or "none"
             raise Refused(f"{fn.api_name} takes {len(fn.inputs)} values, {len(values)} came: give {names}")
-        checked = []
+        checked: list[Any] = []
         for component, value in zip(fn.inputs, values, strict=True):
             if isinstance(component, components.State):
                 checked.append(None)

@@ -64,7 +64,7 @@ class Routes:
             refusal = sentence(500, UNFORESEEN)
         if started:
             return
-        self.refusals.write(address_of(request), json.loads(refusal.body)["detail"])
+        self.refusals.write(address_of(request), json.loads(bytes(refusal.body))["detail"])
         await refusal(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:

@@ -1,6 +1,7 @@
 """What the server remembers of a session: as little as it can, of a bounded number of them."""
 
 from gradio import Blocks
+from gradio.blocks import Block
 from gradio.state_holder import SessionState, StateHolder
 
 
@@ -25,7 +26,8 @@ class _NoBlocks:
     """Stands for blocks that have no component to copy the configuration of."""
 
     def __init__(self, blocks: Blocks):
-        self.default_config, self.blocks = blocks.default_config, {}
+        self.default_config = blocks.default_config
+        self.blocks: dict[int, Block] = {}
 
 
 class Sessions(StateHolder):

@@ -99,7 +99,7 @@ TURNS = Turns()
 
 
 if hasattr(os, "register_at_fork"):  # a child has none of the threads that wait
-    os.register_at_fork(after_in_child=TURNS.__init__)
+    os.register_at_fork(after_in_child=lambda: Turns.__init__(TURNS))
 
 
 @cache
