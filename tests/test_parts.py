@@ -26,7 +26,7 @@ def folder(vae_folder, tmp_path):
 
 
 @pytest.fixture
-def alone(fresh_accelerate):
+def alone(fresh_accelerate):  # noqa: ARG001 (a fixture cannot be marked usefixtures)
     return parts.PartialState(cpu=True)
 
 

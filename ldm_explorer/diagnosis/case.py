@@ -175,7 +175,7 @@ class Case:
             steps = min(SAMPLING_STEPS, self.num_timesteps)
             sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
 
-            def network(z_t, timestep, *labels, return_dict):
+            def network(z_t, timestep, *labels, **_):
                 return (self.predict(z_t, timestep, *(labels or (None,))),)
 
             z0 = final_latents(denoise(network, sampler, noise, labels, num_steps=steps))

@@ -27,7 +27,7 @@ class ExactDenoiser(nn.Module):
         self.prediction_type = pipeline.scheduler.config.prediction_type
         self.alpha_bars = pipeline.scheduler.alphas_cumprod
 
-    def forward(self, z_t: Tensor, timestep: Tensor, class_labels: Tensor | None = None, return_dict: bool = False):
+    def forward(self, z_t: Tensor, timestep: Tensor, class_labels: Tensor | None = None, **_):
         alpha_bar = self.alpha_bars[int(timestep)]
         z0 = self.z0(z_t.flatten(1), alpha_bar, class_labels).view_as(z_t)
         # At abar = 1 no noise is left to tell; at least one float32 step away from it there is.
@@ -53,7 +53,7 @@ class GaussianDenoiser(ExactDenoiser):
         eigenvalues, self.eigenvectors = torch.linalg.eigh(statistics.covariance.double())
         self.eigenvalues = eigenvalues.clamp_min(0)
 
-    def z0(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+    def z0(self, z_t: Tensor, alpha_bar: Tensor, _class_labels: Tensor | None) -> Tensor:
         abar, mean = alpha_bar.double(), self.statistics.mean.double()
         gain = abar.sqrt() * self.eigenvalues / (abar * self.eigenvalues + 1 - abar)
         centred = z_t.double() - abar.sqrt() * mean
@@ -81,7 +81,7 @@ class MemorisingDenoiser(ExactDenoiser):
 
 
 DENOISERS: dict[str, Callable[[LatentStatistics, LatentDiffusionPipeline], nn.Module]] = {
-    "network": lambda statistics, pipeline: pipeline.unet,
+    "network": lambda _, pipeline: pipeline.unet,
     "Gaussian": GaussianDenoiser,
     "memorising": MemorisingDenoiser,
 }

@@ -53,8 +53,8 @@ def lab_sampling(name: str) -> Sampling:
 
 def _of_training(right: str, broken: str) -> dict:
     return {
-        "inject": lambda sampling: lab_sampling(broken),
-        "mended": lambda sampling: lab_sampling(right),
+        "inject": lambda _: lab_sampling(broken),
+        "mended": lambda _: lab_sampling(right),
         "lab_run": right,
         "broken_run": broken,
         "in_folder": True,
@@ -98,7 +98,7 @@ class _StepIndex(nn.Module):
         self.unet, self.num_steps = sampling.unet, sampling.num_steps
         self.num_timesteps = sampling.scheduler.config.num_train_timesteps
 
-    def forward(self, z_t: Tensor, timestep: Tensor, *labels: Tensor, return_dict: bool = False):
+    def forward(self, z_t: Tensor, timestep: Tensor, *labels: Tensor, **_):
         step = self.num_steps - 1 - (int(timestep) * self.num_steps) // self.num_timesteps
         return self.unet(z_t, torch.tensor(step), *labels, return_dict=False)
 
