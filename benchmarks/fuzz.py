@@ -101,10 +101,10 @@ class Fuzzer:
         name = self.draw.choice((session, f"../../{session}", session + "x" * 1_000, f"<b>{session}", 5, None))
         return await self._send(name, number, self._call(function), **forged)
 
-    async def _route(self, session: str) -> tuple[str, Any]:
+    async def _route(self, _session: str) -> tuple[str, Any]:
         return _outcome(await self.client.post(f"/gradio_api/{self.draw.choice(ROUTES)}", json={"data": [None] * 3}))
 
-    async def _bytes(self, session: str) -> tuple[str, Any]:
+    async def _bytes(self, _session: str) -> tuple[str, Any]:
         route = self.draw.choice(("queue/join", "call/denoise", "call/nothing", "cancel", "upload"))
         headers = {
             "content-type": self.draw.choice(("application/json", "text/plain", "multipart/form-data; boundary=x"))

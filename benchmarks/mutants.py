@@ -184,7 +184,7 @@ def _sparse(path: Path) -> None:
 
 
 IN_ITS_PLACE: dict[str, Callable[[Path], object]] = {
-    "gone": lambda path: None,
+    "gone": lambda _: None,
     "a named pipe": os.mkfifo,
     "a folder": Path.mkdir,
     "a link to itself": lambda path: path.symlink_to(path),

@@ -116,7 +116,7 @@ class Session:
 
 
 @cache
-def _config(address: str) -> dict[str, int]:
+def _config(_address: str) -> dict[str, int]:
     return {}
 
 

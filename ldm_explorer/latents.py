@@ -101,7 +101,10 @@ class BatchMap(Protocol):
 
 
 def in_batches(
-    function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "", batch_size: int = BATCH_IMAGES
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    description: str = "",  # noqa: ARG001 (nothing is shown)
+    batch_size: int = BATCH_IMAGES,
 ) -> Tensor:
     """The plain `BatchMap`: memory stays bounded, nothing is shown."""
     return torch.cat([function(part) for part in inputs.split(batch_size)])

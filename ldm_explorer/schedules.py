@@ -31,7 +31,7 @@ def scaled_linear_betas(num_timesteps: int, beta_start: float, beta_end: float) 
     return torch.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=torch.float32) ** 2
 
 
-def cosine_betas(num_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
+def cosine_betas(num_timesteps: int, _beta_start: float, _beta_end: float) -> Tensor:
     """abar follows a squared cosine, beta capped at 0.999 (Nichol & Dhariwal 2021, eq. 17). Has no beta range."""
 
     def alpha_bar(u: float) -> float:

@@ -64,7 +64,7 @@ def fresh_accelerate():
 
 
 @pytest.fixture
-def accelerator(fresh_accelerate, tmp_path) -> Accelerator:
+def accelerator(fresh_accelerate, tmp_path) -> Accelerator:  # noqa: ARG001 (a fixture cannot be marked usefixtures)
     return make_accelerator(CONFIG, tmp_path)
 
 

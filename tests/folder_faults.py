@@ -93,7 +93,7 @@ FAULTS: dict[str, FolderFault] = {
     "prediction without a record": FolderFault(
         forgotten_record(scheduler(prediction_type="sample")), "prediction_type"
     ),
-    "latents_std of ones": FolderFault(latents_std(lambda std: 1.0), "latent_scale"),
+    "latents_std of ones": FolderFault(latents_std(lambda _: 1.0), "latent_scale"),
     "latents_std missing": FolderFault(latents_std(None), "latent_scale"),
     "latents_std x 0.6": FolderFault(latents_std(lambda std: 0.6 * std), "latent_scale"),
     "latents_std squared": FolderFault(latents_std(lambda std: std**2), "latent_scale"),

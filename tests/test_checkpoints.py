@@ -101,7 +101,7 @@ def test_a_lost_shard_is_told(tiny_pipeline, tmp_path, monkeypatch):
 def test_a_folder_half_overwritten_does_not_count_as_whole(tiny_pipeline, ldm_folder, tmp_path, monkeypatch):
     folder = shutil.copytree(ldm_folder, tmp_path / "run")
 
-    def disk_full(*args, **kwargs):
+    def disk_full(*_, **__):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(tiny_pipeline.scheduler, "save_pretrained", disk_full)

@@ -101,7 +101,7 @@ def test_a_folder_that_is_given_is_the_one_read(tmp_path):
 
 @pytest.mark.parametrize("error", [URLError("no route"), RuntimeError("Error downloading"), ConnectionResetError()])
 def test_no_files_and_no_network_is_one_error_that_says_what_to_do(tmp_path, monkeypatch, error):
-    def download(*args, **kwargs):
+    def download(*_, **__):
         raise error
 
     monkeypatch.setattr(data, "FASHION_MNIST_SYSTEM_DIR", tmp_path / "nothing")
@@ -150,7 +150,7 @@ def test_the_side_of_a_registered_dataset_is_its_own():
 
 
 def test_downloads_go_to_the_cache_folder(tmp_path, monkeypatch):
-    def download(root, train, download):
+    def download(root, **_):
         raise OSError(str(root))
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -87,7 +87,7 @@ def test_any_denoiser_is_sampled_from_in_the_place_of_the_pipeline_s(tiny_pipeli
     class GreyImage(StandIn):
         """Takes every latent for noise over the mean latent, 0: z_t = b eps and v = a eps."""
 
-        def forward(self, z_t, timestep, class_labels=None):
+        def forward(self, z_t, timestep, class_labels=None):  # noqa: ARG002
             alpha_bar = self.schedule.alpha_bars[timestep]
             return (alpha_bar / (1 - alpha_bar)).sqrt() * z_t
 

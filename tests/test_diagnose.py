@@ -169,7 +169,7 @@ def test_images_of_any_size_serve_a_pixel_model(pixel_folder, pictures):
     assert diagnosis.reconstructions is None
 
 
-def test_an_untrained_run_of_ours_is_called_nothing_else(ldm_folder, tmp_path):
+def test_an_untrained_run_of_ours_is_called_nothing_else(ldm_folder):
     diagnosis = diagnose_folder(ldm_folder)
     assert set(names(diagnosis)) <= {"round_trip", "learned"}
     assert "learned" in names(diagnosis) + [symptom.name for symptom in diagnosis.symptoms]
@@ -273,5 +273,5 @@ def test_the_tab_takes_names_from_the_library_alone(library, tmp_path):
 
 
 def test_the_app_does_not_examine_before_it_is_asked(library, monkeypatch):
-    monkeypatch.setattr(tab, "diagnose_checkpoint", lambda checkpoint: pytest.fail("examined at the start"))
+    monkeypatch.setattr(tab, "diagnose_checkpoint", lambda _: pytest.fail("examined at the start"))
     build_app(library)

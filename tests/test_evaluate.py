@@ -185,7 +185,7 @@ def test_a_classifier_or_a_compiler_that_is_not_there_is_refused_before_any_work
 
     monkeypatch.setattr(Evaluation, "measure", lambda *_: pytest.fail("it was measured"))
     refused("nothing", features=tmp_path / "nothing")
-    monkeypatch.setattr(torch, "compile", lambda function: no_compiler)
+    monkeypatch.setattr(torch, "compile", lambda _: no_compiler)
     refused("leave out --compile: no compiler", compile=True)
 
 
@@ -243,7 +243,7 @@ def test_what_was_stored_under_the_name_but_is_no_evaluation_is_measured_anew(va
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
-    def interrupted(config):
+    def interrupted(_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sys.argv", ["evaluate.py", "folder"])

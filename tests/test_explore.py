@@ -203,7 +203,8 @@ def test_gflops_grow_with_the_steps(ldm):
     assert few < many < 3 * few
 
 
-def test_a_library_names_what_it_passes_over_and_keeps_same_names_apart(ldm_folder, vae_folder, tmp_path):
+@pytest.mark.usefixtures("vae_folder")
+def test_a_library_names_what_it_passes_over_and_keeps_same_names_apart(ldm_folder, tmp_path):
     (tmp_path / "fashion_mnist" / "empty").mkdir(parents=True)
     foreign = tmp_path / "somewhere" / "foreign"
     shutil.copytree(ldm_folder, foreign)

@@ -255,11 +255,11 @@ def test_an_autoencoder_that_is_not_finished_or_not_there_is_said_to_be_so(train
         training("ldm", tmp_path / "run", vae=tmp_path / "young")
 
 
-def full_disk(folder: Path, vae) -> None:
+def full_disk(*_) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def readme_of_mine(folder: Path, vae) -> None:
+def readme_of_mine(folder: Path, _vae) -> None:
     (folder / "README.md").write_text("mine")
 
 
@@ -298,7 +298,7 @@ def test_a_training_that_cannot_load_its_images_leaves_no_folder(training, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_exporting_a_state_leaves_what_lies_in_both_folders(training, dataset, tmp_path, vae_folder, monkeypatch):
+def test_exporting_a_state_leaves_what_lies_in_both_folders(training, tmp_path):
     run, out, mine = tmp_path / "run", tmp_path / "out", tmp_path / "mine"
     training("ldm", run)
     planted = plant(run, tmp_path / "elsewhere")

@@ -145,7 +145,7 @@ def test_the_log_of_a_run_that_went_back_holds_every_step_once(accelerator, tmp_
 
 @pytest.mark.parametrize("where", ["state", "log"])
 def test_a_full_disk_ends_in_a_sentence_and_leaves_the_state_before(accelerator, tmp_path, monkeypatch, where):
-    def full(*arguments):
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     config = replace(CONFIG, save_every_steps=4, log_every_steps=3)

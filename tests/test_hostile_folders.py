@@ -150,7 +150,7 @@ def test_files_that_are_no_runs_cost_nothing(dataset, tmp_path, marked):
 
 
 @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "vae/config.json", "features/config.json"])
-def test_a_foreign_file_does_not_decide_what_kind_of_run_a_folder_is(dataset, tmp_path, name):
+def test_a_foreign_file_does_not_decide_what_kind_of_run_a_folder_is(dataset, name):
     """Neither of an autoencoder nor of a run that has no weights yet."""
     finished, young = dataset / "finished", dataset / "features"  # where the classifier of these images would be
     shutil.copytree(dataset / "good", finished)
@@ -324,7 +324,7 @@ def test_a_classifier_of_fewer_classes_is_not_asked(subject, tmp_path):
 
 
 def test_a_diagnosis_that_nobody_foresaw_is_one_sentence_and_exit_status_2(monkeypatch, capsys, tmp_path):
-    def fail(*arguments):
+    def fail(*_):
         raise TypeError("'<' not supported\nbetween")
 
     monkeypatch.setattr(diagnose, "diagnose_folder", fail)

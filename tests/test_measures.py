@@ -88,7 +88,7 @@ class TestDistances:
 class TestVariety:
     @pytest.mark.parametrize("k", [1, 5])
     @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.7, 0.3), (1.5, 1.0)])
-    def test_is_that_of_the_prdc_package(self, capsys, k, scale, shift):
+    def test_is_that_of_the_prdc_package(self, k, scale, shift):
         real, samples = normal(300, 8), normal(260, 8, seed=1) * scale + shift
         expected = compute_prdc(real.numpy(), samples.numpy(), k)
         measured = measure_variety(samples, real, k)
@@ -351,7 +351,7 @@ def test_images_at_side_are_averages():
     assert torch.allclose(images_at_side(images, 2)[0, 0], expected)
 
 
-def test_floors_are_those_of_as_many_real_images(tiny_vae):
+def test_floors_are_those_of_as_many_real_images():
     torch.manual_seed(0)
     sets = [draw_shapes(count, seed) for seed, count in enumerate((100, 150, 120))]
     ruler = Ruler(SPEC, FeatureNet(1, 10, widths=(8, 16)).eval(), *sets, num_images=100)

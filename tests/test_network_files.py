@@ -23,7 +23,7 @@ def folder(ldm_folder, tmp_path):
 
 @pytest.mark.parametrize("widths", [[32, 64], [512, 1024]])
 def test_a_config_of_another_network_is_refused_before_a_weight_is_read(folder, monkeypatch, widths):
-    monkeypatch.setattr(network_files, "_in_fp32", lambda *tensor: pytest.fail("read"))
+    monkeypatch.setattr(network_files, "_in_fp32", lambda *_: pytest.fail("read"))
     edit_json(folder / "unet" / "config.json", block_out_channels=widths)
     with pytest.raises(CheckpointError, match=r"unet cannot be loaded as UNet2DModel: \d+ tensors do not fit it"):
         load_model(UNet2DModel, folder, "unet")

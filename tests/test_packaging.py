@@ -75,7 +75,8 @@ def installed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def test_without_shipped_checkpoints_a_sentence_says_how_to_get_them(installed, tmp_path):
+@pytest.mark.usefixtures("installed")
+def test_without_shipped_checkpoints_a_sentence_says_how_to_get_them(tmp_path):
     default = Path("checkpoints/fashion_mnist/vae-8x8x4")
     assert command.folders_to_show(None) == []
     assert classifier_folder("fashion_mnist", tmp_path) is None
@@ -84,7 +85,8 @@ def test_without_shipped_checkpoints_a_sentence_says_how_to_get_them(installed, 
             need()
 
 
-def test_folders_given_to_the_app_take_the_place_of_the_shipped_ones(installed, tmp_path):
+@pytest.mark.usefixtures("installed")
+def test_folders_given_to_the_app_take_the_place_of_the_shipped_ones(tmp_path):
     given = REPO / "checkpoints"
     assert command.folders_to_show(given) == [given]
     assert classifier_folder("fashion_mnist", given / "sizes") == given / "fashion_mnist" / "features"

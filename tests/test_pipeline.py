@@ -118,7 +118,7 @@ def test_an_unconditional_network_samples_without_labels_and_refuses_them(tiny_v
 
 
 @pytest.mark.parametrize(("latent_size", "latent_channels"), [(8, 3), (16, 4)], ids=["channels", "side"])
-def test_networks_of_different_latents_are_refused(tiny_unet, shapes, latent_size, latent_channels):
+def test_networks_of_different_latents_are_refused(tiny_unet, latent_size, latent_channels):
     vae = build_seeded(VAEConfig(latent_size=latent_size, latent_channels=latent_channels, widths=(16,)))
     vae.register_to_config(latents_mean=[0.0] * latent_channels, latents_std=[1.0] * latent_channels)
     with pytest.raises(ValueError, match="UNet"):

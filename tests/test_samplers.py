@@ -50,7 +50,7 @@ class GaussianDenoiser(Denoiser):
         gain = a * self.std**2 / (a**2 * self.std**2 + b2)
         return self.mean + gain * (z_t.double() - a * self.mean)
 
-    def forward(self, z_t, timestep, class_labels=None):
+    def forward(self, z_t, timestep, class_labels=None):  # noqa: ARG002
         self.calls += 1
         a, b = self.alpha_bars[int(timestep)].sqrt(), (1 - self.alpha_bars[int(timestep)]).sqrt()
         z0 = self.posterior_mean(z_t, int(timestep))

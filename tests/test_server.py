@@ -366,7 +366,7 @@ def test_a_client_whose_state_was_dropped_goes_on(app):
     assert "After 5 of 5" in client.predict("tiny-ldm", 4, api_name="/show_training")
 
 
-def test_bounds_that_changed_hold_for_the_session_and_are_the_handlers_without_it(app, server, functions):
+def test_bounds_that_changed_hold_for_the_session_and_are_the_handlers_without_it(server, functions):
     values = ["tiny-ldm", "Bag", 1, None, 0, 3_000, 150]  # t of a longer schedule, as after another checkpoint
     join(server, functions["show_velocity"], values, "no state")
     (answer,) = completed(server, "no state")
@@ -498,7 +498,7 @@ def test_one_request_cannot_carry_many_files():
         async def note(message):
             statuses.extend([message["status"]] if "status" in message else [])
 
-        async def answer(scope, receive, send):
+        async def answer(_, receive, send):
             await receive()
             await send({"type": "http.response.start", "status": 200, "headers": []})
 
@@ -512,14 +512,14 @@ def test_one_request_cannot_carry_many_files():
 def test_a_page_that_answers_late_is_waited_for(monkeypatch):
     tries = []
 
-    def late(address, **options):
+    def late(address, **_):
         tries.append(address)
         if len(tries) < 3:
             raise httpx.ConnectError("not yet")
         return httpx.Response(200)
 
     monkeypatch.setattr(launching.httpx, "get", late)
-    monkeypatch.setattr(launching.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(launching.time, "sleep", lambda _: None)
     launching.wait_until_it_answers("http://127.0.0.1:1")
     assert len(tries) == 3
 

@@ -148,7 +148,7 @@ def test_of_two_families_the_chosen_one_is_compared_else_the_first(library, tmp_
     assert family_names(both, theirs.name) == [theirs.name]
 
 
-def test_the_family_comes_first_where_there_is_one(library, ldm_folder, vae_folder):
+def test_the_family_comes_first_where_there_is_one(library):
     assert default_names(library, "tiny-ldm") == ["tiny-ldm", "kl-1", "kl-1e-6", "size-8x8x4", "size-spare"]
     assert [item.name for item in kl_row(read_figures(library, library.names()))] == ["kl-1e-6", "size-spare", "kl-1"]
 

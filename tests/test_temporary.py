@@ -28,7 +28,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def start(root):
+def start(root):  # noqa: ARG001 (a fixture cannot be marked usefixtures)
     """Starts another app, up to where it has an upload."""
     started = []
 
@@ -72,13 +72,15 @@ def test_nothing_is_left_of_an_app_that_fails(root):
     assert os.environ["GRADIO_TEMP_DIR"] == str(root)
 
 
-def test_gradio_keeps_its_files_there(root):
+@pytest.mark.usefixtures("root")
+def test_gradio_keeps_its_files_there():
     with temporary_folder() as folder:
         assert Path(gr.Image().GRADIO_CACHE) == folder
         assert folder.name.startswith(f"ldm-explorer-{os.getpid()}-")
 
 
-def test_files_are_gone_after_an_hour_and_so_are_those_that_were_never_complete(root, monkeypatch):
+@pytest.mark.usefixtures("root")
+def test_files_are_gone_after_an_hour_and_so_are_those_that_were_never_complete(monkeypatch):
     with temporary_folder() as folder:
         (folder / "sha").mkdir()
         for name in ("sha/old.png", "tmpold"):

@@ -49,7 +49,7 @@ class Oracle(nn.Module):
         super().__init__()
         self.batch, self.scheduler, self.prediction_type = batch, scheduler, prediction_type
 
-    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+    def forward(self, z_t, timesteps, *_, **__):
         z0, eps = self.batch["z0"], self.batch["eps"]
         assert torch.allclose(z_t, self.scheduler.add_noise(z0, eps, timesteps), atol=1e-6)
         v = self.scheduler.get_velocity(z0, eps, timesteps)
@@ -59,14 +59,14 @@ class Oracle(nn.Module):
 class Early(nn.Module):
     """Wrong by 3 in the first tenth of 1000 timesteps only."""
 
-    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+    def forward(self, z_t, timesteps, *_, **__):
         return (3.0 * (timesteps < 100).float().view(-1, 1, 1, 1).expand_as(z_t),)
 
 
 class Late(nn.Module):
     """Wrong by 9 in the last tenth of 1000 timesteps only."""
 
-    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+    def forward(self, z_t, timesteps, *_, **__):
         return (9.0 * (timesteps >= 900).float().view(-1, 1, 1, 1).expand_as(z_t),)
 
 
@@ -77,7 +77,7 @@ class Zero(nn.Module):
         super().__init__()
         self.parameter = nn.Parameter(torch.zeros(()))
 
-    def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+    def forward(self, z_t, *_, **__):
         return (torch.zeros_like(z_t),)
 
 
@@ -223,7 +223,7 @@ def test_importance_draws_where_errors_are_and_leaves_the_expected_loss(tiny_vae
 @pytest.mark.parametrize("fraction", [0.0, 1 - 2**-24], ids=["smallest", "largest"])
 def test_the_extreme_draws_stay_inside_the_schedule(task, monkeypatch, fraction):
     """torch.rand gives multiples of 2^-24 below 1; added to the number of a stratum they may round up."""
-    monkeypatch.setattr(torch, "rand", lambda size, generator: torch.full((size,), fraction))
+    monkeypatch.setattr(torch, "rand", lambda size, **_: torch.full((size,), fraction))
     timesteps = task.batch(torch.arange(256) % 200, generator())["timesteps"]
     assert int(timesteps.min()) >= 0
     assert int(timesteps.max()) < task.config.num_timesteps
@@ -242,7 +242,7 @@ def test_validation_spreads_over_all_timesteps_and_keeps_the_labels(task, other_
     seen = {"timesteps": [], "labels": []}
 
     class Watch(Zero):
-        def forward(self, z_t, timesteps, class_labels=None, return_dict=True):
+        def forward(self, z_t, timesteps, class_labels=None, **_):
             seen["timesteps"] += timesteps.tolist()
             seen["labels"] += class_labels.tolist()
             return super().forward(z_t, timesteps)
@@ -319,7 +319,7 @@ def test_a_perceptual_loss_compares_feature_maps_at_the_images_own_side(shapes, 
     task = VAETask(replace(VAE_CONFIG, perceptual_weight=0.5), shapes, other_shapes, network)
     batch = task.batch(torch.arange(8), generator())
     seen = []
-    network.stem.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    network.stem.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     losses = task.loss(task.model, batch)
     plain = VAETask(VAE_CONFIG, shapes, other_shapes).loss(task.model, batch)
     assert [tuple(images.shape) for images in seen] == [(8, 1, 28, 28)] * 2

@@ -271,8 +271,9 @@ def test_options_out_of_range_are_refused_by_name(name, value):
         FitConfig(**{name: value})
 
 
-def test_a_batch_that_does_not_divide_over_the_processes_is_refused(fresh_accelerate, monkeypatch, tmp_path):
-    monkeypatch.setattr(processes, "Accelerator", lambda **options: SimpleNamespace(num_processes=3))
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_batch_that_does_not_divide_over_the_processes_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "Accelerator", lambda **_: SimpleNamespace(num_processes=3))
     with pytest.raises(ValueError, match="8 does not divide over 3"):
         make_accelerator(CONFIG, tmp_path)
 
@@ -386,12 +387,13 @@ def test_resuming_from_a_damaged_state_or_one_of_another_network_is_refused_by_n
         train(task, replace(CONFIG, resume=True), accelerator, tmp_path)
 
 
-def test_a_run_that_goes_on_keeps_the_precision_it_began_with(fresh_accelerate, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_run_that_goes_on_keeps_the_precision_it_began_with(tmp_path, monkeypatch):
     """Where bf16 is worth it is measured, and may be measured otherwise another day."""
     config = replace(CONFIG, precision="auto")
     for resume, bf16_is_faster in ((False, True), (True, False)):
         AcceleratorState._reset_state(reset_partial_state=True)
-        monkeypatch.setattr(processes, "bf16_is_faster", lambda device, answer=bf16_is_faster: answer)
+        monkeypatch.setattr(processes, "bf16_is_faster", lambda _, answer=bf16_is_faster: answer)
         accelerator = make_accelerator(replace(config, resume=resume), tmp_path)
         assert accelerator.mixed_precision == "bf16"
         train(Regression(), replace(config, resume=resume), accelerator, tmp_path, stop_after=7)

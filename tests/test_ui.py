@@ -163,7 +163,7 @@ def test_refusals_become_one_sentence(library):
 
 
 def test_what_nobody_foresaw_is_one_sentence_too(library):
-    def broken(library, number):
+    def broken(_, number):  # noqa: ARG001 (an input by its name)
         raise RuntimeError("secret detail")
 
     with pytest.raises(gr.Error, match="the app goes on") as shown:

@@ -68,7 +68,7 @@ def test_a_step_turns_z_t_back_by_the_angle_between():
     assert make_view(0, CLEAN).angle_s == 0
 
 
-def test_a_view_is_of_the_checkpoint_own_latent_schedule_and_seed(ldm, ldm_folder):
+def test_a_view_is_of_the_checkpoint_own_latent_schedule_and_seed(ldm):
     pixels = example_image(ldm, "Bag", 0).pixels
     view = view_velocity(ldm, pixels, seed=3, t=500, stride=1)
     assert torch.equal(view.alpha_bars, ldm.pipeline.scheduler.alphas_cumprod)

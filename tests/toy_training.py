@@ -40,7 +40,7 @@ class Regression:
     def validate(self, model):
         return {"loss": float((model(self.inputs) - 3 * self.inputs + 1).square().mean())}
 
-    def sample(self, model):
+    def sample(self, model):  # noqa: ARG002
         return self.frame
 
 

@@ -53,7 +53,7 @@ class GaussianDenoiser(ExactDenoiser):
         eigenvalues, self.eigenvectors = torch.linalg.eigh(statistics.covariance.double())
         self.eigenvalues = eigenvalues.clamp_min(0)
 
-    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:  # noqa: ARG002 (as the others take)
         abar, mean = alpha_bar.double(), self.statistics.mean.double()
         gain = abar.sqrt() * self.eigenvalues / (abar * self.eigenvalues + 1 - abar)
         centred = z_t.double() - abar.sqrt() * mean

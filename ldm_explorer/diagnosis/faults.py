@@ -55,8 +55,8 @@ def lab_sampling(name: str) -> Sampling:
 
 def _of_training(right: str, broken: str) -> dict:
     return {
-        "inject": lambda sampling: lab_sampling(broken),
-        "mended": lambda sampling: lab_sampling(right),
+        "inject": lambda _: lab_sampling(broken),
+        "mended": lambda _: lab_sampling(right),
         "lab_run": right,
         "broken_run": broken,
         "in_folder": True,

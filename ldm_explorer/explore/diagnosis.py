@@ -35,7 +35,7 @@ def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
 
 
 @lru_cache(maxsize=64)
-def _diagnose(checkpoint: Checkpoint, files: tuple[tuple[str, int], ...]) -> Diagnosis:
+def _diagnose(checkpoint: Checkpoint, _files: tuple[tuple[str, int], ...]) -> Diagnosis:
     examples = example_images(checkpoint)
     case = replace(open_case(checkpoint.folder), images=examples.images, image_labels=examples.labels)
     return replace(examine(case), folder=checkpoint.name)

@@ -83,7 +83,7 @@ def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
         yield Moment(step.timestep, z0, step.z_t, decoded(z0))
 
 
-def latents_std(moment: Moment, subject: Subject) -> float:
+def latents_std(moment: Moment, _subject: Subject) -> float:
     """Standard deviation of the latents."""
     return float(moment.z0.std())
 

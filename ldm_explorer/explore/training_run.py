@@ -201,7 +201,7 @@ def read_run(library: Library, name: str) -> RunReport:
 
 
 @lru_cache(maxsize=16)
-def _read(run: Run, stamp: tuple[int, ...]) -> RunReport:
+def _read(run: Run, _stamp: tuple[int, ...]) -> RunReport:
     config = read_run_config(run.folder)
     records = _records(run)
     statistics, why_no_floors = None, ""

@@ -112,7 +112,7 @@ class _Interrupt:
         for signum, handler in self.handlers.items():
             signal.signal(signum, handler)
 
-    def _note(self, signum, frame) -> None:
+    def _note(self, signum, _frame) -> None:
         self.happened = True
         signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler)
 

@@ -65,7 +65,7 @@ def _pictures(diagnosis: Diagnosis) -> Markup | str:
     return picture_row(pictures, layout="large") if pictures else ""
 
 
-def forget(library: Library, checkpoint: str) -> Markup:
+def forget(_library: Library, _checkpoint: str) -> Markup:
     """What stands here before a checkpoint was examined."""
     return INVITATION
 

@@ -64,7 +64,7 @@ def _stage(number: int, stage: Stage) -> Markup:
     return html('<section class="ldm-stage"><div>{}</div>{}</section>', words, pictures)
 
 
-def build(library: Library, shared: SharedChoices) -> None:
+def build(_library: Library, _shared: SharedChoices) -> None:
     """Lay out the tab inside the current Blocks; it stands on the shipped logs of the lab."""
     gr.Markdown(STORY)
     try:

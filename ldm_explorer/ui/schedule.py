@@ -21,7 +21,7 @@ WHAT_TO_LOOK_AT = (
 MATH = [{"left": "$", "right": "$", "display": False}]
 
 
-def plot_schedules(library: Library, num_timesteps: float, beta_start: float, beta_end: float):
+def plot_schedules(_library: Library, num_timesteps: float, beta_start: float, beta_end: float):
     """Every schedule in words, and its beta, alpha, abar and log SNR as Plotly figures."""
     schedules = compare_schedules(int(num_timesteps), beta_start, beta_end)
     words = join(html("<li><b>{}</b>: {}.</li>", schedule.name, describe(schedule)) for schedule in schedules)

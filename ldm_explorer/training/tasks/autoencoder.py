@@ -174,7 +174,7 @@ class AutoencoderTraining:
     def __init__(self, config: VAETrainConfig):
         self.config, self.name = config, config.name
 
-    def make_task(self, accelerator: Accelerator, folder: Path) -> VAETask:
+    def make_task(self, accelerator: Accelerator, folder: Path) -> VAETask:  # noqa: ARG002
         """Raises what `load_split` and `load_perceptual` do."""
         config = self.config
         return VAETask(config, config.load("train"), config.load("validation"), load_perceptual(config))

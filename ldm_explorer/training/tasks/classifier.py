@@ -98,6 +98,6 @@ class ClassifierTraining:
             raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
         self.config = config
 
-    def make_task(self, accelerator: Accelerator, folder: Path) -> FeaturesTask:
+    def make_task(self, accelerator: Accelerator, folder: Path) -> FeaturesTask:  # noqa: ARG002
         """Raises what `load_split` does."""
         return FeaturesTask(self.config, *(self.config.load(split) for split in ("train", "validation", "test")))

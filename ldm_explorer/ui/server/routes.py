@@ -140,7 +140,7 @@ def sentence(status: int, text: str) -> JSONResponse:
     return JSONResponse({"detail": text}, status)
 
 
-async def refuse_malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+async def refuse_malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
     """What FastAPI cannot read, without its echo of what came."""
     first: dict[str, Any] = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])[:80]
