@@ -164,7 +164,7 @@ class Checkpoint:
     kind: Kind
     dataset: str
     config: RunConfig
-    metrics: dict[str, Any]  # as train/evaluate.py and others left it: see `evaluation.ruler.flat_figures`
+    metrics: dict[str, Any]  # as train/evaluate.py and others left it: see `evaluation.reference.flat_measures`
 
     @cached_property
     def vae(self) -> AutoencoderKL:

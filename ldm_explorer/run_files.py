@@ -191,7 +191,7 @@ def _read_line(path: Path, number: int, line: bytes) -> LogRecord:
     except ValidationError as error:
         why = why_invalid(error)
         where = f"{printable(path)} is damaged in line {number}{'' if why.startswith(':') else ', which'}"
-        raise CheckpointError(f"{where}{why}: mend that line or take it out") from error
+        raise CheckpointError(f"{where}{why}: fix that line or take it out") from error
 
 
 def read_whole_log(path: Path) -> tuple[LogRecord, ...]:

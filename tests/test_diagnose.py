@@ -65,7 +65,7 @@ def test_the_injected_fault_comes_first(checkpoint, tmp_path):
         print(f"{name:28} {'; '.join(cause.title for cause in diagnosis.causes) or '-'}")
         if names(diagnosis)[:1] != [fault.cause]:
             missed[name] = names(diagnosis)
-        assert all(cause.mend and cause.evidence for cause in diagnosis.causes)
+        assert all(cause.fix and cause.evidence for cause in diagnosis.causes)
     assert len(missed) <= (1 - NEEDED_SHARE) * len(FAULTS), missed
 
 
@@ -126,7 +126,7 @@ def test_a_schedule_that_was_rescaled_after_training_is_told_by_its_line(tmp_pat
     scheduler(rescale_betas_zero_snr=True)(folder)
     (cause,) = diagnose_folder(folder).causes
     assert cause.name == "schedule"
-    assert '"rescale_betas_zero_snr": false' in cause.mend
+    assert '"rescale_betas_zero_snr": false' in cause.fix
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_channels_that_are_normalised_alone_lose_the_timestep(tmp_path):
     save_ddpm(tmp_path / "ddpm", norm_num_groups=32)
     (cause,) = diagnose_folder(tmp_path / "ddpm").causes
     assert cause.name == "time_response"
-    assert "norm_num_groups" in cause.mend
+    assert "norm_num_groups" in cause.fix
 
 
 def test_an_untrained_ddpm_pipeline_has_learned_nothing(pixel_folder):

@@ -20,7 +20,7 @@ from ldm_explorer.evaluation.config import EvaluationConfig
 from ldm_explorer.evaluation.evaluator import Evaluation
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
-from ldm_explorer.evaluation.ruler import Ruler
+from ldm_explorer.evaluation.reference import Reference
 from ldm_explorer.evaluation.subjects import SampleFolder, is_samples, labels_of, read_subjects
 from ldm_explorer.image_folder import DataError, read_samples
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
@@ -32,10 +32,10 @@ evaluate = load_script("evaluate")
 
 
 @pytest.fixture
-def ruler(shapes):
+def reference(shapes):
     torch.manual_seed(0)
     network = FeatureNet(1, 10, widths=(8, 16)).eval()
-    return Ruler(SPEC, network, shapes, draw_shapes(100, seed=1), draw_shapes(120, seed=2), num_images=50)
+    return Reference(SPEC, network, shapes, draw_shapes(100, seed=1), draw_shapes(120, seed=2), num_images=50)
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def folder(shapes, tmp_path):
     return tmp_path / "samples"
 
 
-def test_a_folder_of_pictures_gives_the_figures_of_its_images(ruler, folder, shapes, monkeypatch):
+def test_a_folder_of_pictures_gives_the_figures_of_its_images(reference, folder, shapes, monkeypatch):
     evaluation = Evaluation(EvaluationConfig())
-    monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
+    monkeypatch.setattr(evaluation, "reference", lambda *_: reference)
     figures = evaluation.measure_samples(SampleFolder.read(folder, "fashion_mnist", None))["generation"]
     order = sorted(range(120), key=lambda i: (SPEC.class_names[shapes.labels[i]], f"{i}.png"))
     images, labels = crop(shapes.images, SPEC)[order], shapes.labels[order]
-    expected = ruler.samples(images, labels, ruler.distances_to_known(ruler.images))
+    expected = reference.samples(images, labels, reference.distances_to_known(reference.images))
     for name, value in expected.items():
         assert figures[name] == pytest.approx(value, rel=1e-4)
     assert figures["num_images"] == 120
@@ -63,17 +63,17 @@ def test_a_folder_of_pictures_gives_the_figures_of_its_images(ruler, folder, sha
     assert figures["copying_near_share"] == 1
 
 
-def test_class_consistency_is_the_share_that_the_classifier_gives_the_label_asked_for(ruler, shapes):
+def test_class_consistency_is_the_share_that_the_classifier_gives_the_label_asked_for(reference, shapes):
     images = crop(shapes.images, SPEC)[:120]
     with torch.no_grad():
-        labels = ruler.network(to_model(images)).argmax(1)
+        labels = reference.network(to_model(images)).argmax(1)
     labels[::4] = (labels[::4] + 1) % 10
-    assert ruler.samples(images, labels, torch.ones(120))["class_consistency"] == 0.75
+    assert reference.samples(images, labels, torch.ones(120))["class_consistency"] == 0.75
 
 
 def test_a_test_split_too_small_for_distances_is_refused(shapes, other_shapes):
     with pytest.raises(ValueError, match="50 test images: distances in 64 features need more"):
-        Ruler(SPEC, FeatureNet(1, 10, widths=(8, 16)), shapes, other_shapes, other_shapes, num_images=50)
+        Reference(SPEC, FeatureNet(1, 10, widths=(8, 16)), shapes, other_shapes, other_shapes, num_images=50)
 
 
 def test_folders_of_pictures_are_told_from_runs_and_from_folders_of_runs(folder, ldm_folder, vae_folder, tmp_path):
@@ -163,12 +163,12 @@ def test_a_classifier_judges_the_classes_that_it_was_trained_on_alone(tmp_path):
 
 
 def test_figures_that_are_stored_nowhere_are_printed_when_a_later_one_is_stopped(
-    folder, vae_folder, ruler, monkeypatch, capsys
+    folder, vae_folder, reference, monkeypatch, capsys
 ):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Evaluation, "_ruler", lambda *_: ruler)
+    monkeypatch.setattr(Evaluation, "_reference", lambda *_: reference)
     monkeypatch.setattr(Evaluation, "measure", stopped)
     with pytest.raises(KeyboardInterrupt):
         evaluate.main(evaluate.EvaluateConfig(checkpoints=(folder, vae_folder), threads=1))
@@ -189,7 +189,7 @@ def test_a_classifier_or_a_compiler_that_is_not_there_is_refused_before_any_work
     refused("leave out --compile: no compiler", compile=True)
 
 
-def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_folder, tmp_path, monkeypatch):
+def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(reference, ldm_folder, tmp_path, monkeypatch):
     """With every seed's samples, and few evaluations, after a stop in the middle of the seeds."""
     shutil.copytree(ldm_folder, tmp_path / "fashion_mnist" / "run")
     folder, sampled = tmp_path / "fashion_mnist" / "run", []
@@ -197,7 +197,7 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(ruler, ldm_fo
 
     def measure(**options):
         evaluation = Evaluation(EvaluationConfig(resume=True, **options))
-        monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
+        monkeypatch.setattr(evaluation, "reference", lambda *_: reference)
         monkeypatch.setattr(EvaluationConfig, "num_images", property(lambda self: 100))
         return evaluation.measure(read_checkpoint(folder))
 
@@ -234,11 +234,11 @@ def test_a_denoiser_that_gives_no_numbers_is_not_measured_in_black_images(ldm_fo
         generate(pipeline, SPEC, 4, 0, num_steps=2, sampler="ddim")
 
 
-def test_what_was_stored_under_the_name_but_is_no_evaluation_is_measured_anew(vae_folder, ruler, tmp_path, monkeypatch):
+def test_what_is_stored_but_is_no_evaluation_is_measured_anew(vae_folder, reference, tmp_path, monkeypatch):
     folder = shutil.copytree(vae_folder, tmp_path / "fashion_mnist" / "run")
     update_metrics(folder, "evaluation", None)
     evaluation = Evaluation(EvaluationConfig(resume=True))
-    monkeypatch.setattr(evaluation, "ruler", lambda *_: ruler)
+    monkeypatch.setattr(evaluation, "reference", lambda *_: reference)
     assert evaluation.measure(read_checkpoint(folder))["reconstruction"]["num_images"] == 50
 
 

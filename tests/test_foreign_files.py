@@ -22,7 +22,7 @@ from ldm_explorer.claims import claim, locked
 from ldm_explorer.data import dataset_spec
 from ldm_explorer.evaluation.evaluator import Evaluation
 from ldm_explorer.evaluation.features import FeatureNet
-from ldm_explorer.evaluation.ruler import Ruler
+from ldm_explorer.evaluation.reference import Reference
 from ldm_explorer.image_folder import DataError
 from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
 from ldm_explorer.training import TrainingFailed, export_state, latent_statistics
@@ -266,7 +266,7 @@ def readme_of_mine(folder: Path, _vae) -> None:
 @pytest.mark.parametrize(
     ("save_vae", "said"),
     [
-        (full_disk, r"No space left.*; mend that and go on from step 2 with the same command and --resume"),
+        (full_disk, r"No space left.*; fix that and go on from step 2 with the same command and --resume"),
         (readme_of_mine, r"README.md is there.*: move it away, then go on from step 2 .*--resume"),
     ],
 )
@@ -349,14 +349,14 @@ def test_a_state_that_its_training_replaces_meanwhile_is_exported_all_the_same(t
 
 
 @pytest.fixture
-def quick_ruler(monkeypatch):
+def quick_reference(monkeypatch):
     torch.manual_seed(0)
     spec, network = dataset_spec("fashion_mnist"), FeatureNet(1, NUM_CLASSES, widths=(8, 16)).eval()
-    ruler = Ruler(spec, network, *(draw_shapes(120, seed=seed) for seed in range(3)), num_images=50)
-    monkeypatch.setattr(Evaluation, "_ruler", lambda *_: ruler)
+    reference = Reference(spec, network, *(draw_shapes(120, seed=seed) for seed in range(3)), num_images=50)
+    monkeypatch.setattr(Evaluation, "_reference", lambda *_: reference)
 
 
-@pytest.mark.usefixtures("quick_ruler")
+@pytest.mark.usefixtures("quick_reference")
 class TestEvaluate:
     def measure(self, folder: Path) -> None:
         evaluate.main(evaluate.EvaluateConfig(checkpoints=(folder,), threads=1))

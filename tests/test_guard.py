@@ -174,7 +174,7 @@ def test_a_disk_that_is_full_before_the_first_state_names_the_command_that_works
     store_options(config, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(run_state, "save_file", full)
-        with pytest.raises(TrainingFailed, match="mend that and begin again with the same command and --resume"):
+        with pytest.raises(TrainingFailed, match="fix that and begin again with the same command and --resume"):
             run(Regression(), config, accelerator, tmp_path)
     with pytest.raises(FolderRefused, match="go on with --resume"):
         check_options(config, tmp_path)

@@ -20,7 +20,7 @@ from ldm_explorer.evaluation.classifier import classifier_folder
 from ldm_explorer.explore import library as library_module
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library, open_library
-from ldm_explorer.explore.size_figures import read_figures
+from ldm_explorer.explore.size_measures import read_measures
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.explore.training_run import find_runs, read_run
 from ldm_explorer.run_files import read_total_steps
@@ -299,7 +299,7 @@ def test_figures_that_are_no_measure_count_as_not_measured(dataset):
     edit_json(
         dataset / "bad" / "metrics.json", evaluation={"reconstruction": figures, "generation": {"sampler": ["a"]}}
     )
-    (read,) = read_figures(open_library(dataset.parent), ["bad"])
+    (read,) = read_measures(open_library(dataset.parent), ["bad"])
     assert read.figures.keys() == {"rfd_percent", "gflops_per_image"}
     assert read.sampler is None
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 import ldm_explorer.ui
 from ldm_explorer.explore.few_evaluations import FewEvaluations
 from ldm_explorer.explore.library import open_library
-from ldm_explorer.explore.size_figures import write_csv
+from ldm_explorer.explore.size_measures import write_csv
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
 from ldm_explorer.ui import build_app
 from ldm_explorer.ui.common import one_sentence

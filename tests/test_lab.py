@@ -1,4 +1,4 @@
-"""Faults: each changes what it says, is undone by its mend, and shows in its figure."""
+"""Faults: each changes what it says, is undone by its fix, and shows in its figure."""
 
 from functools import cache
 
@@ -62,23 +62,23 @@ def latents(sampling: Sampling, subject: Subject) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", OF_SAMPLING)
-def test_a_fault_changes_the_run_and_its_mend_undoes_it(tiny, name):
+def test_a_fault_changes_the_run_and_its_fix_undoes_it(tiny, name):
     subject = Subject.of(tiny, None, seed=0, num_images=3)
     experiment = set_up(tiny, name)
     right = latents(experiment.right, subject)
     assert not torch.equal(latents(experiment.broken, subject), right)
-    assert torch.equal(latents(FAULTS[name].mended(experiment.broken), subject), right)
+    assert torch.equal(latents(FAULTS[name].fixed(experiment.broken), subject), right)
 
 
 @pytest.mark.parametrize("name", [*OF_SAMPLING, "epsilon_zero_snr"])
-def test_the_symptom_lies_outside_the_right_runs_and_the_mend_brings_it_back(name):
+def test_the_symptom_lies_outside_the_right_runs_and_the_fix_brings_it_back(name):
     fault = FAULTS[name]
     folder = LAB / fault.lab_run if fault.lab_run else FLAGSHIP
     healthy = healthy_figures(folder, name)
     broken = figures(name, folder, lambda experiment: experiment.broken)
     assert all(not min(healthy) <= figure <= max(healthy) for figure in broken), (healthy, broken)
-    mended = figures(name, folder, lambda experiment: fault.mended(experiment.broken))
-    assert mended == pytest.approx(healthy[:2], rel=1e-4)
+    fixed = figures(name, folder, lambda experiment: fault.fixed(experiment.broken))
+    assert fixed == pytest.approx(healthy[:2], rel=1e-4)
 
 
 @pytest.mark.parametrize("name", OF_TRAINING)

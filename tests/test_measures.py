@@ -35,7 +35,7 @@ from ldm_explorer.evaluation.paths import (
     slerp,
 )
 from ldm_explorer.evaluation.reconstruction import psnr_db, ssim
-from ldm_explorer.evaluation.ruler import Ruler, flat_figures, mean_and_spread
+from ldm_explorer.evaluation.reference import Reference, flat_measures, mean_and_spread
 from ldm_explorer.evaluation.variety import measure_variety
 from ldm_explorer.latents import LatentCodec, Posterior
 
@@ -176,15 +176,15 @@ class TestInterpolation:
         labels = torch.arange(80) % 2
         grain = 2 * torch.randint(0, 10, (80, 1, 8, 8))  # even, so that half-way points are whole
         images = ((labels * 200).view(-1, 1, 1, 1) + grain).to(torch.uint8)
-        ruler = Ruler(spec, network, *[ImageSet(images, labels)] * 3, num_images=80)
+        reference = Reference(spec, network, *[ImageSet(images, labels)] * 3, num_images=80)
         codec = codec_of(lambda x: x, lambda z: z)
-        figures = ruler.continuity(codec)
+        figures = reference.continuity(codec)
         latents = to_model(images)
         neighbours = nearest_neighbours(latents)
         assert (labels[neighbours] == labels).all()
         for name, partners in (("ifd_percent", neighbours), ("ifd_random_percent", random_partners(80))):
             blends = (images.float() + images[partners].float()) / 2
-            assert figures[name] == pytest.approx(ruler.fd_percent(blends.byte()), rel=1e-3)
+            assert figures[name] == pytest.approx(reference.fd_percent(blends.byte()), rel=1e-3)
 
 
 class TestSpectrum:
@@ -354,14 +354,14 @@ def test_images_at_side_are_averages():
 def test_floors_are_those_of_as_many_real_images():
     torch.manual_seed(0)
     sets = [draw_shapes(count, seed) for seed, count in enumerate((100, 150, 120))]
-    ruler = Ruler(SPEC, FeatureNet(1, 10, widths=(8, 16)).eval(), *sets, num_images=100)
-    few, many, more_than_there_are = (ruler.context(count) for count in (70, 150, 1000))
+    reference = Reference(SPEC, FeatureNet(1, 10, widths=(8, 16)).eval(), *sets, num_images=100)
+    few, many, more_than_there_are = (reference.context(count) for count in (70, 150, 1000))
     assert (few["num_real_images"], many["num_real_images"]) == (70, 150)
     assert few["fd_floor_percent"] != many["fd_floor_percent"]
     assert more_than_there_are == many
-    real = ruler.features(crop(sets[1].images, SPEC))
-    assert many["fd_floor_percent"] == feature_fd_percent(real, ruler.test_features)
-    assert many["coverage_of_real"] == measure_variety(real, ruler.test_features).coverage
+    real = reference.features(crop(sets[1].images, SPEC))
+    assert many["fd_floor_percent"] == feature_fd_percent(real, reference.test_features)
+    assert many["coverage_of_real"] == measure_variety(real, reference.test_features).coverage
 
 
 def test_flat_figures_are_the_finite_numbers_by_name():
@@ -371,7 +371,7 @@ def test_flat_figures_are_the_finite_numbers_by_name():
         "generation": {"sampler": "dpm++", "seeds": [0], "fd_percent": float("nan"), "coverage": 0.9},
         "conditions": {"threads": 2},
     }
-    assert flat_figures(evaluation) == {"psnr_db": 30.0, "values": 64, "coverage": 0.9}
+    assert flat_measures(evaluation) == {"psnr_db": 30.0, "values": 64, "coverage": 0.9}
 
 
 def test_mean_and_spread_over_seeds():

@@ -11,10 +11,10 @@ from ldm_explorer.evaluation import measures
 from ldm_explorer.evaluation.cost import Cost
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.measures import MEASURES, SETTINGS, SPREADS, Measure, derive, measures_table, on_their_own
+from ldm_explorer.evaluation.reference import Reference, mean_and_spread
 from ldm_explorer.evaluation.results_table import tables
-from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.explore.size_answer import CONTINUITY, EXACT, HEADLINES
-from ldm_explorer.explore.size_figures import LatentSize, SizeFigures, csv_table
+from ldm_explorer.explore.size_measures import LatentSize, SizeMeasures, csv_table
 from ldm_explorer.figures.continuity import KL_MEASURES, PANELS
 from ldm_explorer.figures.latent_size import ROWS
 from ldm_explorer.latents import LatentCodec
@@ -27,10 +27,10 @@ STORED = [path for path in sorted(shipped_checkpoints().glob("*/*/metrics.json")
 
 
 @pytest.fixture(scope="module")
-def ruler(shapes) -> Ruler:
+def reference(shapes) -> Reference:
     torch.manual_seed(0)
     network = FeatureNet(1, 10, widths=(8, 16)).eval()
-    return Ruler(SPEC, network, shapes, draw_shapes(100, seed=1), draw_shapes(120, seed=2), num_images=30)
+    return Reference(SPEC, network, shapes, draw_shapes(100, seed=1), draw_shapes(120, seed=2), num_images=30)
 
 
 def names_stored(evaluation: dict) -> set[str]:
@@ -49,14 +49,14 @@ def test_every_stored_name_is_a_measure_or_says_how_it_was_measured(path):
     assert {name for stored in evaluations for name in names_stored(stored)} <= MEASURES.keys() | SETTINGS.keys()
 
 
-def test_what_the_evaluation_gives_is_in_the_registry(ruler, tiny_vae, shapes):
+def test_what_the_evaluation_gives_is_in_the_registry(reference, tiny_vae, shapes):
     codec, images = LatentCodec(tiny_vae), crop(shapes.images, SPEC)[:40]
-    of_samples = ruler.samples(images, shapes.labels[:40], torch.ones(40))
+    of_samples = reference.samples(images, shapes.labels[:40], torch.ones(40))
     given = (
-        ruler.reconstruction(codec).keys()
-        | ruler.latent_space(codec).keys()
-        | ruler.continuity(codec).keys()
-        | ruler.context(40).keys()
+        reference.reconstruction(codec).keys()
+        | reference.latent_space(codec).keys()
+        | reference.continuity(codec).keys()
+        | reference.context(40).keys()
         | mean_and_spread([of_samples, of_samples]).keys()
         | Cost.__dataclass_fields__.keys()
     )
@@ -102,7 +102,7 @@ def test_every_measure_that_the_app_shows_stands_in_its_table_or_in_a_panel():
     assert in_panels <= shown
 
 
-def test_one_entry_is_measured_and_shows_in_the_docs_table_and_in_csv(ruler, tiny_vae, monkeypatch):
+def test_one_entry_is_measured_and_shows_in_the_docs_table_and_in_csv(reference, tiny_vae, monkeypatch):
     added = Measure(
         name="brightness_error",
         section="reconstruction",
@@ -112,7 +112,7 @@ def test_one_entry_is_measured_and_shows_in_the_docs_table_and_in_csv(ruler, tin
         of=lambda inputs: float((inputs.reconstructions - inputs.originals).mean().abs()),
     )
     monkeypatch.setitem(measures.MEASURES, added.name, added)
-    assert ruler.reconstruction(LatentCodec(tiny_vae))["brightness_error"] > 0
+    assert reference.reconstruction(LatentCodec(tiny_vae))["brightness_error"] > 0
     assert "| brightness error | `brightness_error` | lower | How much brighter" in measures_table()
     (table,) = tables({"a": {"reconstruction": {"values": 64, added.name: 0.25}}})
     assert table.splitlines() == [
@@ -120,7 +120,7 @@ def test_one_entry_is_measured_and_shows_in_the_docs_table_and_in_csv(ruler, tin
         "| --- | --- | --- |",
         "| a | 64 | 0.25 |",
     ]
-    figures = SizeFigures("a", LatentSize(8, 4, 784), True, True, None, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, {})
+    figures = SizeMeasures("a", LatentSize(8, 4, 784), True, True, None, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, {})
     assert "brightness_error" in csv_table([figures], list(MEASURES)).splitlines()[0]
     assert "brightness error ↓" in size_table.size_table([figures])
     assert "brightness error" in size_table.explanation()

@@ -27,14 +27,14 @@ from ldm_explorer.explore.size_answer import (
     continuity_in_figures,
     find_differences,
 )
-from ldm_explorer.explore.size_figures import (
+from ldm_explorer.explore.size_measures import (
     FAMILY,
-    SizeFigures,
+    SizeMeasures,
     csv_table,
     default_names,
     family_names,
     kl_row,
-    read_figures,
+    read_measures,
     read_training_spread,
     spread_around,
 )
@@ -50,10 +50,10 @@ from ldm_explorer.ui.size_table import size_table
 SPREAD = {"psnr_db": 0.3, "fd_percent": 0.1, "ifd_above_rfd_percent": 0.1, "turn_error": 0.1, "stretch_variation": 0.1}
 
 
-def made(side: int, channels: int, **figures: float) -> SizeFigures:
+def made(side: int, channels: int, **figures: float) -> SizeMeasures:
     """A member of the family with made figures."""
     size = LatentSize(side, channels, 784)
-    return SizeFigures(f"size-{size.shape}", size, True, True, None, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, figures)
+    return SizeMeasures(f"size-{size.shape}", size, True, True, None, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, figures)
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +75,14 @@ def library(ldm_folder, vae_folder, tmp_path_factory) -> Library:
 
 
 def test_stored_figures_are_read_whatever_part_is_there(library):
-    family, other = read_figures(library, ["size-8x8x4", "tiny-ldm", "size-8x8x4"])
+    family, other = read_measures(library, ["size-8x8x4", "tiny-ldm", "size-8x8x4"])
     assert (family.name, family.of_its_shape, family.label) == ("size-8x8x4", True, "8x8x4")
     assert (other.name, other.of_its_shape, other.label) == ("tiny-ldm", False, "tiny-ldm")
     assert (family.get("psnr_db"), other.get("psnr_db"), family.get("fd_percent")) == (30.0, None, None)
     cost = measure_cost(library.get("tiny-ldm"))
     assert other.get("gflops_per_image") == cost.per_sample(DEFAULT_NUM_STEPS)
     with pytest.raises(ValueError, match="at least one"):
-        read_figures(library, [])
+        read_measures(library, [])
 
 
 def test_a_figure_that_is_no_number_is_not_there(library):
@@ -91,7 +91,7 @@ def test_a_figure_that_is_no_number_is_not_there(library):
     broken["cost"] = {"encode_gflops": 1.0, "decode_gflops": 2.0, "evaluation_gflops": 3.0}
     broken["generation"] = {"evaluations": 10}
     changed = replace(checkpoint, metrics={"evaluation": broken})
-    (figures,) = read_figures(Library({"size-8x8x4": changed}, (), {}), ["size-8x8x4"])
+    (figures,) = read_measures(Library({"size-8x8x4": changed}, (), {}), ["size-8x8x4"])
     assert (figures.get("psnr_db"), figures.get("ssim")) == (None, None)
     assert figures.get("gflops_per_image") == 32.0
 
@@ -130,7 +130,7 @@ def test_of_latents_that_are_equally_good_at_most_a_third_are_told_apart(
 
 
 def test_samples_of_other_samplers_or_numbers_of_evaluations_are_not_compared():
-    def measures(second: SizeFigures) -> list[str]:
+    def measures(second: SizeMeasures) -> list[str]:
         measured = {"psnr_db": 40.0, "fd_percent": 0.6, "gflops_per_image": 10.0}
         figures = [made(8, 4, **measured), replace(second, figures=measured)]
         return [item.measure for item in find_differences(figures, ("8x8x4", "32x32x1"), list(measured), SPREAD)]
@@ -150,7 +150,7 @@ def test_of_two_families_the_chosen_one_is_compared_else_the_first(library, tmp_
 
 def test_the_family_comes_first_where_there_is_one(library):
     assert default_names(library, "tiny-ldm") == ["tiny-ldm", "kl-1", "kl-1e-6", "size-8x8x4", "size-spare"]
-    assert [item.name for item in kl_row(read_figures(library, library.names()))] == ["kl-1e-6", "size-spare", "kl-1"]
+    assert [item.name for item in kl_row(read_measures(library, library.names()))] == ["kl-1e-6", "size-spare", "kl-1"]
 
 
 def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
@@ -393,7 +393,7 @@ def test_stored_figures_of_a_strange_kind_are_as_good_as_none(ldm_folder, evalua
     metrics = {"evaluation": evaluation, "few_evaluations": {"fd_percent": [1]}}
     strange = replace(read_checkpoint(ldm_folder), metrics=metrics)
     library = Library({"strange": strange}, (), {})
-    assert set(read_figures(library, ["strange"])[0].figures) == {"gflops_per_image"}
+    assert set(read_measures(library, ["strange"])[0].figures) == {"gflops_per_image"}
     assert read_few_evaluations(strange) is None
 
 

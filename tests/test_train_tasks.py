@@ -332,11 +332,11 @@ def test_a_perceptual_loss_compares_feature_maps_at_the_images_own_side(shapes, 
 
 
 def test_the_classifier_that_measures_is_refused_as_a_loss(tmp_path):
-    ruler, other = tmp_path / "features", tmp_path / "other"
-    for folder in (ruler, other):
+    reference, other = tmp_path / "features", tmp_path / "other"
+    for folder in (reference, other):
         save_model(FeatureNet(1, 10, widths=(8, 16)), folder / "features")
     dataset = f"folder:{tmp_path}"
-    config = SimpleNamespace(spec=VAE_CONFIG.spec, dataset=dataset, perceptual=ruler)
+    config = SimpleNamespace(spec=VAE_CONFIG.spec, dataset=dataset, perceptual=reference)
     with pytest.raises(ValueError, match="is what figures are measured with"):
         load_perceptual(config)
     config.perceptual = other

@@ -8,11 +8,11 @@ from pathlib import Path
 from ldm_explorer.atomic import write_text
 from ldm_explorer.checkpoints import discover, read_json
 from ldm_explorer.evaluation.measures import measures_table
+from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.evaluation.results_table import tables
-from ldm_explorer.evaluation.ruler import flat_figures
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
-from ldm_explorer.explore.size_figures import FAMILY, MEASURES, read_figures, read_training_spread
+from ldm_explorer.explore.size_measures import FAMILY, MEASURES, read_measures, read_training_spread
 from ldm_explorer.shipped import shipped_checkpoints
 
 REPO = Path(__file__).resolve().parents[1]
@@ -48,7 +48,9 @@ def measure_tables(group: str) -> str:
 
 def headline_table(group: str = "fashion_mnist") -> str:
     """The few measures by which the checkpoints of a group are known, beside those of other real images."""
-    measured = {run.name: flat_figures(run.metrics["evaluation"]) for run in discover(shipped_checkpoints() / group)[0]}
+    measured = {
+        run.name: flat_measures(run.metrics["evaluation"]) for run in discover(shipped_checkpoints() / group)[0]
+    }
     flagship = measured["ldm-8x8x4-cosine"]
     floor, accuracy = flagship["fd_floor_percent"], flagship["classifier_accuracy"]
     measured["other real images"] = {"rfd_percent": floor, "fd_percent": floor, "class_consistency": accuracy}
@@ -64,7 +66,7 @@ def headline_table(group: str = "fashion_mnist") -> str:
 def latent_size_answer() -> str:
     """What the app says about the family, too."""
     library = open_library(shipped_checkpoints() / FAMILY)
-    family, spread = read_figures(library, library.names()), read_training_spread(shipped_checkpoints() / FAMILY)
+    family, spread = read_measures(library, library.names()), read_training_spread(shipped_checkpoints() / FAMILY)
     lists = {
         "": answer_in_short(family, spread),
         "In numbers:\n\n": answer_in_figures(family, spread),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ldm_explorer.atomic import write_json
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
-from ldm_explorer.evaluation.ruler import flat_figures
+from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.explore.reconstruction import latent_size
-from ldm_explorer.explore.size_figures import FAMILY
+from ldm_explorer.explore.size_measures import FAMILY
 from ldm_explorer.shipped import shipped_checkpoints
 
 FILE = shipped_checkpoints() / FAMILY / "seeds.json"
@@ -53,7 +53,7 @@ def check_that_seeds_alone_differ(shape: str, runs: list[Checkpoint]) -> None:
 
 def summary(runs: list[Checkpoint]) -> dict[str, list]:
     """The commands, and every figure that all runs have, a value for each."""
-    rows = [flat_figures(run.metrics["evaluation"]) for run in runs]
+    rows = [flat_measures(run.metrics["evaluation"]) for run in runs]
     training = [run.metrics["training"] for run in runs]
     commands = [[cost["autoencoder"]["command"], cost["command"]] for cost in training]
     return {"commands": commands} | {

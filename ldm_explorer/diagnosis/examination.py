@@ -47,7 +47,7 @@ def run_check(check: Check, case: Case) -> Verdict:
         return Verdict(check.name, check.title, "not run", f"{FAILED}: {first_line(error)}")
     if not finding.accusation:
         return Verdict(check.name, check.title, "ok", finding.evidence)
-    return Verdict(check.name, finding.accusation, "suspect", finding.evidence, finding.mend, finding.severity)
+    return Verdict(check.name, finding.accusation, "suspect", finding.evidence, finding.fix, finding.severity)
 
 
 def _is_there(need: Need, case: Case) -> bool:

@@ -28,10 +28,10 @@ Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "rough
 class Fault:
     title: str
     what_happens: str
-    mend: str  # the line of code or config
+    fix: str  # the line of code or config
     symptom: Symptom  # the measure that gives it away
     inject: Change
-    mended: Change  # undoes what was injected
+    fixed: Change  # undoes what was injected
     base: Change = lambda sampling: sampling  # the right run beside which it shows
     in_folder: bool = False  # it can lie in a checkpoint's files; the others lie in calling code
     lab_run: str | None = None  # the right run of the lab beside which it shows; None: any checkpoint's
@@ -56,7 +56,7 @@ def lab_sampling(name: str) -> Sampling:
 def _of_training(right: str, broken: str) -> dict:
     return {
         "inject": lambda _: lab_sampling(broken),
-        "mended": lambda _: lab_sampling(right),
+        "fixed": lambda _: lab_sampling(right),
         "lab_run": right,
         "broken_run": broken,
         "in_folder": True,
@@ -158,68 +158,68 @@ FAULTS: dict[str, Fault] = {
         title="Latents clipped to [-1, 1]",
         what_happens="A third of a unit Gaussian lies beyond 1. DDPMScheduler and DDIMScheduler cut it off at every "
         "step unless told otherwise, which suits pixels, not latents: these come out narrow, the images flat.",
-        mend='scheduler_config.json: "clip_sample": false',
+        fix='scheduler_config.json: "clip_sample": false',
         symptom="latents_std",
         inject=_configured(clip_sample=True),
-        mended=_configured(clip_sample=False),
+        fixed=_configured(clip_sample=False),
         in_folder=True,
     ),
     "other_schedule": Fault(
         title="Sampled along another schedule than trained",
         what_happens="The network is told t, and takes from it how much noise there is; along another schedule there "
         "is more or less of it. Noise stays in the image, or details are taken for noise.",
-        mend='scheduler_config.json: "trained_betas", or "beta_schedule", as in training',
+        fix='scheduler_config.json: "trained_betas", or "beta_schedule", as in training',
         symptom="class_probability",
         inject=_with_other_schedule,
-        mended=_own("trained_betas"),
+        fixed=_own("trained_betas"),
         in_folder=True,
     ),
     "other_prediction": Fault(
         title="The output taken for another prediction type",
         what_happens="A velocity read as noise is noise plus image: every step moves the wrong way, and the latents "
         "leave the range that the decoder knows.",
-        mend='scheduler_config.json: "prediction_type" as in training',
+        fix='scheduler_config.json: "prediction_type" as in training',
         symptom="latents_std",
         inject=_with_other_prediction,
-        mended=_own("prediction_type"),
+        fixed=_own("prediction_type"),
         in_folder=True,
     ),
     "not_normalised": Fault(
         title="An image's latents not normalised (image to image)",
         what_happens="The network learned latents of mean 0 and standard deviation 1 per channel, and is given what "
         "the encoder wrote: in Stable Diffusion's terms, times 0.18215 was forgotten.",
-        mend="z = (vae.encode(x).latent_dist.mean - latents_mean) / latents_std",
+        fix="z = (vae.encode(x).latent_dist.mean - latents_mean) / latents_std",
         symptom="roughness",
         inject=lambda sampling: replace(sampling, encode=_encode_raw(sampling)),
-        mended=_right_codec,
+        fixed=_right_codec,
         base=_image_to_image,
     ),
     "normalised_twice": Fault(
         title="An image's latents normalised twice (image to image)",
         what_happens="Two parts of a program each subtract the mean and divide by the standard deviation.",
-        mend="normalise in one place: LatentCodec.encode does it already",
+        fix="normalise in one place: LatentCodec.encode does it already",
         symptom="psnr_to_original",
         inject=lambda sampling: replace(sampling, encode=_encode_twice(sampling)),
-        mended=_right_codec,
+        fixed=_right_codec,
         base=_image_to_image,
     ),
     "decoded_raw": Fault(
         title="Decoded without undoing the normalisation",
         what_happens="The sampler's latents are right and the decoder is given them at the wrong scale: washed-out or "
         "distorted images of the right shapes.",
-        mend="x = vae.decode(z * latents_std + latents_mean)",
+        fix="x = vae.decode(z * latents_std + latents_mean)",
         symptom="roughness",
         inject=lambda sampling: replace(sampling, decode=_raw(sampling)),
-        mended=_right_codec,
+        fixed=_right_codec,
     ),
     "leading_spacing": Fault(
         title="Leading timesteps with few steps",
         what_happens="With 8 steps diffusers' default spacing begins at t = 875 and not at 999: the network is given "
         "pure noise and told that there is an image in it (Lin et al. 2023).",
-        mend='scheduler_config.json: "timestep_spacing": "trailing"',
+        fix='scheduler_config.json: "timestep_spacing": "trailing"',
         symptom="latents_std",
         inject=_configured(timestep_spacing="leading"),
-        mended=_own("timestep_spacing"),
+        fixed=_own("timestep_spacing"),
         base=_few_steps,
         in_folder=True,
     ),
@@ -227,35 +227,35 @@ FAULTS: dict[str, Fault] = {
         title="The number of the step passed in place of the timestep",
         what_happens="for i, t in enumerate(timesteps): unet(z, i). The network is told that there is next to no noise "
         "when there is nothing else, and leaves it in.",
-        mend="unet(z_t, t), with t out of scheduler.timesteps",
+        fix="unet(z_t, t), with t out of scheduler.timesteps",
         symptom="class_probability",
         inject=lambda sampling: replace(sampling, denoiser=_StepIndex(sampling)),
-        mended=_right_denoiser,
+        fixed=_right_denoiser,
     ),
     "labels_ignored": Fault(
         title="The label never reaches the network",
         what_happens="Every image is drawn with the null class: good images, of any class.",
-        mend="unet(z_t, t, class_labels)",
+        fix="unet(z_t, t, class_labels)",
         symptom="class_probability",
         inject=_ignored,
-        mended=_right_labels,
+        fixed=_right_labels,
     ),
     "labels_shifted": Fault(
         title="Labels shifted by one",
         what_happens="Good images of the wrong class: training counted classes from 0, the caller from 1.",
-        mend="class_labels = labels, from 0 to K - 1; K means no label",
+        fix="class_labels = labels, from 0 to K - 1; K means no label",
         symptom="class_probability",
         inject=_shifted,
-        mended=_right_labels,
+        fixed=_right_labels,
     ),
     "epsilon_zero_snr": Fault(
         title="Epsilon at zero terminal SNR",
         what_happens="Where nothing of the image is left, epsilon says nothing of it: z0 = (z - b eps) / a divides by "
         "zero at the first step.",
-        mend='train and sample with "prediction_type": "v_prediction", or keep a little signal at the end',
+        fix='train and sample with "prediction_type": "v_prediction", or keep a little signal at the end',
         symptom="latents_std",
         inject=_zero_terminal_snr,
-        mended=lambda sampling: replace(sampling, scheduler=Sampling.right(sampling.pipeline).scheduler),
+        fixed=lambda sampling: replace(sampling, scheduler=Sampling.right(sampling.pipeline).scheduler),
         in_folder=True,
         lab_run="lab-normalised",
     ),
@@ -263,7 +263,7 @@ FAULTS: dict[str, Fault] = {
         title="Weights from the middle of training, not averaged",
         what_happens="Half-way the learning rate is still high, and the weights of one step are as noisy as its "
         "gradient; their moving average (EMA) is not.",
-        mend="load the average of the last step, not the weights of some checkpoint on the way",
+        fix="load the average of the last step, not the weights of some checkpoint on the way",
         symptom="class_probability",
         harmless="the classes asked for have a probability of .60 and .65, with the averaged weights at the end .64 to "
         ".82 over five seeds: worse, but hardly by more than seeds differ.",
@@ -273,7 +273,7 @@ FAULTS: dict[str, Fault] = {
         title="Latents never scaled, in training",
         what_happens="The network learns latents of another standard deviation than the noise: the signal-to-noise "
         "ratio of every timestep is another than the schedule says.",
-        mend="train on (z - latents_mean) / latents_std",
+        fix="train on (z - latents_mean) / latents_std",
         symptom="class_probability",
         harmless="this encoder's latents have standard deviations of .9 to 1.8, near enough to 1. The network closed "
         "6 % of the gap below the Gaussian floor, on normalised latents 5 %, and the classes asked for have a "
@@ -284,21 +284,21 @@ FAULTS: dict[str, Fault] = {
         title="Posterior collapse",
         what_happens="The weight of the KL term was so high that the encoder writes the same for every image: the "
         "decoder knows one grey mean, and the denoiser learns pure noise.",
-        mend="train/vae.py --kl-weight 1e-4",
+        fix="train/vae.py --kl-weight 1e-4",
         symptom="class_probability",
         **_of_training("lab-healthy", "lab-collapsed"),
     ),
     "high_learning_rate": Fault(
         title="Learning rate far too high, no warm-up, no clipping",
         what_happens="The first steps throw the weights to where only the scale of the latents can be learned.",
-        mend="train/ldm.py --learning-rate 2e-3 --lr-warmup-steps 200 --grad-clip-norm 1",
+        fix="train/ldm.py --learning-rate 2e-3 --lr-warmup-steps 200 --grad-clip-norm 1",
         symptom="class_probability",
         **_of_training("lab-healthy", "lab-high-learning-rate"),
     ),
     "few_steps": Fault(
         title="Far too few training steps",
         what_happens="60 steps teach the network the covariance at best: clouds of the right brightness.",
-        mend="train longer: the loss still falls below the Gaussian floor",
+        fix="train longer: the loss still falls below the Gaussian floor",
         symptom="class_probability",
         **_of_training("lab-healthy", "lab-few-steps"),
     ),

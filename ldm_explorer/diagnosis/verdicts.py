@@ -28,7 +28,7 @@ class Finding:
 
     evidence: str  # numbers with what they should be, one or two sentences
     accusation: str = ""
-    mend: str = ""  # the line to change, or what to do
+    fix: str = ""  # the line to change, or what to do
     severity: int = 0  # 3: nothing it makes can be right, 2: it spoils the images, 1: it harms a little
 
 
@@ -40,7 +40,7 @@ class Verdict:
     title: str  # what was looked at; of a suspect, what is wrong
     status: Status
     evidence: str
-    mend: str = ""
+    fix: str = ""
     severity: int = 0
     explained_by: str | None = None  # the name of the cause that has this as a side effect
 

@@ -21,7 +21,7 @@ from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.parts import Parts, digest, partial_file, rounded
 from ldm_explorer.evaluation.processes import OneProcess, Processes
 from ldm_explorer.evaluation.reconstruction import reconstruct
-from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
+from ldm_explorer.evaluation.reference import Reference, mean_and_spread
 from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
@@ -36,25 +36,25 @@ class Evaluation:
     def __init__(self, config: EvaluationConfig, processes: Processes | None = None):
         self.config, self.processes, self.subject = config, processes or OneProcess(), ""
         torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's figures would not be those of a CPU
-        self.ruler = cache(self._ruler)
-        self._of_autoencoders: dict[tuple[Ruler, str], dict[str, Any]] = {}
-        self._not_copied: dict[tuple[Ruler, str], Tensor] = {}
+        self.reference = cache(self._reference)
+        self._of_autoencoders: dict[tuple[Reference, str], dict[str, Any]] = {}
+        self._not_copied: dict[tuple[Reference, str], Tensor] = {}
 
     def batched(self, function: Callable[[Tensor], Tensor], inputs: Tensor, description: str = "") -> Tensor:
         """The processes' `BatchMap`, which says what is being measured."""
         return self.processes.batched(function, inputs, f"{self.subject}: {description}")
 
-    def _ruler(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Ruler:
+    def _reference(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Reference:
         place = {"data_dir": self.config.data_dir, "image_side": image_side}
         with self.processes.local_main_process_first():  # one downloads, the others find it
             splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
         network = load_classifier(classifier, spec).to(self.processes.device)
-        return Ruler(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
+        return Reference(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
 
     def check(self, subjects: Iterable[Subject]) -> None:
         """Raise `ValueError` where there is no classifier to measure with, no place to keep figures or no compiler."""
         for subject in subjects:
-            _, _, spec, classifier = self.ruler_key(subject)
+            _, _, spec, classifier = self.reference_key(subject)
             load_classifier(classifier, spec)
             if isinstance(subject, Checkpoint) and RunFolder(subject.folder).is_marked:
                 RunFolder(subject.folder).check([METRICS_FILE, partial_file(self.section(subject))])
@@ -78,8 +78,8 @@ class Evaluation:
             return self.config.section
         return f"{self.config.section}_by_{given.resolve().name}_{weights[:6]}"
 
-    def ruler_key(self, subject: Subject) -> tuple:
-        """What `ruler` takes. Raises `ValueError` where there is no classifier to measure with."""
+    def reference_key(self, subject: Subject) -> tuple:
+        """What `reference` takes. Raises `ValueError` where there is no classifier to measure with."""
         classifier = self.config.features or classifier_folder(subject.dataset, subject.folder.parent)
         if classifier is None:
             raise ValueError(no_classifier(subject.name, subject.dataset, subject.spec))
@@ -111,7 +111,7 @@ class Evaluation:
     def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """All figures of one checkpoint, stored in its metrics.json."""
         self.subject = checkpoint.name
-        key = self.ruler_key(checkpoint)
+        key = self.reference_key(checkpoint)
         conditions = self.conditions(checkpoint, key)
         parts = Parts(checkpoint, self.section(checkpoint), conditions, self.config.resume, self.processes)
         if (finished := parts.finished()) is not None:
@@ -120,30 +120,30 @@ class Evaluation:
         if checkpoint.kind == "ldm":
             checkpoint.pipeline.to(self.processes.device)
         measured = self._few_evaluations if self.config.few_evaluations else self._everything
-        return parts.finish(measured(checkpoint, self.ruler(*key), parts))
+        return parts.finish(measured(checkpoint, self.reference(*key), parts))
 
-    def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+    def _everything(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
         loss = {"loss": loss_figures(checkpoint)} if logged else {}
-        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder, VAE))
+        codec, key = LatentCodec(checkpoint.vae), (reference, digest(checkpoint.folder, VAE))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
-            known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
+            known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(reference, name)(codec))
         figures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
         if checkpoint.kind == "ldm":
-            figures["generation"] = self._generation(checkpoint, ruler, parts)
+            figures["generation"] = self._generation(checkpoint, reference, parts)
         return figures
 
-    def _generation(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+    def _generation(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         """Samples at guidance 1, labels balanced: mean and spread over sampling seeds."""
         config, pipeline = self.config, self._pipeline(checkpoint)
 
         def of_noise() -> dict[str, Any]:
-            arguments = (pipeline.codec, pipeline.latent_shape, ruler.spec, config.num_images, self.batched)
-            return {"fd_percent": ruler.fd_percent(decoded_noise(*arguments))}
+            arguments = (pipeline.codec, pipeline.latent_shape, reference.spec, config.num_images, self.batched)
+            return {"fd_percent": reference.fd_percent(decoded_noise(*arguments))}
 
         figures = [
-            parts.measure(f"seed {seed}", lambda seed=seed: self._samples(checkpoint, ruler, seed))
+            parts.measure(f"seed {seed}", lambda seed=seed: self._samples(checkpoint, reference, seed))
             for seed in config.seeds
         ]
         return {
@@ -153,7 +153,7 @@ class Evaluation:
             "evaluations": config.steps,
             **mean_and_spread(figures),
             "fd_decoded_noise_percent": parts.measure("decoded noise", of_noise)["fd_percent"],
-            **ruler.context(config.num_images),
+            **reference.context(config.num_images),
         }
 
     def _pipeline(self, checkpoint: Checkpoint) -> LatentDiffusionPipeline:
@@ -162,30 +162,30 @@ class Evaluation:
             checkpoint.pipeline.unet.compile()
         return checkpoint.pipeline
 
-    def _samples(self, checkpoint: Checkpoint, ruler: Ruler, seed: int) -> dict[str, Any]:
+    def _samples(self, checkpoint: Checkpoint, reference: Reference, seed: int) -> dict[str, Any]:
         config, pipeline = self.config, checkpoint.pipeline
-        arguments = (pipeline, ruler.spec, config.num_images, seed)
+        arguments = (pipeline, reference.spec, config.num_images, seed)
         made = generate(*arguments, num_steps=config.steps, sampler=config.sampler, batched=self.batched)
         labels = made.labels if pipeline.null_class is not None else None
-        figures = ruler.samples(made.images, labels, self._distances_if_not_copied(checkpoint, ruler))
+        figures = reference.samples(made.images, labels, self._distances_if_not_copied(checkpoint, reference))
         return figures | {"latents_std": float(made.latents.std())}
 
-    def _distances_if_not_copied(self, checkpoint: Checkpoint, ruler: Ruler) -> Tensor:
+    def _distances_if_not_copied(self, checkpoint: Checkpoint, reference: Reference) -> Tensor:
         """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
-        key = ruler, digest(checkpoint.folder, VAE)
+        key = reference, digest(checkpoint.folder, VAE)
         if key not in self._not_copied:
-            images = reconstruct(LatentCodec(checkpoint.vae), ruler.padded, ruler.spec, self.batched)
-            self._not_copied[key] = ruler.distances_to_known(to_uint8(images))
+            images = reconstruct(LatentCodec(checkpoint.vae), reference.padded, reference.spec, self.batched)
+            self._not_copied[key] = reference.distances_to_known(to_uint8(images))
         return self._not_copied[key]
 
-    def _few_evaluations(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
+    def _few_evaluations(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         """Feature FD for every sampler and number of evaluations, from the same noise."""
         pipeline = self._pipeline(checkpoint)
 
         def distance(sampler: str, num_steps: int) -> dict[str, Any]:
-            arguments = (pipeline, ruler.spec, self.config.num_images, SEEDS[0])
+            arguments = (pipeline, reference.spec, self.config.num_images, SEEDS[0])
             made = generate(*arguments, num_steps=num_steps, sampler=sampler, batched=self.batched)
-            return {"fd_percent": ruler.fd_percent(made.images)}
+            return {"fd_percent": reference.fd_percent(made.images)}
 
         curves = {
             sampler: [
@@ -197,7 +197,7 @@ class Evaluation:
         return {
             "num_images": self.config.num_images,
             "seed": SEEDS[0],
-            "fd_floor_percent": ruler.context(self.config.num_images)["fd_floor_percent"],
+            "fd_floor_percent": reference.context(self.config.num_images)["fd_floor_percent"],
             "evaluations": list(FEW_EVALUATIONS),
             "fd_percent": {name: [point["fd_percent"] for point in curve] for name, curve in curves.items()},
         }
@@ -205,14 +205,14 @@ class Evaluation:
     def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
         """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
         self.subject = samples.name
-        ruler = self.ruler(*self.ruler_key(samples))
-        figures = ruler.samples(samples.images, samples.labels, ruler.distances_to_known(ruler.images))
+        reference = self.reference(*self.reference_key(samples))
+        figures = reference.samples(samples.images, samples.labels, reference.distances_to_known(reference.images))
         count = len(samples.images)
-        return {"generation": rounded({"num_images": count} | figures | ruler.context(count))}
+        return {"generation": rounded({"num_images": count} | figures | reference.context(count))}
 
 
 def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
-    """What to do where there is no ruler."""
+    """What to do where there is no reference."""
     if not spec.num_classes:
         return (
             f"{name} was trained on images without classes: distances are measured in the features of a classifier, so "

@@ -8,8 +8,8 @@ from pydantic import Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.evaluation.ruler import flat_figures
-from ldm_explorer.explore.size_figures import write_csv
+from ldm_explorer.evaluation.reference import flat_measures
+from ldm_explorer.explore.size_measures import write_csv
 from ldm_explorer.run_files import STRICT, Count, Figure, Name
 
 
@@ -53,7 +53,7 @@ def read_few_evaluations(checkpoint: Checkpoint) -> FewEvaluations | None:
     curves, evaluations = measured["fd_percent"], measured["evaluations"]
     if any(len(distances) != len(evaluations) for distances in curves.values()):
         return None
-    figures = flat_figures(evaluation if isinstance(evaluation, dict) else {})
+    figures = flat_measures(evaluation if isinstance(evaluation, dict) else {})
     return FewEvaluations(
         name=checkpoint.name,
         num_images=measured["num_images"],

@@ -1,4 +1,4 @@
-"""The report behind this project, rebuilt: a loss that stopped at 0.34, wrong images, and what each mend changes."""
+"""The report behind this project, rebuilt: a loss that stopped at 0.34, wrong images, and what each fix changes."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ STAGES = {
         "alike. The loss is of another target and not to be compared with the three before.",
     ),
 }
-"""Runs of the lab, each mended further than the one before."""
+"""Runs of the lab, each fixed further than the one before."""
 
 
 @dataclass(frozen=True)

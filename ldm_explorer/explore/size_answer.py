@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ldm_explorer.evaluation.measures import MEASURES
-from ldm_explorer.explore.size_figures import SizeFigures, spread_around
+from ldm_explorer.explore.size_measures import SizeMeasures, spread_around
 
 EXACT = ("gflops_per_image",)
 """Counted and not trained: the same for every seed."""
@@ -60,7 +60,7 @@ class Difference:
 
 
 def find_differences(
-    figures: Sequence[SizeFigures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
+    figures: Sequence[SizeMeasures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
     """Compare in each measure that two of the shapes and the training seeds have; the others are left out."""
     of_shape = _by_shape(figures)
@@ -74,25 +74,25 @@ def find_differences(
     return tuple(found)
 
 
-def _by_shape(figures: Sequence[SizeFigures]) -> dict[str, SizeFigures]:
+def _by_shape(figures: Sequence[SizeMeasures]) -> dict[str, SizeMeasures]:
     return {item.size.shape: item for item in figures if item.of_its_shape}
 
 
-def _are_measured_alike(items: Sequence[SizeFigures], measure: str) -> bool:
+def _are_measured_alike(items: Sequence[SizeMeasures], measure: str) -> bool:
     """Samples and their cost compare only with as many evaluations, samples only by one sampler."""
     samplers, evaluations = {item.sampler for item in items}, {item.evaluations for item in items}
     needed = {"fd_percent": (samplers, evaluations), "gflops_per_image": (evaluations,)}
     return all(len(ways) == 1 for ways in needed.get(measure, ()))
 
 
-def _ends(figures: Sequence[SizeFigures], title: str) -> tuple[str, ...]:
+def _ends(figures: Sequence[SizeMeasures], title: str) -> tuple[str, ...]:
     """The first and the last shape of a comparison that are there; none where there are no two."""
     there = _by_shape(figures)
     known = [shape for shape in COMPARISONS[title] if shape in there]
     return (known[0], known[-1]) if len(known) > 1 else ()
 
 
-def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
+def answer_in_short(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
     """What the larger latent of each comparison gives and costs, as Markdown with hardly a number; or why nothing is.
 
     From the family's measures and the spread of training seeds.
@@ -107,13 +107,13 @@ def answer_in_short(figures: Sequence[SizeFigures], spread: dict[str, float]) ->
     return _list(lines) or NOTHING_TO_COMPARE
 
 
-def answer_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
+def answer_in_figures(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
     """The same with numbers and spreads, as Markdown; "" where there are none."""
     found = {title: find_differences(figures, shapes, HEADLINES, spread) for title, shapes in COMPARISONS.items()}
     return _list([_headline(title, differences, figures) for title, differences in found.items() if differences])
 
 
-def continuity_in_figures(figures: Sequence[SizeFigures], spread: dict[str, float]) -> str:
+def continuity_in_figures(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
     """Which measures of continuity get worse and which do not, as Markdown; "" where there are none."""
     ends = {title: _ends(figures, title) for title in COMPARISONS}
     found = {title: find_differences(figures, shapes, CONTINUITY, spread) for title, shapes in ends.items()}
@@ -130,7 +130,7 @@ def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: dict[str, float]) -> str:
+def _in_short(figures: Sequence[SizeMeasures], shapes: tuple[str, ...], spread: dict[str, float]) -> str:
     """Clauses on the measures that are known; "" where there are none."""
     found = {item.measure: item for item in find_differences(figures, shapes, HEADLINES, spread)}
     said = {
@@ -149,7 +149,7 @@ def _in_short(figures: Sequence[SizeFigures], shapes: tuple[str, ...], spread: d
     return _listed(clauses, comma=",")
 
 
-def _not_generated(shapes: tuple[str, ...], figures: Sequence[SizeFigures]) -> str:
+def _not_generated(shapes: tuple[str, ...], figures: Sequence[SizeMeasures]) -> str:
     """Which are autoencoders alone: silence on how they generate should not read as "the same"."""
     of_denoisers, of_shape = {"fd_percent", "gflops_per_image"}, _by_shape(figures)
     alone = [shape for shape in shapes if not of_denoisers & of_shape[shape].figures.keys()]
@@ -177,13 +177,13 @@ def _listed(words: Sequence[str], comma: str = "") -> str:
     return f"{', '.join(words[:-1])}{comma} and {words[-1]}"
 
 
-def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeFigures]) -> str:
+def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeMeasures]) -> str:
     shapes = max((difference.shapes for difference in differences), key=len)
     named = " → ".join(_named(shape, figures) for shape in shapes)
     return f"**{title}**, {named}: {'; '.join(_in_words(item, shapes) for item in differences)}."
 
 
-def _named(shape: str, figures: Sequence[SizeFigures]) -> str:
+def _named(shape: str, figures: Sequence[SizeMeasures]) -> str:
     raw = {item.size.shape for item in figures if not item.size.compresses}
     return f"{shape} (no compression: pixel diffusion in disguise)" if shape in raw else shape
 

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ldm_explorer.evaluation.measures import MEASURES, on_their_own
-from ldm_explorer.explore.size_figures import SizeFigures
+from ldm_explorer.explore.size_measures import SizeMeasures
 from ldm_explorer.figures.latent_size import whiskers
 from ldm_explorer.figures.style import MARKER_COLOR, SIDE_COLORS, as_text, styled
 
@@ -60,7 +60,7 @@ PANELS |= {
 """Those that have a title of their own, and one for each further measure."""
 
 
-def panel_figure(panel: Panel, figures: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
+def panel_figure(panel: Panel, figures: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
     """The checkpoints side by side, in the colours of their sides; in the legend the symbols are grey."""
     figure = go.Figure()
     labels = [as_text(item.label) for item in figures]
@@ -96,7 +96,7 @@ def _add(
     )
 
 
-def kl_figure(row: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
+def kl_figure(row: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
     """What the weight of the KL term changes, from almost none on: rows below one another on one axis."""
     titles = [f"{MEASURES[name].title}{', ' * bool(MEASURES[name].unit)}{MEASURES[name].unit}" for name in KL_MEASURES]
     total = len(KL_MEASURES) * KL_ROW_HEIGHT + (len(KL_MEASURES) - 1) * KL_GAP

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ldm_explorer.evaluation.measures import MEASURES
-from ldm_explorer.explore.size_figures import SizeFigures, spread_around
+from ldm_explorer.explore.size_measures import SizeMeasures, spread_around
 from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS, as_text, styled
 
 ROWS = {"psnr_db": "Reconstruction: ", "fd_percent": "Generation: ", "gflops_per_image": ""}
@@ -18,7 +18,7 @@ ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
 
-def answer_figure(figures: Sequence[SizeFigures], spread: dict[str, float]) -> go.Figure:
+def answer_figure(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
     """Three rows over one axis. Points of one side have one colour and symbol, open where nothing is compressed; lines
     join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds. Everything has its name
     beside it, so there is no legend, which would take a third of a phone."""
@@ -38,10 +38,10 @@ def answer_figure(figures: Sequence[SizeFigures], spread: dict[str, float]) -> g
     return figure
 
 
-def whiskers(figures: Sequence[SizeFigures], measure: str, spread: dict[str, float]) -> dict:
+def whiskers(figures: Sequence[SizeMeasures], measure: str, spread: dict[str, float]) -> dict:
     """Plotly's `error_y`: as long as the spread in all, so half of it up and down; nothing where it is not known."""
 
-    def half(item: SizeFigures) -> float | None:
+    def half(item: SizeMeasures) -> float | None:
         value = item.get(measure)
         if value is not None and measure in spread:
             return spread_around(measure, value, spread[measure]) / 2
@@ -51,7 +51,7 @@ def whiskers(figures: Sequence[SizeFigures], measure: str, spread: dict[str, flo
     return {"type": "data", "array": [half(item) or 0 for item in figures], "thickness": 1.5, "width": 4}
 
 
-def _label_places(figures: Sequence[SizeFigures], measure: str) -> dict[str, str]:
+def _label_places(figures: Sequence[SizeMeasures], measure: str) -> dict[str, str]:
     """Where a label stands, so that those of as many values do not cover one another; one point per shape has one."""
     places, most = {}, max(item.size.values for item in figures)
     for values in {item.size.values for item in figures}:
@@ -71,7 +71,7 @@ def _add_side(
     figure: go.Figure,
     row: int,
     side: int,
-    points: list[SizeFigures],
+    points: list[SizeMeasures],
     measure: str,
     spread: dict[str, float],
     places: dict[str, str],
@@ -101,13 +101,13 @@ def _add_side(
         )
 
 
-def _marker(items: list[SizeFigures], side: int) -> dict:
+def _marker(items: list[SizeMeasures], side: int) -> dict:
     symbol = SYMBOLS.get(side, "circle")
     open_or_not = [symbol if item.size.compresses else f"{symbol}-open" for item in items]
     return {"symbol": open_or_not, "size": [11 if item.of_its_shape else 8 for item in items], "line_width": 2}
 
 
-def _add_references(figure: go.Figure, figures: Sequence[SizeFigures]) -> None:
+def _add_references(figure: go.Figure, figures: Sequence[SizeMeasures]) -> None:
     """PCA of as many values in the first row, the floor of FD in the second."""
     pca = {item.size.values: item.get("pca_psnr_db") for item in figures if item.get("pca_psnr_db") is not None}
     pca_label, floor_label = MEASURES["pca_psnr_db"].label, MEASURES["fd_floor_percent"].label
@@ -126,7 +126,7 @@ def _add_references(figure: go.Figure, figures: Sequence[SizeFigures]) -> None:
         figure.add_scatter(x=ends, y=[floors[0]] * 2, name=floor_label, line=line, row=2, **text, **options)
 
 
-def _lay_out(figure: go.Figure, figures: Sequence[SizeFigures], total: int) -> None:
+def _lay_out(figure: go.Figure, figures: Sequence[SizeMeasures], total: int) -> None:
     values, pixels = sorted({item.size.values for item in figures}), figures[0].size.pixels
     margin = {"t": TOP, "b": BOTTOM, "r": 20}
     figure.update_layout(title=None, height=total + TOP + BOTTOM, margin=margin, showlegend=False)

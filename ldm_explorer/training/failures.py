@@ -38,7 +38,7 @@ def cannot_write(run_dir: Path, error: OSError) -> TrainingFailed:
         if RunFolder(run_dir).lost_its_mark:  # and with it what is known of states
             return TrainingFailed(str(error))
         return TrainingFailed(f"{error}, then {way_on(run_dir)}")
-    return TrainingFailed(f"cannot write to {run_dir}: {error}; mend that and {way_on(run_dir)}")
+    return TrainingFailed(f"cannot write to {run_dir}: {error}; fix that and {way_on(run_dir)}")
 
 
 def way_on(run_dir: Path, option: str = "") -> str:

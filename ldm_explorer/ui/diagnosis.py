@@ -21,7 +21,7 @@ INVITATION = notice(["This checkpoint was not examined yet: press Examine. It ta
 
 
 def diagnose(library: Library, checkpoint: str) -> Markup:
-    """Examine a checkpoint of the library: likely causes with evidence and mends, and what passed, as HTML."""
+    """Examine a checkpoint of the library: likely causes with evidence and fixes, and what passed, as HTML."""
     return _card(diagnose_checkpoint(library.get(checkpoint)))
 
 
@@ -39,9 +39,9 @@ def _card(diagnosis: Diagnosis) -> Markup:
 
 
 def _cause(number: int, cause: Verdict) -> Markup:
-    mend = html("<p>Mend: <code>{}</code></p>", cause.mend) if cause.mend else ""
+    fix = html("<p>Fix: <code>{}</code></p>", cause.fix) if cause.fix else ""
     template = "<section><h2>{}. {}</h2><p>{}</p>{}</section>"
-    return html(template, number, cause.title, cause.evidence, mend)
+    return html(template, number, cause.title, cause.evidence, fix)
 
 
 def _symptom(diagnosis: Diagnosis, symptom: Verdict) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from ldm_explorer.ui.server.work import LONG
 TITLE = "What does a fault look like?"
 WHAT_TO_LOOK_AT = (
     "Pick a fault: the same noise goes through the right run and through the broken one. Compare the predictions step "
-    "by step, and the one figure that gives the fault away; beside them stands the line that mends it."
+    "by step, and the one figure that gives the fault away; beside them stands the line that fixes it."
 )
 CHOICES = [(fault.title, name) for name, fault in FAULTS.items()]
 DEFAULT_FAULT = "clip_sample"
@@ -70,12 +70,12 @@ def _words(fault: Fault, checkpoint: Checkpoint, seed: int) -> Markup:
     which = "a small run of the lab" if fault.lab_run else "the checkpoint above"
     harmless = html("<p><b>Next to harmless here:</b> {}</p>", fault.harmless) if fault.harmless else ""
     return html(
-        "<h3>{title}</h3><p>{what_happens}</p>{harmless}<p><b>The line that mends it:</b> <code>{mend}</code></p>"
+        "<h3>{title}</h3><p>{what_happens}</p>{harmless}<p><b>The line that fixes it:</b> <code>{fix}</code></p>"
         "<p>{shown}{where}</p>{losses}",
         title=fault.title,
         what_happens=fault.what_happens,
         harmless=harmless,
-        mend=fault.mend,
+        fix=fault.fix,
         shown=f"Shown on {checkpoint.name}, {which}, from seed {seed}. ",
         where=where,
         losses=_losses(fault),

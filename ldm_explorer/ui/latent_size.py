@@ -9,15 +9,15 @@ from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
-from ldm_explorer.explore.size_figures import (
-    SizeFigures,
+from ldm_explorer.explore.size_measures import (
+    SizeMeasures,
     comparable_names,
     csv_table,
     default_names,
     family_names,
     family_spread,
     kl_row,
-    read_figures,
+    read_measures,
 )
 from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, panel_figure
 from ldm_explorer.figures.latent_size import ROWS, answer_figure
@@ -65,7 +65,7 @@ MAIN_COLUMNS = [*ROWS, "pca_psnr_db", "fd_percent_spread", "fd_floor_percent"]
 def show_figures(library: Library, checkpoint: str, names: list[str]):
     """Stored figures of checkpoints: the answer in words, the figure of it, the answer in figures, a table, the figure
     over KL weights, and those of continuity; each Plotly figure followed by its table as a link to CSV in HTML."""
-    figures = read_figures(library, comparable_names(library, checkpoint, names))
+    figures = read_measures(library, comparable_names(library, checkpoint, names))
     family, spread = _family(library, checkpoint), family_spread(library, checkpoint)
     main = answer_figure(figures, spread), csv_link(csv_table(figures, MAIN_COLUMNS), "latent-size")
     answers = answer_in_short(family, spread), *main, answer_in_figures(family, spread)
@@ -97,16 +97,16 @@ def compare_pictures(
 
 def size_figures(library: Library, names: list[str]) -> str:
     """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
-    figures = read_figures(library, names)
+    figures = read_measures(library, names)
     return csv_table(figures, list(dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures)])))
 
 
-def _family(library: Library, checkpoint: str) -> tuple[SizeFigures, ...]:
+def _family(library: Library, checkpoint: str) -> tuple[SizeMeasures, ...]:
     names = family_names(library, checkpoint)
-    return read_figures(library, names) if names else ()
+    return read_measures(library, names) if names else ()
 
 
-def _kl(family: tuple[SizeFigures, ...], spread: dict[str, float]) -> tuple:
+def _kl(family: tuple[SizeMeasures, ...], spread: dict[str, float]) -> tuple:
     """Whether there are several KL weights, the figure and its table."""
     row = kl_row(family)
     if not row:
@@ -114,7 +114,7 @@ def _kl(family: tuple[SizeFigures, ...], spread: dict[str, float]) -> tuple:
     return gr.update(visible=True), kl_figure(row, spread), csv_link(csv_table(row, KL_MEASURES), "kl-weight")
 
 
-def _panels(figures: tuple[SizeFigures, ...], spread: dict[str, float]) -> list:
+def _panels(figures: tuple[SizeMeasures, ...], spread: dict[str, float]) -> list:
     shown = []
     for name, panel in PANELS.items():
         shown += [panel_figure(panel, figures, spread), csv_link(csv_table(figures, panel.columns), name)]

@@ -8,7 +8,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.explore.latent_views import Interpolation, LatentUseMaps, Strip, interpolate, map_latent_use
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.size_figures import comparable_names
+from ldm_explorer.explore.size_measures import comparable_names
 from ldm_explorer.ui.common import (
     SharedChoices,
     answer_changes,

@@ -13,7 +13,7 @@ TITLE = "Why did the loss stop at 0.34?"
 STORY = (
     "Students trained a latent diffusion model at a university. Their loss stopped at 0.34 and became unstable, the "
     "images never got better, and nothing they had told them why. Here a setting that fails in the same way is built "
-    "on Fashion-MNIST, with one small network, and mended step by step. It stops at .27 and not at .34, and nothing in "
+    "on Fashion-MNIST, with one small network, and fixed step by step. It stops at .27 and not at .34, and nothing in "
     "it becomes unstable: what is shown is the mechanism."
 )
 HYPOTHESIS = (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ldm_explorer.evaluation.measures import MEASURES, Measure, on_their_own
-from ldm_explorer.explore.size_figures import SizeFigures
+from ldm_explorer.explore.size_measures import SizeMeasures
 from ldm_explorer.ui.html import Markup, html, table
 from ldm_explorer.ui.pictures import scrolling
 
@@ -29,7 +29,7 @@ def explanation() -> str:
     return "\n".join([HOW_SAMPLED, "", *lines])
 
 
-def size_table(figures: Sequence[SizeFigures]) -> Markup:
+def size_table(figures: Sequence[SizeMeasures]) -> Markup:
     """A row per checkpoint, as HTML."""
     titles = [*(title for title, _ in FACTS), *(f"{m.heading}{ARROWS[m.better]}" for m in _compared())]
     rows = [
@@ -42,7 +42,7 @@ def _compared() -> Iterator[Measure]:
     return on_their_own(("reconstruction", "generation", "derived"))
 
 
-def _beside(item: SizeFigures, measure: Measure) -> Markup | str:
+def _beside(item: SizeMeasures, measure: Measure) -> Markup | str:
     """A measure and below it what makes it readable; a dash where it was not measured."""
     value = item.get(measure.name)
     if value is None:

@@ -65,12 +65,12 @@ def latent_scale(case: Case) -> Finding:
     return Finding(
         f"{evidence}; {where}, measured {_row(measured)}.",
         _what_is_off(case, measured, stored),
-        _mend(case, raw_mean, measured),
+        _fix(case, raw_mean, measured),
         severity=2,
     )
 
 
-def _mend(case: Case, raw_mean: Tensor, measured: Tensor) -> str:
+def _fix(case: Case, raw_mean: Tensor, measured: Tensor) -> str:
     if case.config.get("normalise_latents") is False:  # the UNet knows raw latents alone: other settings would break it
         return "train/ldm.py: train again without --no-normalise-latents"
     measure = "as measure_statistics() finds over the training images"

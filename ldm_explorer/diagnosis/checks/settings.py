@@ -63,8 +63,8 @@ def spacing(case: Case) -> Finding:
         f'timestep_spacing is "leading": {FEW_STEPS} steps start at t = {first} in place of {case.num_timesteps - 1}, '
         f"where {float(case.alpha_bars[first].sqrt()):.2g} of the signal's amplitude is left (should be 0)."
     )
-    mend = f'{CONFIG}: "timestep_spacing": "trailing"'
-    return Finding(evidence, "Sampling starts too late in the schedule", mend, severity=1)
+    fix = f'{CONFIG}: "timestep_spacing": "trailing"'
+    return Finding(evidence, "Sampling starts too late in the schedule", fix, severity=1)
 
 
 def terminal_snr(case: Case) -> Finding:
@@ -73,7 +73,7 @@ def terminal_snr(case: Case) -> Finding:
     snr = abar / (1 - abar)
     evidence = f"The terminal SNR is {snr:.2g} and the prediction type {case.prediction_type}"
     if case.prediction_type == "epsilon" and snr < MIN_EPSILON_TERMINAL_SNR:
-        mend = (
+        fix = (
             f'{CONFIG}: "rescale_betas_zero_snr": false, or train with "v_prediction"'
             if case.scheduler_config.get("rescale_betas_zero_snr")
             else "train with --prediction v_prediction, or along another schedule"
@@ -82,7 +82,7 @@ def terminal_snr(case: Case) -> Finding:
             f"{evidence}: the first step divides by an amplitude of {math.sqrt(max(abar, 0)):.1g} (should be 1e-3 or "
             "more).",
             "Epsilon is asked for where no image is left",
-            mend,
+            fix,
             severity=3,
         )
     if snr > 1e-2:
@@ -113,12 +113,12 @@ def sampled_schedule(case: Case) -> Finding:
     return Finding(
         f"{said[0].upper()}{said[1:]}, sampled along {name_of(case.alpha_bars)}: {apart} (should be the same).",
         "It is sampled along another schedule than it was trained on",
-        _schedule_mend(case, trained),
+        _schedule_fix(case, trained),
         severity=3,
     )
 
 
-def _schedule_mend(case: Case, trained: Schedule) -> str:
+def _schedule_fix(case: Case, trained: Schedule) -> str:
     rescaled = trained.with_zero_terminal_snr().alpha_bars.sqrt()
     if case.scheduler_config.get("rescale_betas_zero_snr") and len(rescaled) == case.num_timesteps:
         difference = (rescaled - case.alpha_bars.sqrt()).abs().max()

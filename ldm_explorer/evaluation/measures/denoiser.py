@@ -116,7 +116,7 @@ GENERATION = (
         label="classifier",
         definition="Share of the test images that the classifier gives their own label.",
         better="higher",
-        of=lambda inputs: inputs.ruler.classifier_accuracy,
+        of=lambda inputs: inputs.reference.classifier_accuracy,
     ),
     Measure(
         name="copying_ratio",

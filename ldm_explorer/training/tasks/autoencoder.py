@@ -90,8 +90,8 @@ def load_perceptual(config: VAETrainConfig) -> FeatureNet | None:
     if config.perceptual is None:
         return None
     network = load_classifier(config.perceptual, config.spec)
-    ruler = classifier_folder(config.dataset, config.perceptual.parent)
-    if ruler is not None and digest(ruler) == digest(config.perceptual):
+    reference = classifier_folder(config.dataset, config.perceptual.parent)
+    if reference is not None and digest(reference) == digest(config.perceptual):
         raise ValueError(
             f"{config.perceptual} is what figures are measured with, and would flatter what was trained on it: train "
             "another with train/features.py, with --seed, --widths and --out of its own"

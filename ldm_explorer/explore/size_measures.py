@@ -9,7 +9,7 @@ from pathlib import Path
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.evaluation.cost import Cost, measure_cost
 from ldm_explorer.evaluation.measures import MEASURES, derive
-from ldm_explorer.evaluation.ruler import flat_figures
+from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.files import MAX_SHOWN, CheckpointError, read_json
@@ -21,7 +21,7 @@ FAMILY = "sizes"
 
 
 @dataclass(frozen=True, eq=False)
-class SizeFigures:
+class SizeMeasures:
     """What is stored of one checkpoint, by the names in MEASURES; what was not measured is not there."""
 
     name: str
@@ -42,23 +42,23 @@ class SizeFigures:
         return self.size.shape if self.of_its_shape else self.name
 
 
-def read_figures(library: Library, names: Sequence[str]) -> tuple[SizeFigures, ...]:
+def read_measures(library: Library, names: Sequence[str]) -> tuple[SizeMeasures, ...]:
     """Read what these checkpoints store. Raises `ValueError` for a name that is not there, or none."""
     if not names:
         raise ValueError("choose at least one checkpoint to compare")
     return tuple(_read(library.get(name)) for name in dict.fromkeys(names))
 
 
-def _read(checkpoint: Checkpoint) -> SizeFigures:
+def _read(checkpoint: Checkpoint) -> SizeMeasures:
     size, stored = latent_size(checkpoint), checkpoint.metrics.get("evaluation")
-    figures = flat_figures(stored if isinstance(stored, dict) else {})
+    figures = flat_measures(stored if isinstance(stored, dict) else {})
     evaluations = int(figures.get("evaluations", DEFAULT_NUM_STEPS))
     known = (figures.get(f"{part}_gflops") for part in ("encode", "decode", "evaluation"))
     cost = Cost(*known) if "decode_gflops" in figures else measure_cost(checkpoint)
     if (gflops := cost.per_sample(evaluations)) is not None:
         figures["gflops_per_image"] = gflops
     figures |= derive(figures)
-    return SizeFigures(
+    return SizeMeasures(
         name=checkpoint.name,
         size=size,
         in_family=_in_family(checkpoint),
@@ -121,7 +121,7 @@ def comparable_names(library: Library, checkpoint: str, names: Sequence[str]) ->
     return sorted(chosen, key=order)
 
 
-def kl_row(figures: Sequence[SizeFigures]) -> tuple[SizeFigures, ...]:
+def kl_row(figures: Sequence[SizeMeasures]) -> tuple[SizeMeasures, ...]:
     """The family's autoencoders of one shape and several KL weights, by weight; () where there are not two.
 
     A denoiser's run does not store the weight of its autoencoder: it is that of the other shapes, as nothing else than
@@ -130,7 +130,7 @@ def kl_row(figures: Sequence[SizeFigures]) -> tuple[SizeFigures, ...]:
     family = [item for item in figures if item.in_family]
     shapes = {item.size.shape for item in family if item.kl_weight is not None and not item.of_its_shape}
     common = next((item.kl_weight for item in family if item.of_its_shape and item.kl_weight is not None), None)
-    by_weight: dict[float, SizeFigures] = {}
+    by_weight: dict[float, SizeMeasures] = {}
     for item in family:
         weight = common if item.of_its_shape and item.kl_weight is None else item.kl_weight
         if item.size.shape in shapes and weight is not None:
@@ -185,7 +185,7 @@ def family_spread(library: Library, checkpoint: str) -> dict[str, float]:
     return read_training_spread(library.get(names[0]).folder.parent) if names else {}
 
 
-def csv_table(figures: Sequence[SizeFigures], measures: Sequence[str]) -> str:
+def csv_table(figures: Sequence[SizeMeasures], measures: Sequence[str]) -> str:
     """A line per checkpoint; an empty cell for what was not measured. Units are in the names."""
     columns = {
         "checkpoint": [item.name for item in figures],

@@ -1,4 +1,4 @@
-"""The ruler of a dataset: everything that autoencoders and samples are measured against, and the measures of them.
+"""The reference of a dataset: everything that autoencoders and samples are measured against, and the measures of them.
 
 Measures are dicts of plain numbers, as metrics.json keeps them; what a name means stands in the registry of measures.
 """
@@ -25,10 +25,10 @@ from ldm_explorer.lazy import cached_property
 from ldm_explorer.run_files import is_figure
 
 SECTIONS = ("reconstruction", "latent_space", "continuity", "generation", "cost")
-"""Where measures stand in an evaluation, by whose names they can also be put side by side: see `flat_figures`."""
+"""Where measures stand in an evaluation, by whose names they can also be put side by side: see `flat_measures`."""
 
 
-class Ruler:
+class Reference:
     """Holds what all models of a dataset are measured against, computed once.
 
     Autoencoders are measured on the first `num_images` test images; feature distances are to all of them. `known` are
@@ -117,7 +117,7 @@ class Ruler:
         return {"num_real_images": len(real)} | compute("real", ImageInputs(self, real))
 
 
-def flat_figures(evaluation: dict[str, Any]) -> dict[str, float]:
+def flat_measures(evaluation: dict[str, Any]) -> dict[str, float]:
     """The finite numbers of an evaluation's sections by their own names; whatever else is in it is left out."""
     found: dict[str, float] = {}
     for section in SECTIONS:
