@@ -3,24 +3,16 @@
 An entry here shows up in the failure lab and in the tests over all entries.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-import torch
-from diffusers import DPMSolverMultistepScheduler
-from torch import Tensor
-
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
-from ldm_explorer.denoiser import StandIn
-from ldm_explorer.diagnosis.sampling import Sampling, steps_that_divide
-from ldm_explorer.prediction import PREDICTION_TYPES
-from ldm_explorer.samplers import make_scheduler, own_schedule
-from ldm_explorer.schedules import make_schedule
+from ldm_explorer.diagnosis import changes
+from ldm_explorer.diagnosis.changes import Change
+from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.shipped import shipped_checkpoints
 
-Change = Callable[[Sampling], Sampling]
 Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "roughness"]
 
 
@@ -63,96 +55,6 @@ def _of_training(right: str, broken: str) -> dict:
     }
 
 
-def _configured(**fields) -> Change:
-    return lambda sampling: sampling.configured(**fields)
-
-
-def _own(*names: str) -> Change:
-    """Scheduler fields as the checkpoint has them."""
-    return lambda sampling: sampling.configured(**{name: sampling.pipeline.scheduler.config[name] for name in names})
-
-
-def _with_other_schedule(sampling: Sampling) -> Sampling:
-    """The linear schedule where another was trained, the cosine one where the linear was."""
-    own = sampling.pipeline.scheduler.betas
-    linear = make_schedule("linear", len(own)).betas
-    other = make_schedule("cosine", len(own)).betas if torch.allclose(own, linear) else linear
-    return sampling.configured(trained_betas=other.tolist())
-
-
-def _with_other_prediction(sampling: Sampling) -> Sampling:
-    own = sampling.scheduler.config.prediction_type
-    others = [name for name in PREDICTION_TYPES if name != own]
-    return sampling.configured(prediction_type=others[0])
-
-
-def _zero_terminal_snr(sampling: Sampling) -> Sampling:
-    schedule = own_schedule(sampling.pipeline.scheduler).with_zero_terminal_snr()
-    config = make_scheduler(schedule, sampling.pipeline.scheduler.config.prediction_type).config
-    return replace(sampling, scheduler=DPMSolverMultistepScheduler.from_config(config, solver_order=1))
-
-
-class _StepIndex(StandIn):
-    """A denoiser that is told the number of the step in place of its timestep."""
-
-    def __init__(self, sampling: Sampling):
-        super().__init__(sampling.denoiser)
-        self.right, self.num_steps = sampling.denoiser, sampling.num_steps
-        self.num_timesteps = sampling.scheduler.config.num_train_timesteps
-
-    def forward(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
-        step = self.num_steps - 1 - (int(timestep) * self.num_steps) // self.num_timesteps
-        return self.right(z_t, torch.tensor(step), class_labels)
-
-
-def _right_denoiser(sampling: Sampling) -> Sampling:
-    return replace(sampling, denoiser=sampling.denoiser.right)
-
-
-def _raw(sampling: Sampling) -> Callable[[Tensor], Tensor]:
-    """Decoding with the latents' scaling left out."""
-    codec = sampling.pipeline.codec
-    return lambda latents: codec.decode((latents - codec.mean) / codec.std)
-
-
-def _encode_raw(sampling: Sampling) -> Callable[[Tensor], Tensor]:
-    codec = sampling.pipeline.codec
-    return lambda pixels: codec.encode(pixels) * codec.std + codec.mean
-
-
-def _encode_twice(sampling: Sampling) -> Callable[[Tensor], Tensor]:
-    codec = sampling.pipeline.codec
-    return lambda pixels: (codec.encode(pixels) - codec.mean) / codec.std
-
-
-def _right_codec(sampling: Sampling) -> Sampling:
-    codec = sampling.pipeline.codec
-    return replace(sampling, encode=codec.encode, decode=codec.decode)
-
-
-def _ignored(sampling: Sampling) -> Sampling:
-    null_class = sampling.pipeline.null_class
-    return replace(sampling, relabel=lambda labels: torch.full_like(labels, null_class))
-
-
-def _shifted(sampling: Sampling) -> Sampling:
-    num_classes = sampling.pipeline.null_class
-    return replace(sampling, relabel=lambda labels: (labels + 1) % num_classes)
-
-
-def _right_labels(sampling: Sampling) -> Sampling:
-    return replace(sampling, relabel=lambda labels: labels)
-
-
-def _image_to_image(sampling: Sampling) -> Sampling:
-    """From an image noised to half of the way."""
-    return replace(sampling, first_step=sampling.num_steps // 2)
-
-
-def _few_steps(sampling: Sampling) -> Sampling:
-    return replace(sampling, num_steps=steps_that_divide(sampling.pipeline, 8))
-
-
 FAULTS: dict[str, Fault] = {
     "clip_sample": Fault(
         title="Latents clipped to [-1, 1]",
@@ -160,8 +62,8 @@ FAULTS: dict[str, Fault] = {
         "step unless told otherwise, which suits pixels, not latents: these come out narrow, the images flat.",
         fix='scheduler_config.json: "clip_sample": false',
         symptom="latents_std",
-        inject=_configured(clip_sample=True),
-        fixed=_configured(clip_sample=False),
+        inject=changes.configured(clip_sample=True),
+        fixed=changes.configured(clip_sample=False),
         in_folder=True,
     ),
     "other_schedule": Fault(
@@ -170,8 +72,8 @@ FAULTS: dict[str, Fault] = {
         "is more or less of it. Noise stays in the image, or details are taken for noise.",
         fix='scheduler_config.json: "trained_betas", or "beta_schedule", as in training',
         symptom="class_probability",
-        inject=_with_other_schedule,
-        fixed=_own("trained_betas"),
+        inject=changes.other_schedule,
+        fixed=changes.own("trained_betas"),
         in_folder=True,
     ),
     "other_prediction": Fault(
@@ -180,8 +82,8 @@ FAULTS: dict[str, Fault] = {
         "leave the range that the decoder knows.",
         fix='scheduler_config.json: "prediction_type" as in training',
         symptom="latents_std",
-        inject=_with_other_prediction,
-        fixed=_own("prediction_type"),
+        inject=changes.other_prediction,
+        fixed=changes.own("prediction_type"),
         in_folder=True,
     ),
     "not_normalised": Fault(
@@ -190,18 +92,18 @@ FAULTS: dict[str, Fault] = {
         "the encoder wrote: in Stable Diffusion's terms, times 0.18215 was forgotten.",
         fix="z = (vae.encode(x).latent_dist.mean - latents_mean) / latents_std",
         symptom="roughness",
-        inject=lambda sampling: replace(sampling, encode=_encode_raw(sampling)),
-        fixed=_right_codec,
-        base=_image_to_image,
+        inject=changes.encode_raw,
+        fixed=changes.right_codec,
+        base=changes.image_to_image,
     ),
     "normalised_twice": Fault(
         title="An image's latents normalised twice (image to image)",
         what_happens="Two parts of a program each subtract the mean and divide by the standard deviation.",
         fix="normalise in one place: LatentCodec.encode does it already",
         symptom="psnr_to_original",
-        inject=lambda sampling: replace(sampling, encode=_encode_twice(sampling)),
-        fixed=_right_codec,
-        base=_image_to_image,
+        inject=changes.encode_twice,
+        fixed=changes.right_codec,
+        base=changes.image_to_image,
     ),
     "decoded_raw": Fault(
         title="Decoded without undoing the normalisation",
@@ -209,8 +111,8 @@ FAULTS: dict[str, Fault] = {
         "distorted images of the right shapes.",
         fix="x = vae.decode(z * latents_std + latents_mean)",
         symptom="roughness",
-        inject=lambda sampling: replace(sampling, decode=_raw(sampling)),
-        fixed=_right_codec,
+        inject=changes.decode_raw,
+        fixed=changes.right_codec,
     ),
     "leading_spacing": Fault(
         title="Leading timesteps with few steps",
@@ -218,9 +120,9 @@ FAULTS: dict[str, Fault] = {
         "pure noise and told that there is an image in it (Lin et al. 2023).",
         fix='scheduler_config.json: "timestep_spacing": "trailing"',
         symptom="latents_std",
-        inject=_configured(timestep_spacing="leading"),
-        fixed=_own("timestep_spacing"),
-        base=_few_steps,
+        inject=changes.configured(timestep_spacing="leading"),
+        fixed=changes.own("timestep_spacing"),
+        base=changes.few_steps,
         in_folder=True,
     ),
     "step_index": Fault(
@@ -229,24 +131,24 @@ FAULTS: dict[str, Fault] = {
         "when there is nothing else, and leaves it in.",
         fix="unet(z_t, t), with t out of scheduler.timesteps",
         symptom="class_probability",
-        inject=lambda sampling: replace(sampling, denoiser=_StepIndex(sampling)),
-        fixed=_right_denoiser,
+        inject=changes.step_index,
+        fixed=changes.right_timestep,
     ),
     "labels_ignored": Fault(
         title="The label never reaches the network",
         what_happens="Every image is drawn with the null class: good images, of any class.",
         fix="unet(z_t, t, class_labels)",
         symptom="class_probability",
-        inject=_ignored,
-        fixed=_right_labels,
+        inject=changes.labels_ignored,
+        fixed=changes.right_labels,
     ),
     "labels_shifted": Fault(
         title="Labels shifted by one",
         what_happens="Good images of the wrong class: training counted classes from 0, the caller from 1.",
         fix="class_labels = labels, from 0 to K - 1; K means no label",
         symptom="class_probability",
-        inject=_shifted,
-        fixed=_right_labels,
+        inject=changes.labels_shifted,
+        fixed=changes.right_labels,
     ),
     "epsilon_zero_snr": Fault(
         title="Epsilon at zero terminal SNR",
@@ -254,8 +156,8 @@ FAULTS: dict[str, Fault] = {
         "zero at the first step.",
         fix='train and sample with "prediction_type": "v_prediction", or keep a little signal at the end',
         symptom="latents_std",
-        inject=_zero_terminal_snr,
-        fixed=lambda sampling: replace(sampling, scheduler=Sampling.right(sampling.pipeline).scheduler),
+        inject=changes.zero_terminal_snr,
+        fixed=changes.right_scheduler,
         in_folder=True,
         lab_run="lab-normalised",
     ),
