@@ -26,7 +26,7 @@ def card(diagnosis: Diagnosis) -> str:
     for number, cause in enumerate(diagnosis.causes, start=1):
         parts.append(f"\n{number}. {cause.title}\n" + _wrapped(cause.evidence, "   "))
         parts.append(_wrapped(f"Fix: {cause.fix}", "   "))
-    symptoms = [f"{v.title} (follows from: {diagnosis.title_of(v.explained_by)})" for v in diagnosis.symptoms]
+    symptoms = [f"{v.title} (follows from: {diagnosis.title_of_cause(v)})" for v in diagnosis.symptoms]
     not_run = by_reason(diagnosis.not_run)
     parts.append(_section("Also seen", symptoms))
     parts.append(_section("Passed", [f"{verdict.title}: {verdict.evidence}" for verdict in diagnosis.passed]))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
@@ -17,6 +17,7 @@ from ldm_explorer.latents import LatentCodec, Posterior
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
+from ldm_explorer.run_files import LogRecord, RunConfig, SchedulerConfig
 from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler, own_schedule
 
 MAX_BATCH, MIN_BATCH = 32, 4
@@ -27,6 +28,8 @@ SAMPLING_STEPS = 10
 LOOKED_AT = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 """Timesteps at which the denoiser's error is measured, as shares of T."""
 OWN_SAMPLES = "its own samples"
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -44,29 +47,41 @@ class Case:
     """One folder. `images (N, C, S, S) uint8` have the model's side; `image_labels (N,)` are 0..K-1."""
 
     folder: Path
-    config: dict[str, Any]  # train_config.json of our runs, else {}
-    log: list[dict[str, Any]]
+    config: RunConfig  # train_config.json of our runs, else {}
+    log: list[LogRecord]
     vae: AutoencoderKL | None
     unet: UNet2DModel | None
     scheduler: DDPMScheduler | None
-    scheduler_config: dict[str, Any]
+    scheduler_config: SchedulerConfig
     statistics: LatentStatistics | None
     has_latent_statistics: bool  # whether vae/config.json holds latents_mean and latents_std
     images: Tensor | None = None
     image_labels: Tensor | None = None
 
     @property
+    def required_vae(self) -> AutoencoderKL:
+        return _required(self.vae, "an autoencoder")
+
+    @property
+    def required_unet(self) -> UNet2DModel:
+        return _required(self.unet, "a denoiser")
+
+    @property
+    def required_scheduler(self) -> DDPMScheduler:
+        return _required(self.scheduler, "a scheduler")
+
+    @property
     def num_timesteps(self) -> int:
         """As many as there are both betas and timesteps for."""
-        return min(self.scheduler.config.num_train_timesteps, len(self.scheduler.betas))
+        return min(self.required_scheduler.config.num_train_timesteps, len(self.required_scheduler.betas))
 
     @property
     def prediction_type(self) -> PredictionType:
-        return self.scheduler.config.prediction_type
+        return self.required_scheduler.config.prediction_type
 
     @property
     def alpha_bars(self) -> Tensor:
-        return self.scheduler.alphas_cumprod
+        return self.required_scheduler.alphas_cumprod
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -76,20 +91,22 @@ class Case:
     @property
     def image_side(self) -> int:
         """The side of the images that the model is made for."""
+        if self.unet is None:
+            return self.required_vae.config.sample_size
         factor = 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return self.vae.config.sample_size if self.unet is None else self.shape[-1] * factor
+        return self.shape[-1] * factor
 
     @property
     def image_channels(self) -> int:
-        return self.unet.config.in_channels if self.vae is None else self.vae.config.in_channels
+        return (self.required_unet if self.vae is None else self.vae).config.in_channels
 
     @cached_property
     def denoiser(self) -> NetworkDenoiser:
-        return NetworkDenoiser(self.unet, self.prediction_type, own_schedule(self.scheduler))
+        return NetworkDenoiser(self.required_unet, self.prediction_type, own_schedule(self.required_scheduler))
 
     @cached_property
     def codec(self) -> LatentCodec:
-        return LatentCodec(self.vae)
+        return LatentCodec(self.required_vae)
 
     @property
     def has_probes(self) -> bool:
@@ -114,7 +131,8 @@ class Case:
     def probe_moments(self) -> tuple[Tensor, Tensor]:
         """Mean and std per channel that the latents of `pixels` should have: 0 and 1, or those that were decoded."""
         if self.images is not None:
-            return torch.zeros(self.vae.config.latent_channels), torch.ones(self.vae.config.latent_channels)
+            channels = self.required_vae.config.latent_channels
+            return torch.zeros(channels), torch.ones(channels)
         z0 = self.known_latents().z0
         return z0.mean((0, 2, 3)), z0.std((0, 2, 3))
 
@@ -146,6 +164,7 @@ class Case:
     @cached_property
     def stored_latents(self) -> KnownLatents | None:
         generator = torch.Generator().manual_seed(0)
+        labels: Tensor | None
         if self.statistics is not None and self.statistics.subset.mean.shape[1:] == self.shape:
             subset, labels, source = self.statistics.subset, self.statistics.subset_labels, "stored training latents"
             z0 = subset.sample(torch.randn(subset.mean.shape, generator=generator))
@@ -166,7 +185,7 @@ class Case:
         if not self.can_sample:
             raise NotRun("there are fewer betas than timesteps")
         if prediction_type not in self._samples:
-            scheduler = DDPMScheduler.from_config(self.scheduler.config, prediction_type=prediction_type)
+            scheduler = DDPMScheduler.from_config(self.required_scheduler.config, prediction_type=prediction_type)
             count, labels = min(NUM_SAMPLES, self.batch_size), None
             if self.null_class is not None:
                 labels = torch.arange(count) % max(1, self.null_class)
@@ -237,13 +256,20 @@ class Case:
     @property
     def can_sample(self) -> bool:
         """Whether there is a beta for every timestep."""
-        return self.scheduler.config.num_train_timesteps <= len(self.scheduler.betas)
+        return self.required_scheduler.config.num_train_timesteps <= len(self.required_scheduler.betas)
 
 
 def non_finite(network: torch.nn.Module) -> dict[str, int]:
     """Tensors of a network that hold NaN or infinity, and how many such values."""
     counts = {name: int((~tensor.isfinite()).sum()) for name, tensor in network.state_dict().items()}
     return {name: count for name, count in counts.items() if count}
+
+
+def _required(part: Part | None, name: str) -> Part:
+    """What a folder may lack, for those who cannot do without it. Raises `NotRun` where it does."""
+    if part is None:
+        raise NotRun(f"it needs {name}, which this folder lacks")
+    return part
 
 
 def _spread(count: int, most: int) -> Tensor:

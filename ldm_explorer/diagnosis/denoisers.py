@@ -4,8 +4,6 @@ A sampler that fails with them has a fault of its own; what they generate is wha
 or of the training set, would.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -80,12 +78,9 @@ class MemorisingDenoiser(ExactDenoiser):
         return z0
 
 
-DENOISERS: dict[str, Callable[[LatentStatistics, Denoiser], Denoiser]] = {
-    "network": lambda statistics, network: network,
-    "Gaussian": GaussianDenoiser,
-    "memorising": MemorisingDenoiser,
-}
+EXACT_DENOISERS: dict[str, type[ExactDenoiser]] = {"Gaussian": GaussianDenoiser, "memorising": MemorisingDenoiser}
 DEFAULT_DENOISER = "network"
+DENOISERS = (DEFAULT_DENOISER, *EXACT_DENOISERS)
 
 
 def make_denoiser(name: str, statistics: LatentStatistics | None, network: Denoiser) -> Denoiser:
@@ -95,17 +90,19 @@ def make_denoiser(name: str, statistics: LatentStatistics | None, network: Denoi
     """
     if name not in DENOISERS:
         raise ValueError(f"unknown denoiser {name!r}: choose one of {', '.join(DENOISERS)}")
-    if statistics is None and name != DEFAULT_DENOISER:
+    if name == DEFAULT_DENOISER:
+        return network
+    if statistics is None:
         raise ValueError(
             f"the {name} denoiser needs the statistics of the training latents, which this run did not keep: write "
             "them with `python train/latents.py`"
         )
-    if name != DEFAULT_DENOISER and statistics.subset.mean.shape[1:] != network.latent_shape:
+    if statistics.subset.mean.shape[1:] != network.latent_shape:
         raise ValueError(
             f"the {name} denoiser knows latents {tuple(statistics.subset.mean.shape[1:])}, and the network takes "
             f"{network.latent_shape}: write {STATISTICS_FILE} anew with `python train/latents.py`"
         )
-    return DENOISERS[name](statistics, network)
+    return EXACT_DENOISERS[name](statistics, network)
 
 
 def denoiser_of(name: str, checkpoint: Checkpoint) -> Denoiser:

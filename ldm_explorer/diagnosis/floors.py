@@ -79,7 +79,8 @@ def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor) -> Tensor
     a, b2 = alpha_bar.sqrt().to(z_t), (1 - alpha_bar).to(z_t)
     centre = posterior.mean.flatten(1).mean(0).to(z_t)  # differences of large numbers lose digits in float32
     z = z_t - a * centre
-    largest, total, moved, kept = z.new_full((len(z), 1), -torch.inf), z.new_zeros(len(z), 1), 0.0, 0.0
+    largest, total = z.new_full((len(z), 1), -torch.inf), z.new_zeros(len(z), 1)
+    moved, kept = torch.zeros_like(z), torch.zeros_like(z)
     for rows in torch.arange(len(posterior.mean)).split(MEMORISING_SLICE):
         mu, variance = posterior.mean[rows].flatten(1) - centre, posterior.std[rows].flatten(1).square()
         spread = a**2 * variance + b2

@@ -43,8 +43,13 @@ class LatentStatistics:
     subset_labels: Tensor  # (N,) int64
 
     def memorising_floor(self, prediction_type: PredictionType, alpha_bars: Tensor, of_classes: bool = False) -> Tensor:
-        """`(T,)` for `alpha_bars (T,)`: the stored points, joined by straight lines, as an error of the prediction."""
+        """`(T,)` for `alpha_bars (T,)`: the stored points, joined by straight lines, as an error of the prediction.
+
+        Raises `ValueError` for the floor of classes where none were told.
+        """
         values = self.class_memorising if of_classes else self.memorising
+        if values is None:
+            raise ValueError("there is no class_memorising: the denoiser of these latents is told no class")
         num_timesteps, points = len(alpha_bars), self.memorising_timesteps.double()
         right = torch.searchsorted(points, torch.arange(num_timesteps).double()).clamp(1, len(points) - 1)
         share = (torch.arange(num_timesteps) - points[right - 1]) / (points[right] - points[right - 1])
@@ -102,8 +107,15 @@ def read_statistics(folder: Path) -> LatentStatistics | None:
         tensors = load(read_bytes(folder / STATISTICS_FILE, MAX_FILE_BYTES))
         _check(tensors)
         subset = Posterior(tensors.pop("subset_mean").float(), tensors.pop("subset_std").float())
-        optional = dict.fromkeys(("covariance", "class_eigenvalues", "class_memorising"))
-        return LatentStatistics(**optional | tensors, subset=subset)
+        optional = (tensors.pop(name, None) for name in ("covariance", "class_eigenvalues", "class_memorising"))
+        covariance, class_eigenvalues, class_memorising = optional
+        return LatentStatistics(
+            covariance=covariance,
+            class_eigenvalues=class_eigenvalues,
+            class_memorising=class_memorising,
+            subset=subset,
+            **tensors,
+        )
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

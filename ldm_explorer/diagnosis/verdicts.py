@@ -77,8 +77,9 @@ class Diagnosis:
     def _of(self, status: Status) -> list[Verdict]:
         return [verdict for verdict in self.verdicts if verdict.status == status]
 
-    def title_of(self, name: str) -> str:
-        return next(verdict.title for verdict in self.verdicts if verdict.name == name)
+    def title_of_cause(self, symptom: Verdict) -> str:
+        """The title of the cause that explains a symptom."""
+        return next(verdict.title for verdict in self.verdicts if verdict.name == symptom.explained_by)
 
     def sentence(self) -> str:
         """The verdict in one sentence."""

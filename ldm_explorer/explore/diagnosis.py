@@ -70,9 +70,9 @@ def _spec_of(folder: Path) -> DatasetSpec | None:
 
 def _images_in(folder: Path, case: Case, spec: DatasetSpec | None) -> tuple[Tensor, Tensor | None]:
     """Every image of a folder at the model's side, with labels where subfolders are the model's classes."""
-    padded = spec is not None and spec.model_side == case.image_side
-    found = read_image_folder(folder.expanduser(), spec.side if padded else case.image_side)
-    images = pad(found.images, spec) if padded else found.images
+    padding = spec if spec is not None and spec.model_side == case.image_side else None
+    found = read_image_folder(folder.expanduser(), case.image_side if padding is None else padding.side)
+    images = found.images if padding is None else pad(found.images, padding)
     if images.shape[1] != case.image_channels:
         images = images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, case.image_channels, -1, -1)
     numbers = _class_numbers(found.class_names, spec)

@@ -45,7 +45,7 @@ def _cause(number: int, cause: Verdict) -> Markup:
 
 
 def _symptom(diagnosis: Diagnosis, symptom: Verdict) -> tuple[str, str]:
-    return f"{symptom.title} (follows from: {diagnosis.title_of(symptom.explained_by)})", symptom.evidence
+    return f"{symptom.title} (follows from: {diagnosis.title_of_cause(symptom)})", symptom.evidence
 
 
 def _section(heading: str, lines: list[tuple[str, str]]) -> Markup | str:

@@ -10,6 +10,7 @@ from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung, beats_white, judge, last_tenth
 from ldm_explorer.diagnosis.reading import floors_of, mean_floors
+from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_z0
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
@@ -66,7 +67,7 @@ def schedule_by_behaviour(case: Case) -> Finding:
     told = [int((case.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
     candidates = torch.linspace(0, max(1000, case.num_timesteps) - 1, CANDIDATE_TIMES).round().long().tolist()
     errors = [_errors_when_told(case, timestep, [*candidates, timestep]) for timestep in told]
-    best = [min(row, key=lambda t, row=row: row[t]) for row in errors]
+    best = [min(row, key=row.__getitem__) for row in errors]
     white = case.floors("sample", told).white.tolist()
     if not sum(min(row.values()) < FITS * floor for row, floor in zip(errors, white, strict=True)) > len(told) / 2:
         raise NotRun("told any timestep, the network knows no more than the scale of the latents")
@@ -117,7 +118,7 @@ def labels_match(case: Case) -> Finding:
     known = case.known_latents()
     if not case.null_class or case.null_class < 2:
         raise NotRun("the network takes no class labels")
-    if not known.labelled or len(known.z0) < MIN_LABELLED:
+    if known.labels is None or not known.labelled or len(known.z0) < MIN_LABELLED:
         raise NotRun("it needs latents or images whose class is known: give --images with a subfolder per class")
     chosen = torch.linspace(0, len(known.z0) - 1, min(case.batch_size, len(known.z0))).round().long()
     z0, labels, classes = known.z0[chosen], known.labels[chosen], case.null_class
@@ -186,14 +187,14 @@ def learned(case: Case) -> Finding:
     loss = float(case.losses[case.prediction_type].mean())
     logged = [line["validation_loss"] for line in case.log if "validation_loss" in line]
     off_the_log = bool(logged) and known.source != OWN_SAMPLES and loss > OFF_THE_LOG * last_tenth(logged)
-    judged_by_log = logged and of_log and not off_the_log
-    rung = judge(last_tenth(logged), of_log) if judged_by_log else judge(loss, floors)
+    judged_by = of_log if logged and not off_the_log else None
+    rung = judge(loss, floors) if judged_by is None else judge(last_tenth(logged), judged_by)
     evidence = f"Its error on {known.source}, averaged over {len(case.timesteps)} timesteps, is {loss:.3f}; "
     evidence += f"knowing the scale alone gives {floors.white:.3f}"
     evidence += f", the covariance {floors.gaussian:.3f}" if floors.gaussian else ""
     evidence += f", every training image {floors.memorising:.3f}" if rung is Rung.NOTHING_TO_LEARN else ""
     evidence += f"; the log ended at {last_tenth(logged):.3f}" if logged else ""
-    evidence += f", where the covariance gives {of_log.gaussian:.3f}" if judged_by_log else ""
+    evidence += f", where the covariance gives {judged_by.gaussian:.3f}" if judged_by else ""
     wrong = [found for found in (OTHER_WEIGHTS if off_the_log else None, ACCUSED.get(rung)) if found]
     if not wrong:
         return Finding(f"{evidence}.")
@@ -209,18 +210,27 @@ def _floors_measured(case: Case) -> MeanFloors:
 
 def _floors_of_log(case: Case) -> MeanFloors | None:
     """The floors over all timesteps, by which the training tab reads the log; None where they were not kept."""
-    if _memorising(case) is None:
+    statistics = _statistics_of_schedule(case)
+    if statistics is None:
         return None
     conditional = bool(case.null_class)
-    return mean_floors(floors_of(case.statistics, case.prediction_type, case.alpha_bars, conditional))
+    return mean_floors(floors_of(statistics, case.prediction_type, case.alpha_bars, conditional))
 
 
 def _memorising(case: Case) -> float | None:
     """The memorising floor over the timesteps, None where it was not kept for this schedule."""
+    statistics = _statistics_of_schedule(case)
+    if statistics is None:
+        return None
+    return float(statistics.memorising_floor(case.prediction_type, case.alpha_bars)[case.timesteps].mean())
+
+
+def _statistics_of_schedule(case: Case) -> LatentStatistics | None:
+    """What was kept of the latents; None without, and where its memorising floor is that of another schedule."""
     statistics = case.statistics
     if statistics is None or int(statistics.memorising_timesteps[-1]) != len(case.alpha_bars) - 1:
         return None
-    return float(statistics.memorising_floor(case.prediction_type, case.alpha_bars)[case.timesteps].mean())
+    return statistics
 
 
 def _gaussian(case: Case) -> float | None:

@@ -83,7 +83,7 @@ def time_response(case: Case) -> Finding:
 
 
 def _why_time_is_lost(case: Case) -> str:
-    config = case.unet.config
+    config = case.required_unet.config
     alone = config.norm_num_groups in config.block_out_channels and config.resnet_time_scale_shift == "default"
     if alone:  # the timestep is added as one number per channel, and a channel normalised alone loses it again
         return f'unet/config.json: "norm_num_groups" below {config.norm_num_groups}, the width, and train again'

@@ -92,7 +92,8 @@ def terminal_snr(case: Case) -> Finding:
 
 def sampled_schedule(case: Case) -> Finding:
     """The betas in scheduler/ against those that train_config.json says the network was trained along."""
-    steps, betas = case.scheduler.config.num_train_timesteps, len(case.scheduler.betas)
+    scheduler = case.required_scheduler
+    steps, betas = scheduler.config.num_train_timesteps, len(scheduler.betas)
     if steps != betas:
         return Finding(
             f"num_train_timesteps is {steps}, and there are {betas} trained_betas (should be as many).",
