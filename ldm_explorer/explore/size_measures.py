@@ -53,9 +53,7 @@ def _read(checkpoint: Checkpoint) -> SizeMeasures:
     size, stored = latent_size(checkpoint), checkpoint.metrics.get("evaluation")
     figures = flat_measures(stored if isinstance(stored, dict) else {})
     evaluations = int(figures.get("evaluations", DEFAULT_NUM_STEPS))
-    known = (figures.get(f"{part}_gflops") for part in ("encode", "decode", "evaluation"))
-    cost = Cost(*known) if "decode_gflops" in figures else measure_cost(checkpoint)
-    if (gflops := cost.per_sample(evaluations)) is not None:
+    if (gflops := _cost(checkpoint, figures).per_sample(evaluations)) is not None:
         figures["gflops_per_image"] = gflops
     figures |= derive(figures)
     return SizeMeasures(
@@ -68,6 +66,13 @@ def _read(checkpoint: Checkpoint) -> SizeMeasures:
         sampler=_sampler(stored),
         figures=figures,
     )
+
+
+def _cost(checkpoint: Checkpoint, figures: dict[str, float]) -> Cost:
+    """As it is stored, else counted now."""
+    if not figures.keys() >= {"encode_gflops", "decode_gflops"}:
+        return measure_cost(checkpoint)
+    return Cost(figures["encode_gflops"], figures["decode_gflops"], figures.get("evaluation_gflops"))
 
 
 def _in_family(checkpoint: Checkpoint) -> bool:

@@ -1,8 +1,10 @@
 """What did training learn? The folder of a run, finished or still going, read as it is at this moment."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -27,9 +29,11 @@ from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import CONFIG_FILE, LOG_FILE, STATISTICS_FILE, holds_classifier
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS
 
-VALIDATION = "validation_loss"
-PER_BIN = "validation_loss_per_bin"
+VALIDATION: Final = "validation_loss"
+PER_BIN: Final = "validation_loss_per_bin"
 """The validation loss in equal bins over 0..T-1."""
+
+Stamp = tuple[int | tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Run:
     def label(self) -> str:
         return self.name if self.finished else f"{self.name} (unfinished)"
 
-    def stamp(self) -> tuple[int, ...]:
+    def stamp(self) -> Stamp:
         """Changes when there is something new to read."""
         files = [self.folder / name for name in (LOG_FILE, CONFIG_FILE, STATISTICS_FILE)]
         try:
@@ -97,7 +101,7 @@ class RunReport:
     @property
     def reading(self) -> LossReading | None:
         """The loss beside its floors; None without floors, and before the first validation."""
-        if not self.floors or PER_BIN not in self.fields:
+        if self.prediction_type is None or not self.floors or PER_BIN not in self.fields:
             return None
         return reading_of(self.records, self.prediction_type, self.floors)
 
@@ -134,7 +138,7 @@ class RunReport:
         if field == "loss" and "mse" in self.records[-1] and not self.is_autoencoder:
             field = "mse"
         records = self.records_with(field)
-        return Curve(tuple(record["images"] for record in records), tuple(record[field] for record in records))
+        return Curve(tuple(record["images"] for record in records), logged_values(records, field))
 
     def images_at(self, step: int) -> int:
         """Images seen after a step."""
@@ -143,6 +147,11 @@ class RunReport:
     def nearest_validation(self, images: int, field: str = VALIDATION) -> LogRecord | None:
         """The record with that field that is nearest to a number of images seen."""
         return min(self.records_with(field), key=lambda record: abs(record["images"] - images), default=None)
+
+
+def logged_values(records: Iterable[Mapping[str, Any]], field: str) -> tuple[float, ...]:
+    """A field of every record, of which all hold it; one that is a number."""
+    return tuple(record[field] for record in records)
 
 
 def find_runs(library: Library) -> dict[str, Run]:
@@ -201,7 +210,7 @@ def read_run(library: Library, name: str) -> RunReport:
 
 
 @lru_cache(maxsize=16)
-def _read(run: Run, _stamp: tuple[int, ...]) -> RunReport:
+def _read(run: Run, _stamp: Stamp) -> RunReport:
     config = read_run_config(run.folder)
     records = _records(run)
     statistics, why_no_floors = None, ""
@@ -234,16 +243,17 @@ def _records(run: Run) -> tuple[LogRecord, ...]:
 
 def _denoiser(run: Run, config: RunConfig) -> tuple[PredictionType, Tensor] | None:
     """What it was trained to predict, and `alpha_bars (T,)` it was trained along; None for an autoencoder."""
-    if not config.get("prediction"):
+    prediction_type = config.get("prediction")
+    if not prediction_type:
         if run.checkpoint is None or run.checkpoint.kind != "ldm":
             return None
         scheduler = run.checkpoint.pipeline.scheduler
         return scheduler.config.prediction_type, scheduler.alphas_cumprod
-    return config["prediction"], trained_schedule(config).alpha_bars
+    return prediction_type, trained_schedule(config).alpha_bars
 
 
 def _film(run: Run, config: RunConfig) -> tuple[Milestone, ...]:
     """The film so far; of images of which nothing is known yet, in colour and without titles."""
     known = DATASETS.get(config.get("dataset", ""))
     spec = read_spec(run.folder) or (known.spec if known else None)
-    return read_milestones(run.folder, spec, config.get("class_labels", True))
+    return read_milestones(run.folder, spec, bool(config.get("class_labels", True)))
