@@ -15,7 +15,8 @@ from ldm_explorer.checkpoints import CheckpointError, discover
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.examination import FAILED
-from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, explain
+from ldm_explorer.diagnosis.folder import open_case
+from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, NotRun, Verdict, explain
 from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.shipped import shipped_checkpoints
@@ -67,6 +68,12 @@ def test_the_injected_fault_comes_first(checkpoint, tmp_path):
             missed[name] = names(diagnosis)
         assert all(cause.fix and cause.evidence for cause in diagnosis.causes)
     assert len(missed) <= (1 - NEEDED_SHARE) * len(FAULTS), missed
+
+
+@pytest.mark.parametrize("value", ["shape", "num_timesteps", "prediction_type", "alpha_bars", "can_sample"])
+def test_what_needs_a_denoiser_is_not_run_on_an_autoencoder_alone(vae_folder, value):
+    with pytest.raises(NotRun, match="which this folder lacks"):
+        getattr(open_case(vae_folder), value)
 
 
 @pytest.mark.parametrize(("name", "said"), BROKEN.items())

@@ -74,6 +74,14 @@ def test_the_running_softmax_does_not_depend_on_the_slices(monkeypatch):
     assert torch.allclose(memorised_z0(posterior, z_t, torch.tensor(0.5)), whole, atol=1e-5)
 
 
+def test_there_is_no_memorising_floor_of_classes_that_were_not_told():
+    posterior = Posterior(torch.randn(8, 1, 2, 2), torch.ones(8, 1, 2, 2))
+    alpha_bars = make_schedule("cosine", 20).alpha_bars
+    statistics = measure_latents(posterior, torch.arange(8) % 2, alpha_bars, 0)
+    with pytest.raises(ValueError, match="is told no class"):
+        statistics.memorising_floor("epsilon", alpha_bars, of_classes=True)
+
+
 def test_the_memorising_floor_of_very_many_gaussian_latents_is_the_gaussian_floor():
     """With posteriors as wide as the gaps between them the training set looks like its distribution."""
     latents = gaussian_latents(20_000)

@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.faults import FAULTS
@@ -133,6 +134,15 @@ def test_a_schedule_of_prime_length_is_refused(tiny_pipeline):
 def test_a_classifier_is_asked_for_where_there_is_none(tiny):
     with pytest.raises(ValueError, match="no classifier"):
         list(run_experiment(set_up(tiny, "labels_shifted"), Subject.of(tiny, None, seed=0)))
+
+
+@pytest.mark.parametrize("name", ["labels_ignored", "labels_shifted"])
+def test_a_fault_of_labels_needs_a_network_that_takes_labels(tiny_pipeline, name):
+    config = dict(tiny_pipeline.unet.config) | {"num_class_embeds": None}
+    unconditional = UNet2DModel.from_config(config)
+    pipeline = LatentDiffusionPipeline(tiny_pipeline.vae, unconditional, tiny_pipeline.scheduler)
+    with pytest.raises(ValueError, match="takes none: choose another checkpoint"):
+        FAULTS[name].inject(Sampling.right(pipeline))
 
 
 def test_the_scale_that_gives_the_reported_loss():
