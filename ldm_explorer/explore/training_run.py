@@ -138,7 +138,7 @@ class RunReport:
         if field == "loss" and "mse" in self.records[-1] and not self.is_autoencoder:
             field = "mse"
         records = self.records_with(field)
-        return Curve(tuple(record["images"] for record in records), logged_values(records, field))
+        return Curve(tuple(record["images"] for record in records), _logged_values(records, field))
 
     def images_at(self, step: int) -> int:
         """Images seen after a step."""
@@ -149,8 +149,8 @@ class RunReport:
         return min(self.records_with(field), key=lambda record: abs(record["images"] - images), default=None)
 
 
-def logged_values(records: Iterable[Mapping[str, Any]], field: str) -> tuple[float, ...]:
-    """A field of every record, of which all hold it; one that is a number."""
+def _logged_values(records: Iterable[Mapping[str, Any]], field: str) -> tuple[float, ...]:
+    """A field that is a number, of records that all hold it."""
     return tuple(record[field] for record in records)
 
 
