@@ -149,7 +149,7 @@ def load_scheduler(folder: Path) -> DDPMScheduler:
         raise CheckpointError(f"{path} predicts {shown(kind)}: known are {', '.join(PREDICTION_TYPES)}")
     try:
         return DDPMScheduler.from_config(
-            {name: config[name] for name in SchedulerConfig.__annotations__ if name in config}
+            {name: value for name, value in config.items() if name in SchedulerConfig.__annotations__}
         )
     except Exception as error:  # whatever a setting that nobody foresaw makes diffusers raise
         raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error

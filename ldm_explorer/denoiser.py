@@ -4,6 +4,7 @@ Samplers, the pipeline, the diagnosis and the count of operations take any of th
 """
 
 import torch
+from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from ldm_explorer.prediction import PredictionType, to_z0
@@ -44,7 +45,7 @@ class Denoiser(nn.Module):
 class NetworkDenoiser(Denoiser):
     """A trained UNet2DModel; its last class embedding, where it has any, is the null class."""
 
-    def __init__(self, network: nn.Module, prediction_type: PredictionType, schedule: Schedule):
+    def __init__(self, network: UNet2DModel, prediction_type: PredictionType, schedule: Schedule):
         size, embeddings = network.config.sample_size, network.config.num_class_embeds
         height, width = size if isinstance(size, list | tuple) else (size, size)
         null_class = None if embeddings is None else embeddings - 1

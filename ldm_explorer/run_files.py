@@ -7,9 +7,9 @@ should. Fields that no type names are kept as they are, and nothing may rely on 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from ldm_explorer.data import MAX_SIDE, DatasetSpec
@@ -35,10 +35,10 @@ Figure = Annotated[float, Field(gt=-MAX_FIGURE, lt=MAX_FIGURE, allow_inf_nan=Fal
 Beta = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+@with_config(STRICT)
 class RunConfig(TypedDict, total=False):
     """train_config.json: the options of a training that others ask about."""
 
-    __pydantic_config__ = STRICT
     dataset: Name
     image_side: int | None
     max_steps: Count | None
@@ -53,10 +53,10 @@ class RunConfig(TypedDict, total=False):
     class_labels: bool | None
 
 
+@with_config(STRICT)
 class LogRecord(TypedDict, total=False):
     """One line of train_log.jsonl; a training that falls apart logs NaN and infinity."""
 
-    __pydantic_config__ = STRICT
     step: Count
     images: Count
     learning_rate: float
@@ -73,17 +73,17 @@ class LogRecord(TypedDict, total=False):
     validation_accuracy: float
 
 
+@with_config(STRICT)
 class Progress(TypedDict, total=False):
     """progress.json of a state that a training saved."""
 
-    __pydantic_config__ = STRICT
     total_steps: Count | None
 
 
+@with_config(STRICT)
 class StoredSpec(TypedDict):
     """dataset.json."""
 
-    __pydantic_config__ = STRICT
     channels: Literal[1, 3]
     side: Annotated[int, Field(ge=1, le=MAX_SIDE)]
     model_side: Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -91,10 +91,10 @@ class StoredSpec(TypedDict):
     background: Annotated[int, Field(ge=0, le=255)]
 
 
+@with_config(STRICT)
 class SchedulerConfig(TypedDict, total=False):
     """scheduler_config.json of diffusers' schedulers over betas: what their DDPMScheduler takes."""
 
-    __pydantic_config__ = STRICT
     _class_name: Name
     num_train_timesteps: Timesteps
     beta_start: Beta
@@ -144,8 +144,13 @@ def read_spec(folder: Path) -> DatasetSpec | None:
     stored = read_typed(folder / SPEC_FILE, _SPEC)
     if stored is None:
         return None
-    known = {name: stored[name] for name in StoredSpec.__annotations__}
-    spec = DatasetSpec(**known | {"class_names": tuple(stored["class_names"])})
+    spec = DatasetSpec(
+        channels=stored["channels"],
+        side=stored["side"],
+        model_side=stored["model_side"],
+        class_names=tuple(stored["class_names"]),
+        background=stored["background"],
+    )
     if spec.side > spec.model_side:
         raise CheckpointError(
             f"{printable(folder / SPEC_FILE)}: side is {spec.side}, more than the model_side of {spec.model_side}"
@@ -169,7 +174,7 @@ def read_log(path: Path, max_bytes: int | None = None) -> list[LogRecord]:
 
 
 def _known(record: LogRecord) -> LogRecord:
-    return {name: record[name] for name in LogRecord.__annotations__ if name in record}
+    return cast(LogRecord, {name: value for name, value in record.items() if name in LogRecord.__annotations__})
 
 
 def _read_lines(path: Path, max_bytes: int | None) -> Iterator[LogRecord]:

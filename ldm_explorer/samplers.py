@@ -5,6 +5,7 @@ Every scheduler is built from the checkpoint's own DDPMScheduler config, so it s
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from diffusers import (
@@ -52,6 +53,10 @@ SAMPLERS: dict[str, Callable[[DDPMScheduler], SchedulerMixin]] = {
 DDIM is first-order DPM-Solver++ (Lu et al. 2022, section 4.1): diffusers' DDIMScheduler strides by T // steps, which is
 wrong where the steps do not divide T.
 """
+if TYPE_CHECKING:  # a type checker takes no Literal that is computed
+    SamplerName = str
+else:
+    SamplerName = Literal[tuple(SAMPLERS)]
 
 DEFAULT_SAMPLER = "unipc"
 DEFAULT_NUM_STEPS = 10

@@ -6,6 +6,7 @@ Training, sampling and every plot read the tensors made here.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -47,6 +48,10 @@ SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "scaled_linear": scaled_linear_betas,
     "cosine": cosine_betas,
 }
+if TYPE_CHECKING:  # a type checker takes no Literal that is computed
+    ScheduleName = str
+else:
+    ScheduleName = Literal[tuple(SCHEDULES)]
 
 
 @dataclass(frozen=True)

@@ -348,6 +348,11 @@ def test_a_state_that_its_training_replaces_meanwhile_is_exported_all_the_same(t
     assert not (tmp_path / "again").exists()
 
 
+def test_a_state_that_is_gone_meanwhile_is_named_as_missing(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no state that a run of ours saved"):
+        export_state.load_newest(tmp_path, None, "average")
+
+
 @pytest.fixture
 def quick_reference(monkeypatch):
     torch.manual_seed(0)

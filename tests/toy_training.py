@@ -73,7 +73,8 @@ def train(task, config, accelerator, run_dir, stop_after=None):
 
 def run(task, config, accelerator, folder) -> nn.Module | None:
     """The averaged model of a training that is driven to its end, None where Ctrl-C stopped it."""
-    one = Run(SimpleNamespace(config=config), accelerator, folder, task=task)
+    one = Run(SimpleNamespace(config=config), accelerator, folder)
+    one.task = task
     return one.averaged if watch(one) else None
 
 

@@ -41,6 +41,6 @@ def load_classifier(folder: Path, spec: DatasetSpec) -> FeatureNet:
 
 def knows_classes(folder: Path, spec: DatasetSpec) -> bool:
     """Whether the classifier in a folder was trained on the classes of a dataset. Raises `CheckpointError`."""
-    dataset = DATASETS.get(read_run_config(folder).get("dataset"))
-    trained_on = read_spec(folder) or (dataset and dataset.spec)
+    dataset = DATASETS.get(read_run_config(folder).get("dataset", ""))
+    trained_on = read_spec(folder) or (dataset.spec if dataset else None)
     return trained_on is not None and trained_on.class_names == spec.class_names

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SamplerName
 
 SEEDS = (0, 1, 2)
 FEW_EVALUATIONS = (4, 6, 8, 10, 12, 16, 25, 50)
@@ -23,7 +22,7 @@ class EvaluationConfig:
     features: Path | None = None
     """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint;
     figures by another than that are stored in columns of their own, which the app does not show."""
-    sampler: Literal[tuple(SAMPLERS)] = DEFAULT_SAMPLER
+    sampler: SamplerName = DEFAULT_SAMPLER
     steps: int = DEFAULT_NUM_STEPS
     """Network evaluations per sample. Figures by another sampler or number are stored in columns of their own."""
     quick: bool = False

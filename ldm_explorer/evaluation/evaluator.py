@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,11 @@ class Evaluation:
         return self.processes.batched(function, inputs, f"{self.subject}: {description}")
 
     def _reference(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Reference:
-        place = {"data_dir": self.config.data_dir, "image_side": image_side}
+        load = partial(load_split, dataset, data_dir=self.config.data_dir, image_side=image_side)
         with self.processes.local_main_process_first():  # one downloads, the others find it
-            splits = [load_split(dataset, split, **place) for split in ("train", "validation", "test")]
+            images = load("train"), load("validation"), load("test")
         network = load_classifier(classifier, spec).to(self.processes.device)
-        return Reference(spec, network, *splits, self.config.num_images, self.batched, knows_classes(classifier, spec))
+        return Reference(spec, network, *images, self.config.num_images, self.batched, knows_classes(classifier, spec))
 
     def check(self, subjects: Iterable[Subject]) -> None:
         """Raise `ValueError` where there is no classifier to measure with, no place to keep figures or no compiler."""
@@ -68,8 +68,10 @@ class Evaluation:
         """
         with locked_runs(subjects.values()) if self.processes.is_main_process else nullcontext():
             for name, subject in subjects.items():
-                is_checkpoint = isinstance(subject, Checkpoint)
-                yield name, self.measure(subject) if is_checkpoint else self.measure_samples(subject)
+                if isinstance(subject, Checkpoint):
+                    yield name, self.measure(subject)
+                else:
+                    yield name, self.measure_samples(subject)
 
     def section(self, checkpoint: Checkpoint) -> str:
         """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
@@ -128,7 +130,7 @@ class Evaluation:
         codec, key = LatentCodec(checkpoint.vae), (reference, digest(checkpoint.folder, VAE))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
-            known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(reference, name)(codec))
+            known[name] = known.get(name) or parts.measure(name, partial(getattr(reference, name), codec))
         figures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
         if checkpoint.kind == "ldm":
             figures["generation"] = self._generation(checkpoint, reference, parts)
@@ -143,8 +145,7 @@ class Evaluation:
             return {"fd_percent": reference.fd_percent(decoded_noise(*arguments))}
 
         figures = [
-            parts.measure(f"seed {seed}", lambda seed=seed: self._samples(checkpoint, reference, seed))
-            for seed in config.seeds
+            parts.measure(f"seed {seed}", partial(self._samples, checkpoint, reference, seed)) for seed in config.seeds
         ]
         return {
             "num_images": config.num_images,
@@ -189,8 +190,7 @@ class Evaluation:
 
         curves = {
             sampler: [
-                parts.measure(f"{sampler} {steps}", lambda sampler=sampler, steps=steps: distance(sampler, steps))
-                for steps in FEW_EVALUATIONS
+                parts.measure(f"{sampler} {steps}", partial(distance, sampler, steps)) for steps in FEW_EVALUATIONS
             ]
             for sampler in SAMPLERS
         }

@@ -130,12 +130,10 @@ class AutoencoderInputs:
 
 @dataclass(frozen=True, eq=False)
 class ImageInputs:
-    """Generated or real images `(N, C, side, side) uint8` beside the test images of `reference`."""
+    """Real or generated images `(N, C, side, side) uint8` beside the test images of `reference`."""
 
     reference: "Reference"
     images: Tensor
-    labels: Tensor | None = None  # (N,) that they were made for
-    distances_if_not_copied: Tensor | None = None  # as `Reference.distances_to_known` gives them for others
 
     @cached_property
     def features(self) -> Tensor:
@@ -149,6 +147,14 @@ class ImageInputs:
     @cached_property
     def variety(self) -> Variety:
         return measure_variety(self.features, self.reference.test_features, batched=self.reference.batched)
+
+
+@dataclass(frozen=True, eq=False)
+class SampleInputs(ImageInputs):
+    """Generated images, with what they were made for and what to compare their distances to known images with."""
+
+    labels: Tensor | None  # (N,)
+    distances_if_not_copied: Tensor  # as `Reference.distances_to_known` gives them for others
 
     @property
     def class_consistency(self) -> float | None:

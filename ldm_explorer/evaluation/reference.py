@@ -17,7 +17,7 @@ from ldm_explorer.evaluation.features import (
     extract_features,
     predict_classes,
 )
-from ldm_explorer.evaluation.inputs import AutoencoderInputs, ImageInputs
+from ldm_explorer.evaluation.inputs import AutoencoderInputs, ImageInputs, SampleInputs
 from ldm_explorer.evaluation.measures import compute
 from ldm_explorer.evaluation.reconstruction import PCA
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
@@ -105,7 +105,7 @@ class Reference:
         `labels (N,)` are those that the samples were made for; `distances_if_not_copied` as `distances_to_known` gives
         them for images that cannot be copies.
         """
-        return compute("generation", ImageInputs(self, images, labels, distances_if_not_copied))
+        return compute("generation", SampleInputs(self, images, labels, distances_if_not_copied))
 
     def distances_to_known(self, images: Tensor) -> Tensor:
         """Pixel L2 distance `(N,)` of `(N, C, side, side) uint8` to the nearest training image."""
@@ -132,8 +132,8 @@ def mean_and_spread(figures: list[dict[str, float | None]]) -> dict[str, float |
     """Summarise measures of several seeds as their mean and, as NAME_spread, the largest minus the smallest."""
     summary: dict[str, float | None] = {}
     for name in figures[0]:
-        values = [figure[name] for figure in figures]
-        known = None not in values
-        summary[name] = sum(values) / len(values) if known else None
-        summary[f"{name}_spread"] = max(values) - min(values) if known and len(values) > 1 else None
+        values = [value for figure in figures if (value := figure[name]) is not None]
+        all_known = len(values) == len(figures)
+        summary[name] = sum(values) / len(values) if all_known else None
+        summary[f"{name}_spread"] = max(values) - min(values) if all_known and len(values) > 1 else None
     return summary

@@ -72,10 +72,12 @@ def tables(results: dict[str, Stored]) -> list[str]:
 def _few_evaluations(results: dict[str, Stored]) -> dict[str, Column]:
     """FD by sampler and evaluations, one column per number of evaluations; empty when nobody measured it."""
     measured = [stored for stored in results.values() if "evaluations" in stored]
+
+    def of_each_sampler(place: int) -> Column:
+        return lambda stored: " ".join(f"{name} {_text(curve[place])}" for name, curve in stored["fd_percent"].items())
+
     return {
-        f"{MEASURES['fd_percent'].heading} with {count}": lambda stored, place=place: " ".join(
-            f"{name} {_text(curve[place])}" for name, curve in stored["fd_percent"].items()
-        )
+        f"{MEASURES['fd_percent'].heading} with {count}": of_each_sampler(place)
         for stored in measured[:1]
         for place, count in enumerate(stored["evaluations"])
     }

@@ -55,7 +55,7 @@ def _way_on(config_class: type) -> str:
     """How a command goes on that Ctrl-C stopped where no training saw to it."""
     if issubclass(config_class, FitConfig):  # `drive` sees to one that wrote anything
         return "stopped before anything was written"
-    if "resume" in config_class.__dataclass_fields__:
+    if hasattr(config_class, "resume"):
         return "stopped: the same command with --resume goes on from what was kept"
     return "stopped: the same command begins again"
 

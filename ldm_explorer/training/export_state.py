@@ -46,8 +46,7 @@ def export_state(run: Path, out: Path, weights: Weights = "average") -> None:
 
 def read_options(run: Path) -> LDMTrainConfig:
     """What a denoiser was trained with. Raises `ValueError` for a run of another kind, or without a state."""
-    if latest_state(run) is None:
-        raise ValueError(f"{run} holds no state that a run of ours saved: train/ldm.py leaves one while it trains")
+    newest_state(run)
     stored = read_json(run / CONFIG_FILE)
     if "prediction" not in stored:
         raise ValueError(f"{run} is no run of a denoiser: give a folder of train/ldm.py")
@@ -56,10 +55,18 @@ def read_options(run: Path) -> LDMTrainConfig:
     return LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})
 
 
+def newest_state(run: Path) -> Path:
+    """The folder of it. Raises `ValueError` where there is none."""
+    state = latest_state(run)
+    if state is None:
+        raise ValueError(f"{run} holds no state that a run of ours saved: train/ldm.py leaves one while it trains")
+    return state
+
+
 def load_newest(run: Path, unet: UNet2DModel, weights: Weights) -> int:
     """Put the weights of the newest state into a network; returns its step. Raises `ValueError` where none fits."""
     while True:
-        state = latest_state(run)
+        state = newest_state(run)
         try:
             load_weights(state, unet, weights)
             return read_progress(state).step

@@ -5,7 +5,7 @@ global batch and are then sliced by rank, so they depend neither on interruption
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,10 +220,13 @@ class _Loop:
         if self.total_steps is None and self.step - self.first_step == STEPS_TO_TIME_A_BUDGET:
             seconds = torch.tensor(time.monotonic() - self.started, device=self.accelerator.device)
             seconds_per_step = float(self.accelerator.reduce(seconds, "mean")) / STEPS_TO_TIME_A_BUDGET
-            self.total_steps = max(self.step, budget_in_steps(self.config, self.task.num_examples, seconds_per_step))
+            if (steps := budget_in_steps(self.config, self.task.num_examples, seconds_per_step)) is not None:
+                self.total_steps = max(self.step, steps)
 
 
-def fit(task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path) -> Iterator[tuple[Step, nn.Module]]:
+def fit(
+    task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path
+) -> Generator[tuple[Step, nn.Module], None, None]:
     """Train; yields every step together with the averaged model, which the caller must not change.
 
     The state is saved every `save_every_steps`, at the end, and when the generator is closed early.

@@ -3,9 +3,9 @@
 From Python, `for step in train(AutoencoderTraining(VAETrainConfig(max_steps=1000))): ...` is all of it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,8 +77,8 @@ class Run:
     accelerator: Accelerator
     folder: Path
     command: str | None = None  # that repeats it, for those who ask how a checkpoint was made
-    task: RunTask | None = None
-    averaged: nn.Module | None = None
+    task: RunTask = field(init=False, repr=False)  # once it is prepared
+    averaged: nn.Module = field(init=False, repr=False)  # once a step was taken
 
     @property
     def config(self) -> TrainConfig:
@@ -101,7 +101,7 @@ class Run:
             store_options(self.config, self.folder)
             keep_examples(self.config, self.folder)
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Generator[Step, None, None]:
         """Train; each step is logged, and filmed where a frame is due, before it is yielded.
 
         Closed early, it saves the state that `config.resume` goes on from. Raises `TrainingFailed` for what a training

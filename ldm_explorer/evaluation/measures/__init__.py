@@ -54,9 +54,11 @@ def derive(stored: dict[str, Any]) -> dict[str, float]:
     for name, item in MEASURES.items():
         if item.section == "derived" and item.of:
             try:
-                derived[name] = item.of(stored)
+                value = item.of(stored)
             except KeyError:
                 continue
+            if value is not None:
+                derived[name] = value
     return derived
 
 

@@ -1,5 +1,7 @@
 """Measures of a denoiser: the images that it generates, what that costs, and what its loss is."""
 
+from operator import attrgetter
+
 from ldm_explorer.evaluation.measures.measure import Measure
 
 GENERATION = (
@@ -94,7 +96,7 @@ GENERATION = (
             label="real",
             definition=f"The {name} of as many held-out real images.",
             better="higher",
-            of=lambda inputs, name=name: getattr(inputs.variety, name),
+            of=attrgetter(f"variety.{name}"),
             in_tables=False,
         )
         for name in ("precision", "recall", "density", "coverage")

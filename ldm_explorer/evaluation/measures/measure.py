@@ -25,8 +25,9 @@ class Measure:
     beside: tuple[str, ...] = ()  # the measures that make it readable: its floor, ceiling or spread
     source: str = ""  # of the formula
     of: Callable[[Any], float | None] | None = None
-    """Computes it from `AutoencoderInputs`, where it is of generated or real images from `ImageInputs`, and where it is
-    derived from the stored measures by name; None where the evaluation gets it in another way."""
+    """Computes it from `AutoencoderInputs`, where it is of generated images from `SampleInputs`, of real ones from
+    `ImageInputs`, and where it is derived from the stored measures by name; None where the evaluation gets it in
+    another way."""
     in_tables: bool = True
     in_app: bool = True  # on its own; what stands beside another one is shown with that
 

@@ -14,8 +14,8 @@ from ldm_explorer.prediction import PredictionType
 from ldm_explorer.schedules import (
     DEFAULT_NUM_TIMESTEPS,
     MIN_EPSILON_TERMINAL_SNR,
-    SCHEDULES,
     Schedule,
+    ScheduleName,
     make_schedule,
 )
 from ldm_explorer.shipped import find_checkpoint
@@ -31,7 +31,7 @@ class LDMTrainConfig(TrainConfig):
 
     vae: Path = Path("checkpoints/fashion_mnist/vae-8x8x4")
     """Checkpoint folder of the autoencoder whose latents are learned, from here or from the repository's root."""
-    schedule: Literal[tuple(SCHEDULES)] = "cosine"
+    schedule: ScheduleName = "cosine"
     zero_terminal_snr: bool = False
     """Rescale the schedule so that the last step holds no image (Lin et al. 2023); needs another prediction than
     epsilon."""
