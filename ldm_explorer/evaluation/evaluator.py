@@ -23,7 +23,6 @@ from ldm_explorer.evaluation.processes import OneProcess, Processes
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.ruler import Ruler, mean_and_spread
 from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
-from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import METRICS_FILE, VAE
@@ -125,7 +124,7 @@ class Evaluation:
     def _everything(self, checkpoint: Checkpoint, ruler: Ruler, parts: Parts) -> dict[str, Any]:
         logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
         loss = {"loss": loss_figures(checkpoint)} if logged else {}
-        codec, key = LatentCodec(checkpoint.vae), (ruler, digest(checkpoint.folder, VAE))
+        codec, key = checkpoint.codec, (ruler, digest(checkpoint.folder, VAE))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
             known[name] = known.get(name) or parts.measure(name, lambda name=name: getattr(ruler, name)(codec))
@@ -174,7 +173,7 @@ class Evaluation:
         """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
         key = ruler, digest(checkpoint.folder, VAE)
         if key not in self._not_copied:
-            images = reconstruct(LatentCodec(checkpoint.vae), ruler.padded, ruler.spec, self.batched)
+            images = reconstruct(checkpoint.codec, ruler.padded, ruler.spec, self.batched)
             self._not_copied[key] = ruler.distances_to_known(to_uint8(images))
         return self._not_copied[key]
 
