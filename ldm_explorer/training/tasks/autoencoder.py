@@ -26,7 +26,10 @@ VALIDATION_IMAGES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class VAETrainConfig(TrainConfig):
-    """Options of train/vae.py."""
+    """The options of an autoencoder's training, from Python or on the command line of train/vae.py.
+
+    Raises `ValueError` for values that cannot be, and what `find_dataset` does.
+    """
 
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 0.012, "adamw": 3e-3}
 
