@@ -7,9 +7,7 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 """
 
 import copy
-import hashlib
 import logging
-from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +15,11 @@ from typing import Any, Literal
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 
 from ldm_explorer.data import DatasetSpec, dataset_spec
-from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, printable, read_bytes, read_json, shown
+from ldm_explorer.denoiser import NetworkDenoiser
+from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, printable, read_json, shown
+from ldm_explorer.latents import LatentCodec
 from ldm_explorer.lazy import cached_property
-from ldm_explorer.network_files import load_model, read_network_config
+from ldm_explorer.network_files import load_model, model_files, read_network_config
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.run_files import (
@@ -48,6 +48,8 @@ from ldm_explorer.run_layout import (
     holds_classifier,
     holds_run,
 )
+from ldm_explorer.schedules import Schedule
+from ldm_explorer.shipped import find_checkpoint
 
 MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm"]
@@ -62,11 +64,6 @@ _log = logging.getLogger(__name__)
 def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
     """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
     RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: figures})
-
-
-def model_files(part: str) -> tuple[str, str]:
-    """What `save_model` writes, where it needs no shards."""
-    return config_of(part), f"{part}/diffusion_pytorch_model.safetensors"
 
 
 PIPELINE_FILES = (PIPELINE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))
@@ -110,14 +107,6 @@ def load_vae(folder: Path) -> AutoencoderKL:
     return load_model(AutoencoderKL, folder, VAE)
 
 
-def weights_sha256(folder: Path) -> str:
-    """Of the network in a folder, as `cat FOLDER/*.safetensors | sha256sum` prints it. Raises `CheckpointError`."""
-    content = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        content.update(read_bytes(path))
-    return content.hexdigest()
-
-
 def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
     """The pipeline of an LDM folder, in fp32. Raises `CheckpointError`."""
     unet = load_model(UNet2DModel, folder, UNET)
@@ -157,7 +146,11 @@ def load_scheduler(folder: Path) -> DDPMScheduler:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A folder that looks whole. Weights are loaded on first use and then kept."""
+    """A folder that looks whole. Weights are loaded on first use and then kept, in fp32 and on the CPU.
+
+    `kind` is "vae" for an autoencoder alone and "ldm" for one with a denoiser; what asks an autoencoder alone for its
+    `pipeline`, `denoiser` or `schedule` raises `CheckpointError`, as weights that cannot be loaded do.
+    """
 
     folder: Path
     name: str
@@ -173,6 +166,21 @@ class Checkpoint:
     @cached_property
     def pipeline(self) -> LatentDiffusionPipeline:
         return load_pipeline(self.folder)
+
+    @property
+    def codec(self) -> LatentCodec:
+        """Images to normalised latents and back. Raises `ValueError` for an autoencoder without latent statistics."""
+        return LatentCodec(self.vae)
+
+    @property
+    def denoiser(self) -> NetworkDenoiser:
+        """The UNet with what it predicts and along which schedule."""
+        return self.pipeline.denoiser
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that the denoiser was trained along, and is sampled along."""
+        return self.denoiser.schedule
 
     @cached_property
     def spec(self) -> DatasetSpec:
@@ -203,9 +211,13 @@ def passed_over(folder: Path, error: Exception, name: str = "") -> Skipped:
     return Skipped(folder, reason)
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """Look at a folder without loading its weights. Raises `CheckpointError` when it is none, or not whole."""
-    check_name(folder)
+def read_checkpoint(folder: Path | str) -> Checkpoint:
+    """Look at a folder without loading its weights: one that is here, or `checkpoints/...` as `find_checkpoint` does.
+
+    Raises `CheckpointError` when it is none, or not whole.
+    """
+    check_name(Path(folder))
+    folder = find_checkpoint(Path(folder))
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder")
     run = RunFolder(folder)
@@ -284,12 +296,3 @@ def _has_weights(folder: Path) -> bool:
         return holds_run(RunFolder(folder))
     except CheckpointError:  # a run with a damaged list of files; whoever reads it is told so
         return True
-
-
-def unique_name(name: str, taken: Container[str]) -> str:
-    """The name, with a number behind it where it is taken."""
-    number = 2
-    unique = name
-    while unique in taken:
-        unique, number = f"{name} ({number})", number + 1
-    return unique

@@ -5,7 +5,7 @@ import os
 import reprlib
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -35,6 +35,15 @@ def printable(text: object) -> str:
 def is_text(path: object) -> bool:
     """Whether a page, log or file of ours can hold a path: no control characters, no bytes that are not UTF-8."""
     return not any(unicodedata.category(char) in ("Cc", "Cs") for char in str(path))
+
+
+def unique_name(name: str, taken: Container[str]) -> str:
+    """The name, with a number behind it where it is taken."""
+    number = 2
+    unique = name
+    while unique in taken:
+        unique, number = f"{name} ({number})", number + 1
+    return unique
 
 
 def shown(value: object) -> str:

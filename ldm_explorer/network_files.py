@@ -1,5 +1,6 @@
 """Networks in folders: a typed config.json beside weights in safetensors, compared before memory is taken for them."""
 
+import hashlib
 import re
 from collections.abc import Callable, Container, Iterator
 from math import prod
@@ -13,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from ldm_explorer.files import CheckpointError, first_line, open_regular, printable, read_typed
+from ldm_explorer.files import CheckpointError, first_line, open_regular, printable, read_bytes, read_typed
 from ldm_explorer.run_files import STRICT, Finite, Name, Positive, Timesteps
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import CLASSIFIER, CONFIG_FILE, UNET, VAE, config_of
@@ -115,6 +116,11 @@ _NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 """What diffusers called the parts of an attention before its version 0.15, and what it calls them now."""
 
 
+def model_files(part: str) -> tuple[str, str]:
+    """What saving a network as this part of a run writes, where it needs no shards."""
+    return config_of(part), f"{part}/{WEIGHTS}"
+
+
 def read_network_config(folder: Path, class_name: str) -> dict[str, Any]:
     """The config.json of a network of one of these classes, {} where there is none. Raises `CheckpointError`."""
     path = folder / "config.json"
@@ -152,6 +158,14 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
         ) from error
     model.register_to_config(_name_or_path=str(path))
     return model.eval().requires_grad_(False)
+
+
+def weights_sha256(folder: Path) -> str:
+    """Of the network in a folder, as `cat FOLDER/*.safetensors | sha256sum` prints it. Raises `CheckpointError`."""
+    content = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        content.update(read_bytes(path))
+    return content.hexdigest()
 
 
 def _why_none(run: RunFolder, part: str) -> str:

@@ -27,6 +27,7 @@ from ldm_explorer.checkpoints import (
     update_metrics,
 )
 from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
@@ -357,8 +358,8 @@ def test_the_digest_of_weights_is_that_of_their_files_one_after_the_other(tmp_pa
     save_file({"a": torch.ones(2)}, tmp_path / "model-00001-of-00002.safetensors")
     save_file({"b": torch.zeros(3)}, tmp_path / "model-00002-of-00002.safetensors")
     (tmp_path / "config.json").write_text("{}")
-    digest = checkpoints.weights_sha256(tmp_path)
+    digest = weights_sha256(tmp_path)
     content = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("*.safetensors")))
     assert digest == hashlib.sha256(content).hexdigest()
     save_file({"b": torch.ones(3)}, tmp_path / "model-00002-of-00002.safetensors")
-    assert checkpoints.weights_sha256(tmp_path) != digest
+    assert weights_sha256(tmp_path) != digest

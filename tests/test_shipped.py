@@ -8,13 +8,13 @@ from ldm_explorer.checkpoints import (
     load_model,
     read_checkpoint,
     read_json,
-    weights_sha256,
 )
 from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
 from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_answer import COMPARISONS
+from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import MARK, RunFolder
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.shipped import shipped_checkpoints

@@ -13,9 +13,10 @@ import pytest
 import torch
 from commands import ENVIRONMENT, GIVE_UP_SECONDS, LAUNCH, REPO, finish, logged_steps, run_command, start
 
-from ldm_explorer.checkpoints import load_pipeline, read_checkpoint, weights_sha256
+from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.film import read_film
+from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import MARK
 from ldm_explorer.training.command_line import command_line
 

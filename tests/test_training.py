@@ -400,6 +400,13 @@ def test_a_run_that_goes_on_keeps_the_precision_it_began_with(tmp_path, monkeypa
         assert progress(tmp_path)["precision"] == "bf16"
 
 
+def test_a_second_training_of_a_process_takes_the_precision_of_the_first(fresh_accelerate, tmp_path, monkeypatch):
+    """Accelerate has one per process, and a second timing may come out otherwise."""
+    for bf16_is_faster in (True, False):
+        monkeypatch.setattr(processes, "bf16_is_faster", lambda device, answer=bf16_is_faster: answer)
+        assert make_accelerator(replace(CONFIG, precision="auto"), tmp_path).mixed_precision == "bf16"
+
+
 @pytest.mark.parametrize(("bf16_seconds", "worth_it"), [(0.4, True), (0.9, False), (1.8, False)])
 def test_bf16_is_used_where_it_is_clearly_faster(monkeypatch, bf16_seconds, worth_it):
     seconds = {torch.float32: 1.0, torch.bfloat16: bf16_seconds}

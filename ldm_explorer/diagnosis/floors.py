@@ -53,8 +53,9 @@ def loss_floors(
 
     A prediction of p z0 + q eps errs by p^2 lambda + q^2 where it knows nothing, and by
     det^2 lambda / (a^2 lambda + b^2) where it knows the covariance (det as in `prediction`), averaged over the
-    eigenvalues. `channel_variances (c,)` are the scales that the white floor knows, by default one for all: they
-    differ where latents are not normalised.
+    eigenvalues `(D,)` of the latents' covariance. `channel_variances (c,)` are the scales that the white floor knows,
+    by default one for all: they differ where latents are not normalised. Raises `ValueError` for an unknown prediction
+    type.
     """
     c = coefficients(prediction_type, alpha_bars.double()[:, None])
     eigenvalues = eigenvalues.double()

@@ -23,7 +23,6 @@ from ldm_explorer.evaluation.processes import OneProcess, Processes
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.reference import Reference, mean_and_spread
 from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
-from ldm_explorer.latents import LatentCodec
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import METRICS_FILE, VAE
@@ -127,7 +126,7 @@ class Evaluation:
     def _everything(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
         loss = {"loss": loss_figures(checkpoint)} if logged else {}
-        codec, key = LatentCodec(checkpoint.vae), (reference, digest(checkpoint.folder, VAE))
+        codec, key = checkpoint.codec, (reference, digest(checkpoint.folder, VAE))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
             known[name] = known.get(name) or parts.measure(name, partial(getattr(reference, name), codec))
@@ -175,7 +174,7 @@ class Evaluation:
         """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
         key = reference, digest(checkpoint.folder, VAE)
         if key not in self._not_copied:
-            images = reconstruct(LatentCodec(checkpoint.vae), reference.padded, reference.spec, self.batched)
+            images = reconstruct(checkpoint.codec, reference.padded, reference.spec, self.batched)
             self._not_copied[key] = reference.distances_to_known(to_uint8(images))
         return self._not_copied[key]
 

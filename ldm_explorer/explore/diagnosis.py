@@ -41,16 +41,17 @@ def _diagnose(checkpoint: Checkpoint, _files: tuple[tuple[str, int], ...]) -> Di
     return replace(examine(case), folder=checkpoint.name)
 
 
-def diagnose_folder(folder: Path, images: Path | None = None) -> Diagnosis:
-    """The diagnosis of any local folder of a diffusers model.
+def diagnose_folder(folder: Path | str, images: Path | str | None = None) -> Diagnosis:
+    """The diagnosis of any local folder of a diffusers model, which is only read.
 
     `images` is a folder of images, subfolders being classes; without it test images of a known dataset are taken, or
-    those beside the run. Raises `CheckpointError` for a folder that holds no model we can read, `DataError` for one
-    without images.
+    those beside the run. What a check cannot run on is no error, its verdict says so. Raises `CheckpointError` for a
+    folder that holds no model we can read, `DataError` for one without images.
     """
+    folder = Path(folder)
     case = open_case(folder)
     if images is not None:
-        pixels, labels = _images_in(images, case, _spec_of(folder))
+        pixels, labels = _images_in(Path(images), case, _spec_of(folder))
         return examine(replace(case, images=pixels, image_labels=labels))
     try:
         examples = example_images(read_checkpoint(folder))

@@ -12,7 +12,7 @@ from ldm_explorer.data import crop, to_model, to_uint8
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
-from ldm_explorer.latents import LatentCodec, decode_images
+from ldm_explorer.latents import decode_images
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 
 MAX_IMAGES = 24
@@ -52,7 +52,7 @@ def compare_sizes(
 
 
 def _pictures(checkpoint: Checkpoint, image: Tensor, seed: int, num_steps: int) -> SizePictures:
-    spec, codec = checkpoint.spec, LatentCodec(checkpoint.vae)
+    spec, codec = checkpoint.spec, checkpoint.codec
     examples = example_images(checkpoint)
     first_of_class = [int((examples.labels == label).nonzero()[0]) for label in examples.labels.unique().tolist()]
     images = torch.cat([to_uint8(image), examples.images[first_of_class[:MAX_IMAGES]]])

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldm_explorer.checkpoints import Checkpoint, Skipped, discover, passed_over, unique_name
+from ldm_explorer.checkpoints import Checkpoint, Skipped, discover, passed_over
 from ldm_explorer.evaluation.classifier import classifier_folder, load_classifier
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
-from ldm_explorer.files import CheckpointError
+from ldm_explorer.files import CheckpointError, unique_name
 from ldm_explorer.latents import LatentCodec
 
 

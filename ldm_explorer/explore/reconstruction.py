@@ -7,7 +7,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
 from ldm_explorer.evaluation.reconstruction import psnr_db, ssim
-from ldm_explorer.latents import LatentCodec, latent_shape
+from ldm_explorer.latents import latent_shape
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Reconstruction:
 
 def reconstruct_image(checkpoint: Checkpoint, pixels: Tensor) -> Reconstruction:
     """Encode (posterior mode) and decode one padded image `(1, C, S, S)` in [-1, 1]."""
-    codec, spec = LatentCodec(checkpoint.vae), checkpoint.spec
+    codec, spec = checkpoint.codec, checkpoint.spec
     latents = codec.encode(pixels)
     image, reconstruction = crop(pixels, spec), crop(codec.decode(latents).clamp(-1, 1), spec)
     return Reconstruction(

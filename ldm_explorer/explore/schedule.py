@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
-from ldm_explorer.latents import LatentCodec
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.samplers import draw_noise
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
@@ -44,7 +43,7 @@ def noise_image(
     checkpoint: Checkpoint, pixels: Tensor, schedules: tuple[Schedule, ...], seed: int, num_columns: int = 7
 ) -> tuple[NoisedImage, ...]:
     """Noise one padded image `(1, C, S, S)` at evenly spaced timesteps, in pixels and in latents."""
-    codec, spec = LatentCodec(checkpoint.vae), checkpoint.spec
+    codec, spec = checkpoint.codec, checkpoint.spec
     latents = codec.encode(pixels)
     pixel_noise, _ = draw_noise(pixels.shape[1:], [seed])
     latent_noise, _ = draw_noise(latents.shape[1:], [seed])

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, check_name, find_run_folders, read_checkpoint, unique_name
+from ldm_explorer.checkpoints import Checkpoint, check_name, find_run_folders, read_checkpoint
 from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import Milestone, read_milestones
-from ldm_explorer.files import CheckpointError, first_line
+from ldm_explorer.files import CheckpointError, first_line, unique_name
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_files import (
     LogRecord,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.latents import LatentCodec, decode_images
+from ldm_explorer.latents import decode_images
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.prediction import add_noise, target, to_eps, to_z0
 from ldm_explorer.samplers import draw_noise
@@ -90,7 +90,7 @@ def view_velocity(checkpoint: Checkpoint, pixels: Tensor, seed: int, t: int, str
         raise ValueError(f"t is {t}: give 0 to {len(alpha_bars) - 1}, the schedule's steps")
     if stride < 1:
         raise ValueError(f"the step goes {stride} timesteps back: give at least 1")
-    z0 = LatentCodec(checkpoint.vae).encode(pixels)[0].cpu()
+    z0 = checkpoint.codec.encode(pixels)[0].cpu()
     noise, _ = draw_noise(z0.shape, [seed])
     return VelocityView(alpha_bars, t, max(t - stride, CLEAN), z0, noise[0])
 
@@ -98,7 +98,7 @@ def view_velocity(checkpoint: Checkpoint, pixels: Tensor, seed: int, t: int, str
 def decode_latents(checkpoint: Checkpoint, view: VelocityView) -> dict[str, Tensor]:
     """z0, eps, z_t, v and z_s as the autoencoder paints them, `(C, side, side) uint8` each."""
     latents = {"z0": view.z0, "eps": view.eps, "z_t": view.z_t, "v": view.v, "z_s": view.z_s}
-    images = decode_images(LatentCodec(checkpoint.vae), torch.stack(list(latents.values())), checkpoint.spec)
+    images = decode_images(checkpoint.codec, torch.stack(list(latents.values())), checkpoint.spec)
     return dict(zip(latents, images, strict=True))
 
 

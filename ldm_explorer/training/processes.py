@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
@@ -72,10 +73,12 @@ def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:
         return config.precision
     state = latest_state(run_dir) if config.resume else None
     precision = read_progress(state).precision if state else None
+    if precision is None and is_initialized():  # by an earlier training, and Accelerate takes one precision per process
+        precision = precision_of(AcceleratorState())
     return broadcast_object_list([precision or ("bf16" if bf16_is_faster(device) else "fp32")])[0]
 
 
-def precision_of(accelerator: Accelerator) -> str:
+def precision_of(accelerator: Accelerator | AcceleratorState) -> str:
     """ "fp32" or "bf16"."""
     return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
 

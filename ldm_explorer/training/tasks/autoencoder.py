@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import model_files, save_vae
+from ldm_explorer.checkpoints import save_vae
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.classifier import classifier_folder, load_classifier
 from ldm_explorer.evaluation.features import FeatureNet, perceptual_distance
@@ -17,6 +17,7 @@ from ldm_explorer.evaluation.parts import digest
 from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import BATCH_IMAGES, kl_per_value, measure_statistics
 from ldm_explorer.models import VAEConfig
+from ldm_explorer.network_files import model_files
 from ldm_explorer.run_layout import VAE
 from ldm_explorer.training.dataset import TrainConfig
 
@@ -25,7 +26,10 @@ VALIDATION_IMAGES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class VAETrainConfig(TrainConfig):
-    """Options of train/vae.py."""
+    """The options of an autoencoder's training, from Python or on the command line of train/vae.py.
+
+    Raises `ValueError` for values that cannot be, and what `find_dataset` does.
+    """
 
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 0.012, "adamw": 3e-3}
 

@@ -9,10 +9,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ldm_explorer.checkpoints import model_files, save_model
+from ldm_explorer.checkpoints import save_model
 from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import BATCH_IMAGES
+from ldm_explorer.network_files import model_files
 from ldm_explorer.run_layout import CLASSIFIER
 from ldm_explorer.training.config import OptimizerName
 from ldm_explorer.training.dataset import TrainConfig

@@ -24,7 +24,10 @@ from ldm_explorer.training.dataset import TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class LDMTrainConfig(TrainConfig):
-    """Options of train/ldm.py."""
+    """The options of a denoiser's training, from Python or on the command line of train/ldm.py.
+
+    Raises `ValueError` for values that cannot be.
+    """
 
     DEFAULT_MINUTES: ClassVar[float] = 60
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 6e-3, "adamw": 2e-3}
