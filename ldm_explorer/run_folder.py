@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from ldm_explorer.files import MAX_JSON_BYTES, CheckpointError, read_bytes
 
 MARK = ".ldm-explorer"
 FORMAT = 1
+MAX_NAMES = 10_000
 _held: set[Path] = set()
 """The run folders that this process writes in: one without its mark has lost it, and gets no new one."""
 
@@ -61,15 +63,11 @@ class RunFolder:
         if not self.is_marked:
             return frozenset()
         path = self.path / MARK / "files.json"
-        try:
-            content = json.loads(read_bytes(path, MAX_JSON_BYTES))
-            if content["format"] != FORMAT:
-                raise FolderRefused(f"{path} is of format {content['format']}, not {FORMAT}: use a later version")
-            return frozenset(map(_checked_name, content["files"]))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise FolderRefused(
-                f"{path} does not list the files of a run ({error}): bring it back as it was, or give another folder"
-            ) from error
+        status = os.stat(path)
+        names = _read_list(path, status.st_ino, status.st_mtime_ns, status.st_size)
+        if isinstance(names, str):
+            raise FolderRefused(names)
+        return names
 
     def find(self, glob: str, name: re.Pattern[str]) -> Iterator[Path]:
         """The files to be read that are named so: of a run those that it wrote, of another folder all there are.
@@ -232,6 +230,20 @@ class RunFolder:
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
         put(temporary, final)
+
+
+@lru_cache(maxsize=256)
+def _read_list(path: Path, *_stamp: int) -> frozenset[str] | str:
+    """The names in files.json, or the sentence that refuses it: whoever reads a run asks for them many times over."""
+    try:
+        content = json.loads(read_bytes(path, MAX_JSON_BYTES))
+        if content["format"] != FORMAT:
+            return f"{path} is of format {content['format']}, not {FORMAT}: use a later version"
+        if len(content["files"]) > MAX_NAMES:
+            return f"{path} lists {len(content['files']):,} files, and a run has at most {MAX_NAMES:,}"
+        return frozenset(map(_checked_name, content["files"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"{path} does not list the files of a run ({error}): bring it back as it was, or give another folder"
 
 
 def _checked_name(name: str) -> str:

@@ -23,7 +23,7 @@ def small_fashion_mnist(monkeypatch):
     """Drawn shapes in the place of 70,000 images."""
     dataset = data.DATASETS["fashion_mnist"]
 
-    def load(data_dir: Path | None, split: str):
+    def load(_data_dir: Path | None, split: str):
         shapes = draw_shapes(SIZES[split], seed=list(SIZES).index(split))
         return crop(shapes.images, dataset.spec), shapes.labels
 

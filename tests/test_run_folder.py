@@ -176,6 +176,14 @@ class TestWriting:
         with pytest.raises(FolderRefused, match="does not list the files of a run"):
             RunFolder(tmp_path).write_text("a", "x")
 
+    def test_a_list_longer_than_any_run_has_is_refused(self, tmp_path):
+        run = RunFolder(tmp_path)
+        run.adopt([])
+        names = [str(number) for number in range(run_folder.MAX_NAMES + 1)]
+        (tmp_path / MARK / "files.json").write_text(json.dumps({"format": run_folder.FORMAT, "files": names}))
+        with pytest.raises(FolderRefused, match=r"lists 10,001 files, and a run has at most 10,000"):
+            _ = run.names
+
     def test_a_list_of_a_later_version_is_refused(self, tmp_path):
         (tmp_path / MARK).mkdir()
         (tmp_path / MARK / "files.json").write_text('{"format": 2, "files": []}')

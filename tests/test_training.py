@@ -400,7 +400,8 @@ def test_a_run_that_goes_on_keeps_the_precision_it_began_with(tmp_path, monkeypa
         assert progress(tmp_path)["precision"] == "bf16"
 
 
-def test_a_second_training_of_a_process_takes_the_precision_of_the_first(fresh_accelerate, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_second_training_of_a_process_takes_the_precision_of_the_first(tmp_path, monkeypatch):
     """Accelerate has one per process, and a second timing may come out otherwise."""
     for bf16_is_faster in (True, False):
         monkeypatch.setattr(processes, "bf16_is_faster", lambda device, answer=bf16_is_faster: answer)

@@ -34,8 +34,7 @@ def evaluate_images(
     Raises `ValueError` for images or labels that do not fit the dataset, and where there is no classifier; `DataError`
     for files that cannot be read or had.
     """
-    options = {"dataset": dataset, "image_side": image_side, "data_dir": data_dir, "features": features}
-    config = EvaluationConfig(**options, quick=quick)
+    config = EvaluationConfig(dataset=dataset, image_side=image_side, data_dir=data_dir, features=features, quick=quick)
     if isinstance(images, Tensor):
         spec = find_dataset(dataset, image_side).spec
         _check(images, labels, spec)
