@@ -363,3 +363,21 @@ def test_the_digest_of_weights_is_that_of_their_files_one_after_the_other(tmp_pa
     assert digest == hashlib.sha256(content).hexdigest()
     save_file({"b": torch.ones(3)}, tmp_path / "model-00002-of-00002.safetensors")
     assert weights_sha256(tmp_path) != digest
+
+
+def test_a_checkpoint_gives_what_its_pipeline_works_with(ldm_folder, vae_folder):
+    checkpoint, autoencoder = read_checkpoint(str(ldm_folder)), read_checkpoint(vae_folder)
+    pipeline, pixels = checkpoint.pipeline, torch.zeros(1, 1, 32, 32)
+    assert checkpoint.denoiser.network is pipeline.unet
+    assert torch.equal(checkpoint.schedule.alpha_bars, pipeline.scheduler.alphas_cumprod)
+    assert torch.equal(checkpoint.codec.encode(pixels), pipeline.codec.encode(pixels))
+    assert torch.equal(autoencoder.codec.encode(pixels), pipeline.codec.encode(pixels))
+    with pytest.raises(CheckpointError, match="tiny-vae is no checkpoint: it has no unet"):
+        _ = autoencoder.schedule
+
+
+def test_a_shipped_checkpoint_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_checkpoint("checkpoints/fashion_mnist/vae-8x8x4").kind == "vae"
+    with pytest.raises(CheckpointError, match="nowhere is no folder"):
+        read_checkpoint("checkpoints/fashion_mnist/nowhere")

@@ -20,6 +20,7 @@ from ldm_explorer.evaluation.config import EvaluationConfig
 from ldm_explorer.evaluation.evaluator import Evaluation
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
+from ldm_explorer.evaluation.images import evaluate_images
 from ldm_explorer.evaluation.reference import Reference
 from ldm_explorer.evaluation.subjects import SampleFolder, is_samples, labels_of, read_subjects
 from ldm_explorer.image_folder import DataError, read_samples
@@ -61,6 +62,34 @@ def test_a_folder_of_pictures_gives_the_figures_of_its_images(reference, folder,
     assert figures["num_images"] == 120
     assert figures["copying_ratio"] == 0, "they are training images"
     assert figures["copying_near_share"] == 1
+
+
+def test_images_are_measured_from_python_as_a_tensor_and_as_a_folder(reference, folder, monkeypatch):
+    monkeypatch.setattr(Evaluation, "_reference", lambda *_: reference)
+    samples = SampleFolder.read(folder, "fashion_mnist", None)
+    measures = evaluate_images(samples.images, "fashion_mnist", samples.labels)
+    assert (
+        measures
+        == evaluate_images(str(folder))
+        == Evaluation(EvaluationConfig()).measure_samples(samples)["generation"]
+    )
+    assert measures["num_images"] == 120
+    assert evaluate_images(samples.images)["class_consistency"] is None
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.zeros(9, 1, 28, 28), None, r"the images are float32 of shape \(9, 1, 28, 28\): give \(N, 1, 28, 28\)"),
+        (torch.zeros(9, 1, 32, 32, dtype=torch.uint8), None, r"uint8 of shape \(9, 1, 32, 32\): give \(N, 1, 28, 28\)"),
+        (torch.zeros(9, 1, 28, 28, dtype=torch.uint8), torch.zeros(8), r"labels of shape \(8,\) for 9 images"),
+        (torch.zeros(9, 1, 28, 28, dtype=torch.uint8), torch.arange(9) + 3, r"labels \[10, 11\]: the dataset has 10"),
+    ],
+)
+def test_images_that_do_not_fit_the_dataset_are_refused_before_any_work(images, labels, said, monkeypatch):
+    monkeypatch.setattr(Evaluation, "_reference", None)
+    with pytest.raises(ValueError, match=said):
+        evaluate_images(images, "fashion_mnist", labels)
 
 
 def test_class_consistency_is_the_share_that_the_classifier_gives_the_label_asked_for(reference, shapes):

@@ -1,9 +1,11 @@
 """Build a wheel of the tracked files, install it in an empty environment, and use it from an empty folder.
 
-Imports it, diagnoses a shipped checkpoint, and serves the app over `--checkpoints` until it has answered, also from the
-runs of the lab and their classifier, which are looked for there.
+Imports it, runs the README's Python, diagnoses a shipped checkpoint, and serves the app over `--checkpoints` until it
+has answered, also from the runs of the lab and their classifier, which are looked for there.
 """
 
+import os
+import re
 import subprocess
 import tempfile
 import venv
@@ -12,7 +14,9 @@ from pathlib import Path
 from simulate_space import ASK, REPO, copy_tracked_files, free_port, wait_for
 
 CHECKPOINTS = REPO / "checkpoints"
+VARIABLE = "LDM_EXPLORER_CHECKPOINTS"
 HEALTHY = CHECKPOINTS / "fashion_mnist" / "ldm-8x8x4-cosine"
+(README_PYTHON,) = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(), re.DOTALL)
 IMPORT = """
 from pathlib import Path
 import ldm_explorer
@@ -47,6 +51,8 @@ def main() -> None:
         commands, empty = install(Path(name)), Path(name) / "empty"
         empty.mkdir()
         subprocess.run([commands / "python", "-c", IMPORT], cwd=empty, check=True)
+        shipped = os.environ | {VARIABLE: str(CHECKPOINTS)}
+        subprocess.run([commands / "python", "-c", README_PYTHON], cwd=empty, env=shipped, check=True)
         subprocess.run([commands / "ldm-diagnose", HEALTHY], cwd=empty, check=True)
         subprocess.run([commands / "ldm-explorer", "--help"], cwd=empty, check=True)
         port = free_port()
