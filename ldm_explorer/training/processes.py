@@ -1,8 +1,6 @@
 """The processes that train together: where each computes, in which precision and with how many threads."""
 
-import ctypes
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -12,11 +10,9 @@ from accelerate.state import AcceleratorState, is_initialized
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
+from ldm_explorer.malloc import M_MMAP_MAX, M_TRIM_THRESHOLD, set_malloc
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.run_state import latest_state, read_progress
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Parameters of mallopt(3), as malloc.h numbers them."""
 
 BF16_HAS_TO_SAVE = 0.2
 """Share of a convolution's time that bf16 has to save to be chosen: casting costs something as well."""
@@ -62,10 +58,8 @@ def keep_freed_memory() -> None:
 
     It does that to every block above 32 MB: autoencoders of 64x64 images, 64 at a time, then train at .6 of the rate.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
+    set_malloc(M_MMAP_MAX, 0)
+    set_malloc(M_TRIM_THRESHOLD, -1)
 
 
 def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:

@@ -1,9 +1,7 @@
 """Start the server: it waits until the page answers, however busy the machine is."""
 
-import ctypes
 import logging
 import socket
-import sys
 import time
 
 import httpx
@@ -11,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from gradio import Blocks
 from starlette.middleware import Middleware
 
+from ldm_explorer.malloc import M_ARENA_MAX, set_malloc
 from ldm_explorer.ui.server.fair_queue import FairQueue
 from ldm_explorer.ui.server.limits import MAX_UPLOAD_BYTES, Limits
 from ldm_explorer.ui.server.routes import Routes, refuse_malformed
@@ -18,7 +17,6 @@ from ldm_explorer.ui.server.turns import give_way_between_modules
 from ldm_explorer.ui.server.work import queue_by_work
 
 START_SECONDS = 300
-_M_ARENA_MAX = -8  # of mallopt(3), as malloc.h numbers it
 _log = logging.getLogger(__name__)
 
 
@@ -72,13 +70,7 @@ def _protect(app: Blocks, limits: Limits) -> None:
     app.queue(api_open=False)
     app._queue = FairQueue(app, limits)
     give_way_between_modules()
-    _share_freed_memory()
-
-
-def _share_freed_memory() -> None:
-    """Tell glibc's malloc to keep two pools of freed memory: by default every thread of a server has one of its own."""
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(_M_ARENA_MAX, 2)
+    set_malloc(M_ARENA_MAX, 2)  # pools of freed memory: by default every thread of a server has one of its own
 
 
 def wait_until_it_answers(address: str) -> None:
