@@ -10,6 +10,7 @@ import torch
 from commands import load_script
 from diffusers import UNet2DModel
 from helpers import draw_shapes
+from torch.distributed import init_process_group, is_initialized
 from torchvision.io import write_png
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics, write_spec
@@ -279,6 +280,17 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="130"):
         main_of(evaluate.EvaluateConfig, interrupted)
     assert "with --resume goes on" in capsys.readouterr().err
+
+
+def test_a_command_leaves_its_process_group(monkeypatch, tmp_path):
+    """One that is not left may abort where the interpreter ends, and the launcher calls the command failed."""
+
+    def join(_):
+        init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+
+    monkeypatch.setattr("sys.argv", ["evaluate.py", "folder"])
+    main_of(evaluate.EvaluateConfig, join)
+    assert not is_initialized()
 
 
 def test_a_picture_of_another_size_or_none_is_refused(folder, ldm_folder):

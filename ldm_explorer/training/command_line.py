@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 import tyro
 
 from ldm_explorer.image_folder import DataError
@@ -49,6 +50,8 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
             time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike its message is enough, and the launcher ends the rest
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1 if isinstance(error, TrainingFailed) else REFUSED)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # or gloo's threads outlive the interpreter, which then may abort
 
 
 def _way_on(config_class: type) -> str:
