@@ -10,6 +10,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.latents import decode_images
+from ldm_explorer.prediction import to_eps
 
 MAX_IMAGES = 64
 MAX_KEPT_FRAMES = 100
@@ -25,6 +26,9 @@ class DenoisingFrame:
     alpha_bar: float
     noisy: Tensor  # what the network saw, z_t
     predicted: Tensor  # the clean latent it predicted
+    z_t: Tensor  # (B, c, h, w), what the network saw
+    z0: Tensor  # the clean latent it predicted, at the last step the result
+    eps: Tensor  # the noise it predicted
 
 
 def denoise_images(
@@ -69,13 +73,18 @@ def denoise_images(
     for step in steps:
         last = step.index == step.total - 1
         if last or step.index % every == 0:
+            alpha_bar = pipeline.scheduler.alphas_cumprod[step.timestep]
+            z0 = step.z_next if last else step.z0
             yield DenoisingFrame(
                 index=step.index,
                 total=step.total,
                 timestep=step.timestep,
-                alpha_bar=float(pipeline.scheduler.alphas_cumprod[step.timestep]),
+                alpha_bar=float(alpha_bar),
                 noisy=decode_images(pipeline.codec, step.z_t, spec),
-                predicted=decode_images(pipeline.codec, step.z_next if last else step.z0, spec),
+                predicted=decode_images(pipeline.codec, z0, spec),
+                z_t=step.z_t,
+                z0=z0,
+                eps=to_eps("sample", step.z0, step.z_t, alpha_bar),
             )
 
 

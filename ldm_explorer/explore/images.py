@@ -15,6 +15,9 @@ from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import SHIPPED_IMAGES, Examples, read_examples
 from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
 
+ANY_CLASS = "any"
+"""Stands for the class where images have none."""
+
 
 @dataclass(frozen=True)
 class ImageToExplore:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.shipped import VARIABLE, find_shipped_checkpoints
-from ldm_explorer.ui import CSS, THEME, build_app
+from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
 from ldm_explorer.ui.temporary import temporary_folder
@@ -58,16 +58,15 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"skipped: {skip.reason}")
     try:
         with temporary_folder():
-            app = build_app(replace(library, max_gflops=limits.gflops))
+            page = build_page(replace(library, max_gflops=limits.gflops))
             launch(
-                app,
+                page.app,
                 limits,
                 server_name=options.host,
                 server_port=options.port,
                 share=options.share,
-                theme=THEME,
-                css=CSS,
+                **page.options,
             )
-            app.block_thread()
+            page.app.block_thread()
     except OSError as error:
         sys.exit(f"error: the app cannot start, {error}: give another --host or --port")

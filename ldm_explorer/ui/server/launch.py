@@ -3,11 +3,13 @@
 import logging
 import socket
 import time
+from collections.abc import Sequence
 
 import httpx
 from fastapi.exceptions import RequestValidationError
 from gradio import Blocks
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from ldm_explorer.malloc import M_ARENA_MAX, set_malloc
 from ldm_explorer.ui.server.fair_queue import FairQueue
@@ -24,10 +26,10 @@ class CannotStart(OSError):
     """The server does not start; the message says why and what to do."""
 
 
-def launch(app: Blocks, limits: Limits, **options) -> str:
+def launch(app: Blocks, limits: Limits, routes: Sequence[Route] = (), **options) -> str:
     """Serve the app in the background and return its address once the page answers.
 
-    `options` are gradio's. Raises `CannotStart` with one sentence where it does not start.
+    `routes` are served beside gradio's; `options` are gradio's. Raises `CannotStart` with one sentence where it does not start.
     """
     _check_host(options.get("server_name"))
     _protect(app, limits)
@@ -41,6 +43,7 @@ def launch(app: Blocks, limits: Limits, **options) -> str:
             enable_monitoring=False,
             app_kwargs={
                 "middleware": [Middleware(Routes, limits=limits, endpoints=endpoints)],
+                "routes": list(routes),
                 "exception_handlers": {RequestValidationError: refuse_malformed},
             },
             _frontend=False,  # gradio gives the page 3 seconds and then raises; we wait

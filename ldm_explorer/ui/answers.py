@@ -1,0 +1,115 @@
+"""What a room answers to what was chosen: kept by the question, computed when it is its turn, errors as one sentence."""
+
+import functools
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from ldm_explorer.explore.library import Library
+from ldm_explorer.ui.html import escaped
+from ldm_explorer.ui.results import Results, Run
+from ldm_explorer.ui.server.refusals import UNFORESEEN
+from ldm_explorer.ui.server.turns import TURNS, Job, Stopped
+from ldm_explorer.ui.server.work import Work
+from ldm_explorer.ui.settings import Settings
+
+WAIT_SECONDS = 0.5
+_log = logging.getLogger(__name__)
+
+
+class Room(Protocol):
+    """A file of `rooms`: what it asks, what can be chosen in it, and what it answers."""
+
+    NAME: str
+    """In the address."""
+    TITLE: str
+    QUESTION: str
+    WORK: Work
+    SETTINGS: type[Settings]
+
+    def build(self, library: Library) -> list[gr.components.Component]:
+        """Lay out the room in the current Blocks; returns the components that an answer fills."""
+
+    def answer(self, library: Library, chosen: Any, beside: Any | None) -> Iterator[tuple]:
+        """The values of these components, as often as there is something new. Raises `ValueError` as one sentence."""
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Refusals (`ValueError`) are shown as they are; what nobody foresaw is logged and shown as one plain sentence."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except Stopped:
+        raise gr.Error("stopped", visible=False, print_exception=False) from None
+    except ValueError as error:
+        raise gr.Error(escaped(str(error)), print_exception=False) from error
+    except Exception as error:
+        _log.exception("a handler failed")
+        raise gr.Error(UNFORESEEN, print_exception=False) from error
+
+
+def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[tuple]]:
+    """What Gradio calls with a room's question, a query string: streams the room's answers."""
+
+    def answer(question: str) -> Iterator[tuple]:
+        with one_sentence():
+            yield from answers(room, library, results, question, Job(LocalContext.event_id.get(None)))
+
+    answer.work = room.WORK  # type: ignore[attr-defined]
+    return answer
+
+
+def answers(room: Room, library: Library, results: Results, question: str, job: Job) -> Iterator[tuple]:
+    """The room's answers, from what others have computed where somebody has asked the same."""
+    chosen, beside = room.SETTINGS.read(question)
+    key = (room.NAME, chosen, beside)
+    run = results.run(key, functools.partial(room.answer, library, chosen, beside))
+    try:
+        yield from follow(run, job)
+    except Exception:
+        results.forget(key, run)
+        raise
+    results.account(key, run)
+
+
+def follow(run: Run, job: Job) -> Iterator[tuple]:
+    """A run from what is there on; the next step is computed here where nobody else computes it.
+
+    The run's lock is taken before the turn: who had the turn and waited for the lock would wait for ever.
+    """
+    seen = 0
+    while True:
+        with _held(run.lock, job):
+            if len(run.steps) == seen and not run.done:
+                with TURNS.turn(job):
+                    run.advance()
+            new, seen, done = len(run.steps) > seen, len(run.steps), run.done
+            latest = run.steps[-1] if run.steps else None
+        if new and latest is not None:
+            yield latest
+        if done:
+            return
+
+
+@contextmanager
+def _held(lock: threading.Lock, job: Job) -> Iterator[None]:
+    while not lock.acquire(timeout=WAIT_SECONDS):
+        if job.stopped:
+            raise Stopped
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def size_of(answer: tuple) -> int:
+    """The bytes of an answer as they are kept, about."""
+    return sum(len(json.dumps(value, default=str)) for value in answer)

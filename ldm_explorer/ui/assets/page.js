@@ -1,0 +1,149 @@
+/* The page's state is its address: every control is a query parameter, and the open room asks the server with them.
+   A room whose question has not changed asks nothing, and a hidden one never asks. */
+window.ldm = (() => {
+  const SAME = { __type__: "update" };
+  const { rooms, parameters, together } = LDM;
+  const names = Object.keys(rooms);
+  const state = { room: null, opening: null, step: null, pinned: null, values: {}, started: false, listeners: [] };
+
+  const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
+  const visible = (element) => element.offsetParent !== null;
+
+  function question(room, values, only = rooms[room].parameters) {
+    const query = new URLSearchParams();
+    for (const name of only) {
+      const value = values[name];
+      for (const item of Array.isArray(value) ? value : [value])
+        if (item !== null && item !== undefined && item !== "") query.append(name, item.path ?? item);
+    }
+    return query;
+  }
+
+  function ask() {
+    const query = question(state.room, state.values);
+    for (const [name, value] of pins()) query.append(`b.${name}`, value);
+    return query.toString();
+  }
+
+  function pins() {
+    if (!state.pinned) return [];
+    const own = question(state.room, state.values);
+    const differs = ([name, value]) => rooms[state.room].parameters.includes(name) && own.get(name) !== value;
+    return [...state.pinned].filter(differs);
+  }
+
+  function address() {
+    const query = new URLSearchParams(ask());
+    query.delete("upload");
+    if (state.step !== null) query.append("step", state.step);
+    return `?room=${state.room}&${query}`;
+  }
+
+  function remember(asANewPage) {
+    const next = address();
+    if (next === location.search) return;
+    if (asANewPage && location.search) history.pushState(null, "", next);
+    else history.replaceState(null, "", next);
+    if (window.parent !== window) window.parent.postMessage({ queryString: next.slice(1), hash: "" }, "https://huggingface.co");
+  }
+
+  /* Called by Gradio with the values of all controls; returns what each room asks. */
+  function gather(entered, list) {
+    parameters.forEach((name, index) => { state.values[name] = list[index]; });
+    fit();
+    const stray = entered && state.opening && entered !== state.opening; // the tab that stands open while another opens
+    if (!state.started || stray) return names.map(() => SAME);
+    if (entered) { state.opening = null; enter(entered); }
+    remember(true);
+    return names.map((name) => (name === state.room ? ask() : SAME));
+  }
+
+  /* A checkpoint of other images has other classes to choose from. */
+  function fit() {
+    const { checkpoint, class_name, number } = state.values;
+    const row = LDM.images[LDM.checkpoints[checkpoint]]?.classes;
+    const known = row?.find(({ name }) => name === class_name) ?? row?.at(-1);
+    if (known) Object.assign(state.values, { class_name: known.name, number: Math.min(number, known.count) });
+    tell("values");
+  }
+
+  function enter(room) {
+    if (room !== state.room) state.step = null;
+    state.room = room;
+    document.body.dataset.room = room;
+    document.querySelectorAll(".ldm-strip [data-room]").forEach((box) => {
+      box.toggleAttribute("aria-current", box.dataset.room === room);
+    });
+    const select = document.querySelector(".ldm-rooms select");
+    if (select) select.value = room;
+  }
+
+  /* Called at the start and after Back: the address's values, for the controls, the tabs and the room's question. */
+  function read() {
+    const query = new URLSearchParams(location.search), wrong = [];
+    const room = names.includes(query.get("room")) ? query.get("room") : names[0];
+    if (query.has("room") && room !== query.get("room")) wrong.push(`there is no room ${query.get("room")}`);
+    for (const name of parameters) {
+      const { value, upload } = LDM.controls[name];
+      if (upload) continue;
+      const given = query.getAll(name).map((text) => known(name, text, wrong)).filter((item) => item !== undefined);
+      state.values[name] = !given.length ? value : Array.isArray(value) ? given : given.at(-1);
+    }
+    const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
+    state.pinned = pinned.length ? pinned : null;
+    state.started = true;
+    state.opening = room === (state.room ?? names[0]) ? null : room;
+    enter(room);
+    state.step = /^\d{1,6}$/.test(query.get("step") ?? "") ? Number(query.get("step")) : null;
+    fit();
+    remember(false);
+    tell("pin");
+    say(wrong);
+    const values = parameters.map((name) => (LDM.controls[name].upload ? SAME : { ...SAME, value: state.values[name] }));
+    return [...values, { ...SAME, selected: room }, ...names.map((name) => (name === room ? ask() : SAME))];
+  }
+
+  /* The value that a parameter's text stands for, undefined where it stands for none. */
+  function known(name, text, wrong) {
+    const { value, low, high, choices } = LDM.controls[name];
+    const number = typeof value === "number";
+    const found = number ? Number(text) : text;
+    const fits = number ? text !== "" && found >= (low ?? -Infinity) && found <= (high ?? Infinity) : !choices || choices.includes(text);
+    if (fits) return found;
+    wrong.push(`${name} is ${text.slice(0, 60)}`);
+  }
+
+  function say(wrong) {
+    const place = document.querySelector("#ldm-message");
+    place.textContent = wrong.length ? `Not all of this address is known here: ${wrong.join(", ")}. The usual is shown in its place.` : "";
+  }
+
+  function pin() {
+    state.pinned = state.pinned ? null : [...question(state.room, state.values)].filter(([name]) => !together.includes(name));
+    tell("pin");
+    click("ldm-gather");
+  }
+
+  function open(room) {
+    state.wanted = room;
+    click("ldm-go");
+  }
+
+  function follow(link) {
+    history.pushState(null, "", link);
+    click("ldm-read");
+  }
+
+  function seek(step) {
+    state.step = step;
+    clearTimeout(seek.timer);
+    seek.timer = setTimeout(() => remember(false), 200);
+  }
+
+  const listen = (listener) => state.listeners.push(listener);
+  const tell = (what, detail) => state.listeners.forEach((listener) => listener(what, detail));
+
+  addEventListener("popstate", () => click("ldm-read"));
+
+  return { state, gather, read, pin, open, follow, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+})();

@@ -1,0 +1,30 @@
+/* The test images to choose from: one picture of them all, cut into buttons. */
+ldm.picker = (element, watch, pick) => {
+  const root = element.querySelector(".ldm-picker");
+  let shown = null;
+  function update() {
+    const { checkpoint, class_name, number } = ldm.state.values;
+    const set = LDM.images[LDM.checkpoints[checkpoint]];
+    if (!set) { root.replaceChildren(); shown = null; return; }
+    if (shown !== set) { fill(set); shown = set; }
+    for (const button of root.querySelectorAll("button")) {
+      const chosen = button.dataset.name === class_name && Number(button.dataset.number) === number;
+      button.setAttribute("aria-pressed", chosen);
+    }
+  }
+  function fill(set) {
+    const rows = set.classes.map(({ name, count }, row) =>
+      Array.from({ length: count }, (_, column) => {
+        const style = `background-image:url(${set.address});background-size:${set.columns * 100}% ${set.classes.length * 100}%;` +
+          `background-position:${(column / Math.max(1, set.columns - 1)) * 100}% ${(row / Math.max(1, set.classes.length - 1)) * 100}%`;
+        const said = `${name}, test image ${column + 1}`;
+        const choose = () => { ldm.picked = [name, column + 1]; pick(); };
+        return ldmElement("button", { type: "button", style, title: said, "aria-label": said, "data-name": name, "data-number": column + 1, onclick: choose });
+      }));
+    root.replaceChildren(...rows.flat());
+    root.style.setProperty("--columns", set.columns);
+  }
+  ldm.listen((what) => { if (what === "values") update(); });
+  watch("value", update);
+  update();
+};

@@ -1,0 +1,162 @@
+/* The stage: A and B side by side over one time axis. All steps are here, so looking at another one asks nobody. */
+ldm.stage = (element, props, watch) => {
+  const h = ldmElement;
+  const view = { run: null, at: 0, touched: false, timer: null, show: null, drawn: -1 };
+  const root = element.querySelector(".ldm-stage");
+  const sides = h("div", { class: "ldm-sides" });
+  const film = h("div", { class: "ldm-film", role: "presentation" });
+  const range = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1, oninput: () => seek(Number(range.value)) });
+  const label = h("output", { class: "ldm-label" });
+  const playing = h("button", { type: "button", class: "ldm-play", onclick: () => play() }, "▶ Play");
+  const speed = h("select", { "aria-label": "Steps per second" }, ...[2, 5, 10, 20].map((rate) => h("option", { value: rate, selected: rate === 5 }, `${rate} a second`)));
+  const back = h("button", { type: "button", "aria-label": "One step back", onclick: () => seek(view.at - 1) }, "◂");
+  const forth = h("button", { type: "button", "aria-label": "One step on", onclick: () => seek(view.at + 1) }, "▸");
+  const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label));
+  const status = h("p", { class: "ldm-status", role: "status" });
+  root.replaceChildren(sides, time, status);
+  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, frame: () => view.show?.frames[view.at] };
+
+  function update() {
+    const show = props.value;
+    if (!show || !show.frames) { root.classList.add("empty"); return; }
+    root.classList.remove("empty");
+    if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1 }); stop(); film.replaceChildren(); }
+    view.show = show;
+    const last = show.frames.length - 1;
+    range.max = Math.max(last, 0);
+    time.classList.toggle("single", show.total <= 1);
+    range.setAttribute("aria-label", show.axis);
+    drawFilm(show);
+    if (!view.touched) {
+      const wanted = ldm.state.step ?? show.open_at;
+      draw(show.done && wanted !== null && wanted !== undefined ? Math.min(wanted, last) : last);
+    } else draw(view.at);
+    status.textContent = show.done ? show.sentence ?? "" : `${show.axis} ${last + 1} of ${show.total}`;
+    element.closest(".tabitem")?.classList.toggle("ldm-running", !show.done);
+  }
+
+  function drawFilm(show) {
+    const every = Math.max(1, Math.ceil(show.total / 24));
+    for (let index = film.childElementCount * every; index < show.frames.length; index += every) {
+      const frame = show.frames[index];
+      film.append(h("img", { src: frame.thumb, alt: "", title: frame.label, "data-index": index, onclick: () => seek(index) }));
+    }
+  }
+
+  function draw(at) {
+    view.at = Math.max(0, Math.min(at, view.show.frames.length - 1));
+    const frame = view.show.frames[view.at];
+    if (!frame) return;
+    range.value = view.at;
+    range.setAttribute("aria-valuetext", frame.label);
+    label.textContent = frame.label;
+    const shown = Number(film.children[1]?.dataset.index ?? 1);
+    [...film.children].forEach((image, index) => image.classList.toggle("now", Math.floor(view.at / shown) === index));
+    sides.className = `ldm-sides ldm-sides-${frame.sides.length}`;
+    frame.sides.forEach((pictures, index) => side(index, pictures));
+    while (sides.childElementCount > frame.sides.length) sides.lastChild.remove();
+    ldm.tell("frame", { frame, show: view.show, root });
+  }
+
+  function side(index, pictures) {
+    const { title, facts = [] } = view.show.sides[index];
+    let section = sides.children[index];
+    if (!section) {
+      section = h("section", {}, h("h3"), h("div", { class: "ldm-pictures" }), h("dl"));
+      sides.append(section);
+    }
+    const [heading, holder, list] = section.children;
+    heading.textContent = title;
+    while (holder.childElementCount > pictures.length) holder.lastChild.remove();
+    pictures.forEach((picture, place) => {
+      const kind = picture.histogram ? "histogram" : "picture";
+      if (holder.children[place]?.dataset.kind !== kind) {
+        const made = kind === "picture" ? h("img") : ldm.histogram.make();
+        const whole = h("figure", { "data-kind": kind }, made, h("figcaption", {}, h("b"), " ", h("span")));
+        if (holder.children[place]) holder.children[place].replaceWith(whole); else holder.append(whole);
+      }
+      const whole = holder.children[place];
+      whole.className = picture.size ?? "";
+      const [made, caption] = whole.children;
+      if (kind === "picture") { made.src = picture.src; made.alt = `${picture.title}. ${picture.caption}`; }
+      else ldm.histogram.draw(made, picture);
+      caption.firstChild.textContent = picture.title;
+      caption.lastChild.textContent = picture.caption;
+    });
+    list.replaceChildren(...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  }
+
+  function seek(at) {
+    if (!view.show) return;
+    view.touched = true;
+    draw(at);
+    ldm.seek(view.at);
+  }
+
+  function nearest(x) {
+    const distance = (frame) => Math.abs(frame.x - x);
+    const frames = view.show?.frames ?? [];
+    const best = frames.reduce((least, frame, index) => (distance(frame) < distance(frames[least]) ? index : least), 0);
+    if (frames.length && best !== view.at) seek(best);
+  }
+
+  function play() {
+    if (view.timer) { stop(); return; }
+    if (!view.show) return;
+    if (view.at >= view.show.frames.length - 1) seek(0);
+    playing.textContent = "❚❚ Pause";
+    const next = () => {
+      if (view.at >= view.show.frames.length - 1) { stop(); return; }
+      seek(view.at + 1);
+      view.timer = setTimeout(next, 1000 / Number(speed.value));
+    };
+    view.timer = setTimeout(next, 1000 / Number(speed.value));
+  }
+
+  function stop() {
+    clearTimeout(view.timer);
+    view.timer = null;
+    playing.textContent = "▶ Play";
+  }
+
+  watch("value", update);
+  update();
+};
+
+ldm.stages = () => [...document.querySelectorAll(".ldm-stage")].filter(ldm.visible);
+
+/* Space plays, the arrows step, wherever the focus is but in a control that takes these keys itself. */
+document.addEventListener("keydown", (event) => {
+  const taken = event.target.closest?.("input, textarea, select, button, [role=tab], [role=option], [role=listbox], [contenteditable]");
+  if (taken || event.altKey || event.ctrlKey || event.metaKey) return;
+  const stage = ldm.stages()[0]?.ldm;
+  if (!stage?.count()) return;
+  if (event.key === " ") stage.play();
+  else if (event.key === "ArrowLeft") stage.step(-1);
+  else if (event.key === "ArrowRight") stage.step(1);
+  else return;
+  event.preventDefault();
+});
+
+/* How often values of the latents occur, beside the standard normal, from -4 to 4. */
+ldm.histogram = (() => {
+  const SVG = "http://www.w3.org/2000/svg", WIDTH = 160, HEIGHT = 90;
+  const part = (tag, name) => { const made = document.createElementNS(SVG, tag); made.setAttribute("class", name); return made; };
+  const normal = (value) => Math.exp((-value * value) / 2) / Math.sqrt(2 * Math.PI);
+  const path = (densities, top) => densities.map((density, index) => `${index ? "L" : "M"}${(index * WIDTH) / (densities.length - 1)},${HEIGHT - (density / top) * HEIGHT}`).join("");
+  function make() {
+    const svg = part("svg", "ldm-histogram");
+    svg.setAttribute("viewBox", `0 -4 ${WIDTH} ${HEIGHT + 4}`);
+    svg.setAttribute("role", "img");
+    svg.append(part("path", "values"), part("path", "normal"));
+    return svg;
+  }
+  function draw(svg, picture) {
+    const densities = picture.histogram, top = Math.max(0.8, ...densities);
+    svg.setAttribute("aria-label", `${picture.title}. ${picture.caption}`);
+    svg.children[0].setAttribute("d", `M0,${HEIGHT}${path(densities, top).replace("M", "L")}L${WIDTH},${HEIGHT}Z`);
+    const places = Array.from({ length: 41 }, (_, index) => normal(-4 + index / 5));
+    svg.children[1].setAttribute("d", path(places, top));
+  }
+  return { make, draw };
+})();

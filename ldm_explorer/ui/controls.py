@@ -1,0 +1,79 @@
+"""The controls of the side rail, one per parameter; a room shows those that its settings name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from annotated_types import Ge, Le
+
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
+from ldm_explorer.explore.library import Library
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.ui.files import leave_undecoded
+from ldm_explorer.ui.images import default_image
+from ldm_explorer.ui import settings
+
+DEFAULT_CHECKPOINT = "ldm-8x8x4-cosine"
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a parameter is chosen. `more`: folded away, for those who look for it."""
+
+    make: Callable[[Library], gr.components.Component]
+    more: bool = False
+
+
+def default_checkpoint(library: Library) -> str:
+    names = library.names("ldm") or library.names()
+    return DEFAULT_CHECKPOINT if DEFAULT_CHECKPOINT in names else names[0]
+
+
+def _checkpoint(library: Library) -> gr.Dropdown:
+    return gr.Dropdown(library.names(), value=default_checkpoint(library), label="Checkpoint")
+
+
+def _upload(_library: Library) -> gr.Image:
+    upload = gr.Image(type="filepath", label="Your image", height=150, sources=["upload", "clipboard"])
+    leave_undecoded(upload)
+    return upload
+
+
+def _slider(annotation: Any, value: float, step: float = 1) -> Callable[[Library], gr.Slider]:
+    """A slider over the range that the settings allow."""
+    field = next(item for item in annotation.__metadata__ if hasattr(item, "metadata"))
+    low = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))
+    high = next(bound.le for bound in field.metadata if isinstance(bound, Le))
+    return lambda _: gr.Slider(low, high, value, step=step, label=field.title, info=field.description)
+
+
+CONTROLS: dict[str, Control] = {
+    "checkpoint": Control(_checkpoint),
+    "class_name": Control(lambda library: gr.Textbox(default_image(library.get(default_checkpoint(library)))[0], visible="hidden", label="Class")),
+    "number": Control(lambda library: gr.Number(default_image(library.get(default_checkpoint(library)))[1], visible="hidden", label="Test image")),
+    "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
+    "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
+    "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
+    "guidance": Control(_slider(settings.Guidance, 1, 0.5), more=True),
+    "images": Control(_slider(settings.Images, 1), more=True),
+    "denoiser": Control(
+        lambda _: gr.Dropdown(list(DENOISERS), value=DEFAULT_DENOISER, label="Denoiser", info="exact ones need no training"),
+        more=True,
+    ),
+    "upload": Control(_upload, more=True),
+}
+"""By the parameter's name, in the order of the rail."""
+
+
+def described(control: gr.components.Component) -> dict[str, Any]:
+    """What the page's script has to know to read a value out of an address."""
+    known = {"value": control.value}
+    match control:
+        case gr.Image():
+            return {"upload": True}
+        case gr.Slider() | gr.Number():
+            return known | {"low": control.minimum, "high": control.maximum}
+        case gr.Dropdown() | gr.CheckboxGroup():
+            return known | {"choices": [value for _, value in control.choices]}
+    return known

@@ -1,0 +1,191 @@
+"""The page: the pipeline on top, the rooms as tabs, the rail with the controls that the open room uses."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import gradio as gr
+from starlette.routing import Route
+
+from ldm_explorer.explore.library import Library
+from ldm_explorer.ui.controls import CONTROLS, described
+from ldm_explorer.ui.answers import Room, answering, size_of
+from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.pictures import notice
+from ldm_explorer.ui.results import Results
+from ldm_explorer.ui.rooms import ROOMS
+from ldm_explorer.ui.settings import TOGETHER
+from ldm_explorer.ui.thumbnails import ImageSets
+
+ASSETS = files("ldm_explorer.ui") / "assets"
+SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js")
+CSS = (ASSETS / "page.css").read_text()
+THEME = gr.themes.Default(
+    primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
+)
+NO_CHECKPOINTS = (
+    "No checkpoint was found. Give a folder that holds some with `--checkpoints`: the repository has one of that name, "
+    "and `accelerate launch train/vae.py` and `accelerate launch train/ldm.py` train your own."
+)
+STRIP = (
+    ("image", "reconstruction", "image"),
+    ("encoder", "reconstruction", None),
+    ("latent", "latent-size", "latent"),
+    ("+ noise(t)", "alphas-betas", "noisy"),
+    ("denoiser", "training", "predicted"),
+    ("sampler", "denoising", None),
+    ("decoder", "reconstruction", None),
+    ("image", "denoising", "result"),
+)
+"""The pipeline: what a box says, the room that it opens, and the slot of the picture that it shows."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The app, and what Gradio wants when it is launched."""
+
+    app: gr.Blocks
+    head: str = ""
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of `ui.server.launch.launch`."""
+        return {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+
+
+def build_page(library: Library) -> Page:
+    """The whole page over a library of checkpoints; it also stands when there are none, and says so."""
+    with gr.Blocks(title="LDM Explorer", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
+        skipped = [skip.reason + "." for skip in library.skipped]
+        if not library.checkpoints:
+            gr.Markdown("# LDM Explorer")
+            gr.HTML(notice(["Not shown:", *skipped] if skipped else []))
+            gr.Markdown(NO_CHECKPOINTS)
+            return Page(app)
+        gr.HTML(strip(), js_on_load="ldm.strip(element)", elem_classes="ldm-bar", padding=False)
+        gr.HTML(html('<p id="ldm-message" role="alert"></p>{}', notice(["Not shown:", *skipped] if skipped else [])))
+        with gr.Row(elem_classes="ldm-body"):
+            with gr.Column(elem_classes="ldm-rail", min_width=240):
+                controls = _rail(library)
+            with gr.Column(elem_classes="ldm-main"), gr.Tabs() as tabs:
+                asks = {room.NAME: _room(room, library, RESULTS) for room in ROOMS}
+        _connect(app, tabs, controls, asks)
+    images = ImageSets.read(library)
+    return Page(app, head=_head(images, controls), routes=(images.route(),))
+
+
+RESULTS = Results(size_of)
+
+
+def _rail(library: Library) -> dict[str, gr.components.Component]:
+    """The controls, in their order; those that few look for are folded away."""
+    made: dict[str, gr.components.Component] = {}
+
+    def make(name: str) -> None:
+        with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, name))]):
+            made[name] = CONTROLS[name].make(library)
+
+    first, *others = [name for name, control in CONTROLS.items() if not control.more]
+    make(first)
+    with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, "number"))]):
+        picker = gr.HTML(
+            "", html_template='<div class="ldm-picker"></div>', js_on_load="ldm.picker(element, watch, () => trigger('pick'))"
+        )
+    for name in others:
+        make(name)
+    picker.pick(None, None, [made["class_name"], made["number"]], js="() => ldm.picked", api_visibility="private")
+    with gr.Accordion("More", open=False):
+        for name, control in CONTROLS.items():
+            if control.more:
+                make(name)
+    gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(None, None, None, js="() => ldm.pin()", api_visibility="private")
+    return {name: made[name] for name in CONTROLS}
+
+
+def uses(room: Room, parameter: str) -> bool:
+    return parameter in room.SETTINGS.model_fields
+
+
+def _room(room: Room, library: Library, results: Results) -> gr.Textbox:
+    """Lay out a room; returns the hidden text that holds its question: whenever it changes, the room answers."""
+    with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room"):
+        gr.Markdown(f"## {room.QUESTION}")
+        question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=f"ldm-ask-{room.NAME}")
+        outputs = room.build(library)
+        question.change(
+            answering(room, library, results),
+            question,
+            outputs,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    return question
+
+
+def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: dict[str, gr.Textbox]) -> None:
+    """Controls to address and questions and back, all in the page."""
+    values, questions = list(controls.values()), list(asks.values())
+
+    def in_page(event: Callable, js: str, outputs: list) -> Any:
+        return event(None, values, outputs, js=js, api_visibility="private", show_progress="hidden", queue=False)
+
+    for control in values:
+        in_page(getattr(control, "release", control.change), "(...values) => ldm.gather(null, values)", questions)
+    for tab in tabs.children:
+        in_page(tab.select, f"(...values) => ldm.gather({json.dumps(tab.id)}, values)", questions)
+    again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
+    in_page(again.click, "(...values) => ldm.gather(null, values)", questions)
+    go = gr.Button("Open", visible="hidden", elem_id="ldm-go")
+    go.click(None, None, tabs, js="() => ldm.selected()", api_visibility="private")
+    back = gr.Button("Read", visible="hidden", elem_id="ldm-read")
+    for event in (app.load, back.click):
+        event(None, None, [*values, tabs, *questions], js="() => ldm.read()", api_visibility="private")
+
+
+def strip() -> Markup:
+    """The pipeline as buttons, and for a narrow page the rooms as a list with previous and next."""
+    boxes = join(
+        (
+            html(
+                '<button type="button" data-room="{}">{}<span>{}</span></button>',
+                room,
+                html('<img data-slot="{}" alt="" hidden>', slot) if slot else "",
+                name,
+            )
+            for name, room, slot in STRIP
+        ),
+        between=html('<i aria-hidden="true">→</i>'),
+    )
+    options = join(html('<option value="{}">{}</option>', room.NAME, room.TITLE) for room in ROOMS)
+    return html(
+        '<header><h1>LDM Explorer</h1><nav class="ldm-strip" aria-label="The pipeline">{}</nav>'
+        '<nav class="ldm-rooms" aria-label="Rooms"><button type="button" class="ldm-previous" aria-label="Previous room">‹'
+        '</button><select aria-label="Room">{}</select>'
+        '<button type="button" class="ldm-next" aria-label="Next room">›</button></nav></header>',
+        boxes,
+        options,
+    )
+
+
+def room_css() -> str:
+    """A control is seen in the rooms that use it."""
+    rules = (f"body[data-room={room.NAME}] .ldm-control:not(.ldm-in-{room.NAME})" for room in ROOMS)
+    return f"{', '.join(rules)} {{ display: none !important; }}\n"
+
+
+def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> str:
+    """The page's script, with what it has to know of the rooms and of the images."""
+    known = {
+        "rooms": {room.NAME: {"title": room.TITLE, "parameters": list(room.SETTINGS.model_fields)} for room in ROOMS},
+        "parameters": list(CONTROLS),
+        "controls": {name: described(control) for name, control in controls.items()},
+        "together": TOGETHER,
+        "images": images.described(),
+        "checkpoints": images.of,
+    }
+    script = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
+    return f"<script>const LDM = {json.dumps(known).replace('<', chr(92) + 'u003c')};\n{script}</script>"

@@ -1,0 +1,106 @@
+"""The stage: what a room shows of A and of B at every step, as the page's script draws it (assets/stage.js)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from ldm_explorer.ui.pictures import png_data_uri
+
+TEMPLATE = '<div class="ldm-stage empty"></div>'
+HISTOGRAM_EDGE = 4.0
+HISTOGRAM_BINS = 40
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture on the stage: `image (C, H, W) uint8`. `slot` names the place of the pipeline that shows it, too."""
+
+    image: Tensor
+    title: str
+    caption: str = ""
+    size: Literal["large", "small"] = "large"
+    slot: str | None = None
+
+    def drawn(self) -> dict[str, Any]:
+        return {"src": png_data_uri(self.image)} | _words(self)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values of latents occur, drawn beside the standard normal."""
+
+    values: Tensor
+    title: str
+    caption: str = ""
+    size: Literal["large", "small"] = "small"
+    slot: str | None = None
+
+    def drawn(self) -> dict[str, Any]:
+        edge, width = HISTOGRAM_EDGE, 2 * HISTOGRAM_EDGE / HISTOGRAM_BINS
+        counts = torch.histc(self.values.float().clamp(-edge, edge), HISTOGRAM_BINS, -edge, edge)
+        return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | _words(self)
+
+
+def _words(picture: Shot | Histogram) -> dict[str, Any]:
+    return {"title": picture.title, "caption": picture.caption, "size": picture.size, "slot": picture.slot}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A or B: what it is, and what there is to say about it in numbers."""
+
+    title: str
+    facts: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One place on the time axis: the pictures of each side. `x` is where it lies on the room's plots."""
+
+    label: str
+    x: float
+    sides: Sequence[Sequence[Shot | Histogram]]
+
+    def drawn(self) -> dict[str, Any]:
+        sides = [[picture.drawn() for picture in side] for side in self.sides]
+        thumb = next((picture["src"] for picture in sides[0] if "src" in picture), "")
+        return {"label": self.label, "x": self.x, "thumb": thumb, "sides": sides}
+
+
+@dataclass
+class Show:
+    """The frames so far. Every `add` gives the whole as JSON-like values; only what is new travels to the page.
+
+    `key` tells one run from the next, `axis` names the time axis, `open_at` is the frame that a finished run opens
+    with, the last one where it is None.
+    """
+
+    key: str
+    axis: str
+    total: int
+    sides: Sequence[Side]
+    open_at: int | None = None
+    frames: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, frame: Frame) -> dict[str, Any]:
+        """The show with one frame more."""
+        self.frames.append(frame.drawn())
+        return self._drawn(done=False)
+
+    def end(self, sentence: str = "", sides: Sequence[Side] | None = None) -> dict[str, Any]:
+        """The whole show with what there is to say in the end."""
+        self.sides = sides or self.sides
+        return self._drawn(done=True) | {"sentence": sentence}
+
+    def _drawn(self, done: bool) -> dict[str, Any]:
+        head = {"id": self.key, "axis": self.axis, "total": self.total, "open_at": self.open_at, "done": done}
+        return head | {"sides": [asdict(side) for side in self.sides], "frames": list(self.frames)}
+
+
+def stage() -> gr.HTML:
+    """The component of a stage; its value is a show."""
+    return gr.HTML(None, html_template=TEMPLATE, js_on_load="ldm.stage(element, props, watch)", elem_classes="ldm-whole")

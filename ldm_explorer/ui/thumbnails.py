@@ -1,0 +1,104 @@
+"""The test images to choose from: one picture of all that a dataset's checkpoints share, and where each lies in it."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from torch import Tensor
+
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import crop
+from ldm_explorer.explore.images import ANY_CLASS, example_images
+from ldm_explorer.explore.library import Library
+
+ADDRESS = "/images/{number:int}.png"
+A_DAY = {"Cache-Control": "max-age=86400"}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Test images in rows of one class each: a name, and how many there are."""
+
+    images: Tensor  # (N, C, side, side) uint8, in the order of the rows
+    rows: tuple[tuple[str, int], ...]
+
+    @property
+    def columns(self) -> int:
+        return max(count for _, count in self.rows)
+
+    @cached_property
+    def png(self) -> bytes:
+        """All rows as one picture."""
+        rest, whole = self.images, []
+        for _, count in self.rows:
+            row, rest = rest[:count], rest[count:]
+            missing = row.new_zeros(self.columns - count, *row.shape[1:])
+            whole.append(torch.cat(list(torch.cat([row, missing])), -1))
+        array = torch.cat(whole, -2).permute(1, 2, 0).numpy()
+        buffer = io.BytesIO()
+        Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """The sets of a library's checkpoints, each once; `of` says which is whose."""
+
+    sets: list[ImageSet] = field(default_factory=list)
+    of: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, library: Library) -> "ImageSets":
+        """A checkpoint whose images cannot be read has none to choose from."""
+        found, known = cls(), dict[int, int]()
+        for checkpoint in library.checkpoints.values():
+            try:
+                examples = example_images(checkpoint)
+            except ValueError:
+                continue
+            if id(examples) not in known:
+                known[id(examples)] = len(found.sets)
+                found.sets.append(image_set(checkpoint))
+            found.of[checkpoint.name] = known[id(examples)]
+        return found
+
+    def described(self) -> list[dict[str, Any]]:
+        """For the page's script."""
+        return [
+            {"address": f"images/{number}.png", "columns": images.columns}
+            | {"classes": [{"name": name, "count": count} for name, count in images.rows]}
+            for number, images in enumerate(self.sets)
+        ]
+
+    def route(self) -> Route:
+        """Where the page gets them."""
+
+        def picture(request: Request) -> Response:
+            number = request.path_params["number"]
+            if number >= len(self.sets):
+                return Response("there is no such picture", 404)
+            return Response(self.sets[number].png, media_type="image/png", headers=A_DAY)
+
+        return Route(ADDRESS, picture)
+
+
+def image_set(checkpoint: Checkpoint) -> ImageSet:
+    """The examples of a checkpoint by their classes. Raises `ValueError` as `example_images` does."""
+    examples, spec = example_images(checkpoint), checkpoint.spec
+    rows = tuple(_rows(examples.labels, spec.class_names))
+    return ImageSet(crop(examples.images, spec), rows)
+
+
+def _rows(labels: Tensor, class_names: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    if not class_names:
+        yield ANY_CLASS, len(labels)
+        return
+    for label, count in zip(*labels.unique(return_counts=True), strict=True):
+        yield class_names[int(label)], int(count)
