@@ -61,7 +61,8 @@ def answering(room: Room, library: Library, results: Results) -> Callable[[str],
 
     def answer(question: str) -> Iterator[tuple]:
         with one_sentence():
-            yield from answers(room, library, results, question, Job(LocalContext.event_id.get(None)))
+            for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
+                yield values if len(values) > 1 else values[0]  # as Gradio takes the value of one component
 
     answer.work = room.WORK  # type: ignore[attr-defined]
     return answer

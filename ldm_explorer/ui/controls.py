@@ -10,9 +10,9 @@ from annotated_types import Ge, Le
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.images import default_image
-from ldm_explorer.ui import settings
 
 DEFAULT_CHECKPOINT = "ldm-8x8x4-cosine"
 
@@ -50,15 +50,25 @@ def _slider(annotation: Any, value: float, step: float = 1) -> Callable[[Library
 
 CONTROLS: dict[str, Control] = {
     "checkpoint": Control(_checkpoint),
-    "class_name": Control(lambda library: gr.Textbox(default_image(library.get(default_checkpoint(library)))[0], visible="hidden", label="Class")),
-    "number": Control(lambda library: gr.Number(default_image(library.get(default_checkpoint(library)))[1], visible="hidden", label="Test image")),
+    "class_name": Control(
+        lambda library: gr.Textbox(
+            default_image(library.get(default_checkpoint(library)))[0], visible="hidden", label="Class"
+        )
+    ),
+    "number": Control(
+        lambda library: gr.Number(
+            default_image(library.get(default_checkpoint(library)))[1], visible="hidden", label="Test image"
+        )
+    ),
     "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
     "guidance": Control(_slider(settings.Guidance, 1, 0.5), more=True),
     "images": Control(_slider(settings.Images, 1), more=True),
     "denoiser": Control(
-        lambda _: gr.Dropdown(list(DENOISERS), value=DEFAULT_DENOISER, label="Denoiser", info="exact ones need no training"),
+        lambda _: gr.Dropdown(
+            list(DENOISERS), value=DEFAULT_DENOISER, label="Denoiser", info="exact ones need no training"
+        ),
         more=True,
     ),
     "upload": Control(_upload, more=True),

@@ -10,8 +10,8 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.answers import Room, answering, size_of
+from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.results import Results
@@ -90,9 +90,13 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
 
     first, *others = [name for name, control in CONTROLS.items() if not control.more]
     make(first)
-    with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, "number"))]):
+    with gr.Column(
+        elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, "class_name"))]
+    ):
         picker = gr.HTML(
-            "", html_template='<div class="ldm-picker"></div>', js_on_load="ldm.picker(element, watch, () => trigger('pick'))"
+            "",
+            html_template='<div class="ldm-picker"></div>',
+            js_on_load="ldm.picker(element, watch, () => trigger('pick'))",
         )
     for name in others:
         make(name)
@@ -101,7 +105,9 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
         for name, control in CONTROLS.items():
             if control.more:
                 make(name)
-    gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(None, None, None, js="() => ldm.pin()", api_visibility="private")
+    gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
+        None, None, None, js="() => ldm.pin()", api_visibility="private"
+    )
     return {name: made[name] for name in CONTROLS}
 
 

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
+from ldm_explorer.diagnosis.denoisers import DENOISERS
 from ldm_explorer.explore.denoising import MAX_IMAGES
 from ldm_explorer.files import shown
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.samplers import SAMPLERS
 
 MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100

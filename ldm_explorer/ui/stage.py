@@ -103,4 +103,6 @@ class Show:
 
 def stage() -> gr.HTML:
     """The component of a stage; its value is a show."""
-    return gr.HTML(None, html_template=TEMPLATE, js_on_load="ldm.stage(element, props, watch)", elem_classes="ldm-whole")
+    return gr.HTML(
+        None, html_template=TEMPLATE, js_on_load="ldm.stage(element, props, watch)", elem_classes="ldm-whole"
+    )

@@ -76,6 +76,7 @@ window.ldm = (() => {
     });
     const select = document.querySelector(".ldm-rooms select");
     if (select) select.value = room;
+    tell("values");
   }
 
   /* Called at the start and after Back: the address's values, for the controls, the tabs and the room's question. */

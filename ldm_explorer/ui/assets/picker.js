@@ -7,8 +7,10 @@ ldm.picker = (element, watch, pick) => {
     const set = LDM.images[LDM.checkpoints[checkpoint]];
     if (!set) { root.replaceChildren(); shown = null; return; }
     if (shown !== set) { fill(set); shown = set; }
+    const one = ldm.state.room && !ldm.rooms[ldm.state.room].parameters.includes("number");
+    root.classList.toggle("classes", Boolean(one));
     for (const button of root.querySelectorAll("button")) {
-      const chosen = button.dataset.name === class_name && Number(button.dataset.number) === number;
+      const chosen = button.dataset.name === class_name && (one || Number(button.dataset.number) === number);
       button.setAttribute("aria-pressed", chosen);
     }
   }

@@ -3,7 +3,7 @@ ldm.stage = (element, props, watch) => {
   const h = ldmElement;
   const view = { run: null, at: 0, touched: false, timer: null, show: null, drawn: -1 };
   const root = element.querySelector(".ldm-stage");
-  const sides = h("div", { class: "ldm-sides" });
+  const [sides, details] = [h("div"), h("div")];
   const film = h("div", { class: "ldm-film", role: "presentation" });
   const range = h("input", { type: "range", min: 0, max: 0, value: 0, step: 1, oninput: () => seek(Number(range.value)) });
   const label = h("output", { class: "ldm-label" });
@@ -13,7 +13,7 @@ ldm.stage = (element, props, watch) => {
   const forth = h("button", { type: "button", "aria-label": "One step on", onclick: () => seek(view.at + 1) }, "▸");
   const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label));
   const status = h("p", { class: "ldm-status", role: "status" });
-  root.replaceChildren(sides, time, status);
+  root.replaceChildren(sides, time, details, status);
   root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, frame: () => view.show?.frames[view.at] };
 
   function update() {
@@ -52,38 +52,44 @@ ldm.stage = (element, props, watch) => {
     label.textContent = frame.label;
     const shown = Number(film.children[1]?.dataset.index ?? 1);
     [...film.children].forEach((image, index) => image.classList.toggle("now", Math.floor(view.at / shown) === index));
-    sides.className = `ldm-sides ldm-sides-${frame.sides.length}`;
-    frame.sides.forEach((pictures, index) => side(index, pictures));
-    while (sides.childElementCount > frame.sides.length) sides.lastChild.remove();
+    part(sides, frame.sides.map((pictures) => pictures.filter(({ size }) => size === "large")), "h3", ({ title }) => [title]);
+    part(details, frame.sides.map((pictures) => pictures.filter(({ size }) => size !== "large")), "dl", ({ facts = [] }) =>
+      facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
     ldm.tell("frame", { frame, show: view.show, root });
   }
 
-  function side(index, pictures) {
-    const { title, facts = [] } = view.show.sides[index];
-    let section = sides.children[index];
-    if (!section) {
-      section = h("section", {}, h("h3"), h("div", { class: "ldm-pictures" }), h("dl"));
-      sides.append(section);
-    }
-    const [heading, holder, list] = section.children;
-    heading.textContent = title;
+  /* The pictures of every side in a row of columns, under or over the words there are for each. */
+  function part(row, columns, tag, words) {
+    row.className = `ldm-sides ldm-sides-${columns.length}`;
+    while (row.childElementCount > columns.length) row.lastChild.remove();
+    columns.forEach((pictures, index) => {
+      if (!row.children[index]) {
+        const column = h("section", {}, h("div", { class: "ldm-pictures" }));
+        column[tag === "h3" ? "prepend" : "append"](h(tag));
+        row.append(column);
+      }
+      const column = row.children[index];
+      column.querySelector(tag).replaceChildren(...words(view.show.sides[index]));
+      fill(column.querySelector(".ldm-pictures"), pictures);
+    });
+  }
+
+  function fill(holder, pictures) {
     while (holder.childElementCount > pictures.length) holder.lastChild.remove();
     pictures.forEach((picture, place) => {
       const kind = picture.histogram ? "histogram" : "picture";
-      if (holder.children[place]?.dataset.kind !== kind) {
-        const made = kind === "picture" ? h("img") : ldm.histogram.make();
-        const whole = h("figure", { "data-kind": kind }, made, h("figcaption", {}, h("b"), " ", h("span")));
-        if (holder.children[place]) holder.children[place].replaceWith(whole); else holder.append(whole);
+      let whole = holder.children[place];
+      if (whole?.dataset.kind !== kind) {
+        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm.histogram.make(), h("figcaption", {}, h("b"), " ", h("span")));
+        if (whole) whole.replaceWith(made); else holder.append(made);
+        whole = made;
       }
-      const whole = holder.children[place];
-      whole.className = picture.size ?? "";
-      const [made, caption] = whole.children;
-      if (kind === "picture") { made.src = picture.src; made.alt = `${picture.title}. ${picture.caption}`; }
-      else ldm.histogram.draw(made, picture);
+      const [drawn, caption] = whole.children;
+      if (kind === "picture") { drawn.src = picture.src; drawn.alt = `${picture.title}. ${picture.caption}`; }
+      else ldm.histogram.draw(drawn, picture);
       caption.firstChild.textContent = picture.title;
       caption.lastChild.textContent = picture.caption;
     });
-    list.replaceChildren(...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
   }
 
   function seek(at) {

@@ -6,14 +6,14 @@ import gradio as gr
 
 from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.schedule import compare_schedules, describe, noise_image
+from ldm_explorer.explore.schedule import compare_schedules, noise_image
 from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.images import chosen_image
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings
-from ldm_explorer.ui.stage import Frame, Show, Shot, Side, stage
+from ldm_explorer.ui.stage import Frame, Shot, Show, Side, stage
 
 NAME = "alphas-betas"
 TITLE = "Alphas & betas"

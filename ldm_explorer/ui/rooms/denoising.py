@@ -15,7 +15,7 @@ from ldm_explorer.ui.images import class_of
 from ldm_explorer.ui.pictures import grid, latent_channel
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
-from ldm_explorer.ui.stage import Frame, Histogram, Show, Shot, Side, stage
+from ldm_explorer.ui.stage import Frame, Histogram, Shot, Show, Side, stage
 
 NAME = "denoising"
 TITLE = "Denoising"

@@ -12,7 +12,7 @@ from ldm_explorer.ui.images import chosen_image
 from ldm_explorer.ui.pictures import error_map, grid, latent_channel
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings
-from ldm_explorer.ui.stage import Frame, Show, Shot, Side, stage
+from ldm_explorer.ui.stage import Frame, Shot, Show, Side, stage
 
 NAME = "reconstruction"
 TITLE = "Reconstruction"
