@@ -8,7 +8,9 @@ import gradio as gr
 from annotated_types import Ge, Le
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
+from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.velocity import DEFAULT_STRIDE
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
@@ -60,6 +62,11 @@ CONTROLS: dict[str, Control] = {
             default_image(library.get(default_checkpoint(library)))[1], visible="hidden", label="Test image"
         )
     ),
+    "fault": Control(
+        lambda _: gr.Dropdown(
+            [(fault.title, name) for name, fault in FAULTS.items()], value=DEFAULT_FAULT, label="Fault"
+        )
+    ),
     "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
@@ -71,6 +78,7 @@ CONTROLS: dict[str, Control] = {
         ),
         more=True,
     ),
+    "stride": Control(_slider(settings.Stride, DEFAULT_STRIDE), more=True),
     "upload": Control(_upload, more=True),
 }
 """By the parameter's name, in the order of the rail."""

@@ -10,7 +10,7 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.answers import Room, answering, size_of
+from ldm_explorer.ui.answers import Room, answering, compares, size_of
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import notice
@@ -20,7 +20,7 @@ from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js")
+SCRIPTS = ("page.js", "dom.js", "stage.js", "plane.js", "strip.js", "picker.js")
 CSS = (ASSETS / "page.css").read_text()
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
@@ -105,9 +105,10 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
         for name, control in CONTROLS.items():
             if control.more:
                 make(name)
-    gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
-        None, None, None, js="() => ldm.pin()", api_visibility="private"
-    )
+    with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if compares(room))]):
+        gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
+            None, None, None, js="() => ldm.pin()", api_visibility="private"
+        )
     return {name: made[name] for name in CONTROLS}
 
 
@@ -186,7 +187,10 @@ def room_css() -> str:
 def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> str:
     """The page's script, with what it has to know of the rooms and of the images."""
     known = {
-        "rooms": {room.NAME: {"title": room.TITLE, "parameters": list(room.SETTINGS.model_fields)} for room in ROOMS},
+        "rooms": {
+            room.NAME: {"title": room.TITLE, "parameters": list(room.SETTINGS.model_fields), "compares": compares(room)}
+            for room in ROOMS
+        },
         "parameters": list(CONTROLS),
         "controls": {name: described(control) for name, control in controls.items()},
         "together": TOGETHER,

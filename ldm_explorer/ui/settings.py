@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ldm_explorer.diagnosis.denoisers import DENOISERS
+from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.denoising import MAX_IMAGES
 from ldm_explorer.files import shown
 from ldm_explorer.samplers import SAMPLERS
@@ -33,6 +34,8 @@ Guidance = Annotated[
 ]
 Sampler = Annotated[str, Literal[tuple(SAMPLERS)], Field(title="Sampler")]
 Denoiser = Annotated[str, Literal[tuple(DENOISERS)], Field(title="Denoiser")]
+Stride = Annotated[int, Field(title="DDIM step", description="timesteps from t back to s", ge=1, le=1000)]
+Fault = Annotated[str, Literal[tuple(FAULTS)], Field(title="Fault")]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 

@@ -8,9 +8,12 @@ import gradio as gr
 import torch
 from torch import Tensor
 
+from ldm_explorer.figures.style import LATENT_COLORS
 from ldm_explorer.ui.pictures import png_data_uri
 
 TEMPLATE = '<div class="ldm-stage empty"></div>'
+WIDE = 1.5
+"""From this ratio of its sides on a picture is as broad as its column and as low as it is."""
 HISTOGRAM_EDGE = 4.0
 HISTOGRAM_BINS = 40
 
@@ -26,7 +29,8 @@ class Shot:
     slot: str | None = None
 
     def drawn(self) -> dict[str, Any]:
-        return {"src": png_data_uri(self.image)} | _words(self)
+        wide = self.image.shape[-1] > WIDE * self.image.shape[-2]
+        return {"src": png_data_uri(self.image), "wide": wide} | _words(self)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,29 @@ class Histogram:
         return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | _words(self)
 
 
-def _words(picture: Shot | Histogram) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Plane:
+    """The plane of z0 and eps: z_t = a z0 + b eps on the unit circle, v its tangent, a step to a_s z0 + b_s eps."""
+
+    a: float
+    b: float
+    a_s: float
+    b_s: float
+    title: str
+    caption: str = ""
+    size: Literal["large", "small"] = "large"
+    slot: str | None = None
+
+    def drawn(self) -> dict[str, Any]:
+        coefficients = {"a": self.a, "b": self.b, "a_s": self.a_s, "b_s": self.b_s}
+        return {"plane": coefficients | {"colors": LATENT_COLORS}} | _words(self)
+
+
+def _words(picture: "Picture") -> dict[str, Any]:
     return {"title": picture.title, "caption": picture.caption, "size": picture.size, "slot": picture.slot}
+
+
+Picture = Shot | Histogram | Plane
 
 
 @dataclass(frozen=True)
@@ -63,7 +88,7 @@ class Frame:
 
     label: str
     x: float
-    sides: Sequence[Sequence[Shot | Histogram]]
+    sides: Sequence[Sequence[Picture]]
 
     def drawn(self) -> dict[str, Any]:
         sides = [[picture.drawn() for picture in side] for side in self.sides]

@@ -77,16 +77,17 @@ ldm.stage = (element, props, watch) => {
   function fill(holder, pictures) {
     while (holder.childElementCount > pictures.length) holder.lastChild.remove();
     pictures.forEach((picture, place) => {
-      const kind = picture.histogram ? "histogram" : "picture";
+      const kind = ["histogram", "plane"].find((name) => picture[name]) ?? "picture";
       let whole = holder.children[place];
       if (whole?.dataset.kind !== kind) {
-        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm.histogram.make(), h("figcaption", {}, h("b"), " ", h("span")));
+        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm[kind].make(), h("figcaption", {}, h("b"), " ", h("span")));
         if (whole) whole.replaceWith(made); else holder.append(made);
         whole = made;
       }
+      whole.classList.toggle("wide", Boolean(picture.wide));
       const [drawn, caption] = whole.children;
       if (kind === "picture") { drawn.src = picture.src; drawn.alt = `${picture.title}. ${picture.caption}`; }
-      else ldm.histogram.draw(drawn, picture);
+      else ldm[kind].draw(drawn, picture);
       caption.firstChild.textContent = picture.title;
       caption.lastChild.textContent = picture.caption;
     });
