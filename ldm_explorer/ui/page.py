@@ -169,9 +169,11 @@ def strip() -> Markup:
     options = join(html('<option value="{}">{}</option>', room.NAME, room.TITLE) for room in ROOMS)
     return html(
         '<header><h1>LDM Explorer</h1><nav class="ldm-strip" aria-label="The pipeline">{}</nav>'
-        '<nav class="ldm-rooms" aria-label="Rooms"><button type="button" class="ldm-previous" aria-label="Previous room">‹'
-        '</button><select aria-label="Room">{}</select>'
-        '<button type="button" class="ldm-next" aria-label="Next room">›</button></nav></header>',
+        '<nav class="ldm-rooms" aria-label="Rooms">'
+        '<button type="button" class="ldm-previous" aria-label="Previous room">‹</button>'
+        '<select aria-label="Room">{}</select>'
+        '<button type="button" class="ldm-next" aria-label="Next room">›</button>'
+        '<button type="button" class="ldm-choose" aria-expanded="false">Choices</button></nav></header>',
         boxes,
         options,
     )
