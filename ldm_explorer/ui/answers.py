@@ -1,4 +1,4 @@
-"""What a room answers to what was chosen: kept by the question, computed when it is its turn, errors as one sentence."""
+"""What a room answers: kept by the question, computed when it is its turn, with its errors as one sentence."""
 
 import functools
 import inspect

@@ -24,6 +24,15 @@ SCRIPTS = ("page.js", "dom.js", "stage.js", "plane.js", "strip.js", "picker.js")
 CSS = (ASSETS / "page.css").read_text()
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
+).set(  # Gradio's own greys are too pale to be read from the last row
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*neutral_600",
+    block_label_text_color_dark="*neutral_300",
+    block_title_text_color="*neutral_700",
+    block_title_text_color_dark="*neutral_200",
 )
 NO_CHECKPOINTS = (
     "No checkpoint was found. Give a folder that holds some with `--checkpoints`: the repository has one of that name, "
@@ -53,7 +62,8 @@ class Page:
     @property
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
-        return {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        own = {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        return own | {"footer_links": ["api", "gradio"]}
 
 
 def build_page(library: Library) -> Page:
@@ -170,9 +180,11 @@ def strip() -> Markup:
     options = join(html('<option value="{}">{}</option>', room.NAME, room.TITLE) for room in ROOMS)
     return html(
         '<header><h1>LDM Explorer</h1><nav class="ldm-strip" aria-label="The pipeline">{}</nav>'
-        '<nav class="ldm-rooms" aria-label="Rooms"><button type="button" class="ldm-previous" aria-label="Previous room">‹'
-        '</button><select aria-label="Room">{}</select>'
-        '<button type="button" class="ldm-next" aria-label="Next room">›</button></nav></header>',
+        '<nav class="ldm-rooms" aria-label="Rooms">'
+        '<button type="button" class="ldm-previous" aria-label="Previous room">‹</button>'
+        '<select aria-label="Room">{}</select>'
+        '<button type="button" class="ldm-next" aria-label="Next room">›</button>'
+        '<button type="button" class="ldm-choose" aria-expanded="false">Choices</button></nav></header>',
         boxes,
         options,
     )

@@ -4,7 +4,7 @@ Its fields are the parameters of the page's address and of the room's endpoint, 
 shows (see `controls`). A name means the same in every room.
 """
 
-from typing import Annotated, Literal, Self, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_origin
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,7 +13,13 @@ from ldm_explorer.diagnosis.denoisers import DENOISERS
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.denoising import MAX_IMAGES
 from ldm_explorer.files import shown
-from ldm_explorer.samplers import SAMPLERS
+from ldm_explorer.samplers import SamplerName
+
+if TYPE_CHECKING:  # a type checker takes no Literal that is computed
+    DenoiserName = FaultName = str
+else:
+    DenoiserName = Literal[tuple(DENOISERS)]
+    FaultName = Literal[tuple(FAULTS)]
 
 MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100
@@ -32,10 +38,10 @@ Steps = Annotated[int, Field(title="Steps", description="evaluations of the netw
 Guidance = Annotated[
     float, Field(title="Guidance scale", description="above 1: more typical of the class, less varied", ge=1, le=8)
 ]
-Sampler = Annotated[str, Literal[tuple(SAMPLERS)], Field(title="Sampler")]
-Denoiser = Annotated[str, Literal[tuple(DENOISERS)], Field(title="Denoiser")]
+Sampler = Annotated[SamplerName, Field(title="Sampler")]
+Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
+Fault = Annotated[FaultName, Field(title="Fault")]
 Stride = Annotated[int, Field(title="DDIM step", description="timesteps from t back to s", ge=1, le=1000)]
-Fault = Annotated[str, Literal[tuple(FAULTS)], Field(title="Fault")]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 
