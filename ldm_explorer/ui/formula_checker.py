@@ -98,7 +98,7 @@ def build_checker(library: Library, checkpoint: gr.Textbox) -> None:
             scale=2,
             min_width=300,
         )
-    button = gr.Button("Check", variant="primary")
+    button = gr.Button("Check")
     verdict = gr.HTML()
     gr.Markdown(SPELLING, latex_delimiters=MATH)
     gr.on(

@@ -58,7 +58,7 @@ ldm.plots = (() => {
     const rooms = new Set(changes.map((change) => change.target.closest?.(".ldm-room")).filter(Boolean));
     rooms.forEach((room) => { if (graphs(room).some((graph) => !graph.ldmFollows)) refresh(room); });
   });
-  addEventListener("DOMContentLoaded", () => watched.observe(document.body, { childList: true, subtree: true }));
+  watched.observe(document.documentElement, { childList: true, subtree: true });
   ldm.listen((what, detail) => {
     const room = what === "frame" && detail.root.closest(".ldm-room");
     if (room) refresh(room);

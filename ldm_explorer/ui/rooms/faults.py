@@ -57,7 +57,10 @@ def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | Non
     fault, checkpoint = experiment.fault, experiment.checkpoint
     subject = Subject.of(checkpoint, library.classifiers.get(checkpoint.dataset), chosen.seed)
     symptom = SYMPTOM_NAMES[fault.symptom]
-    sides = [Side(f"Right: {checkpoint.name}"), Side(f"Broken: {fault.title}")]
+    sides = [
+        Side(f"Right: {checkpoint.name}{', trained to show this' if fault.lab_run else ''}"),
+        Side(f"Broken: {fault.title}"),
+    ]
     total = experiment.right.num_steps - experiment.right.first_step
     show, steps = Show(repr(chosen), "Step", total, sides), list[FaultFrame]()
     what, more = _what_happens(fault), _more(fault, checkpoint, chosen.seed)
@@ -81,7 +84,7 @@ def _frame(step: FaultFrame, symptom: str) -> Frame:
 def _pictures(moment: Moment, measured: str) -> list[Picture]:
     finite: Tensor = moment.z0[moment.z0.isfinite()]
     shown: list[Picture] = [
-        Shot(grid(moment.predicted, columns=COLUMNS), measured, f"z0 at t = {moment.timestep}", slot="result")
+        Shot(grid(moment.predicted, columns=COLUMNS), measured, f"at t = {moment.timestep}", slot="result")
     ]
     return shown + [Histogram(finite, "values of z0", "line: normal distribution")] * bool(len(finite))
 

@@ -33,8 +33,8 @@ QUESTION = "What is velocity?"
 WORK = LIGHT
 NUM_FRAMES = 21
 IN_SHORT = (
-    "A noisy latent $z_t = a\\, z_0 + b\\, \\epsilon$ lies on a circle, as $a^2 + b^2 = 1$. The velocity "
-    "$v = a\\, \\epsilon - b\\, z_0$ is the tangent there: whoever predicts $v$ thereby predicts $z_0$ and $\\epsilon$."
+    "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$, and the velocity $v$ is the tangent there: a network that "
+    "predicts $v$ thereby predicts $z_0$ and $\\epsilon$."
 )
 DERIVATION = r"""Write $a = \cos\phi$ and $b = \sin\phi$. Then $z_t$ moves along a circle, and $v$ is how fast it moves as
 $\phi$ grows:
