@@ -14,7 +14,7 @@ ldm.stage = (element, props, watch) => {
   const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label));
   const status = h("p", { class: "ldm-status", role: "status" });
   root.replaceChildren(sides, time, details, status);
-  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, frame: () => view.show?.frames[view.at] };
+  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done), at: () => view.at, frame: () => view.show?.frames[view.at] };
 
   function update() {
     const show = props.value;
