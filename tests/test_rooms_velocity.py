@@ -1,6 +1,5 @@
 """The room on velocity: what its stage and its table say is the algebra's, and the page draws it as it is."""
 
-import json
 import math
 import re
 from importlib.resources import files
@@ -12,9 +11,9 @@ from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.velocity import CLEAN, decode_latents, view_velocity
 from ldm_explorer.ui.pictures import png_data_uri
+from ldm_explorer.ui.plane import Plane
 from ldm_explorer.ui.rooms import velocity
 from ldm_explorer.ui.rooms.velocity import NUM_FRAMES, VelocitySettings
-from ldm_explorer.ui.stage import Plane
 
 ASSETS = files("ldm_explorer.ui") / "assets"
 BOOT = {"class_name": "Ankle boot", "number": 1}
@@ -111,13 +110,14 @@ def test_the_page_draws_z_t_on_the_circle_with_v_as_its_tangent(browser, t, s):
     z_t, z_s = point(t), point(s)
     page = browser.new_page()
     page.set_content("<body></body>")
-    page.evaluate("window.ldm = {}")
+    page.evaluate("window.ldm = { drawings: {} }")
     page.add_script_tag(content=(ASSETS / "plane.js").read_text())
     drawn = Plane(*z_t, *z_s, title="here", caption="now").drawn()
-    page.evaluate(f"const svg = ldm.plane.make(); document.body.append(svg); ldm.plane.draw(svg, {json.dumps(drawn)})")
+    page.evaluate("document.body.append(ldm.drawings.plane.make())")
+    page.evaluate("(drawn) => ldm.drawings.plane.draw(document.body.lastChild, drawn)", drawn)
     names = ["z0", "eps", "z_t", "v", "z_s"]
-    read = "name => ['x1', 'y1', 'x2', 'y2'].map(end => Number(document.querySelector(`.arrow.${name}`).getAttribute(end)))"
-    arrows = {name: page.evaluate(read, name) for name in names}
+    read = "(arrow) => ['x1', 'y1', 'x2', 'y2'].map((end) => Number(arrow.getAttribute(end)))"
+    arrows = {name: page.eval_on_selector(f".arrow.{name}", read) for name in names}
     unit = arrows["z0"][2]
     ends = {name: ((x1 / unit, -y1 / unit), (x2 / unit, -y2 / unit)) for name, (x1, y1, x2, y2) in arrows.items()}
     assert ends["z_t"][1] == pytest.approx(z_t, abs=1e-6)

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import gradio as gr
 import torch
 from torch import Tensor
 
-from ldm_explorer.figures.style import LATENT_COLORS
 from ldm_explorer.ui.pictures import png_data_uri
 
 TEMPLATE = '<div class="ldm-stage empty"></div>'
@@ -30,7 +29,7 @@ class Shot:
 
     def drawn(self) -> dict[str, Any]:
         wide = self.image.shape[-1] > WIDE * self.image.shape[-2]
-        return {"src": png_data_uri(self.image), "wide": wide} | _words(self)
+        return {"src": png_data_uri(self.image), "wide": wide} | words(self)
 
 
 @dataclass(frozen=True)
@@ -46,32 +45,18 @@ class Histogram:
     def drawn(self) -> dict[str, Any]:
         edge, width = HISTOGRAM_EDGE, 2 * HISTOGRAM_EDGE / HISTOGRAM_BINS
         counts = torch.histc(self.values.float().clamp(-edge, edge), HISTOGRAM_BINS, -edge, edge)
-        return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | _words(self)
+        return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | words(self)
 
 
-@dataclass(frozen=True)
-class Plane:
-    """The plane of z0 and eps: z_t = a z0 + b eps on the unit circle, v its tangent, a step to a_s z0 + b_s eps."""
-
-    a: float
-    b: float
-    a_s: float
-    b_s: float
-    title: str
-    caption: str = ""
-    size: Literal["large", "small"] = "large"
-    slot: str | None = None
-
-    def drawn(self) -> dict[str, Any]:
-        coefficients = {"a": self.a, "b": self.b, "a_s": self.a_s, "b_s": self.b_s}
-        return {"plane": coefficients | {"colors": LATENT_COLORS}} | _words(self)
-
-
-def _words(picture: "Picture") -> dict[str, Any]:
+def words(picture: Any) -> dict[str, Any]:
     return {"title": picture.title, "caption": picture.caption, "size": picture.size, "slot": picture.slot}
 
 
-Picture = Shot | Histogram | Plane
+class Picture(Protocol):
+    """What can stand on the stage."""
+
+    def drawn(self) -> dict[str, Any]:
+        """Its values as JSON, with the title, caption, size and slot."""
 
 
 @dataclass(frozen=True)

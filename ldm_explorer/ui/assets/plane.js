@@ -1,5 +1,5 @@
 /* The plane of z0 and eps: z_t = a z0 + b eps on the unit circle at angle phi, v its tangent, and the arc of a step. */
-ldm.plane = (() => {
+ldm.drawings.plane = (() => {
   const SVG = "http://www.w3.org/2000/svg", UNIT = 100;
   const NAMES = { z0: ["z", "0"], eps: ["ε"], z_s: ["z", "s"], z_t: ["z", "t"], v: ["v"] };
   const part = (tag, name, attributes = {}, text = "") => {

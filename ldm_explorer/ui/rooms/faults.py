@@ -57,10 +57,8 @@ def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | Non
     fault, checkpoint = experiment.fault, experiment.checkpoint
     subject = Subject.of(checkpoint, library.classifiers.get(checkpoint.dataset), chosen.seed)
     symptom = SYMPTOM_NAMES[fault.symptom]
-    sides = [
-        Side(f"Right: {checkpoint.name}{', trained to show this' if fault.lab_run else ''}"),
-        Side(f"Broken: {fault.title}"),
-    ]
+    trained = ", trained to show this" if fault.lab_run else ""
+    sides = [Side(f"Right: {checkpoint.name}{trained}"), Side(f"Broken: {fault.title}")]
     total = experiment.right.num_steps - experiment.right.first_step
     show, steps = Show(repr(chosen), "Step", total, sides), list[FaultFrame]()
     what, more = _what_happens(fault), _more(fault, checkpoint, chosen.seed)

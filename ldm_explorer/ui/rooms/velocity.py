@@ -23,9 +23,10 @@ from ldm_explorer.ui.formula_checker import MATH, build_checker
 from ldm_explorer.ui.html import Markup, html, join, table
 from ldm_explorer.ui.images import chosen_image
 from ldm_explorer.ui.pictures import csv_link, scrolling
+from ldm_explorer.ui.plane import Plane
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings
-from ldm_explorer.ui.stage import Frame, Picture, Plane, Shot, Show, Side, stage
+from ldm_explorer.ui.stage import Frame, Picture, Shot, Show, Side, stage
 
 NAME = "velocity"
 TITLE = "Velocity"
@@ -33,11 +34,11 @@ QUESTION = "What is velocity?"
 WORK = LIGHT
 NUM_FRAMES = 21
 IN_SHORT = (
-    "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$, and the velocity $v$ is the tangent there: a network that "
-    "predicts $v$ thereby predicts $z_0$ and $\\epsilon$."
+    "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$, and the velocity $v$ is the tangent there: a network "
+    "that predicts $v$ thereby predicts $z_0$ and $\\epsilon$."
 )
-DERIVATION = r"""Write $a = \cos\phi$ and $b = \sin\phi$. Then $z_t$ moves along a circle, and $v$ is how fast it moves as
-$\phi$ grows:
+DERIVATION = r"""Write $a = \cos\phi$ and $b = \sin\phi$. Then $z_t$ moves along a circle, and $v$ is how fast it moves
+as $\phi$ grows:
 
 $$z_t = \cos\phi\; z_0 + \sin\phi\; \epsilon$$
 
@@ -145,8 +146,8 @@ def _numbers(whose: str, views: Sequence[VelocityView]) -> Markup:
     words = (
         f"On {whose}. One value of each latent, where z0 is {float(first.z0[place]):.3f} and eps is "
         f"{float(first.eps[place]):.3f}: both come back as a z_t − b v and b z_t + a v. RMS: root of the mean "
-        f"square of all values. A turn keeps lengths: mean squares of z0 and eps add up to {squares:.4f}, and so do those of z_t "
-        "and v."
+        f"square of all values. A turn keeps lengths: mean squares of z0 and eps add up to {squares:.4f}, and so do "
+        "those of z_t and v."
     )
     csv = "\n".join(",".join(row) for row in [titles, *rows])
     numbers = scrolling(table(titles, rows), f"numbers of the latents on {whose}")
