@@ -47,9 +47,9 @@ def visit(browser, address):
 
 def done(page, step: int | None = None) -> None:
     """Wait until the open room has answered, and stands at a step where one is given."""
-    page.wait_for_function("() => { const s = ldm.stages()[0]; return s && s.ldm && s.ldm.done(); }")
+    page.wait_for_function("() => window.ldm?.stages?.()[0]?.ldm?.done()")
     if step is not None:
-        page.wait_for_function("(step) => ldm.stages()[0].ldm.at() === step", arg=step)
+        page.wait_for_function("(step) => ldm.stages()[0]?.ldm.at() === step", arg=step)
 
 
 def pictures(page) -> list[str]:
@@ -221,6 +221,7 @@ def test_a_formula_is_checked_where_it_is_typed(visit):
 def test_axe_finds_nothing_serious_in_any_room(visit, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = visit("", size, color_scheme=scheme)
+    done(page)
     found = {}
     for room in ROOMS:
         page.evaluate("(room) => ldm.open(room)", room.NAME)

@@ -152,7 +152,8 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: dict[str, gr.T
         return event(None, values, outputs, js=js, api_visibility="private", show_progress="hidden", queue=False)
 
     for control in values:
-        in_page(getattr(control, "release", control.change), "(...values) => ldm.gather(null, values)", questions)
+        how = "ldm.settle(values)" if isinstance(control, gr.Slider) else "ldm.gather(null, values)"
+        in_page(control.change, f"(...values) => {how}", questions)
     for tab in tabs.children:
         in_page(tab.select, f"(...values) => ldm.gather({json.dumps(tab.id)}, values)", questions)
     again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")

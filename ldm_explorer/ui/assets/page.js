@@ -1,10 +1,11 @@
 /* The page's state is its address: every control is a query parameter, and the open room asks the server with them.
    A room whose question has not changed asks nothing, and a hidden one never asks. */
 window.ldm = (() => {
+  const SETTLED_MS = 150;
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms);
-  const state = { room: null, opening: null, step: null, pinned: null, values: {}, started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, pinned: null, values: {}, asked: {}, started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -22,7 +23,9 @@ window.ldm = (() => {
   function ask() {
     const query = question(state.room, state.values);
     for (const [name, value] of pins()) query.append(`b.${name}`, value);
-    return query.toString();
+    state.asked[state.room] = query.toString();
+    tell("asked");
+    return state.asked[state.room];
   }
 
   function pins() {
@@ -65,6 +68,13 @@ window.ldm = (() => {
     const known = row?.find(({ name }) => name === class_name) ?? row?.at(-1);
     if (known) Object.assign(state.values, { class_name: known.name, number: Math.min(number, known.count) });
     tell("values");
+  }
+
+  /* For sliders: only where the value has come to rest is asked for. */
+  async function settle(list) {
+    const moved = (state.moved = {});
+    await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
+    return state.moved === moved ? gather(null, list) : names.map(() => SAME);
   }
 
   function enter(room) {
@@ -146,5 +156,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, read, pin, open, follow, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, open, follow, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();
