@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import islice
 from pathlib import Path
+from urllib.parse import urlencode
 
 import gradio as gr
 import plotly.graph_objects as go
@@ -17,14 +18,15 @@ from ldm_explorer.ui import (
     denoising,
     diagnosis,
     few_evaluations,
-    lab,
     latent_size,
     reconstruction,
     schedule,
     training,
-    velocity,
 )
+from ldm_explorer.ui.answers import Room, answering, size_of
 from ldm_explorer.ui.common import bind, example_classes, images_per_class
+from ldm_explorer.ui.results import Results
+from ldm_explorer.ui.rooms import faults, velocity
 
 FALLBACK = "Something went wrong"
 
@@ -57,12 +59,12 @@ def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], obje
     image = (name, class_name, 1, None)
     yield "reconstruction", asked(reconstruction.reconstruct, *image, name)
     yield "schedule", asked(schedule.noise_along_schedules, *image, 0, 100, 1e-4, 0.02)
-    yield "velocity", asked(velocity.show_velocity, *image, 0, 20, 5)
+    yield "velocity", lambda: _ask_room(velocity, library, checkpoint=name, class_name=class_name)
     yield "denoising", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, steps=2)
     yield "few evaluations", asked(few_evaluations.show_few_evaluations, name)
     yield "film", asked(denoising.open_film, name)
     yield "latent size", asked(latent_size.show_figures, name, [name])
-    yield "faults", asked(lab.break_it, name, 0, lab.DEFAULT_FAULT, "network", steps=1)
+    yield "faults", lambda: _ask_room(faults, library, steps=1, checkpoint=name)
     yield "exact denoiser", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, "Gaussian", steps=1)
 
 
@@ -71,6 +73,12 @@ def _ask(library: Library, handler: Callable, *inputs, steps: int | None = None)
     answer = bind(handler, library)(*inputs)
     for part in [answer] if steps is None else islice(answer, steps):
         _send(part)
+
+
+def _ask_room(room: Room, library: Library, steps: int | None = None, **chosen: str) -> None:
+    """A room's answers to a question of the page, as they would be sent."""
+    for answer in islice(answering(room, library, Results(size_of))(urlencode(chosen)), steps):
+        _send(answer)
 
 
 def _send(answer: object) -> None:

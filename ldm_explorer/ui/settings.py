@@ -16,7 +16,8 @@ from ldm_explorer.files import shown
 from ldm_explorer.samplers import SamplerName
 
 if TYPE_CHECKING:  # a type checker takes no Literal that is computed
-    DenoiserName = FaultName = str
+    DenoiserName = str
+    FaultName = str
 else:
     DenoiserName = Literal[tuple(DENOISERS)]
     FaultName = Literal[tuple(FAULTS)]

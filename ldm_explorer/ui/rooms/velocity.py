@@ -33,6 +33,11 @@ TITLE = "Velocity"
 QUESTION = "What is velocity?"
 WORK = LIGHT
 NUM_FRAMES = 21
+COLUMNS = (
+    *("t", "abar", "a", "b", "s", "a_s", "b_s"),
+    *("z_t", "v", "a z_t − b v", "b z_t + a v", "z_s", "RMS of z_t", "RMS of v", "RMS of z_s"),
+    *("mean squares of z_t and v", "cosine of z_t and v"),
+)
 IN_SHORT = (
     "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$, and the velocity $v$ is the tangent there: a network "
     "that predicts $v$ thereby predicts $z_0$ and $\\epsilon$."
@@ -138,9 +143,6 @@ def _numbers(whose: str, views: Sequence[VelocityView]) -> Markup:
     """A row of numbers for every timestep, and what a turn of axes keeps."""
     first = views[0]
     place = (0, first.z0.shape[1] // 2, first.z0.shape[2] // 2)
-    titles = ("t", "abar", "a", "b", "s", "a_s", "b_s")
-    titles += ("z_t", "v", "a z_t − b v", "b z_t + a v", "z_s", "RMS of z_t", "RMS of v", "RMS of z_s")
-    titles += ("mean squares of z_t and v", "cosine of z_t and v")
     rows = [_row(view, place) for view in views]
     squares = rms(first.z0) ** 2 + rms(first.eps) ** 2
     words = (
@@ -149,8 +151,8 @@ def _numbers(whose: str, views: Sequence[VelocityView]) -> Markup:
         f"square of all values. A turn keeps lengths: mean squares of z0 and eps add up to {squares:.4f}, and so do "
         "those of z_t and v."
     )
-    csv = "\n".join(",".join(row) for row in [titles, *rows])
-    numbers = scrolling(table(titles, rows), f"numbers of the latents on {whose}")
+    csv = "\n".join(",".join(row) for row in [COLUMNS, *rows])
+    numbers = scrolling(table(COLUMNS, rows), f"numbers of the latents on {whose}")
     return html("<p>{}</p>{}{}", words, numbers, csv_link(csv, "Velocity"))
 
 
