@@ -62,7 +62,9 @@ class Page:
     @property
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
-        own = {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        # Given as `css`, rules could not ask for classes of the body; :root, three times, lets them win over Gradio's.
+        style = f"<style>:root:root:root {{\n{CSS}{room_css()}}}</style>"
+        own = {"theme": THEME, "head": style + self.head, "routes": self.routes}
         return own | {"footer_links": ["api", "gradio"]}
 
 
