@@ -11,16 +11,19 @@ from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import Room, answering, size_of
+from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.lessons import build_lessons, lessons_in
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
+from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js")
+SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js")
 CSS = (ASSETS / "page.css").read_text()
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
@@ -78,6 +81,7 @@ def build_page(library: Library) -> Page:
             gr.Markdown(NO_CHECKPOINTS)
             return Page(app)
         gr.HTML(strip(), js_on_load="ldm.strip(element)", elem_classes="ldm-bar", padding=False)
+        build_lessons(LESSONS_HERE)
         gr.HTML(html('<p id="ldm-message" role="alert"></p>{}', notice(["Not shown:", *skipped] if skipped else [])))
         with gr.Row(elem_classes="ldm-body"):
             with gr.Column(elem_classes="ldm-rail", min_width=240):
@@ -85,11 +89,14 @@ def build_page(library: Library) -> Page:
             with gr.Column(elem_classes="ldm-main"), gr.Tabs() as tabs:
                 asks = {room.NAME: _room(room, library, RESULTS) for room in ROOMS}
         _connect(app, tabs, controls, asks)
+        build_tools(ROOMS, library, RESULTS)
+        build_api(ROOMS, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
     return Page(app, head=_head(images, controls), routes=(images.route(),))
 
 
 RESULTS = Results(size_of)
+LESSONS_HERE = lessons_in([room.NAME for room in ROOMS])
 
 
 def _rail(library: Library) -> dict[str, gr.components.Component]:
@@ -129,10 +136,11 @@ def uses(room: Room, parameter: str) -> bool:
 
 def _room(room: Room, library: Library, results: Results) -> gr.Textbox:
     """Lay out a room; returns the hidden text that holds its question: whenever it changes, the room answers."""
-    with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room"):
+    with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room") as tab:
         gr.Markdown(f"## {room.QUESTION}")
         question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=f"ldm-ask-{room.NAME}")
         outputs = room.build(library)
+        under_the_stage(tab, tool_row(room))
         question.change(
             answering(room, library, results),
             question,
@@ -207,6 +215,7 @@ def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> st
         "parameters": list(CONTROLS),
         "controls": {name: described(control) for name, control in controls.items()},
         "together": TOGETHER,
+        "lessons": {lesson.name: lesson.room for lesson in LESSONS_HERE},
         "images": images.described(),
         "checkpoints": images.of,
     }
