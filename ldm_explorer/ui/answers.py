@@ -1,4 +1,4 @@
-"""What a room answers to what was chosen: kept by the question, computed when it is its turn, errors as one sentence."""
+"""What a room answers to what was chosen: kept by the question, computed when it is its turn, errors as a sentence."""
 
 import functools
 import json
@@ -114,3 +114,7 @@ def _held(lock: threading.Lock, job: Job) -> Iterator[None]:
 def size_of(answer: tuple) -> int:
     """The bytes of an answer as they are kept, about."""
     return sum(len(json.dumps(value, default=str)) for value in answer)
+
+
+RESULTS = Results(size_of)
+"""Of all rooms and their parts."""

@@ -10,18 +10,19 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.answers import Room, answering, size_of
+from ldm_explorer.ui.answers import Room
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.parts import is_folded, lay_out, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
-from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js")
-CSS = (ASSETS / "page.css").read_text()
+SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "sizes.js")
+STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css")
+CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
 )
@@ -71,13 +72,10 @@ def build_page(library: Library) -> Page:
             with gr.Column(elem_classes="ldm-rail", min_width=240):
                 controls = _rail(library)
             with gr.Column(elem_classes="ldm-main"), gr.Tabs() as tabs:
-                asks = {room.NAME: _room(room, library, RESULTS) for room in ROOMS}
+                asks = [name for room in ROOMS for name in _room(room, library)]
         _connect(app, tabs, controls, asks)
     images = ImageSets.read(library)
     return Page(app, head=_head(images, controls), routes=(images.route(),))
-
-
-RESULTS = Results(size_of)
 
 
 def _rail(library: Library) -> dict[str, gr.components.Component]:
@@ -89,6 +87,7 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
             made[name] = CONTROLS[name].make(library)
 
     first, *others = [name for name, control in CONTROLS.items() if not control.more]
+    folded = [name for name, control in CONTROLS.items() if control.more]
     make(first)
     with gr.Column(
         elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, "class_name"))]
@@ -101,10 +100,10 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
     for name in others:
         make(name)
     picker.pick(None, None, [made["class_name"], made["number"]], js="() => ldm.picked", api_visibility="private")
-    with gr.Accordion("More", open=False):
-        for name, control in CONTROLS.items():
-            if control.more:
-                make(name)
+    in_rooms = [f"ldm-in-{room.NAME}" for room in ROOMS if any(uses(room, name) for name in folded)]
+    with gr.Accordion("More", open=False, elem_classes=["ldm-control", *in_rooms]):
+        for name in folded:
+            make(name)
     gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
         None, None, None, js="() => ldm.pin()", api_visibility="private"
     )
@@ -112,29 +111,21 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
 
 
 def uses(room: Room, parameter: str) -> bool:
-    return parameter in room.SETTINGS.model_fields
+    return parameter in parameters_of(room) and parameter not in getattr(room, "HIDDEN", ())
 
 
-def _room(room: Room, library: Library, results: Results) -> gr.Textbox:
-    """Lay out a room; returns the hidden text that holds its question: whenever it changes, the room answers."""
+def _room(room: Room, library: Library) -> list[str]:
+    """Lay out a room with its parts; returns the names of all that is asked on its own."""
     with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room"):
         gr.Markdown(f"## {room.QUESTION}")
-        question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=f"ldm-ask-{room.NAME}")
-        outputs = room.build(library)
-        question.change(
-            answering(room, library, results),
-            question,
-            outputs,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
-        )
-    return question
+        lay_out(room, library)
+    return [room.NAME, *(part.NAME for part in parts_of(room))]
 
 
-def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: dict[str, gr.Textbox]) -> None:
+def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> None:
     """Controls to address and questions and back, all in the page."""
-    values, questions = list(controls.values()), list(asks.values())
+    by_id = {block.elem_id: block for block in app.blocks.values()}
+    values, questions = list(controls.values()), [by_id[question_id(name)] for name in asks]
 
     def in_page(event: Callable, js: str, outputs: list) -> Any:
         return event(None, values, outputs, js=js, api_visibility="private", show_progress="hidden", queue=False)
@@ -186,7 +177,12 @@ def room_css() -> str:
 def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> str:
     """The page's script, with what it has to know of the rooms and of the images."""
     known = {
-        "rooms": {room.NAME: {"title": room.TITLE, "parameters": list(room.SETTINGS.model_fields)} for room in ROOMS},
+        "rooms": {room.NAME: {"title": room.TITLE, "parameters": parameters_of(room)} for room in ROOMS},
+        "asks": {
+            asked.NAME: {"room": room.NAME, "folded": is_folded(asked), "parameters": list(asked.SETTINGS.model_fields)}
+            for room in ROOMS
+            for asked in (room, *parts_of(room))
+        },
         "parameters": list(CONTROLS),
         "controls": {name: described(control) for name, control in controls.items()},
         "together": TOGETHER,

@@ -3,8 +3,8 @@
 window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
-  const names = Object.keys(rooms);
-  const state = { room: null, opening: null, step: null, pinned: null, values: {}, started: false, listeners: [] };
+  const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
+  const state = { room: null, opening: null, step: null, pinned: null, values: {}, started: false, listeners: [], unfolded: new Set() };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -19,10 +19,22 @@ window.ldm = (() => {
     return query;
   }
 
-  function ask() {
-    const query = question(state.room, state.values);
-    for (const [name, value] of pins()) query.append(`b.${name}`, value);
+  function ask(only = rooms[state.room].parameters) {
+    const query = question(state.room, state.values, only);
+    for (const [name, value] of pins()) if (only.includes(name)) query.append(`b.${name}`, value);
     return query.toString();
+  }
+
+  /* What the open room and its open parts ask now; the others keep their questions. */
+  function questions() {
+    const open = (name, { room, folded }) => room === state.room && (!folded || state.unfolded.has(name));
+    return asks.map(([name, asked]) => (open(name, asked) ? ask(asked.parameters) : SAME));
+  }
+
+  /* A folded part was opened or closed. */
+  function turn(part, open) {
+    state.unfolded[open ? "add" : "delete"](part);
+    click("ldm-gather");
   }
 
   function pins() {
@@ -52,10 +64,10 @@ window.ldm = (() => {
     parameters.forEach((name, index) => { state.values[name] = list[index]; });
     fit();
     const stray = entered && state.opening && entered !== state.opening; // the tab that stands open while another opens
-    if (!state.started || stray) return names.map(() => SAME);
+    if (!state.started || stray) return asks.map(() => SAME);
     if (entered) { state.opening = null; enter(entered); }
     remember(true);
-    return names.map((name) => (name === state.room ? ask() : SAME));
+    return questions();
   }
 
   /* A checkpoint of other images has other classes to choose from. */
@@ -101,7 +113,7 @@ window.ldm = (() => {
     tell("pin");
     say(wrong);
     const values = parameters.map((name) => (LDM.controls[name].upload ? SAME : { ...SAME, value: state.values[name] }));
-    return [...values, { ...SAME, selected: room }, ...names.map((name) => (name === room ? ask() : SAME))];
+    return [...values, { ...SAME, selected: room }, ...questions()];
   }
 
   /* The value that a parameter's text stands for, undefined where it stands for none. */
@@ -135,6 +147,13 @@ window.ldm = (() => {
     click("ldm-read");
   }
 
+  /* Other values for some parameters, as if they had been chosen. */
+  function change(values) {
+    const query = new URLSearchParams(location.search);
+    for (const [name, value] of Object.entries(values)) query.set(name, value);
+    follow(`?${query}`);
+  }
+
   function seek(step) {
     state.step = step;
     clearTimeout(seek.timer);
@@ -146,5 +165,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, read, pin, open, follow, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, read, pin, turn, open, follow, change, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();
