@@ -209,7 +209,7 @@ def test_in_a_browser_a_click_on_a_picture_or_a_point_shows_that_size_and_a_fold
     page.on("request", lambda request: asked.append(request.post_data) if "queue/join" in request.url else None)
     try:
         page.goto(launch(built.app, Limits(), quiet=True, **built.options) + "?room=latent-size&checkpoint=tiny-ldm")
-        figure = page.locator(".ldm-choose .js-plotly-plot")
+        figure = page.locator(".ldm-pick-size .js-plotly-plot")
         figure.locator(".point").first.wait_for()
         page.locator(".ldm-sizes button").first.wait_for()
         assert figure.bounding_box()["y"] + figure.bounding_box()["height"] <= 720
@@ -220,7 +220,7 @@ def test_in_a_browser_a_click_on_a_picture_or_a_point_shows_that_size_and_a_fold
         assert len(asked) == 4
         figure.locator(".ldm-ring").first.wait_for()
         page.evaluate(
-            "document.querySelector('.ldm-choose .js-plotly-plot').emit('plotly_click', "
+            "document.querySelector('.ldm-pick-size .js-plotly-plot').emit('plotly_click', "
             "{points: [{data: {ids: ['size-8x8x4']}, pointNumber: 0}]})"
         )
         page.get_by_text("size-8x8x4: side 8").wait_for()

@@ -1,6 +1,7 @@
 """The checkpoints that the app shows, by name."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +14,44 @@ from ldm_explorer.files import CheckpointError, unique_name
 from ldm_explorer.latents import LatentCodec
 
 
+class Classifiers(Mapping[str, FeatureNet]):
+    """The classifier of each dataset that has one, loaded when it is first asked for.
+
+    Raises `ValueError` for one that cannot be read or knows fewer classes than the images.
+    """
+
+    def __init__(self) -> None:
+        self.folders: dict[str, tuple[Path, Checkpoint]] = {}
+        self._loaded: dict[str, FeatureNet] = {}
+
+    def add(self, checkpoint: Checkpoint, passed_over: set[Path]) -> Path | None:
+        """Find the classifier of a checkpoint's images; its folder where it was not known."""
+        folder = classifier_folder(checkpoint.dataset, checkpoint.folder.parent)
+        if folder is None or checkpoint.dataset in self.folders or folder in passed_over:
+            return None
+        self.folders[checkpoint.dataset] = (folder, checkpoint)
+        return folder
+
+    def __getitem__(self, dataset: str) -> FeatureNet:
+        if dataset not in self._loaded:
+            folder, checkpoint = self.folders[dataset]
+            self._loaded[dataset] = _fitting(load_classifier(folder, checkpoint.spec), folder, checkpoint)
+        return self._loaded[dataset]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.folders)
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+
 @dataclass(frozen=True)
 class Library:
     """Checkpoints by a unique name, what was passed over, and the classifier of each dataset, below `roots`."""
 
     checkpoints: dict[str, Checkpoint]
     skipped: tuple[Skipped, ...]
-    classifiers: dict[str, FeatureNet]
+    classifiers: Mapping[str, FeatureNet]
     roots: tuple[Path, ...] = ()
     max_gflops: float = math.inf
     """Floating-point operations of networks, in 1e9, that one request may cost."""
@@ -44,14 +76,16 @@ class Library:
         return self.checkpoints[name]
 
 
-def open_library(*roots: Path) -> Library:
+def open_library(*roots: Path, tested: Path | None = None) -> Library:
     """Look through folders for checkpoints; what is empty, broken or half-written is skipped with its reason.
 
-    Weights are loaded here once, so that a broken file is found now and not in front of an audience. Whatever a reader
+    Weights are loaded here once, so that a broken file is found now and not in front of an audience; but for those of
+    the root `tested`, which the project ships and tests: they are loaded when they are first used. Whatever a reader
     raises costs the folder that it read, and no other.
     """
     checkpoints: dict[str, Checkpoint] = {}
     skipped: list[Skipped] = []
+    classifiers = Classifiers()
     for root in roots:
         try:
             found, passed = discover(root)
@@ -62,25 +96,25 @@ def open_library(*roots: Path) -> Library:
         for checkpoint in found:
             name = unique_name(checkpoint.name, checkpoints)
             try:
-                checkpoints[name] = _checked(replace(checkpoint, name=name))
+                named = replace(checkpoint, name=name)
+                checkpoints[name] = named if root == tested else _checked(named)
             except Exception as error:
                 skipped.append(passed_over(checkpoint.folder, error, checkpoint.folder.name))
-    classifiers = _classifiers(checkpoints, skipped)
+    for checkpoint in checkpoints.values():
+        folder = classifiers.add(checkpoint, {skip.folder for skip in skipped})
+        if folder and tested not in folder.parents:
+            skipped += _broken_classifier(classifiers, checkpoint.dataset, folder)
     return Library(checkpoints, tuple(skipped), classifiers, roots)
 
 
-def _classifiers(checkpoints: dict[str, Checkpoint], skipped: list[Skipped]) -> dict[str, FeatureNet]:
-    """The classifier of every dataset that has one; one that cannot be read is added to what was skipped."""
-    classifiers: dict[str, FeatureNet] = {}
-    for checkpoint in checkpoints.values():
-        folder = classifier_folder(checkpoint.dataset, checkpoint.folder.parent)
-        if folder is None or checkpoint.dataset in classifiers or folder in (skip.folder for skip in skipped):
-            continue
-        try:
-            classifiers[checkpoint.dataset] = _fitting(load_classifier(folder, checkpoint.spec), folder, checkpoint)
-        except Exception as error:
-            skipped.append(passed_over(folder, error))
-    return classifiers
+def _broken_classifier(classifiers: Classifiers, dataset: str, folder: Path) -> list[Skipped]:
+    """Load a classifier now; one that cannot be read is left out."""
+    try:
+        classifiers[dataset]
+    except Exception as error:
+        del classifiers.folders[dataset]
+        return [passed_over(folder, error)]
+    return []
 
 
 def _fitting(network: FeatureNet, folder: Path, checkpoint: Checkpoint) -> FeatureNet:

@@ -1,4 +1,4 @@
-"""What a room answers to what was chosen: kept by the question, computed when it is its turn, errors as a sentence."""
+"""What a room answers: kept by the question, computed when it is its turn, with its errors as one sentence."""
 
 import functools
 import json
@@ -62,7 +62,8 @@ def answering(room: Room, library: Library, results: Results) -> Callable[[str],
     def answer(question: str) -> Iterator[tuple]:
         with one_sentence():
             for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
-                yield values if len(values) > 1 else values[0]  # as Gradio takes the value of one component
+                told = [value | {"question": question} if isinstance(value, dict) else value for value in values]
+                yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
 
     answer.work = room.WORK  # type: ignore[attr-defined]
     return answer

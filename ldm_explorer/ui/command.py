@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     limits = LIMITS[options.limits]
     print("Reading checkpoints and drawing the page ...", flush=True)
-    library = open_library(*folders_to_show(options.checkpoints))
+    library = open_library(*folders_to_show(options.checkpoints), tested=find_shipped_checkpoints())
     for skip in library.skipped:
         print(f"skipped: {skip.reason}")
     try:

@@ -25,6 +25,15 @@ STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css")
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
+).set(  # Gradio's own greys are too pale to be read from the last row
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    block_label_text_color="*neutral_600",
+    block_label_text_color_dark="*neutral_300",
+    block_title_text_color="*neutral_700",
+    block_title_text_color_dark="*neutral_200",
 )
 NO_CHECKPOINTS = (
     "No checkpoint was found. Give a folder that holds some with `--checkpoints`: the repository has one of that name, "
@@ -54,7 +63,8 @@ class Page:
     @property
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
-        return {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        own = {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        return own | {"footer_links": ["api", "gradio"]}
 
 
 def build_page(library: Library) -> Page:
@@ -131,7 +141,8 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> 
         return event(None, values, outputs, js=js, api_visibility="private", show_progress="hidden", queue=False)
 
     for control in values:
-        in_page(getattr(control, "release", control.change), "(...values) => ldm.gather(null, values)", questions)
+        how = "ldm.settle(values)" if isinstance(control, gr.Slider) else "ldm.gather(null, values)"
+        in_page(control.change, f"(...values) => {how}", questions)
     for tab in tabs.children:
         in_page(tab.select, f"(...values) => ldm.gather({json.dumps(tab.id)}, values)", questions)
     again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
@@ -160,9 +171,11 @@ def strip() -> Markup:
     options = join(html('<option value="{}">{}</option>', room.NAME, room.TITLE) for room in ROOMS)
     return html(
         '<header><h1>LDM Explorer</h1><nav class="ldm-strip" aria-label="The pipeline">{}</nav>'
-        '<nav class="ldm-rooms" aria-label="Rooms"><button type="button" class="ldm-previous" aria-label="Previous room">‹'
-        '</button><select aria-label="Room">{}</select>'
-        '<button type="button" class="ldm-next" aria-label="Next room">›</button></nav></header>',
+        '<nav class="ldm-rooms" aria-label="Rooms">'
+        '<button type="button" class="ldm-previous" aria-label="Previous room">‹</button>'
+        '<select aria-label="Room">{}</select>'
+        '<button type="button" class="ldm-next" aria-label="Next room">›</button>'
+        '<button type="button" class="ldm-choose" aria-expanded="false">Choices</button></nav></header>',
         boxes,
         options,
     )

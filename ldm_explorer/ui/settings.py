@@ -4,7 +4,7 @@ Its fields are the parameters of the page's address and of the room's endpoint, 
 shows (see `controls`). A name means the same in every room.
 """
 
-from typing import Annotated, Literal, Self, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_origin
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ldm_explorer.diagnosis.denoisers import DENOISERS
 from ldm_explorer.explore.denoising import MAX_IMAGES
 from ldm_explorer.files import shown
-from ldm_explorer.samplers import SAMPLERS
+from ldm_explorer.samplers import SamplerName
+
+if TYPE_CHECKING:  # a type checker takes no Literal that is computed
+    DenoiserName = str
+else:
+    DenoiserName = Literal[tuple(DENOISERS)]
 
 MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100
@@ -31,8 +36,8 @@ Steps = Annotated[int, Field(title="Steps", description="evaluations of the netw
 Guidance = Annotated[
     float, Field(title="Guidance scale", description="above 1: more typical of the class, less varied", ge=1, le=8)
 ]
-Sampler = Annotated[str, Literal[tuple(SAMPLERS)], Field(title="Sampler")]
-Denoiser = Annotated[str, Literal[tuple(DENOISERS)], Field(title="Denoiser")]
+Sampler = Annotated[SamplerName, Field(title="Sampler")]
+Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
 Size = Annotated[Name, Field(title="Size", description="the checkpoint whose pictures are shown")]
 Sizes = Annotated[
     tuple[Name, ...], Field(title="Sizes to compare", description="checkpoints; none: one of each size", max_length=100)

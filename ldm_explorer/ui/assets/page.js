@@ -1,10 +1,11 @@
 /* The page's state is its address: every control is a query parameter, and the open room asks the server with them.
    A room whose question has not changed asks nothing, and a hidden one never asks. */
 window.ldm = (() => {
+  const SETTLED_MS = 150;
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
-  const state = { room: null, opening: null, step: null, pinned: null, values: {}, started: false, listeners: [], unfolded: new Set() };
+  const state = { room: null, opening: null, step: null, pinned: null, values: {}, asked: {}, unfolded: new Set(), started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -19,16 +20,24 @@ window.ldm = (() => {
     return query;
   }
 
-  function ask(only = rooms[state.room].parameters) {
+  /* The choices among these parameters, and those that B has other ones of. */
+  function choices(only) {
     const query = question(state.room, state.values, only);
     for (const [name, value] of pins()) if (only.includes(name)) query.append(`b.${name}`, value);
-    return query.toString();
+    return query;
+  }
+
+  /* What a room or a part of one asks. */
+  function ask(name) {
+    state.asked[name] = choices(LDM.asks[name].parameters).toString();
+    tell("asked");
+    return state.asked[name];
   }
 
   /* What the open room and its open parts ask now; the others keep their questions. */
   function questions() {
     const open = (name, { room, folded }) => room === state.room && (!folded || state.unfolded.has(name));
-    return asks.map(([name, asked]) => (open(name, asked) ? ask(asked.parameters) : SAME));
+    return asks.map(([name, asked]) => (open(name, asked) ? ask(name) : SAME));
   }
 
   /* A folded part was opened or closed. */
@@ -45,7 +54,7 @@ window.ldm = (() => {
   }
 
   function address() {
-    const query = new URLSearchParams(ask());
+    const query = choices(rooms[state.room].parameters);
     query.delete("upload");
     if (state.step !== null) query.append("step", state.step);
     return `?room=${state.room}&${query}`;
@@ -77,6 +86,13 @@ window.ldm = (() => {
     const known = row?.find(({ name }) => name === class_name) ?? row?.at(-1);
     if (known) Object.assign(state.values, { class_name: known.name, number: Math.min(number, known.count) });
     tell("values");
+  }
+
+  /* For sliders: only where the value has come to rest is asked for. */
+  async function settle(list) {
+    const moved = (state.moved = {});
+    await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
+    return state.moved === moved ? gather(null, list) : asks.map(() => SAME);
   }
 
   function enter(room) {
@@ -165,5 +181,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, read, pin, turn, open, follow, change, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, turn, open, follow, change, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

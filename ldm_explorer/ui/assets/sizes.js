@@ -2,7 +2,7 @@
 ldm.sizes = (element, props, watch) => {
   const h = ldmElement;
   const root = element.querySelector(".ldm-sizes"), room = element.closest(".ldm-room");
-  const graphs = () => [...room.querySelectorAll(".ldm-choose .js-plotly-plot")];
+  const graphs = () => [...room.querySelectorAll(".ldm-pick-size .js-plotly-plot")];
 
   function choose(size) {
     ldm.change({ size });

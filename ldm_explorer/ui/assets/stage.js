@@ -14,7 +14,11 @@ ldm.stage = (element, props, watch) => {
   const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label));
   const status = h("p", { class: "ldm-status", role: "status" });
   root.replaceChildren(sides, time, details, status);
-  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, frame: () => view.show?.frames[view.at] };
+  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, frame: () => view.show?.frames[view.at] };
+
+  const room = () => element.closest(".ldm-room")?.querySelector("[id^=ldm-ask-]")?.id.slice("ldm-ask-".length);
+  const waiting = () => view.show?.question !== ldm.state.asked[room()];
+  ldm.listen((what) => { if (what === "asked") root.classList.toggle("waiting", Boolean(view.show) && waiting()); });
 
   function update() {
     const show = props.value;
@@ -22,6 +26,7 @@ ldm.stage = (element, props, watch) => {
     root.classList.remove("empty");
     if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1 }); stop(); film.replaceChildren(); }
     view.show = show;
+    root.classList.toggle("waiting", waiting());
     const last = show.frames.length - 1;
     range.max = Math.max(last, 0);
     time.classList.toggle("single", show.total <= 1);

@@ -6,6 +6,10 @@ ldm.strip = (element) => {
   const move = (by) => ldm.open(ldm.names[(ldm.names.indexOf(ldm.state.room) + by + ldm.names.length) % ldm.names.length]);
   element.querySelector(".ldm-previous").addEventListener("click", () => move(-1));
   element.querySelector(".ldm-next").addEventListener("click", () => move(1));
+  const choose = element.querySelector(".ldm-choose");
+  choose.addEventListener("click", () => {
+    choose.setAttribute("aria-expanded", document.body.classList.toggle("ldm-choosing"));
+  });
   ldm.listen((what, detail) => {
     if (what !== "frame") return;
     for (const picture of detail.frame.sides[0] ?? []) {

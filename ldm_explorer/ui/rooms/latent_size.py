@@ -26,7 +26,7 @@ PARTS = (reconstructed, chosen, *FOLDS)
 def build(library: Library) -> list[gr.components.Component]:
     sentence = gr.Markdown("", elem_classes="ldm-answer")
     with gr.Row(elem_classes="ldm-whole"):
-        with gr.Column(scale=3, min_width=320, elem_classes="ldm-choose"):
+        with gr.Column(scale=3, min_width=320, elem_classes="ldm-pick-size"):
             figure = gr.Plot(show_label=False, min_width=320)
         with gr.Column(scale=2, min_width=300):
             lay_out(reconstructed, library)

@@ -29,7 +29,8 @@ class CannotStart(OSError):
 def launch(app: Blocks, limits: Limits, routes: Sequence[Route] = (), **options) -> str:
     """Serve the app in the background and return its address once the page answers.
 
-    `routes` are served beside gradio's; `options` are gradio's. Raises `CannotStart` with one sentence where it does not start.
+    `routes` are served beside gradio's; `options` are gradio's. Raises `CannotStart` with one sentence where it does
+    not start.
     """
     _check_host(options.get("server_name"))
     _protect(app, limits)

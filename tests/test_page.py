@@ -1,0 +1,203 @@
+"""The page in a real browser: seen at once, asked for once, linked, and read by everybody."""
+
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from ldm_explorer.explore.library import open_library
+from ldm_explorer.ui.page import build_page
+from ldm_explorer.ui.rooms import ROOMS
+from ldm_explorer.ui.server.launch import launch
+from ldm_explorer.ui.server.limits import LIMITS
+
+SIZES = {"laptop": (1280, 720), "projector": (1920, 1080), "phone": (390, 844)}
+MAX_HTML_BYTES = 250_000
+WHOLE = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card"
+"""What a room is looked at for: its picture or its figure."""
+
+
+@pytest.fixture(scope="module")
+def address(ldm_folder, vae_folder):
+    page = build_page(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
+    yield launch(page.app, LIMITS["off"], quiet=True, **page.options)
+    page.app.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open an address of the page; returns the page and the questions that it asks the server."""
+    opened = []
+
+    def open_page(query: str = "", size: str = "laptop", **options):
+        width, height = SIZES[size]
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        page, asked, errors = context.new_page(), [], []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: asked.append(request.post_data) if "queue/join" in request.url else None)
+        page.goto(address + query)
+        opened.append((context, errors))
+        return page, asked
+
+    yield open_page
+    for context, errors in opened:
+        context.close()
+        assert errors == []
+
+
+def done(page, step: int | None = None) -> None:
+    """Wait until the open room has answered, and stands at a step where one is given."""
+    page.wait_for_function("() => window.ldm?.stages?.()[0]?.ldm?.done()")
+    if step is not None:
+        page.wait_for_function("(step) => ldm.stages()[0]?.ldm.at() === step", arg=step)
+
+
+def pictures(page) -> list[str]:
+    return page.eval_on_selector_all(".ldm-stage img", "images => images.filter(ldm.visible).map(image => image.src)")
+
+
+def question(asked: list[str]) -> dict[str, list[str]]:
+    return parse_qs(json.loads(asked[-1])["data"][0])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.NAME)
+def test_the_picture_of_every_room_stands_whole_on_the_first_screen(visit, room, size):
+    page, _ = visit(f"?room={room.NAME}", size)
+    first = page.locator(WHOLE).locator("visible=true").first
+    first.wait_for()
+    box, (width, height) = first.bounding_box(), SIZES[size]
+    assert box["y"] >= 0
+    assert box["x"] >= 0
+    assert box["y"] + box["height"] <= height
+    assert box["x"] + box["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_html_carries_no_pictures(browser, address):
+    page = browser.new_page()
+    html = page.request.get(address).text()
+    page.close()
+    assert "data:image/png" not in html
+    assert len(html.encode()) < MAX_HTML_BYTES
+
+
+def test_opening_a_room_asks_once_and_the_others_nothing(visit):
+    page, asked = visit("?room=denoising")
+    done(page)
+    assert len(asked) == 1
+    assert question(asked)["sampler"]
+
+
+def test_one_choice_is_one_question(visit):
+    page, asked = visit("?room=denoising&steps=4")
+    done(page)
+    for label, value in (("Seed", "7"), ("Steps", "5")):
+        asked.clear()
+        page.get_by_label(label).locator("visible=true").first.fill(value)
+        page.get_by_label(label).locator("visible=true").first.press("Enter")
+        page.wait_for_function("(wanted) => location.search.includes(wanted)", arg=f"{label.lower()}={value}")
+        done(page)
+        assert len(asked) == 1, asked
+        assert question(asked)[label.lower()] == [value]
+
+
+def test_another_step_is_shown_without_asking(visit):
+    page, asked = visit("?room=denoising&steps=4")
+    done(page)
+    asked.clear()
+    before = pictures(page)
+    page.locator("body").press("ArrowLeft")
+    page.wait_for_function("() => location.search.includes('step=')")
+    assert pictures(page) != before
+    assert asked == []
+
+
+def test_a_room_that_was_seen_asks_nothing_when_it_is_opened_again(visit):
+    page, asked = visit("?room=denoising&steps=4")
+    done(page)
+    page.get_by_role("tab", name="Reconstruction").click()
+    done(page)
+    asked.clear()
+    page.get_by_role("tab", name="Denoising").click()
+    done(page)
+    assert asked == []
+
+
+def test_a_link_gives_the_same_run_step_room_and_b_in_another_browser(visit):
+    page, _ = visit("?room=denoising&steps=4&seed=3&b.steps=2&b.sampler=ddim")
+    done(page)
+    page.locator("body").press("ArrowLeft")
+    page.wait_for_function("() => location.search.includes('step=')")
+    link, shown = urlsplit(page.url), pictures(page)
+    other, _ = visit(f"?{link.query}")
+    done(other, int(parse_qs(link.query)["step"][0]))
+    assert pictures(other) == shown
+    assert urlsplit(other.url).query == link.query
+    assert other.locator(".ldm-sides h3").count() == 2
+
+
+def test_back_gives_what_was_there_before(visit):
+    page, _ = visit("?room=denoising&steps=4&seed=3")
+    done(page)
+    first = page.url
+    page.get_by_role("tab", name="Reconstruction").click()
+    page.wait_for_function("() => location.search.includes('room=reconstruction')")
+    page.go_back()
+    page.wait_for_function("() => document.body.dataset.room === 'denoising'")
+    done(page)
+    assert page.url == first
+    assert page.get_by_label("Seed").locator("visible=true").first.input_value() == "3"
+
+
+def test_an_old_or_wrong_address_gives_one_sentence_and_the_usual(visit):
+    page, asked = visit("?room=attic&checkpoint=gone&steps=many&seed=-1&sampler=%3Cimg%20src=x%3E")
+    said = page.locator("#ldm-message")
+    said.filter(has_text="Not all of this address is known here").wait_for()
+    for wrong in ("attic", "checkpoint is gone", "steps is many", "seed is -1", "sampler is <img"):
+        assert wrong in said.inner_text()
+    page.wait_for_function("(first) => document.body.dataset.room === first", arg=ROOMS[0].NAME)
+    assert page.locator("#ldm-message img").count() == 0
+    assert question(asked)["checkpoint"] == ["tiny-ldm"]
+
+
+def test_keep_as_b_compares_with_what_is_chosen_next(visit):
+    page, asked = visit("?room=denoising&steps=4")
+    done(page)
+    page.get_by_role("button", name="Keep as B").locator("visible=true").click()
+    page.get_by_label("Steps").locator("visible=true").first.fill("3")
+    page.get_by_label("Steps").locator("visible=true").first.press("Enter")
+    page.wait_for_function("() => location.search.includes('b.steps=4')")
+    page.wait_for_function("() => document.querySelectorAll('.ldm-sides h3').length === 2")
+    assert question(asked)["b.steps"] == ["4"]
+    assert "b.seed" not in question(asked)
+
+
+def test_on_a_phone_rooms_are_a_list_with_previous_and_next(visit):
+    page, _ = visit("?room=reconstruction", "phone")
+    page.get_by_label("Next room").click()
+    page.wait_for_function("(room) => document.body.dataset.room === room", arg=ROOMS[1].NAME)
+    page.get_by_label("Room", exact=True).select_option("denoising")
+    done(page)
+    page.get_by_role("button", name="Choices").click()
+    assert page.get_by_label("Seed").locator("visible=true").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["laptop", "phone"])
+def test_axe_finds_nothing_serious_in_any_room(visit, size, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page, _ = visit("", size, color_scheme=scheme)
+    found = {}
+    for room in ROOMS:
+        page.evaluate("(room) => ldm.open(room)", room.NAME)
+        page.locator(WHOLE).locator("visible=true").first.wait_for()
+        violations = axe.run(page).response["violations"]
+        serious = [
+            (violation["id"], violation["nodes"][0]["html"][:200])
+            for violation in violations
+            if violation["impact"] in ("serious", "critical")
+        ]
+        if serious:
+            found[room.NAME] = serious
+    assert found == {}
