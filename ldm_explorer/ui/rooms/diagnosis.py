@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import gradio as gr
 
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnose import ACCUSED, HEALTHY, REFUSED
 from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
@@ -46,11 +47,11 @@ SETTINGS = DiagnosisSettings
 
 
 def build(_library: Library) -> list[gr.components.Component]:
-    card = gr.HTML("", padding=False)
+    shown = gr.HTML("", padding=False)
     with gr.Accordion("How it is found, and any other folder", open=False, elem_classes="ldm-fold"):
         gr.Markdown(HOW_IT_WORKS)
         gr.Markdown(ANY_FOLDER)
-    return [card]
+    return [shown]
 
 
 def answer(library: Library, chosen: DiagnosisSettings, beside: DiagnosisSettings | None) -> Iterator[tuple]:
@@ -58,12 +59,12 @@ def answer(library: Library, chosen: DiagnosisSettings, beside: DiagnosisSetting
     checkpoints = [library.get(side.checkpoint) for side in (chosen, beside) if side]
     cards: list[Markup] = []
     for checkpoint in checkpoints:
-        diagnosis = None
+        cards.append(join([]))
         for diagnosis in diagnose_checkpoint(checkpoint):
-            yield (_cards([*cards, _progress(diagnosis)], len(checkpoints)),)
-        if diagnosis:
-            cards.append(card(diagnosis))
-    yield (_cards(cards, len(checkpoints)),)
+            cards[-1] = _progress(diagnosis)
+            yield (_beside(cards, checkpoints),)
+        cards[-1] = card(diagnosis)
+        yield (_beside(cards, checkpoints),)
 
 
 def stamp(library: Library, chosen: DiagnosisSettings, beside: DiagnosisSettings | None) -> str:
@@ -71,8 +72,13 @@ def stamp(library: Library, chosen: DiagnosisSettings, beside: DiagnosisSettings
     return str([when_written(library.get(side.checkpoint)) for side in (chosen, beside) if side])
 
 
-def _cards(cards: Sequence[Markup], total: int) -> Markup:
-    return html('<div class="ldm-cards{}">{}</div>', " two" if total > 1 else "", join(cards))
+def _beside(cards: Sequence[Markup], checkpoints: Sequence[Checkpoint]) -> Markup:
+    """A's card alone, or A's and B's with their names."""
+    if len(checkpoints) == 1:
+        return cards[0]
+    named = zip(checkpoints, cards, strict=False)
+    sections = (html("<section><h3>{}</h3>{}</section>", checkpoint.name, shown) for checkpoint, shown in named)
+    return html('<div class="ldm-cards">{}</div>', join(sections))
 
 
 def _progress(diagnosis: Diagnosis) -> Markup:
