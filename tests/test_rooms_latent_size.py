@@ -189,6 +189,13 @@ def test_the_table_has_dashes_for_what_was_not_measured_and_all_of_it_as_csv(lib
     assert {row["checkpoint"]: row["psnr_db"] for row in rows} == {"size-8x8x4": "30.0", "size-16x16x1": "33.0"}
 
 
+def test_several_sizes_are_read_out_of_an_address_and_a_link_of_8_and_32_sets_b_beside_a():
+    asked, other = chosen.SETTINGS.read("checkpoint=c&class_name=Bag&size=size-8x8x4&b.size=size-32x32x1")
+    assert (asked.size, other.size, other.class_name) == ("size-8x8x4", "size-32x32x1", "Bag")
+    asked, other = latent_size.SETTINGS.read("checkpoint=c&sizes=one&sizes=two&size=one&b.size=two")
+    assert (asked.sizes, other) == (("one", "two"), None), "the sentence and the figure have no size that is shown"
+
+
 def test_a_room_and_each_of_its_parts_has_a_question_of_its_own(library):
     page = build_page(library)
     ids = [block.elem_id for block in page.app.blocks.values() if block.elem_id]

@@ -121,6 +121,7 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
 
 
 def uses(room: Room, parameter: str) -> bool:
+    """Whether a room shows the control of a parameter; HIDDEN are those that it takes as other rooms left them."""
     return parameter in parameters_of(room) and parameter not in getattr(room, "HIDDEN", ())
 
 

@@ -23,8 +23,7 @@ QUESTION = "What is wrong with it?"
 WORK = LONG
 ANY_FOLDER = f"""
 The same for any folder of a diffusers VAE, UNet and scheduler, ours or not; it is only read:
-
-    ldm-diagnose FOLDER [--images DIR] [--json]
+`ldm-diagnose FOLDER [--images DIR] [--json]`
 
 `--images` is a folder of images like those of its training, subfolders being classes: more checks can run with them.
 `--json` prints what stands here for programs. The exit status is {HEALTHY} for a healthy folder, {ACCUSED} where
