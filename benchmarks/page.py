@@ -1,0 +1,162 @@
+"""What the page costs and how long it takes, in a real browser: `python benchmarks/page.py`, on a quiet machine.
+
+Prints the start, the weight, the memory, the requests of one action, the time to a picture beside the bare loop with the
+same decodes, and scrubbing (see "The page" in docs/measures.md).
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+from conditions import conditions
+from load import percentile
+from playwright.sync_api import Page, sync_playwright
+from served import Served, served
+
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.ui.rooms import ROOMS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from screenshots import launch_chromium
+
+CHECKPOINT, OTHER = "ldm-8x8x4-cosine", "ldm-8x8x4-linear"
+REPEATS, STEPS = 20, 10
+IMPORTS = """
+import time, torch, gradio, diffusers, plotly.graph_objects
+from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, UNet2DModel
+from diffusers import UniPCMultistepScheduler
+print(time.process_time())
+"""
+ANSWERED = "() => window.ldm?.stages?.()[0]?.ldm?.done()"
+SCRUB = """async () => {
+    const stage = ldm.stages()[0].ldm, times = [];
+    for (let step = 0; step < 60; step++) {
+        const start = performance.now();
+        stage.step(step % 20 < 10 ? -1 : 1);
+        await new Promise(requestAnimationFrame);
+        times.push(performance.now() - start);
+        await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    return times;
+}"""
+TRANSFERRED = "() => performance.getEntriesByType('resource').reduce((sum, entry) => sum + entry.transferSize, 0)"
+
+
+def imports_cpu_seconds() -> float:
+    """Process CPU-seconds of the imports that the app cannot do without, the median of three."""
+    runs = (subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True, text=True) for _ in "123")
+    return statistics.median(float(run.stdout) for run in runs)
+
+
+def open_page(browser, server: Served, query: str) -> tuple[Page, list[str]]:
+    """A page that has answered, and the requests to the queue that it makes."""
+    page, asked = browser.new_page(viewport={"width": 1280, "height": 720}), []
+    page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    page.goto(f"{server.address}/{query}")
+    page.wait_for_function(ANSWERED, timeout=120_000)
+    return page, asked
+
+
+def choose(page: Page, parameter: str, value: str) -> float:
+    """Seconds from a choice, made as by the address, to the last picture."""
+    wanted = page.evaluate(
+        "([name, value]) => { const q = new URLSearchParams(location.search); q.set(name, value); return `?${q}`; }",
+        [parameter, value],
+    )
+    start = time.perf_counter()
+    page.evaluate("(link) => ldm.follow(link)", wanted)
+    page.wait_for_function(
+        "([name, value]) => ldm.state.values[name] == value && ldm.stages()[0].ldm.done()", arg=[parameter, value]
+    )
+    return time.perf_counter() - start
+
+
+def bare(name: str, seed: int) -> float:
+    """The seconds of the loop alone with the decodes that the page shows."""
+    pipeline = CHECKPOINTS[name].pipeline
+    start = time.perf_counter()
+    for step in pipeline.denoise([9], [seed], num_inference_steps=STEPS):
+        pipeline.codec.decode(step.z_t)
+        pipeline.codec.decode(step.z0)
+    return time.perf_counter() - start
+
+
+def beside_bare(act: Callable[[int], float], name: Callable[[int], str]) -> str:
+    """The times of an action and of the bare loop, in turn."""
+    pairs = [(act(seed), bare(name(seed), seed)) for seed in range(1, REPEATS + 1)]
+    page, loop = ([pair[side] for pair in pairs] for side in (0, 1))
+    ratio = statistics.median(mine / other for mine, other in pairs)
+    return (
+        f"p50 {percentile(page, 50):.3f} s, p95 {percentile(page, 95):.3f} s, bare p50 {percentile(loop, 50):.3f} s, "
+        f"ratio {ratio:.2f}"
+    )
+
+
+def weigh(browser, server: Served, imports: float) -> None:
+    html = len(httpx.get(server.address).content)
+    answered = server.cpu_seconds
+    page, _ = open_page(browser, server, "")
+    print(f"page answers after {answered / imports:.2f} of the imports' {imports:.2f} CPU-seconds")
+    print(f"first picture after {server.cpu_seconds / imports:.2f}")
+    print(f"HTML {html / 1000:.0f} kB, first load in all {(html + page.evaluate(TRANSFERRED)) / 1000:.0f} kB")
+    page.close()
+
+
+def remember(browser, server: Served) -> None:
+    start = server.resident_mb
+    for room in ROOMS:
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(f"{server.address}/?room={room.NAME}")
+        page.wait_for_timeout(1000)
+        page.wait_for_function("() => { const s = ldm.stages()[0]; return !s || s.ldm.done(); }", timeout=120_000)
+        page.wait_for_timeout(3000)
+        page.close()
+    print(f"resident: {start:.0f} MB after the first picture, {server.resident_mb:.0f} MB after every room")
+
+
+def act(browser, server: Served) -> None:
+    page, asked = open_page(browser, server, f"?room=denoising&checkpoint={CHECKPOINT}&steps={STEPS}")
+    for parameter, value in (("checkpoint", OTHER), ("class_name", "Bag"), ("seed", "1000")):
+        asked.clear()
+        choose(page, parameter, value)
+        page.wait_for_timeout(1500)
+        print(f"requests when {parameter} changes: {len(asked)}")
+    choose(page, "checkpoint", CHECKPOINT)
+    print("another seed, to the last picture:", beside_bare(lambda n: choose(page, "seed", str(n)), lambda _: CHECKPOINT))
+    names = (CHECKPOINT, OTHER)
+    print(
+        "another checkpoint, to the last picture:",
+        beside_bare(
+            lambda n: choose(page, "seed", str(2000 + n)) * 0 + choose(page, "checkpoint", names[n % 2]),
+            lambda n: names[n % 2],
+        ),
+    )
+    times = page.evaluate(SCRUB)
+    print(f"scrubbing: p50 {percentile(times, 50):.1f} ms, p95 {percentile(times, 95):.1f} ms")
+    page.close()
+
+
+def main() -> None:
+    print(conditions())
+    imports = imports_cpu_seconds()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sync_playwright() as playwright,
+        served(Path(folder) / "log") as server,
+    ):
+        browser = launch_chromium(playwright)
+        weigh(browser, server, imports)
+        act(browser, server)
+        remember(browser, server)
+        print(f"tracebacks in the log: {server.log.read_text().count('Traceback')}")
+
+
+CHECKPOINTS = {name: read_checkpoint(Path("checkpoints/fashion_mnist") / name) for name in (CHECKPOINT, OTHER)}
+
+if __name__ == "__main__":
+    main()
