@@ -226,13 +226,17 @@ def test_in_a_browser_a_click_on_a_picture_or_a_point_shows_that_size_and_a_fold
         assert "size=size-16x16x1" in page.url
         assert len(asked) == 4
         figure.locator(".ldm-ring").first.wait_for()
+        page.get_by_role("button", name="Keep as B").click()
         page.evaluate(
             "document.querySelector('.ldm-pick-size .js-plotly-plot').emit('plotly_click', "
             "{points: [{data: {ids: ['size-8x8x4']}, pointNumber: 0}]})"
         )
         page.get_by_text("size-8x8x4: side 8").wait_for()
-        page.go_back()
         page.get_by_text("size-16x16x1: side 16").wait_for()
+        assert "size=size-8x8x4&b.size=size-16x16x1" in page.url
+        page.go_back()
+        page.locator(".ldm-ways:not(.two) section").first.wait_for()
+        assert page.locator(".ldm-sizes [aria-pressed=true]").get_attribute("data-name") == "size-16x16x1"
         before = len(asked)
         page.get_by_role("button", name=table.TITLE).click()
         page.locator(".ldm-table").first.wait_for()

@@ -148,6 +148,8 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> 
         in_page(tab.select, f"(...values) => ldm.gather({json.dumps(tab.id)}, values)", questions)
     again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
     in_page(again.click, "(...values) => ldm.gather(null, values)", questions)
+    change = gr.Button("Change", visible="hidden", elem_id="ldm-change")
+    change.click(None, None, values, js="() => ldm.changed()", api_visibility="private")
     go = gr.Button("Open", visible="hidden", elem_id="ldm-go")
     go.click(None, None, tabs, js="() => ldm.selected()", api_visibility="private")
     back = gr.Button("Read", visible="hidden", elem_id="ldm-read")

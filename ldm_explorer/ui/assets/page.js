@@ -163,11 +163,14 @@ window.ldm = (() => {
     click("ldm-read");
   }
 
-  /* Other values for some parameters, as if they had been chosen. */
+  /* Other values for some parameters, as if they had been chosen in their controls. */
   function change(values) {
-    const query = new URLSearchParams(location.search);
-    for (const [name, value] of Object.entries(values)) query.set(name, value);
-    follow(`?${query}`);
+    state.changes = values;
+    click("ldm-change");
+  }
+
+  function changed() {
+    return parameters.map((name) => (name in state.changes ? { ...SAME, value: state.changes[name] } : SAME));
   }
 
   function seek(step) {
@@ -181,5 +184,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, turn, open, follow, change, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, turn, open, follow, change, changed, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();
