@@ -10,17 +10,20 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.answers import Room
+from ldm_explorer.ui.answers import RESULTS, Room
+from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.lessons import build_lessons, lessons_in
 from ldm_explorer.ui.parts import is_folded, lay_out, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
+from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "sizes.js")
+SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js", "sizes.js")
 STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css")
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
@@ -63,7 +66,9 @@ class Page:
     @property
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
-        own = {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        # Given as `css`, rules could not ask for classes of the body; :root, three times, lets them win over Gradio's.
+        style = f"<style>:root:root:root {{\n{CSS}{room_css()}}}</style>"
+        own = {"theme": THEME, "head": style + self.head, "routes": self.routes}
         return own | {"footer_links": ["api", "gradio"]}
 
 
@@ -77,6 +82,7 @@ def build_page(library: Library) -> Page:
             gr.Markdown(NO_CHECKPOINTS)
             return Page(app)
         gr.HTML(strip(), js_on_load="ldm.strip(element)", elem_classes="ldm-bar", padding=False)
+        build_lessons(LESSONS_HERE)
         gr.HTML(html('<p id="ldm-message" role="alert"></p>{}', notice(["Not shown:", *skipped] if skipped else [])))
         with gr.Row(elem_classes="ldm-body"):
             with gr.Column(elem_classes="ldm-rail", min_width=240):
@@ -84,8 +90,13 @@ def build_page(library: Library) -> Page:
             with gr.Column(elem_classes="ldm-main"), gr.Tabs() as tabs:
                 asks = [name for room in ROOMS for name in _room(room, library)]
         _connect(app, tabs, controls, asks)
+        build_tools(ROOMS, library, RESULTS)
+        build_api(ROOMS, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
     return Page(app, head=_head(images, controls), routes=(images.route(),))
+
+
+LESSONS_HERE = lessons_in([room.NAME for room in ROOMS])
 
 
 def _rail(library: Library) -> dict[str, gr.components.Component]:
@@ -127,9 +138,10 @@ def uses(room: Room, parameter: str) -> bool:
 
 def _room(room: Room, library: Library) -> list[str]:
     """Lay out a room with its parts; returns the names of all that is asked on its own."""
-    with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room"):
+    with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room") as tab:
         gr.Markdown(f"## {room.QUESTION}")
         lay_out(room, library)
+        under_the_stage(tab, tool_row(room))
     return [room.NAME, *(part.NAME for part in parts_of(room))]
 
 
@@ -178,7 +190,9 @@ def strip() -> Markup:
         '<button type="button" class="ldm-previous" aria-label="Previous room">‹</button>'
         '<select aria-label="Room">{}</select>'
         '<button type="button" class="ldm-next" aria-label="Next room">›</button>'
-        '<button type="button" class="ldm-choose" aria-expanded="false">Choices</button></nav></header>',
+        '<button type="button" class="ldm-choose" aria-expanded="false">Choices</button></nav>'
+        '<button type="button" class="ldm-enlarge" aria-pressed="false" title="Large text, for a projector">A+</button>'
+        "</header>",
         boxes,
         options,
     )
@@ -202,6 +216,7 @@ def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> st
         "parameters": list(CONTROLS),
         "controls": {name: described(control) for name, control in controls.items()},
         "together": TOGETHER,
+        "lessons": {lesson.name: lesson.room for lesson in LESSONS_HERE},
         "images": images.described(),
         "checkpoints": images.of,
     }

@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
-  const state = { room: null, opening: null, step: null, pinned: null, values: {}, asked: {}, unfolded: new Set(), started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -57,12 +57,15 @@ window.ldm = (() => {
     const query = choices(rooms[state.room].parameters);
     query.delete("upload");
     if (state.step !== null) query.append("step", state.step);
+    if (document.body.classList.contains("ldm-large")) query.append("large", 1);
+    if (state.lesson) query.append("lesson", state.lesson);
     return `?room=${state.room}&${query}`;
   }
 
   function remember(asANewPage) {
     const next = address();
     if (next === location.search) return;
+    tell("address");
     if (asANewPage && location.search) history.pushState(null, "", next);
     else history.replaceState(null, "", next);
     if (window.parent !== window) window.parent.postMessage({ queryString: next.slice(1), hash: "" }, "https://huggingface.co");
@@ -98,6 +101,7 @@ window.ldm = (() => {
   function enter(room) {
     if (room !== state.room) state.step = null;
     state.room = room;
+    if (state.lesson && LDM.lessons[state.lesson] !== room) teach(null);
     document.body.dataset.room = room;
     document.querySelectorAll(".ldm-strip [data-room]").forEach((box) => {
       box.toggleAttribute("aria-current", box.dataset.room === room);
@@ -120,6 +124,8 @@ window.ldm = (() => {
     }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
+    document.body.classList.toggle("ldm-large", query.has("large"));
+    teach(query.get("lesson"));
     state.started = true;
     state.opening = room === (state.room ?? names[0]) ? null : room;
     enter(room);
@@ -128,7 +134,8 @@ window.ldm = (() => {
     remember(false);
     tell("pin");
     say(wrong);
-    const values = parameters.map((name) => (LDM.controls[name].upload ? SAME : { ...SAME, value: state.values[name] }));
+    const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : { ...SAME, value: state.values[name] }));
+    state.cleared = false;
     return [...values, { ...SAME, selected: room }, ...questions()];
   }
 
@@ -173,10 +180,35 @@ window.ldm = (() => {
     return parameters.map((name) => (name in state.changes ? { ...SAME, value: state.changes[name] } : SAME));
   }
 
+  /* All choices as the page opened with, in the room that is open. */
+  function reset() {
+    state.cleared = true;
+    for (const name of parameters) if (LDM.controls[name].upload) state.values[name] = null;
+    follow(`?room=${state.room}`);
+  }
+
+  /* The lesson that the banner shows. */
+  function teach(name) {
+    state.lesson = Object.hasOwn(LDM.lessons, name ?? "") ? name : null;
+    tell("lesson");
+  }
+
+  function leave() {
+    teach(null);
+    remember(true);
+  }
+
   function seek(step) {
     state.step = step;
     clearTimeout(seek.timer);
     seek.timer = setTimeout(() => remember(false), 200);
+  }
+
+  /* For a projector: 20 px and the whole width, the choices in a sheet. */
+  function enlarge() {
+    document.body.classList.toggle("ldm-large");
+    remember(false);
+    dispatchEvent(new Event("resize"));
   }
 
   const listen = (listener) => state.listeners.push(listener);
@@ -184,5 +216,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, turn, open, follow, change, changed, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();
