@@ -13,7 +13,7 @@ from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS
 
 ROWS = {"psnr_db": "Reconstruction: ", "fd_percent": "Generation: ", "gflops_per_image": ""}
 """Measures, and what comes before their titles."""
-ROW_HEIGHTS, GAP, TOP, BOTTOM = (140, 94, 72), 30, 24, 40
+ROW_HEIGHTS, GAP, TOP, BOTTOM = (134, 88, 68), 30, 24, 40
 ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 3, 5, 7)]
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
