@@ -91,7 +91,8 @@ def build_page(library: Library) -> Page:
                 asks = [name for room in ROOMS for name in _room(room, library)]
         _connect(app, tabs, controls, asks)
         build_tools(ROOMS, library, RESULTS)
-        build_api(ROOMS, library, RESULTS, {name: control.value for name, control in controls.items()})
+        served = tuple(asked for room in ROOMS for asked in (room, *parts_of(room)))
+        build_api(served, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
     return Page(app, head=_head(images, controls), routes=(images.route(),))
 

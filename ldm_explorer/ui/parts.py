@@ -13,7 +13,7 @@ from ldm_explorer.ui.answers import RESULTS, Room, answering
 
 
 def parts_of(room: Room) -> tuple[Any, ...]:
-    """A room's parts: each is what a room is, with the question left out; `build` of the room lays them out."""
+    """A room's parts: each is what a room is, an endpoint too; `build` of the room lays them out."""
     return getattr(room, "PARTS", ())
 
 

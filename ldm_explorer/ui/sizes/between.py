@@ -13,6 +13,7 @@ from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.sizes.compared import ComparedOnImage, SecondImage, compared_checkpoints, second_image
 
 NAME = "sizes-between"
+QUESTION = "What lies between two images, through every latent size?"
 TITLE = "Between two images, at every size"
 FOLDED = True
 WORK = LONG

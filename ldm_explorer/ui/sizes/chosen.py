@@ -18,6 +18,7 @@ from ldm_explorer.ui.sizes.between import strips
 from ldm_explorer.ui.sizes.compared import SecondImage, second_image
 
 NAME = "sizes-chosen"
+QUESTION = "What does one latent size reconstruct, generate and interpolate?"
 WORK = LONG
 
 

@@ -13,6 +13,7 @@ from ldm_explorer.ui.sizes.compared import Compared, compared, family
 from ldm_explorer.ui.sizes.panels import build_panels, drawn
 
 NAME = "sizes-continuity"
+QUESTION = "Is the latent space continuous, at every size?"
 TITLE = "Is the latent space continuous?"
 FOLDED = True
 WORK = LIGHT

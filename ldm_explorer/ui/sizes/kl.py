@@ -14,6 +14,7 @@ from ldm_explorer.ui.sizes.continuity import SHOWN
 from ldm_explorer.ui.sizes.panels import build_panels, drawn
 
 NAME = "sizes-kl"
+QUESTION = "What does the KL term do, and how much is every value of the latent used?"
 TITLE = "What does the KL term do?"
 FOLDED = True
 WORK = LIGHT

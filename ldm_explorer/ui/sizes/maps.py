@@ -14,6 +14,7 @@ from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.sizes.compared import ComparedOnImage, compared_checkpoints
 
 NAME = "sizes-maps"
+QUESTION = "Where in the latent is the information?"
 TITLE = "Where is the information? Maps of the latent"
 FOLDED = True
 WORK = LONG

@@ -14,6 +14,7 @@ from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.sizes.compared import ComparedOnImage, compared, of_other_images
 
 NAME = "sizes-reconstructed"
+QUESTION = "What does every latent size keep of an image?"
 WORK = LIGHT
 SETTINGS = ComparedOnImage
 TEMPLATE = (

@@ -13,6 +13,7 @@ from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.sizes.compared import Compared, compared
 
 NAME = "sizes-table"
+QUESTION = "What was measured of latents of different sizes?"
 TITLE = "All measures as a table"
 FOLDED = True
 WORK = LIGHT

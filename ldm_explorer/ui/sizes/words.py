@@ -14,6 +14,7 @@ from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.sizes.compared import Compared, compared, family
 
 NAME = "sizes-words"
+QUESTION = "What do more values, more side and more channels of the latent give and cost?"
 TITLE = "What more values, more side and more channels give and cost"
 FOLDED = True
 WORK = LIGHT
