@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import islice
 from pathlib import Path
+from urllib.parse import urlencode
 
 import gradio as gr
 import plotly.graph_objects as go
@@ -21,10 +22,12 @@ from ldm_explorer.ui import (
     latent_size,
     reconstruction,
     schedule,
-    training,
     velocity,
 )
+from ldm_explorer.ui.answers import Room, answering, size_of
 from ldm_explorer.ui.common import bind, example_classes, images_per_class
+from ldm_explorer.ui.results import Results
+from ldm_explorer.ui.rooms import training
 
 FALLBACK = "Something went wrong"
 
@@ -41,7 +44,7 @@ def faults_of(root: Path, folders: list[Path], examine: bool = True) -> list[str
     except Exception as error:
         return [f"the library: {error!r}"]
     answers = [(name, ask) for checkpoint in library.names() for name, ask in _rooms(library, checkpoint)]
-    answers += [("training", lambda run=run: _ask(library, training.plot_loss, run, training.NONE)) for run in runs]
+    answers += [("training", lambda run=run: _ask_room(training, library, run=run)) for run in runs]
     if examine:
         answers += [(name, lambda name=name: _ask(library, diagnosis.diagnose, name)) for name in library.names()]
     answers += [("diagnose", lambda folder=folder: _diagnose(folder)) for folder in folders]
@@ -60,7 +63,6 @@ def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], obje
     yield "velocity", asked(velocity.show_velocity, *image, 0, 20, 5)
     yield "denoising", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, steps=2)
     yield "few evaluations", asked(few_evaluations.show_few_evaluations, name)
-    yield "film", asked(denoising.open_film, name)
     yield "latent size", asked(latent_size.show_figures, name, [name])
     yield "faults", asked(lab.break_it, name, 0, lab.DEFAULT_FAULT, "network", steps=1)
     yield "exact denoiser", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, "Gaussian", steps=1)
@@ -71,6 +73,12 @@ def _ask(library: Library, handler: Callable, *inputs, steps: int | None = None)
     answer = bind(handler, library)(*inputs)
     for part in [answer] if steps is None else islice(answer, steps):
         _send(part)
+
+
+def _ask_room(room: Room, library: Library, **chosen: str) -> None:
+    """A room's answers to a question of the page, as they would be sent."""
+    for answer in answering(room, library, Results(size_of))(urlencode(chosen)):
+        _send(answer)
 
 
 def _send(answer: object) -> None:

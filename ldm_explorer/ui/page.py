@@ -20,8 +20,8 @@ from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js")
-CSS = (ASSETS / "page.css").read_text()
+SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "curve.js", "again.js")
+CSS = "".join((ASSETS / name).read_text() for name in ("page.css", "curve.css"))
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
 ).set(  # Gradio's own greys are too pale to be read from the last row
@@ -97,6 +97,14 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
     def make(name: str) -> None:
         with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, name))]):
             made[name] = CONTROLS[name].make(library)
+            if look := CONTROLS[name].choices:
+                made[name].focus(
+                    lambda: gr.update(choices=look(library)),
+                    None,
+                    made[name],
+                    api_visibility="private",
+                    show_progress="hidden",
+                )
 
     first, *others = [name for name, control in CONTROLS.items() if not control.more]
     make(first)
@@ -149,6 +157,10 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: dict[str, gr.T
     def in_page(event: Callable, js: str, outputs: list) -> Any:
         return event(None, values, outputs, js=js, api_visibility="private", show_progress="hidden", queue=False)
 
+    for name, control in CONTROLS.items():
+        if control.follows:
+            leader = controls[control.follows]
+            leader.input(None, leader, controls[name], js="(value) => value", api_visibility="private", queue=False)
     for control in values:
         how = "ldm.settle(values)" if isinstance(control, gr.Slider) else "ldm.gather(null, values)"
         in_page(control.change, f"(...values) => {how}", questions)
@@ -203,7 +215,10 @@ def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> st
     known = {
         "rooms": {room.NAME: {"title": room.TITLE, "parameters": list(room.SETTINGS.model_fields)} for room in ROOMS},
         "parameters": list(CONTROLS),
-        "controls": {name: described(control) for name, control in controls.items()},
+        "controls": {
+            name: described(control) | ({"follows": leader} if (leader := CONTROLS[name].follows) else {})
+            for name, control in controls.items()
+        },
         "together": TOGETHER,
         "images": images.described(),
         "checkpoints": images.of,

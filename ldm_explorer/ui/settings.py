@@ -38,6 +38,8 @@ Guidance = Annotated[
 ]
 Sampler = Annotated[SamplerName, Field(title="Sampler")]
 Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
+Run = Annotated[Name, Field(title="Run")]
+Lesson = Annotated[Literal["", "0.34"], Field(title="Lesson", description="in place of the run")]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 

@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms);
-  const state = { room: null, opening: null, step: null, pinned: null, values: {}, asked: {}, started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, seen: null, pinned: null, values: {}, asked: {}, started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -25,7 +25,8 @@ window.ldm = (() => {
     for (const [name, value] of pins()) query.append(`b.${name}`, value);
     state.asked[state.room] = query.toString();
     tell("asked");
-    return state.asked[state.room];
+    if (state.seen) query.append("seen", state.seen);
+    return query.toString();
   }
 
   function pins() {
@@ -37,7 +38,7 @@ window.ldm = (() => {
 
   function address() {
     const query = new URLSearchParams(ask());
-    query.delete("upload");
+    for (const name of ["upload", "seen"]) query.delete(name);
     if (state.step !== null) query.append("step", state.step);
     if (document.body.classList.contains("ldm-large")) query.append("large", 1);
     return `?room=${state.room}&${query}`;
@@ -59,7 +60,9 @@ window.ldm = (() => {
     if (!state.started || stray) return names.map(() => SAME);
     if (entered) { state.opening = null; enter(entered); }
     remember(true);
-    return names.map((name) => (name === state.room ? ask() : SAME));
+    const asked = names.map((name) => (name === state.room ? ask() : SAME));
+    state.seen = null;
+    return asked;
   }
 
   /* A checkpoint of other images has other classes to choose from. */
@@ -101,6 +104,10 @@ window.ldm = (() => {
       const given = query.getAll(name).map((text) => known(name, text, wrong)).filter((item) => item !== undefined);
       state.values[name] = !given.length ? value : Array.isArray(value) ? given : given.at(-1);
     }
+    for (const name of parameters) {
+      const leader = LDM.controls[name].follows;
+      if (leader && !query.has(name)) state.values[name] = state.values[leader];
+    }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
     document.body.classList.toggle("ldm-large", query.has("large"));
@@ -137,6 +144,12 @@ window.ldm = (() => {
     click("ldm-gather");
   }
 
+  /* Ask once more, for what has a new stamp since; the server answers nothing where it has not. */
+  function again(stamp) {
+    state.seen = `${stamp}.${(again.times = (again.times ?? 0) + 1)}`;
+    click("ldm-gather");
+  }
+
   function open(room) {
     state.wanted = room;
     click("ldm-go");
@@ -165,5 +178,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, enlarge, open, follow, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, again, enlarge, open, follow, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

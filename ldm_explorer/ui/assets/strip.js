@@ -67,7 +67,7 @@ ldm.plots = (() => {
       missed.forEach(refresh);
     }, SOON_MS);
   });
-  addEventListener("DOMContentLoaded", () => watched.observe(document.body, { childList: true, subtree: true }));
+  watched.observe(document.documentElement, { childList: true, subtree: true }); // this runs after DOMContentLoaded
   ldm.listen((what, detail) => {
     const room = what === "frame" && detail.root.closest(".ldm-room");
     if (room) refresh(room);
