@@ -36,11 +36,11 @@ def library(tmp_path) -> Library:
     return Library({}, (), {}, roots=(tmp_path,))
 
 
-def answer(library: Library, run: str, beside: str | None = None, lesson: str = "") -> tuple:
+def answer(library: Library, run: str, beside: str | None = None, case: str = "") -> tuple:
     """The show, both figures, the words."""
     settings = training.SETTINGS
     other = settings(run=beside) if beside else None
-    (only,) = training.answer(library, settings(run=run, lesson=lesson), other)
+    (only,) = training.answer(library, settings(run=run, case=case), other)
     show, *figures, words = only
     return show, *(figure["value"] for figure in figures), words
 
@@ -246,7 +246,7 @@ class TestARunThatGoesOn:
 
 
 def test_the_lesson_steps_through_the_fixes_beside_their_floors():
-    show, scales, losses, words = answer(Library({}, (), {}), "any", lesson="0.34")
+    show, scales, losses, words = answer(Library({}, (), {}), "any", case="0.34")
     stages = read_stages()
     assert [frame["label"] for frame in show["frames"]] == [
         f"{number}. {title}" for number, (title, _) in enumerate(STAGES.values(), 1)

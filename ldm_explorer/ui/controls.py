@@ -15,7 +15,7 @@ from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.images import default_image
-from ldm_explorer.ui.loss_lesson import TITLE as LESSON
+from ldm_explorer.ui.loss_lesson import TITLE as CASE
 
 DEFAULT_CHECKPOINT = "ldm-8x8x4-cosine"
 
@@ -84,8 +84,8 @@ CONTROLS: dict[str, Control] = {
         )
     ),
     "run": Control(_run, follows="checkpoint", choices=_runs),
-    "lesson": Control(
-        lambda _: gr.Dropdown([("none", ""), (LESSON, "0.34")], value="", label="Lesson", info="in place of the run")
+    "case": Control(
+        lambda _: gr.Dropdown([("none", ""), (CASE, "0.34")], value="", label="Case", info="in place of the run")
     ),
     "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),

@@ -39,7 +39,7 @@ Guidance = Annotated[
 Sampler = Annotated[SamplerName, Field(title="Sampler")]
 Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
 Run = Annotated[Name, Field(title="Run")]
-Lesson = Annotated[Literal["", "0.34"], Field(title="Lesson", description="in place of the run")]
+Case = Annotated[Literal["", "0.34"], Field(title="Case", description="in place of the run")]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 

@@ -67,7 +67,7 @@ ldm.plots = (() => {
       missed.forEach(refresh);
     }, SOON_MS);
   });
-  watched.observe(document.documentElement, { childList: true, subtree: true }); // this runs after DOMContentLoaded
+  watched.observe(document.documentElement, { childList: true, subtree: true });
   ldm.listen((what, detail) => {
     const room = what === "frame" && detail.root.closest(".ldm-room");
     if (room) refresh(room);

@@ -39,10 +39,10 @@ WHAT_THE_FILM_SHOWS = (
 
 
 class TrainingSettings(Settings):
-    """A run, finished or still going, or the lesson in its place."""
+    """A run, finished or still going, or a case in its place."""
 
     run: settings.Run
-    lesson: settings.Lesson = ""
+    case: settings.Case = ""
 
 
 SETTINGS = TrainingSettings
@@ -69,7 +69,7 @@ def stamp(library: Library, chosen: TrainingSettings, beside: TrainingSettings |
 
 def answer(library: Library, chosen: TrainingSettings, beside: TrainingSettings | None) -> Iterator[tuple]:
     """Every moment of a run's training in pictures and beside its floors, the log of it and of another one."""
-    if chosen.lesson:
+    if chosen.case:
         lesson, *figures, words = show_lesson(repr(chosen))
         yield lesson, *map(plot, figures), words
         return
