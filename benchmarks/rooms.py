@@ -20,13 +20,12 @@ from ldm_explorer.ui import (
     lab,
     reconstruction,
     schedule,
-    training,
     velocity,
 )
 from ldm_explorer.ui.answers import Room, answering, size_of
 from ldm_explorer.ui.common import bind, example_classes, images_per_class
 from ldm_explorer.ui.results import Results
-from ldm_explorer.ui.rooms import diagnosis, latent_size
+from ldm_explorer.ui.rooms import diagnosis, latent_size, training
 
 FALLBACK = "Something went wrong"
 
@@ -43,7 +42,7 @@ def faults_of(root: Path, folders: list[Path], examine: bool = True) -> list[str
     except Exception as error:
         return [f"the library: {error!r}"]
     answers = [(name, ask) for checkpoint in library.names() for name, ask in _rooms(library, checkpoint)]
-    answers += [("training", lambda run=run: _ask(library, training.plot_loss, run, training.NONE)) for run in runs]
+    answers += [("training", lambda run=run: _ask_room(training, library, run=run)) for run in runs]
     if examine:
         answers += [
             (name, lambda name=name: _ask_room(diagnosis, library, checkpoint=name)) for name in library.names()
@@ -64,7 +63,6 @@ def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], obje
     yield "velocity", asked(velocity.show_velocity, *image, 0, 20, 5)
     yield "denoising", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, steps=2)
     yield "few evaluations", asked(few_evaluations.show_few_evaluations, name)
-    yield "film", asked(denoising.open_film, name)
     sizes = {"checkpoint": name, "sizes": name, "size": name, "class_name": class_name}
     for part in (latent_size, *latent_size.PARTS):
         yield part.NAME, lambda part=part: _ask_room(part, library, **sizes)

@@ -63,21 +63,6 @@ def test_a_request_that_costs_too_much_is_refused_with_what_would_fit(library):
     assert len(list(denoising.denoise(library, "tiny-ldm", 0, "Bag", "ddim", 11, 1, 4))) == 11
 
 
-def test_the_film_of_a_training_is_shown_moment_by_moment(library):
-    last, slider, shown = denoising.open_film(library, "tiny-ldm")
-    assert (slider["maximum"], slider["value"], shown["visible"]) == (4, 4, True)
-    assert last == denoising.show_training(library, "tiny-ldm", 4)
-    assert last.count("<img") == 12
-    assert "After 5 of 5 training steps" in last
-    assert "After 2 of 5 training steps" in denoising.show_training(library, "tiny-ldm", 2)
-    assert "Ankle boot" in last
-
-
-def test_a_run_without_a_film_hides_it(library):
-    pictures, _, shown = denoising.open_film(library, "tiny-vae")
-    assert (pictures, shown["visible"]) == ("", False)
-    with pytest.raises(ValueError, match="no film"):
-        denoising.show_training(library, "tiny-vae", 1)
 
 
 COLOR_IMAGE = ("tiny-color", "red", 1, None)

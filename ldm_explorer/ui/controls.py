@@ -9,20 +9,29 @@ from annotated_types import Ge, Le
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.training_run import find_runs
+from ldm_explorer.explore.training_words import in_words
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.images import default_image
+from ldm_explorer.ui.loss_lesson import TITLE as CASE
 
 DEFAULT_CHECKPOINT = "ldm-8x8x4-cosine"
 
 
 @dataclass(frozen=True)
 class Control:
-    """How a parameter is chosen. `more`: folded away, for those who look for it."""
+    """How a parameter is chosen. `more`: folded away, for those who look for it.
+
+    `follows` names another control whose value it takes whenever somebody changes that one. `choices` are looked for
+    anew whenever its list is opened.
+    """
 
     make: Callable[[Library], gr.components.Component]
     more: bool = False
+    follows: str | None = None
+    choices: Callable[[Library], list[tuple[str, str]]] | None = None
 
 
 def default_checkpoint(library: Library) -> str:
@@ -32,6 +41,20 @@ def default_checkpoint(library: Library) -> str:
 
 def _checkpoint(library: Library) -> gr.Dropdown:
     return gr.Dropdown(library.names(), value=default_checkpoint(library), label="Checkpoint")
+
+
+def _runs(library: Library) -> list[tuple[str, str]]:
+    return [(in_words(run), name) for name, run in find_runs(library).items()]
+
+
+def _run(library: Library) -> gr.Dropdown:
+    return gr.Dropdown(
+        _runs(library),
+        value=default_checkpoint(library),
+        label="Run",
+        info="also one that is still going",
+        allow_custom_value=True,
+    )
 
 
 def _upload(_library: Library) -> gr.Image:
@@ -59,6 +82,10 @@ CONTROLS: dict[str, Control] = {
         lambda library: gr.Number(
             default_image(library.get(default_checkpoint(library)))[1], visible="hidden", label="Test image"
         )
+    ),
+    "run": Control(_run, follows="checkpoint", choices=_runs),
+    "case": Control(
+        lambda _: gr.Dropdown([("none", ""), (CASE, "0.34")], value="", label="Case", info="in place of the run")
     ),
     "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
@@ -93,6 +120,8 @@ def described(control: gr.components.Component) -> dict[str, Any]:
             return {"upload": True}
         case gr.Slider() | gr.Number():
             return known | {"low": control.minimum, "high": control.maximum}
+        case gr.Dropdown() if control.allow_custom_value:
+            return known
         case gr.Dropdown() | gr.CheckboxGroup():
             return known | {"choices": [value for _, value in control.choices]}
     return known

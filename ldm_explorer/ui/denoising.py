@@ -7,7 +7,6 @@ import gradio as gr
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.explore.denoising import MAX_IMAGES, DenoisingFrame, denoise_images
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui.common import SharedChoices, bind, class_choices, known_class, on_gpu, opening
 from ldm_explorer.ui.few_evaluations import build_few_evaluations
@@ -20,10 +19,6 @@ TITLE = "How does noise become an image?"
 WHAT_TO_LOOK_AT = (
     "The sampler starts from pure noise and the network says at every step what clean latent it believes in: watch the "
     "prediction (right) turn from a blur into a garment long before the noisy latent (left) does."
-)
-WHAT_THE_FILM_SHOWS = (
-    "### How the images got better\nThe same noise, denoised by the network as it was early and late in its training. "
-    "Noise first turns into a blur of the mean, then into outlines, last into folds, straps and soles."
 )
 WHAT_IS_EXACT = (
     "Two need no training: the Gaussian one knows mean and covariance of the training latents, the memorising one "
@@ -71,23 +66,6 @@ def denoise(
     for kept, step in enumerate(steps, 1):
         shown += frame(_pictures(step, settings))
         yield shown, gr.update(maximum=max(2, kept), value=kept, interactive=kept > 1)
-
-
-def show_training(library: Library, checkpoint: str, position: float) -> Markup:
-    """What a checkpoint's network generated at one kept moment of its training, from 1, as HTML."""
-    film = training_film(library.get(checkpoint))
-    if not film:
-        raise ValueError(f"{checkpoint} has no film of its training: train/ldm.py keeps one")
-    milestone = film[min(max(int(position), 1), len(film)) - 1]
-    pictures = map(Picture, milestone.images, milestone.titles)
-    return picture_row(pictures, f"After {milestone.step:,} of {milestone.total_steps:,} training steps", "film")
-
-
-def open_film(library: Library, checkpoint: str):
-    """The last moment of a checkpoint's film, the slider over it, and whether there is a film at all."""
-    last = len(training_film(library.get(checkpoint)))
-    pictures = show_training(library, checkpoint, last) if last else ""
-    return pictures, gr.update(maximum=max(2, last), value=last), gr.update(visible=last > 0)
 
 
 def offer_classes(library: Library, checkpoint: str, class_name: str):
@@ -163,7 +141,6 @@ def build(library: Library, shared: SharedChoices) -> None:
         with gr.Column(scale=3):
             _build_pictures(library, shared, controls)
     build_few_evaluations(library, shared)
-    _build_film(library, shared)
 
 
 def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls) -> None:
@@ -188,24 +165,3 @@ def _build_pictures(library: Library, shared: SharedChoices, controls: _Controls
     )
     controls.stop.click(None, None, None, cancels=[generating], api_visibility="private")
     show_by_slider(position, STEPS)
-
-
-def _build_film(library: Library, shared: SharedChoices) -> None:
-    handler = bind(open_film, library)
-    first_pictures, slider, group = handler(shared.checkpoint.value)
-    with gr.Column(visible=group["visible"]) as film:
-        gr.Markdown(WHAT_THE_FILM_SHOWS)
-        position = gr.Slider(
-            1, slider["maximum"], slider["value"], step=1, label="Moment of training", info="steps 1, 2, 4, 8, ... last"
-        )
-        pictures = gr.HTML(first_pictures)
-    shared.checkpoint.change(handler, shared.checkpoint, [pictures, position, film], api_visibility="private")
-    position.input(
-        bind(show_training, library),
-        [shared.checkpoint, position],
-        pictures,
-        api_name="show_training",
-        api_description=show_training.__doc__,
-        trigger_mode="always_last",
-        show_progress="hidden",
-    )

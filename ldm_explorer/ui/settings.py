@@ -44,6 +44,8 @@ Sizes = Annotated[
 ]
 SecondClass = Annotated[Name, Field(title="Second image: class", description="empty: another one than the first's")]
 SecondNumber = Annotated[int, Field(title="Second image", description="its number within the class", ge=1)]
+Run = Annotated[Name, Field(title="Run")]
+Case = Annotated[Literal["", "0.34"], Field(title="Case", description="in place of the run")]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 

@@ -1,6 +1,13 @@
 """The rooms of the page, one file each, in the order of their tabs."""
 
 from ldm_explorer.ui.answers import Room
-from ldm_explorer.ui.rooms import alphas_betas, denoising, diagnosis, latent_size, reconstruction
+from ldm_explorer.ui.rooms import alphas_betas, denoising, diagnosis, latent_size, reconstruction, training
 
-ROOMS: tuple[Room, ...] = (reconstruction, alphas_betas, denoising, latent_size, diagnosis)  # type: ignore[assignment]
+ROOMS: tuple[Room, ...] = (  # type: ignore[assignment]
+    reconstruction,
+    alphas_betas,
+    denoising,
+    training,
+    latent_size,
+    diagnosis,
+)
