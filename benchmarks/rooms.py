@@ -17,15 +17,13 @@ from ldm_explorer.explore.training_run import find_runs
 from ldm_explorer.ui import (
     denoising,
     few_evaluations,
-    lab,
     reconstruction,
     schedule,
-    velocity,
 )
 from ldm_explorer.ui.answers import Room, answering, size_of
 from ldm_explorer.ui.common import bind, example_classes, images_per_class
 from ldm_explorer.ui.results import Results
-from ldm_explorer.ui.rooms import diagnosis, latent_size, training
+from ldm_explorer.ui.rooms import diagnosis, faults, latent_size, training, velocity
 
 FALLBACK = "Something went wrong"
 
@@ -60,13 +58,13 @@ def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], obje
     image = (name, class_name, 1, None)
     yield "reconstruction", asked(reconstruction.reconstruct, *image, name)
     yield "schedule", asked(schedule.noise_along_schedules, *image, 0, 100, 1e-4, 0.02)
-    yield "velocity", asked(velocity.show_velocity, *image, 0, 20, 5)
+    yield "velocity", lambda: _ask_room(velocity, library, checkpoint=name, class_name=class_name)
     yield "denoising", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, steps=2)
     yield "few evaluations", asked(few_evaluations.show_few_evaluations, name)
     sizes = {"checkpoint": name, "sizes": name, "size": name, "class_name": class_name}
     for part in (latent_size, *latent_size.PARTS):
         yield part.NAME, lambda part=part: _ask_room(part, library, **sizes)
-    yield "faults", asked(lab.break_it, name, 0, lab.DEFAULT_FAULT, "network", steps=1)
+    yield "faults", lambda: _ask_room(faults, library, steps=1, checkpoint=name)
     yield "exact denoiser", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, "Gaussian", steps=1)
 
 
@@ -77,9 +75,9 @@ def _ask(library: Library, handler: Callable, *inputs, steps: int | None = None)
         _send(part)
 
 
-def _ask_room(room: Room, library: Library, **chosen: str) -> None:
+def _ask_room(room: Room, library: Library, steps: int | None = None, **chosen: str) -> None:
     """A room's answers to a question of the page, as they would be sent."""
-    for answer in answering(room, library, Results(size_of))(urlencode(chosen)):
+    for answer in islice(answering(room, library, Results(size_of))(urlencode(chosen)), steps):
         _send(answer)
 
 

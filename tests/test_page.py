@@ -183,11 +183,45 @@ def test_on_a_phone_rooms_are_a_list_with_previous_and_next(visit):
     assert page.get_by_label("Seed").locator("visible=true").first.is_visible()
 
 
+def test_stage_and_plot_have_one_cursor(visit):
+    page, asked = visit("?room=velocity&step=5")
+    done(page, 5)
+    cursor = page.locator(".ldm-follow .ldm-cursor")
+    cursor.wait_for()
+    asked.clear()
+    before = cursor.bounding_box()["x"]
+    page.locator("body").press("ArrowRight")
+    page.wait_for_function(
+        "(before) => document.querySelector('.ldm-cursor').getBoundingClientRect().x > before", arg=before
+    )
+    page.locator(".ldm-follow .nsewdrag").scroll_into_view_if_needed()
+    plot = page.locator(".ldm-follow .nsewdrag").bounding_box()
+    page.mouse.move(plot["x"] + plot["width"] - 3, plot["y"] + plot["height"] / 2)
+    page.wait_for_function("() => ldm.stages()[0].ldm.at() === ldm.stages()[0].ldm.count() - 1")
+    assert asked == []
+
+
+def test_a_room_with_two_sides_of_its_own_takes_no_b(visit):
+    page, asked = visit("?room=faults&b.seed=3&b.checkpoint=tiny-vae")
+    done(page)
+    assert page.get_by_role("button", name="Keep as B").locator("visible=true").count() == 0
+    assert "b." not in json.loads(asked[-1])["data"][0]
+    assert page.locator(".ldm-sides h3").count() == 2
+
+
+def test_a_formula_is_checked_where_it_is_typed(visit):
+    page, _ = visit("?room=velocity")
+    page.get_by_placeholder("eps = ...").fill("z_s = a_s*z0 + b_s*eps")
+    page.get_by_role("button", name="Check").click()
+    page.get_by_text("Right: identical by algebra").wait_for()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["laptop", "phone"])
 def test_axe_finds_nothing_serious_in_any_room(visit, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = visit("", size, color_scheme=scheme)
+    done(page)
     found = {}
     for room in ROOMS:
         page.evaluate("(room) => ldm.open(room)", room.NAME)

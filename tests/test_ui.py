@@ -14,7 +14,6 @@ from ldm_explorer.ui import (
     TABS,
     build_app,
     denoising,
-    lab,
     reconstruction,
     schedule,
 )
@@ -158,10 +157,7 @@ def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(lib
         "map_kl",
         "size_figures",
         "few_evaluations",
-        "show_velocity",
-        "check_formula",
         "show_moment",
-        "break_it",
         "diagnose",
     }
     assert {name.strip("/") for name in endpoints} == expected
@@ -189,14 +185,3 @@ def test_captions_are_escaped():
     assert "a &amp; b" in html
     assert notice([]) == ""
     assert "&lt;" in notice(["<"])
-
-
-def test_the_lab_runs_again_only_where_another_checkpoint_or_seed_was_chosen(library):
-    *_, (*_, ran) = lab.break_it(library, "tiny-ldm", 0, "clip_sample", "network")
-    (same,) = lab.catch_up(library, "tiny-ldm", 0, "clip_sample", "network", ran)
-    assert all(update == gr.skip() for update in same)
-    *_, (words, pictures, *_, again) = lab.catch_up(library, "tiny-ldm", 1, "clip_sample", "network", ran)
-    assert "from seed 1" in words
-    assert again == ("tiny-ldm", 1, "clip_sample", "network")
-    assert pictures.count('<div class="ldm-frame">') == 25
-    assert "step 2 of 25" in pictures.split('<div class="ldm-frame">')[2]

@@ -1,6 +1,7 @@
 """What a room answers: kept by the question, computed when it is its turn, with its errors as one sentence."""
 
 import functools
+import inspect
 import json
 import logging
 import threading
@@ -60,6 +61,23 @@ def one_sentence() -> Iterator[None]:
     except Exception as error:
         _log.exception("a handler failed")
         raise gr.Error(UNFORESEEN, print_exception=False) from error
+
+
+def bind(handler: Callable, library: Library) -> Callable:
+    """What Gradio calls where something in a room has a button of its own: the handler with the library filled in."""
+
+    def reply(*inputs: Any) -> Any:
+        with one_sentence(), TURNS.turn(Job(LocalContext.event_id.get(None))):
+            return handler(library, *inputs)
+
+    signature = inspect.signature(handler)
+    reply.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return reply
+
+
+def compares(room: Room) -> bool:
+    """Whether the visitor chooses B in a room; one with two sides of its own says `COMPARES = False`."""
+    return getattr(room, "COMPARES", True)
 
 
 def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[tuple]]:

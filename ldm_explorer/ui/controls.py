@@ -8,9 +8,11 @@ import gradio as gr
 from annotated_types import Ge, Le
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
+from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_run import find_runs
 from ldm_explorer.explore.training_words import in_words
+from ldm_explorer.explore.velocity import DEFAULT_STRIDE
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
@@ -87,6 +89,11 @@ CONTROLS: dict[str, Control] = {
     "case": Control(
         lambda _: gr.Dropdown([("none", ""), (CASE, "0.34")], value="", label="Case", info="in place of the run")
     ),
+    "fault": Control(
+        lambda _: gr.Dropdown(
+            [(fault.title, name) for name, fault in FAULTS.items()], value=DEFAULT_FAULT, label="Fault"
+        )
+    ),
     "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
@@ -104,6 +111,7 @@ CONTROLS: dict[str, Control] = {
         ),
         more=True,
     ),
+    "stride": Control(_slider(settings.Stride, DEFAULT_STRIDE), more=True),
     "upload": Control(_upload, more=True),
     "size": Control(lambda _: gr.Textbox("", visible="hidden", label="Size"), more=True),
     "second_class": Control(lambda _: gr.Textbox("", visible="hidden", label="Second image: class"), more=True),

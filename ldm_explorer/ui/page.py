@@ -10,7 +10,7 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.answers import RESULTS, Room
+from ldm_explorer.ui.answers import RESULTS, Room, compares
 from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
@@ -24,10 +24,10 @@ from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
 ASSETS = files("ldm_explorer.ui") / "assets"
 SCRIPTS = (
-    *("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js"),
+    *("page.js", "dom.js", "stage.js", "plane.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js"),
     *("sizes.js", "curve.js", "again.js"),
 )
-STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css", "curve.css")
+STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css", "curve.css", "velocity.css")
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
@@ -137,9 +137,10 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
     with gr.Accordion("More", open=False, elem_classes=["ldm-control", *in_rooms]):
         for name in folded:
             make(name)
-    gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
-        None, None, None, js="() => ldm.pin()", api_visibility="private"
-    )
+    with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if compares(room))]):
+        gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
+            None, None, None, js="() => ldm.pin()", api_visibility="private"
+        )
     return {name: made[name] for name in CONTROLS}
 
 
@@ -223,7 +224,10 @@ def room_css() -> str:
 def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> str:
     """The page's script, with what it has to know of the rooms and of the images."""
     known = {
-        "rooms": {room.NAME: {"title": room.TITLE, "parameters": parameters_of(room)} for room in ROOMS},
+        "rooms": {
+            room.NAME: {"title": room.TITLE, "parameters": parameters_of(room), "compares": compares(room)}
+            for room in ROOMS
+        },
         "asks": {
             asked.NAME: {"room": room.NAME, "folded": is_folded(asked), "parameters": list(asked.SETTINGS.model_fields)}
             for room in ROOMS

@@ -81,9 +81,10 @@ def csv_link(text: str, name: str) -> Markup:
     )
 
 
-def grid(images: Tensor, gap: int = 0) -> Tensor:
-    """`(B, C, H, W) uint8` as one picture, as square as possible, one pixel of a grey level between images."""
-    columns = int(len(images) ** 0.5 + 0.999)
+def grid(images: Tensor, gap: int = 0, columns: int | None = None) -> Tensor:
+    """`(B, C, H, W) uint8` as one picture, as square as possible or with so many columns, one pixel of a grey level
+    between images."""
+    columns = columns or int(len(images) ** 0.5 + 0.999)
     rows = -(-len(images) // columns)
     padded = torch.nn.functional.pad(images, (0, 1, 0, 1), value=gap)
     cells = torch.cat([padded, padded.new_full((rows * columns - len(images), *padded.shape[1:]), gap)])

@@ -10,14 +10,17 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ldm_explorer.diagnosis.denoisers import DENOISERS
+from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.denoising import MAX_IMAGES
 from ldm_explorer.files import shown
 from ldm_explorer.samplers import SamplerName
 
 if TYPE_CHECKING:  # a type checker takes no Literal that is computed
     DenoiserName = str
+    FaultName = str
 else:
     DenoiserName = Literal[tuple(DENOISERS)]
+    FaultName = Literal[tuple(FAULTS)]
 
 MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100
@@ -46,6 +49,8 @@ SecondClass = Annotated[Name, Field(title="Second image: class", description="em
 SecondNumber = Annotated[int, Field(title="Second image", description="its number within the class", ge=1)]
 Run = Annotated[Name, Field(title="Run")]
 Case = Annotated[Literal["", "0.34"], Field(title="Case", description="in place of the run")]
+Fault = Annotated[FaultName, Field(title="Fault")]
+Stride = Annotated[int, Field(title="DDIM step", description="timesteps from t back to s", ge=1, le=1000)]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from ldm_explorer.ui.pictures import png_data_uri
 
 TEMPLATE = '<div class="ldm-stage empty"></div>'
+WIDE = 1.5
+"""From this ratio of its sides on a picture is as broad as its column and as low as it is."""
 HISTOGRAM_EDGE = 4.0
 HISTOGRAM_BINS = 40
 
@@ -26,7 +28,8 @@ class Shot:
     slot: str | None = None
 
     def drawn(self) -> dict[str, Any]:
-        return {"src": png_data_uri(self.image)} | words(self)
+        wide = self.image.shape[-1] > WIDE * self.image.shape[-2]
+        return {"src": png_data_uri(self.image), "wide": wide} | words(self)
 
 
 @dataclass(frozen=True)

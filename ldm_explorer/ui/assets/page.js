@@ -50,7 +50,7 @@ window.ldm = (() => {
   }
 
   function pins() {
-    if (!state.pinned) return [];
+    if (!state.pinned || !rooms[state.room].compares) return [];
     const own = question(state.room, state.values);
     const differs = ([name, value]) => rooms[state.room].parameters.includes(name) && own.get(name) !== value;
     return [...state.pinned].filter(differs);

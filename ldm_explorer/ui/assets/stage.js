@@ -100,6 +100,7 @@ ldm.stage = (element, props, watch) => {
         if (whole) whole.replaceWith(made); else holder.append(made);
         whole = made;
       }
+      whole.classList.toggle("wide", Boolean(picture.wide));
       const [drawn, caption] = whole.children;
       if (kind === "picture") { drawn.src = picture.src; drawn.alt = `${picture.title}. ${picture.caption}`; }
       else ldm.drawings[kind].draw(drawn, picture);
