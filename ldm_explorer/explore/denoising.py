@@ -49,18 +49,9 @@ def denoise_images(
     that needed no training. Raises `ValueError` for arguments out of range, and for what costs more than `max_gflops`
     (in 1e9 floating-point operations of the networks).
     """
-    if checkpoint.kind != "ldm":
-        raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
-    if not 1 <= num_images <= MAX_IMAGES:
-        raise ValueError(f"{num_images} images: give 1 to {MAX_IMAGES}")
+    num_images, labels = labels_to_denoise(checkpoint, class_name, num_images)
     pipeline, spec = checkpoint.pipeline, checkpoint.spec
-    if class_name is None:
-        num_images = max(num_images, spec.num_classes)
     _check_cost(checkpoint, num_images, num_steps, guidance_scale != 1, max_gflops)
-    labels = None
-    if pipeline.null_class is not None:
-        chosen = None if class_name is None else spec.label_of(class_name)
-        labels = [index % spec.num_classes if chosen is None else chosen for index in range(num_images)]
     steps = pipeline.denoise(
         labels,
         range(seed, seed + num_images),
@@ -86,6 +77,24 @@ def denoise_images(
                 z0=z0,
                 eps=to_eps("sample", step.z0, step.z_t, alpha_bar),
             )
+
+
+def labels_to_denoise(checkpoint: Checkpoint, class_name: str | None, num_images: int) -> tuple[int, list[int] | None]:
+    """How many images there will be, and their labels, None for a network without classes.
+
+    Raises `ValueError` for an autoencoder alone, a number out of range and an unknown class.
+    """
+    if checkpoint.kind != "ldm":
+        raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
+    if not 1 <= num_images <= MAX_IMAGES:
+        raise ValueError(f"{num_images} images: give 1 to {MAX_IMAGES}")
+    spec = checkpoint.spec
+    if class_name is None:
+        num_images = max(num_images, spec.num_classes)
+    if checkpoint.pipeline.null_class is None:
+        return num_images, None
+    chosen = None if class_name is None else spec.label_of(class_name)
+    return num_images, [index % spec.num_classes if chosen is None else chosen for index in range(num_images)]
 
 
 def _every(num_steps: int) -> int:
