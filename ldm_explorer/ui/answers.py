@@ -79,7 +79,8 @@ def answers(room: Room, library: Library, results: Results, question: str, job: 
     except Exception:
         results.forget(key, run)
         raise
-    results.account(key, run)
+    finally:  # also of a run that was stopped on its way
+        results.account(key, run)
 
 
 def follow(run: Run, job: Job) -> Iterator[tuple]:
@@ -115,3 +116,7 @@ def _held(lock: threading.Lock, job: Job) -> Iterator[None]:
 def size_of(answer: tuple) -> int:
     """The bytes of an answer as they are kept, about."""
     return sum(len(json.dumps(value, default=str)) for value in answer)
+
+
+RESULTS = Results(size_of)
+"""What this process has computed."""

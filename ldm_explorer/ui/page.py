@@ -10,7 +10,7 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.answers import Room, answering, size_of
+from ldm_explorer.ui.answers import RESULTS, Room, answering
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import notice
@@ -20,7 +20,7 @@ from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js")
+SCRIPTS = ("page.js", "dom.js", "stage.js", "curve.js", "strip.js", "picker.js", "folded.js")
 CSS = (ASSETS / "page.css").read_text()
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
@@ -87,9 +87,6 @@ def build_page(library: Library) -> Page:
     return Page(app, head=_head(images, controls), routes=(images.route(),))
 
 
-RESULTS = Results(size_of)
-
-
 def _rail(library: Library) -> dict[str, gr.components.Component]:
     """The controls, in their order; those that few look for are folded away."""
     made: dict[str, gr.components.Component] = {}
@@ -131,7 +128,7 @@ def _room(room: Room, library: Library, results: Results) -> gr.Textbox:
         gr.Markdown(f"## {room.QUESTION}")
         question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=f"ldm-ask-{room.NAME}")
         outputs = room.build(library)
-        question.change(
+        asking = question.change(
             answering(room, library, results),
             question,
             outputs,
@@ -139,6 +136,8 @@ def _room(room: Room, library: Library, results: Results) -> gr.Textbox:
             show_progress="hidden",
             api_visibility="private",
         )
+        stop = gr.Button("Stop", visible="hidden", elem_id=f"ldm-stop-{room.NAME}")
+        stop.click(None, None, None, cancels=[asking], api_visibility="private")
     return question
 
 

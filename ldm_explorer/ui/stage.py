@@ -45,7 +45,26 @@ class Histogram:
         return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | _words(self)
 
 
-def _words(picture: Shot | Histogram) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Curve:
+    """Where on a curve a step stands: `values` at even places, and `at`, from 0 at the first to 1 at the last."""
+
+    values: Sequence[float]
+    at: float
+    title: str
+    caption: str = ""
+    size: Literal["large", "small"] = "small"
+    slot: str | None = None
+
+    def drawn(self) -> dict[str, Any]:
+        return {"curve": [round(value, 3) for value in self.values], "at": round(self.at, 4)} | _words(self)
+
+
+Drawing = Shot | Histogram | Curve
+"""What the stage draws."""
+
+
+def _words(picture: Drawing) -> dict[str, Any]:
     return {"title": picture.title, "caption": picture.caption, "size": picture.size, "slot": picture.slot}
 
 
@@ -63,7 +82,7 @@ class Frame:
 
     label: str
     x: float
-    sides: Sequence[Sequence[Shot | Histogram]]
+    sides: Sequence[Sequence[Drawing]]
 
     def drawn(self) -> dict[str, Any]:
         sides = [[picture.drawn() for picture in side] for side in self.sides]

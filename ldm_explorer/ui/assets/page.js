@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms);
-  const state = { room: null, opening: null, step: null, pinned: null, values: {}, asked: {}, started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, pinned: null, values: {}, asked: {}, started: false, listeners: [], again: 0 };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -23,6 +23,7 @@ window.ldm = (() => {
   function ask() {
     const query = question(state.room, state.values);
     for (const [name, value] of pins()) query.append(`b.${name}`, value);
+    if (state.again) query.append("again", state.again);
     state.asked[state.room] = query.toString();
     tell("asked");
     return state.asked[state.room];
@@ -38,6 +39,7 @@ window.ldm = (() => {
   function address() {
     const query = new URLSearchParams(ask());
     query.delete("upload");
+    query.delete("again");
     if (state.step !== null) query.append("step", state.step);
     return `?room=${state.room}&${query}`;
   }
@@ -145,6 +147,13 @@ window.ldm = (() => {
     click("ldm-read");
   }
 
+  /* End the run of the open room, and ask for it once more, which finds what there was of it. */
+  const halt = () => click(`ldm-stop-${state.room}`);
+  function again() {
+    state.again += 1;
+    click("ldm-gather");
+  }
+
   function seek(step) {
     state.step = step;
     clearTimeout(seek.timer);
@@ -156,5 +165,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, open, follow, seek, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, open, follow, seek, halt, again, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

@@ -11,7 +11,8 @@ ldm.stage = (element, props, watch) => {
   const speed = h("select", { "aria-label": "Steps per second" }, ...[2, 5, 10, 20].map((rate) => h("option", { value: rate, selected: rate === 5 }, `${rate} a second`)));
   const back = h("button", { type: "button", "aria-label": "One step back", onclick: () => seek(view.at - 1) }, "◂");
   const forth = h("button", { type: "button", "aria-label": "One step on", onclick: () => seek(view.at + 1) }, "▸");
-  const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label));
+  const stopping = h("button", { type: "button", class: "ldm-stop", onclick: () => halt() }, "■ Stop");
+  const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label, stopping));
   const status = h("p", { class: "ldm-status", role: "status" });
   root.replaceChildren(sides, time, details, status);
   root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, frame: () => view.show?.frames[view.at] };
@@ -37,7 +38,24 @@ ldm.stage = (element, props, watch) => {
       draw(show.done && wanted !== null && wanted !== undefined ? Math.min(wanted, last) : last);
     } else draw(view.at);
     status.textContent = show.done ? show.sentence ?? "" : `${show.axis} ${last + 1} of ${show.total}`;
-    element.closest(".tabitem")?.classList.toggle("ldm-running", !show.done);
+    root.classList.toggle("alone", show.sides.length === 1);
+    running(!show.done);
+  }
+
+  function running(on) {
+    element.closest(".tabitem")?.classList.toggle("ldm-running", on);
+    stopping.hidden = !on;
+    stopping.textContent = "■ Stop";
+  }
+
+  /* End the run and keep what is there of it; the same button lets it go on. */
+  function halt() {
+    if (element.closest(".ldm-running")) {
+      ldm.halt();
+      running(false);
+      Object.assign(stopping, { hidden: false, textContent: "▶ Go on" });
+      status.textContent = `Stopped: ${view.show.axis.toLowerCase()} ${view.show.frames.length} of ${view.show.total}.`;
+    } else ldm.again();
   }
 
   function drawFilm(show) {
@@ -57,9 +75,11 @@ ldm.stage = (element, props, watch) => {
     label.textContent = frame.label;
     const shown = Number(film.children[1]?.dataset.index ?? 1);
     [...film.children].forEach((image, index) => image.classList.toggle("now", Math.floor(view.at / shown) === index));
-    part(sides, frame.sides.map((pictures) => pictures.filter(({ size }) => size === "large")), "h3", ({ title }) => [title]);
+    const large = frame.sides.map((pictures) => pictures.filter(({ size }) => size === "large"));
+    part(sides, large, "h3", ({ title }) => [title]);
     part(details, frame.sides.map((pictures) => pictures.filter(({ size }) => size !== "large")), "dl", ({ facts = [] }) =>
       facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    for (const row of [sides, details]) row.style.setProperty("--columns", large.map(({ length }) => `minmax(0, ${length || 1}fr)`).join(" "));
     ldm.tell("frame", { frame, show: view.show, root });
   }
 
@@ -82,16 +102,16 @@ ldm.stage = (element, props, watch) => {
   function fill(holder, pictures) {
     while (holder.childElementCount > pictures.length) holder.lastChild.remove();
     pictures.forEach((picture, place) => {
-      const kind = picture.histogram ? "histogram" : "picture";
+      const kind = ["histogram", "curve"].find((drawing) => picture[drawing]) ?? "picture";
       let whole = holder.children[place];
       if (whole?.dataset.kind !== kind) {
-        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm.histogram.make(), h("figcaption", {}, h("b"), " ", h("span")));
+        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm[kind].make(), h("figcaption", {}, h("b"), " ", h("span")));
         if (whole) whole.replaceWith(made); else holder.append(made);
         whole = made;
       }
       const [drawn, caption] = whole.children;
       if (kind === "picture") { drawn.src = picture.src; drawn.alt = `${picture.title}. ${picture.caption}`; }
-      else ldm.histogram.draw(drawn, picture);
+      else ldm[kind].draw(drawn, picture);
       caption.firstChild.textContent = picture.title;
       caption.lastChild.textContent = picture.caption;
     });
