@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import to_model
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
 from ldm_explorer.evaluation.cost import measure_cost
+from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import decode_images
 from ldm_explorer.prediction import to_eps
+from ldm_explorer.samplers import make_sampler, set_timesteps
 
 MAX_IMAGES = 64
 MAX_KEPT_FRAMES = 100
@@ -77,6 +80,19 @@ def denoise_images(
                 z0=z0,
                 eps=to_eps("sample", step.z0, step.z_t, alpha_bar),
             )
+
+
+def timesteps_shown(checkpoint: Checkpoint, sampler: str, num_steps: int) -> list[int]:
+    """The timesteps of the frames that `denoise_images` will yield."""
+    used = make_sampler(sampler, checkpoint.pipeline.scheduler)
+    set_timesteps(used, num_steps)
+    timesteps = used.timesteps.tolist()
+    return [t for index, t in enumerate(timesteps) if index % _every(num_steps) == 0 or index == num_steps - 1]
+
+
+def closeness_db(images: Tensor, others: Tensor) -> float:
+    """PSNR in dB between two runs' images `(B, C, side, side) uint8`, the mean over images; infinite for the same."""
+    return float(psnr_db(to_model(images), to_model(others)).mean())
 
 
 def labels_to_denoise(checkpoint: Checkpoint, class_name: str | None, num_images: int) -> tuple[int, list[int] | None]:

@@ -139,5 +139,3 @@ def describe_training(images: Tensor, labels: Tensor) -> tuple[dict[str, Tensor]
     parts = (projected / scale).round().to(torch.int8).chunk(len(FEATURE_FILES))
     basis = {"mean": mean, "components": components, "scale": scale[None], "labels": labels.to(torch.uint8)}
     return basis, [{"features": part.contiguous()} for part in parts]
-
-

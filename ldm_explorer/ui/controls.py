@@ -64,6 +64,12 @@ CONTROLS: dict[str, Control] = {
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
     "guidance": Control(_slider(settings.Guidance, 1, 0.5), more=True),
+    "classes": Control(
+        lambda _: gr.Dropdown(
+            [("the chosen one", "chosen"), ("one of each", "each")], value="chosen", label="Classes to generate"
+        ),
+        more=True,
+    ),
     "images": Control(_slider(settings.Images, 1), more=True),
     "denoiser": Control(
         lambda _: gr.Dropdown(

@@ -81,6 +81,17 @@ def csv_link(text: str, name: str) -> Markup:
     )
 
 
+def script_shown(script: str, name: str) -> Markup:
+    """A Python script to read, and a small button that saves it."""
+    return html(
+        '<a class="ldm-csv" download="{name}" href="data:text/x-python;charset=utf-8;base64,{data}">Save {name}</a>'
+        '<pre class="ldm-script" tabindex="0"><code>{script}</code></pre>',
+        name=name,
+        data=base64.b64encode(script.encode()).decode(),
+        script=script,
+    )
+
+
 def grid(images: Tensor, gap: int = 0) -> Tensor:
     """`(B, C, H, W) uint8` as one picture, as square as possible, one pixel of a grey level between images."""
     columns = int(len(images) ** 0.5 + 0.999)
@@ -110,6 +121,11 @@ def error_map(error: Tensor) -> Tensor:
     scaled = (error.mean(0) / (2 * ERROR_FULL_SCALE)).clamp(-1, 1)
     bright, dark = scaled.clamp_min(0), (-scaled).clamp_min(0)
     return (bright * _TOO_BRIGHT.view(3, 1, 1) + dark * _TOO_DARK.view(3, 1, 1)).round().to(torch.uint8)
+
+
+def difference_map(one: Tensor, other: Tensor) -> Tensor:
+    """What changes from one picture `(C, H, W) uint8` to another of its size, as an error map."""
+    return error_map((other.float() - one.float()) / 127.5)
 
 
 def latent_channel(values: Tensor) -> Tensor:

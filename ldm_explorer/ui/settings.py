@@ -38,6 +38,9 @@ Guidance = Annotated[
 ]
 Sampler = Annotated[SamplerName, Field(title="Sampler")]
 Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
+Classes = Annotated[
+    Literal["chosen", "each"], Field(title="Classes", description="the chosen class, or one image of each at least")
+]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 
