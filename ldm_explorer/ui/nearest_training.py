@@ -1,5 +1,6 @@
 """Below samples: the training image that each lies nearest to, and whether that is as near as a copy would be."""
 
+import torch
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
@@ -23,7 +24,7 @@ def nearest_shown(runs: list[tuple[Checkpoint, Tensor]], titles: list[str]) -> M
 
 def _of_one_run(checkpoint: Checkpoint, samples: Tensor, heading: str) -> Markup:
     copies = find_copies(checkpoint, samples)
-    title = html("<h3>{}</h3>", heading)
+    title = html('<h3 class="ldm-heading">{}</h3>', heading)
     if copies is None:
         said = f"What {checkpoint.dataset} trains on is not known here, so no training image can be called the nearest."
         return join([title, notice([said])])
@@ -33,7 +34,7 @@ def _of_one_run(checkpoint: Checkpoint, samples: Tensor, heading: str) -> Markup
     if copies.nearest.images is None:
         return join([title, notice([f"It is {', '.join(captions)}.", *words(copies), NO_PIXELS])])
     pairs = zip(samples, copies.nearest.images, captions, strict=True)
-    shown = [Picture(strip(pair), "", caption) for *pair, caption in pairs]
+    shown = [Picture(strip(torch.stack(pair)), "", caption) for *pair, caption in pairs]
     return join([title, picture_row(shown, layout="pairs"), notice(words(copies))])
 
 

@@ -1,7 +1,8 @@
 """Room: how does noise become an image?"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Self
 
 import gradio as gr
@@ -31,9 +32,9 @@ CURVE_POINTS = 41
 MAX_LOG_SNR = 20.0
 WHY_NOT_ONE_STEP = (
     "At the first step there is only noise, and a network that was trained on squared errors answers with the mean of "
-    "all images that could be in it: a blur of the class. A step follows this answer a little way. What is then left of "
-    "the noise rules out more and more images, and the mean gets sharper: z0 turns into a garment long before z_t does. "
-    "One step alone would end with the first blur."
+    "all images that could be in it: a blur of the class. A step follows this answer a little way. What is then left "
+    "of the noise rules out more and more images, and the mean gets sharper: z0 turns into a garment long before z_t "
+    "does. One step alone would end with the first blur."
 )
 
 
@@ -110,12 +111,13 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
     walks, titles = [Walk(library, run) for run in runs], lettered([_title(run) for run in runs])
     show: Show | None = None
     for steps in together(walks):
+        pictures = _pictures(walks, steps)
         if show is None:
-            show = Show(repr((chosen, beside)), "Step", _num_frames(walks), [Side(title) for title in titles])
-        yield show.add(Frame(_label(steps), steps[0].timestep, _pictures(walks, steps))), "", ""
+            show = Show(repr((chosen, beside)), "Step", _num_frames(walks), _sides(titles, len(pictures)))
+        yield show.add(Frame(_label(steps), steps[0].timestep, pictures)), "", ""
     assert show is not None
     show.open_at = len(show.frames) // 2
-    whole = show.end(" ".join([_in_one_step(walks[0]), *notes]), _facts(walks, titles))
+    whole = show.end(" ".join([_in_one_step(walks[0]), *notes]), _facts(walks, show.sides))
     script = script_shown(_script(library, chosen), "denoise.py")
     yield whole, "", script
     yield whole, nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles), script
@@ -168,14 +170,14 @@ def _side(walk: Walk, step: DenoisingFrame) -> list[Drawing]:
     schedule = walk.checkpoint.schedule
     log_snr = schedule.snr.log().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
     places = torch.linspace(0, schedule.num_timesteps - 1, CURVE_POINTS).long()
-    at, now = step.timestep / (schedule.num_timesteps - 1), float(log_snr[step.timestep])
+    at, now = step.timestep / (schedule.num_timesteps - 1), round(float(log_snr[step.timestep]), 1) + 0.0  # no -0.0
     return [
         Shot(grid(step.noisy), "z_t, decoded", "what the network sees", slot="noisy"),
         Shot(grid(step.predicted), "z0, decoded", "what it takes it for", slot="result"),
         Shot(_channels(step.z_t), "z_t, by channel", "black −3, white +3", size="small", slot="latent"),
         Shot(_channels(step.eps), "predicted noise", "by channel", size="small", slot="predicted"),
-        Histogram(step.z_t, "values of z_t", "line: normal distribution"),
-        Curve(log_snr[places].tolist(), at, "log SNR over t", f"now {now:.1f}; line: as much signal as noise"),
+        Histogram(step.z_t, "values of z_t", "dashed: normal"),
+        Curve(log_snr[places].tolist(), at, "log SNR over t", f"now {now:.1f}, 0 is half noise"),
     ]
 
 
@@ -188,27 +190,29 @@ def _in_one_step(walk: Walk) -> str:
     """What the first prediction is beside the result."""
     if walk.run.steps == 1:
         return "This is the one step: z0 is the mean of all images that could be in the noise."
-    return (
-        f"Why not in one step? The first z0 is {decibels(walk.first.predicted, walk.last.predicted)} from the result. "
-        "Shown is the middle of the way."
-    )
+    first = decibels(walk.first.predicted, walk.last.predicted)
+    return f"Why not in one step? The first z0 is a blur: {first} to the result. Shown is the middle of the way."
 
 
-def _facts(walks: list[Walk], titles: list[str]) -> list[Side]:
-    """The figures of each run, and of what lies between them."""
-    sides = [Side(title, _figures(walk)) for walk, title in zip(walks, titles, strict=True)]
-    images = [walk.last.predicted for walk in walks]
-    if len(walks) < 2 or images[0].shape != images[1].shape:
-        return sides
-    return [*sides, Side("Difference", [("B to A", decibels(*images))])]
+def _sides(titles: list[str], count: int) -> list[Side]:
+    """Of each run, and of what lies between them where this is one of the columns."""
+    return [Side(title) for title in [*titles, "Difference"][:count]]
+
+
+def _facts(walks: list[Walk], sides: Sequence[Side]) -> list[Side]:
+    """The same with the figures of the runs."""
+    figures = [_figures(walk) for walk in walks]
+    if len(sides) > len(walks):
+        figures.append([("results", decibels(*(walk.last.predicted for walk in walks)))])
+    return [replace(side, facts=facts) for side, facts in zip(sides, figures, strict=True)]
 
 
 def _figures(walk: Walk) -> list[tuple[str, str]]:
     evaluations = walk.run.steps * (2 if walk.run.guidance != 1 else 1)
     return [
         ("evaluations", f"{evaluations}"),
-        ("this run took", f"{walk.seconds:.1f} s, with decoding"),
-        ("std of the latents", f"{float(walk.last.z0.std()):.2f}, 1 in training"),
+        ("this run", f"{walk.seconds:.1f} s with decoding"),
+        ("latents' std", f"{float(walk.last.z0.std()):.2f}, in training 1"),
     ]
 
 

@@ -24,9 +24,9 @@ QUESTION = "What does the autoencoder keep?"
 WORK = LIGHT
 MAX_CHANNELS_SHOWN = 16
 WHAT_THE_FIGURES_SAY = (
-    "The autoencoder squeezes an image into a small **latent** grid and paints it back: compare the error, and what each "
-    "channel of the latent still shows of the shape. PSNR (peak signal-to-noise ratio) grows by 6 dB when the error "
-    "halves; SSIM compares local structure, 1 is perfect."
+    "The autoencoder squeezes an image into a small **latent** grid and paints it back: compare the error, and what "
+    "each channel of the latent still shows of the shape. PSNR (peak signal-to-noise ratio) grows by 6 dB when the "
+    "error halves; SSIM compares local structure, 1 is perfect."
 )
 
 
@@ -67,7 +67,7 @@ def answer(library: Library, chosen: ReconstructionSettings, beside: Reconstruct
 
 
 def _sides(results: list[Reconstruction]) -> list[Side]:
-    titles = lettered([f"{result.name}: {result.size}" for result in results])
+    titles = lettered([f"{result.name}: {result.size.shape}" for result in results])
     sides = [Side(title, _facts(result)) for title, result in zip(titles, results, strict=True)]
     if len(results) < 2:
         return sides
@@ -75,7 +75,11 @@ def _sides(results: list[Reconstruction]) -> list[Side]:
 
 
 def _facts(result: Reconstruction) -> list[tuple[str, str]]:
-    return [("PSNR", f"{result.psnr_db:.1f} dB"), ("SSIM, 1 is perfect", f"{result.ssim:.3f}")]
+    return [
+        ("latent", str(result.size)),
+        ("PSNR", f"{result.psnr_db:.1f} dB"),
+        ("SSIM", f"{result.ssim:.3f}, 1 is perfect"),
+    ]
 
 
 def _shown(result: Reconstruction) -> torch.Tensor:
