@@ -62,11 +62,16 @@ def answering(room: Room, library: Library, results: Results) -> Callable[[str],
     def answer(question: str) -> Iterator[tuple]:
         with one_sentence():
             for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
-                told = [value | {"question": question} if isinstance(value, dict) else value for value in values]
+                told = [value | {"question": question} if is_show(value) else value for value in values]
                 yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
 
     answer.work = room.WORK  # type: ignore[attr-defined]
     return answer
+
+
+def is_show(value: Any) -> bool:
+    """Whether a stage shows it: only what the newest question gave is shown as its answer."""
+    return isinstance(value, dict) and "frames" in value
 
 
 def answers(room: Room, library: Library, results: Results, question: str, job: Job) -> Iterator[tuple]:

@@ -1,4 +1,4 @@
-"""Folded away in the room of denoising: how many evaluations of the network are enough?"""
+"""Part: how many evaluations of the network are enough?"""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,14 @@ from ldm_explorer.explore.few_evaluations import read_few_evaluations
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
 from ldm_explorer.ui import settings
-from ldm_explorer.ui.folded import Folded
 from ldm_explorer.ui.pictures import csv_link
+from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings
 
+NAME = "few-evaluations"
+TITLE = "How many steps are enough?"
+FOLDED = True
+WORK = LIGHT
 WHAT_TO_LOOK_AT = (
     "Without guidance, as here, every step is one evaluation of the network. Samples get no better where a sampler's "
     "curve turns flat; the dashed line is what the autoencoder alone loses, the dotted one how far apart two sets of "
@@ -25,6 +29,13 @@ class FewEvaluationsSettings(Settings):
     checkpoint: settings.Checkpoint
 
 
+SETTINGS = FewEvaluationsSettings
+
+
+def build(_library: Library) -> list[gr.components.Component]:
+    return [gr.Markdown(), gr.Plot(show_label=False, min_width=320), gr.HTML(padding=False)]
+
+
 def answer(library: Library, chosen: FewEvaluationsSettings, _beside: FewEvaluationsSettings | None) -> Iterator[tuple]:
     """Feature FD over the number of evaluations, per sampler, where it was measured for the checkpoint."""
     measured = read_few_evaluations(library.get(chosen.checkpoint))
@@ -34,12 +45,3 @@ def answer(library: Library, chosen: FewEvaluationsSettings, _beside: FewEvaluat
         return
     link = csv_link(measured.csv(), f"{chosen.checkpoint}-few-evaluations")
     yield WHAT_TO_LOOK_AT, gr.update(visible=True, value=few_evaluations_figure(measured)), link
-
-
-FEW_EVALUATIONS = Folded("few-evaluations", "How many steps are enough?", FewEvaluationsSettings, answer)
-
-
-def build_few_evaluations(library: Library) -> None:
-    """Lay it out, closed."""
-    with FEW_EVALUATIONS.unfolding(library) as outputs:
-        outputs += [gr.Markdown(), gr.Plot(show_label=False, min_width=320), gr.HTML(padding=False)]

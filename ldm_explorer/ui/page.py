@@ -21,7 +21,8 @@ from ldm_explorer.ui.thumbnails import ImageSets
 
 ASSETS = files("ldm_explorer.ui") / "assets"
 SCRIPTS = ("page.js", "dom.js", "stage.js", "curve.js", "strip.js", "picker.js", "folded.js")
-CSS = (ASSETS / "page.css").read_text()
+STYLES = ("page.css", "pictures.css", "stage.css")
+CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
 ).set(  # Gradio's own greys are too pale to be read from the last row

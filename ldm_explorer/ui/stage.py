@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import gradio as gr
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from ldm_explorer.ui.pictures import png_data_uri
 
 TEMPLATE = '<div class="ldm-stage empty"></div>'
+WIDE = 1.5
+"""From this ratio of its sides on a picture is as broad as its column and as low as it is."""
 HISTOGRAM_EDGE = 4.0
 HISTOGRAM_BINS = 40
 
@@ -26,7 +28,8 @@ class Shot:
     slot: str | None = None
 
     def drawn(self) -> dict[str, Any]:
-        return {"src": png_data_uri(self.image)} | _words(self)
+        wide = self.image.shape[-1] > WIDE * self.image.shape[-2]
+        return {"src": png_data_uri(self.image), "wide": wide} | words(self)
 
 
 @dataclass(frozen=True)
@@ -42,30 +45,18 @@ class Histogram:
     def drawn(self) -> dict[str, Any]:
         edge, width = HISTOGRAM_EDGE, 2 * HISTOGRAM_EDGE / HISTOGRAM_BINS
         counts = torch.histc(self.values.float().clamp(-edge, edge), HISTOGRAM_BINS, -edge, edge)
-        return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | _words(self)
+        return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | words(self)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Where on a curve a step stands: `values` at even places, and `at`, from 0 at the first to 1 at the last."""
+def words(picture: Any) -> dict[str, Any]:
+    return {"title": picture.title, "caption": picture.caption, "size": picture.size, "slot": picture.slot}
 
-    values: Sequence[float]
-    at: float
-    title: str
-    caption: str = ""
-    size: Literal["large", "small"] = "small"
-    slot: str | None = None
+
+class Picture(Protocol):
+    """What can stand on the stage."""
 
     def drawn(self) -> dict[str, Any]:
-        return {"curve": [round(value, 3) for value in self.values], "at": round(self.at, 4)} | _words(self)
-
-
-Drawing = Shot | Histogram | Curve
-"""What the stage draws."""
-
-
-def _words(picture: Drawing) -> dict[str, Any]:
-    return {"title": picture.title, "caption": picture.caption, "size": picture.size, "slot": picture.slot}
+        """Its values as JSON, with the title, caption, size and slot."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +73,7 @@ class Frame:
 
     label: str
     x: float
-    sides: Sequence[Sequence[Drawing]]
+    sides: Sequence[Sequence[Picture]]
 
     def drawn(self) -> dict[str, Any]:
         sides = [[picture.drawn() for picture in side] for side in self.sides]

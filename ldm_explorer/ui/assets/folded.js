@@ -3,7 +3,7 @@ ldm.folded = (element, ask) => {
   let asked = null;
   const refresh = () => {
     if (!ldm.state.started || !element.isConnected || !ldm.visible(element)) return;
-    const question = ldm.ask();
+    const question = ldm.state.asked[ldm.state.room];
     if (question !== asked) { asked = question; ask(); }
   };
   new ResizeObserver(refresh).observe(element);

@@ -37,7 +37,7 @@ ldm.stage = (element, props, watch) => {
       const wanted = ldm.state.step ?? show.open_at;
       draw(show.done && wanted !== null && wanted !== undefined ? Math.min(wanted, last) : last);
     } else draw(view.at);
-    status.textContent = show.done ? show.sentence ?? "" : `${show.axis} ${last + 1} of ${show.total}`;
+    status.textContent = show.done ? show.sentence ?? "" : "Running.";
     root.classList.toggle("alone", show.sides.length === 1);
     running(!show.done);
   }
@@ -54,7 +54,7 @@ ldm.stage = (element, props, watch) => {
       ldm.halt();
       running(false);
       Object.assign(stopping, { hidden: false, textContent: "▶ Go on" });
-      status.textContent = `Stopped: ${view.show.axis.toLowerCase()} ${view.show.frames.length} of ${view.show.total}.`;
+      status.textContent = `Stopped at ${view.show.frames.at(-1).label}.`;
     } else ldm.again();
   }
 
@@ -102,16 +102,17 @@ ldm.stage = (element, props, watch) => {
   function fill(holder, pictures) {
     while (holder.childElementCount > pictures.length) holder.lastChild.remove();
     pictures.forEach((picture, place) => {
-      const kind = ["histogram", "curve"].find((drawing) => picture[drawing]) ?? "picture";
+      const kind = Object.keys(ldm.drawings).find((name) => picture[name]) ?? "picture";
       let whole = holder.children[place];
       if (whole?.dataset.kind !== kind) {
-        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm[kind].make(), h("figcaption", {}, h("b"), " ", h("span")));
+        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm.drawings[kind].make(), h("figcaption", {}, h("b"), " ", h("span")));
         if (whole) whole.replaceWith(made); else holder.append(made);
         whole = made;
       }
+      whole.classList.toggle("wide", Boolean(picture.wide));
       const [drawn, caption] = whole.children;
       if (kind === "picture") { drawn.src = picture.src; drawn.alt = `${picture.title}. ${picture.caption}`; }
-      else ldm[kind].draw(drawn, picture);
+      else ldm.drawings[kind].draw(drawn, picture);
       caption.firstChild.textContent = picture.title;
       caption.lastChild.textContent = picture.caption;
     });
@@ -169,8 +170,11 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
+/* What a stage shows beside pictures, by the key that a picture holds it under. */
+ldm.drawings = {};
+
 /* How often values of the latents occur, beside the standard normal, from -4 to 4. */
-ldm.histogram = (() => {
+ldm.drawings.histogram = (() => {
   const SVG = "http://www.w3.org/2000/svg", WIDTH = 160, HEIGHT = 90;
   const part = (tag, name) => { const made = document.createElementNS(SVG, tag); made.setAttribute("class", name); return made; };
   const normal = (value) => Math.exp((-value * value) / 2) / Math.sqrt(2 * Math.PI);

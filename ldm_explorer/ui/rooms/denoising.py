@@ -14,20 +14,22 @@ from ldm_explorer.explore.denoising import DenoisingFrame, denoise_images, times
 from ldm_explorer.explore.export import denoising_script, short_path
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
-from ldm_explorer.ui import settings
-from ldm_explorer.ui.few_evaluations import build_few_evaluations
+from ldm_explorer.ui import few_evaluations, settings
+from ldm_explorer.ui.curve import Curve
+from ldm_explorer.ui.folded import fold
 from ldm_explorer.ui.images import class_of
 from ldm_explorer.ui.nearest_training import nearest_shown
 from ldm_explorer.ui.pictures import difference_map, grid, latent_channel, script_shown
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
 from ldm_explorer.ui.sides import comparable, decibels, lettered
-from ldm_explorer.ui.stage import Curve, Drawing, Frame, Histogram, Shot, Show, Side, stage
+from ldm_explorer.ui.stage import Frame, Histogram, Picture, Shot, Show, Side, stage
 
 NAME = "denoising"
 TITLE = "Denoising"
 QUESTION = "How does noise become an image?"
 WORK = LONG
+PARTS = (few_evaluations,)
 CURVE_POINTS = 41
 MAX_LOG_SNR = 20.0
 WHY_NOT_ONE_STEP = (
@@ -97,7 +99,8 @@ def build(library: Library) -> list[gr.components.Component]:
     shown = [stage(), gr.HTML(padding=False)]
     with gr.Accordion("Why not in one step?", open=False):
         gr.Markdown(WHY_NOT_ONE_STEP)
-    build_few_evaluations(library)
+    for part in PARTS:
+        fold(part, library)
     with gr.Accordion("As Python", open=False):
         return [*shown, gr.HTML(padding=False)]
 
@@ -118,9 +121,9 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
     assert show is not None
     show.open_at = len(show.frames) // 2
     whole = show.end(" ".join([_in_one_step(walks[0]), *notes]), _facts(walks, show.sides))
-    script = script_shown(_script(library, chosen), "denoise.py")
-    yield whole, "", script
-    yield whole, nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles), script
+    shown = script_shown(script(library, chosen), "denoise.py")
+    yield whole, "", shown
+    yield whole, nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles), shown
 
 
 def together(walks: list) -> Iterator[list[DenoisingFrame]]:
@@ -157,7 +160,7 @@ def _label(steps: list[DenoisingFrame]) -> str:
     return f"{', B: '.join(places)}, t = {min(step.timestep for step in steps)}"
 
 
-def _pictures(walks: list[Walk], steps: list[DenoisingFrame]) -> list[list[Drawing]]:
+def _pictures(walks: list[Walk], steps: list[DenoisingFrame]) -> list[list[Picture]]:
     sides = [_side(walk, step) for walk, step in zip(walks, steps, strict=True)]
     if len(steps) < 2 or steps[0].predicted.shape != steps[1].predicted.shape:
         return sides
@@ -166,7 +169,7 @@ def _pictures(walks: list[Walk], steps: list[DenoisingFrame]) -> list[list[Drawi
     return [*sides, [shown]]
 
 
-def _side(walk: Walk, step: DenoisingFrame) -> list[Drawing]:
+def _side(walk: Walk, step: DenoisingFrame) -> list[Picture]:
     schedule = walk.checkpoint.schedule
     log_snr = schedule.snr.log().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
     places = torch.linspace(0, schedule.num_timesteps - 1, CURVE_POINTS).long()
@@ -216,7 +219,8 @@ def _figures(walk: Walk) -> list[tuple[str, str]]:
     ]
 
 
-def _script(library: Library, run: DenoisingSettings) -> str:
+def script(library: Library, run: DenoisingSettings) -> str:
+    """The Python that makes the same images."""
     checkpoint = library.get(run.checkpoint)
     return denoising_script(
         checkpoint,

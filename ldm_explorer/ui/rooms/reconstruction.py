@@ -9,8 +9,8 @@ from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.export import reconstruction_script, short_path
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import Reconstruction, reconstruct_image
-from ldm_explorer.ui import settings
-from ldm_explorer.ui.autoencoder_parts import build_latent_scale, build_pure_noise
+from ldm_explorer.ui import latent_scale, pure_noise, settings
+from ldm_explorer.ui.folded import fold
 from ldm_explorer.ui.images import chosen_image
 from ldm_explorer.ui.pictures import difference_map, error_map, grid, latent_channel, script_shown
 from ldm_explorer.ui.server.work import LIGHT
@@ -22,6 +22,7 @@ NAME = "reconstruction"
 TITLE = "Reconstruction"
 QUESTION = "What does the autoencoder keep?"
 WORK = LIGHT
+PARTS = (pure_noise, latent_scale)
 MAX_CHANNELS_SHOWN = 16
 WHAT_THE_FIGURES_SAY = (
     "The autoencoder squeezes an image into a small **latent** grid and paints it back: compare the error, and what "
@@ -46,8 +47,8 @@ def build(library: Library) -> list[gr.components.Component]:
     shown = [stage()]
     with gr.Accordion("What do the figures say?", open=False):
         gr.Markdown(WHAT_THE_FIGURES_SAY)
-    build_pure_noise(library)
-    build_latent_scale(library)
+    for part in PARTS:
+        fold(part, library)
     with gr.Accordion("As Python", open=False):
         return [*shown, gr.HTML(padding=False)]
 
@@ -56,14 +57,18 @@ def answer(library: Library, chosen: ReconstructionSettings, beside: Reconstruct
     """The image, its reconstruction and what was lost, beside the latent that it was squeezed into."""
     image = chosen_image(library, chosen)
     runs, notes = comparable(library, chosen, beside)
-    checkpoint = library.get(chosen.checkpoint)
     results = [reconstruct_image(library.get(run.checkpoint), image.pixels) for run in runs]
     pictures = [_pictures(result, image.caption) for result in results]
     show = Show(repr((chosen, beside)), "Picture", 1, _sides(results))
     show.add(Frame(image.caption, 0, [*pictures, *_difference(results)]))
+    yield show.end(" ".join([*image.notes, *notes])), script_shown(script(library, chosen), "reconstruct.py")
+
+
+def script(library: Library, chosen: ReconstructionSettings) -> str:
+    """The Python that makes the same reconstruction."""
+    checkpoint = library.get(chosen.checkpoint)
     folder = short_path(checkpoint.folder, library.roots)
-    script = script_shown(reconstruction_script(checkpoint, folder, image), "reconstruct.py")
-    yield show.end(" ".join([*image.notes, *notes])), script
+    return reconstruction_script(checkpoint, folder, chosen_image(library, chosen))
 
 
 def _sides(results: list[Reconstruction]) -> list[Side]:
