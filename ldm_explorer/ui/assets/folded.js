@@ -2,8 +2,9 @@
 ldm.folded = (element, ask) => {
   let asked = null;
   const refresh = () => {
-    if (!ldm.state.started || !element.isConnected || !ldm.visible(element)) return;
-    const question = ldm.state.asked[ldm.state.room];
+    const room = element.closest(".ldm-room")?.querySelector("[id^=ldm-ask-]")?.id.slice("ldm-ask-".length);
+    if (room !== ldm.state.room || !ldm.visible(element)) return; // while another room opens, both are seen
+    const question = ldm.state.asked[room];
     if (question !== asked) { asked = question; ask(); }
   };
   new ResizeObserver(refresh).observe(element);

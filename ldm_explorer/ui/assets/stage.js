@@ -25,7 +25,7 @@ ldm.stage = (element, props, watch) => {
     const show = props.value;
     if (!show || !show.frames) { root.classList.add("empty"); return; }
     root.classList.remove("empty");
-    if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1 }); stop(); film.replaceChildren(); }
+    if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1, halted: false }); stop(); film.replaceChildren(); }
     view.show = show;
     root.classList.toggle("waiting", waiting());
     const last = show.frames.length - 1;
@@ -37,25 +37,23 @@ ldm.stage = (element, props, watch) => {
       const wanted = ldm.state.step ?? show.open_at;
       draw(show.done && wanted !== null && wanted !== undefined ? Math.min(wanted, last) : last);
     } else draw(view.at);
-    status.textContent = show.done ? show.sentence ?? "" : "Running.";
     root.classList.toggle("alone", show.sides.length === 1);
-    running(!show.done);
+    tellState();
   }
 
-  function running(on) {
-    element.closest(".tabitem")?.classList.toggle("ldm-running", on);
-    stopping.hidden = !on;
-    stopping.textContent = "■ Stop";
+  /* A step that was on its way when the run was stopped does not set it going again. */
+  function tellState() {
+    const { done, sentence, frames } = view.show, going = !done && !view.halted;
+    element.closest(".tabitem")?.classList.toggle("ldm-running", going);
+    Object.assign(stopping, { hidden: done, textContent: going ? "■ Stop" : "▶ Go on" });
+    status.textContent = done ? sentence ?? "" : going ? "Running." : `Stopped at ${frames.at(-1).label}.`;
   }
 
   /* End the run and keep what is there of it; the same button lets it go on. */
   function halt() {
-    if (element.closest(".ldm-running")) {
-      ldm.halt();
-      running(false);
-      Object.assign(stopping, { hidden: false, textContent: "▶ Go on" });
-      status.textContent = `Stopped at ${view.show.frames.at(-1).label}.`;
-    } else ldm.again();
+    if (view.halted) ldm.again(); else ldm.halt();
+    view.halted = !view.halted;
+    tellState();
   }
 
   function drawFilm(show) {
