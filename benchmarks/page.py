@@ -127,7 +127,9 @@ def act(browser, server: Served) -> None:
         page.wait_for_timeout(1500)
         print(f"requests when {parameter} changes: {len(asked)}")
     choose(page, "checkpoint", CHECKPOINT)
-    print("another seed, to the last picture:", beside_bare(lambda n: choose(page, "seed", str(n)), lambda _: CHECKPOINT))
+    print(
+        "another seed, to the last picture:", beside_bare(lambda n: choose(page, "seed", str(n)), lambda _: CHECKPOINT)
+    )
     names = (CHECKPOINT, OTHER)
     print(
         "another checkpoint, to the last picture:",

@@ -191,6 +191,10 @@ def test_a_request_that_costs_too_much_is_refused_with_what_would_fit(library):
         ("checkpoint=tiny-ldm&class_name=Teapot", "unknown class 'Teapot'"),
         ("checkpoint=tiny-ldm&class_name=Bag&b.checkpoint=nothing", "choose one of"),
         ("class_name=Bag", "Checkpoint is missing"),
+        ("checkpoint=tiny-ldm&class_name=Bag&steps=5000", "Steps is '5000'"),
+        ("checkpoint=tiny-ldm&class_name=Bag&seed=-3", "Seed is '-3'"),
+        ("checkpoint=tiny-ldm&class_name=Bag&sampler=nonsense", "Sampler is 'nonsense'"),
+        ("checkpoint=../etc&class_name=Bag", "choose one of"),
     ],
 )
 def test_what_is_not_there_is_refused_in_a_sentence(library, question, said):

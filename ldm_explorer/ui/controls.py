@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.images import default_image
@@ -42,10 +43,22 @@ def _upload(_library: Library) -> gr.Image:
 
 def _slider(annotation: Any, value: float, step: float = 1) -> Callable[[Library], gr.Slider]:
     """A slider over the range that the settings allow."""
+    low, high, words = _range(annotation)
+    return lambda _: gr.Slider(low, high, value, step=step, **words)
+
+
+def _number(annotation: Any, value: float, step: float) -> Callable[[Library], gr.Number]:
+    """A number within the range that the settings allow."""
+    low, high, words = _range(annotation)
+    return lambda _: gr.Number(value, minimum=low, maximum=high, step=step, **words)
+
+
+def _range(annotation: Any) -> tuple[float, float, dict[str, str]]:
+    """The least and the greatest value, and the words that stand beside the control."""
     field = next(item for item in annotation.__metadata__ if hasattr(item, "metadata"))
     low = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))
     high = next(bound.le for bound in field.metadata if isinstance(bound, Le))
-    return lambda _: gr.Slider(low, high, value, step=step, label=field.title, info=field.description)
+    return low, high, {"label": field.title, "info": field.description}
 
 
 CONTROLS: dict[str, Control] = {
@@ -77,6 +90,9 @@ CONTROLS: dict[str, Control] = {
         ),
         more=True,
     ),
+    "num_timesteps": Control(_slider(settings.NumTimesteps, DEFAULT_NUM_TIMESTEPS, 10), more=True),
+    "beta_start": Control(_number(settings.BetaStart, DEFAULT_BETA_START, 1e-4), more=True),
+    "beta_end": Control(_number(settings.BetaEnd, DEFAULT_BETA_END, 1e-3), more=True),
     "upload": Control(_upload, more=True),
 }
 """By the parameter's name, in the order of the rail."""

@@ -21,6 +21,8 @@ else:
 
 MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100
+MAX_TIMESTEPS = 4000
+MIN_BETA, MAX_BETA = 1e-6, 0.9
 OF_B = "b."
 """Before the name of a parameter that B has another value of."""
 TOGETHER = ("class_name", "number", "upload", "seed")
@@ -35,6 +37,15 @@ Seed = Annotated[int, Field(title="Seed", description="image i has seed + i", ge
 Steps = Annotated[int, Field(title="Steps", description="evaluations of the network", ge=1, le=250)]
 Guidance = Annotated[
     float, Field(title="Guidance scale", description="above 1: more typical of the class, less varied", ge=1, le=8)
+]
+NumTimesteps = Annotated[
+    int, Field(title="T, number of timesteps", description="of every schedule", ge=10, le=MAX_TIMESTEPS)
+]
+BetaStart = Annotated[
+    float, Field(title="beta at t = 0", description="cosine has no beta range", ge=MIN_BETA, le=MAX_BETA)
+]
+BetaEnd = Annotated[
+    float, Field(title="beta at t = T - 1", description="cosine has no beta range", ge=MIN_BETA, le=MAX_BETA)
 ]
 Sampler = Annotated[SamplerName, Field(title="Sampler")]
 Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
