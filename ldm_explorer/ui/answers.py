@@ -62,7 +62,7 @@ def answering(room: Room, library: Library, results: Results) -> Callable[[str],
     def answer(question: str) -> Iterator[tuple]:
         with one_sentence():
             for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
-                told = [value | {"question": question} if is_show(value) else value for value in values]
+                told = tuple(value | {"question": question} if is_show(value) else value for value in values)
                 yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
 
     answer.work = room.WORK  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ def _number(annotation: Any, value: float, step: float) -> Callable[[Library], g
     return lambda _: gr.Number(value, minimum=low, maximum=high, step=step, **words)
 
 
-def _range(annotation: Any) -> tuple[float, float, dict[str, str]]:
+def _range(annotation: Any) -> tuple[Any, Any, dict[str, str]]:
     """The least and the greatest value, and the words that stand beside the control."""
     field = next(item for item in annotation.__metadata__ if hasattr(item, "metadata"))
     low = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))

@@ -152,7 +152,8 @@ def _class_of(run: DenoisingSettings) -> str | None:
 def _title(run: DenoisingSettings) -> str:
     guided = f", guidance {run.guidance:g}" if run.guidance != 1 else ""
     by = "" if run.denoiser == DEFAULT_DENOISER else f", {run.denoiser} denoiser"
-    return f"{run.checkpoint}: {run.sampler}, {run.steps} step{'s' * (run.steps > 1)}{guided}{by}"
+    each = ", one of each class" if run.classes == "each" else ""
+    return f"{run.checkpoint}: {run.sampler}, {run.steps} step{'s' * (run.steps > 1)}{guided}{by}{each}"
 
 
 def _label(steps: list[DenoisingFrame]) -> str:
