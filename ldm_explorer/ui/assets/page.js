@@ -41,6 +41,7 @@ window.ldm = (() => {
     query.delete("upload");
     query.delete("again");
     if (state.step !== null) query.append("step", state.step);
+    if (document.body.classList.contains("ldm-large")) query.append("large", 1);
     return `?room=${state.room}&${query}`;
   }
 
@@ -104,6 +105,7 @@ window.ldm = (() => {
     }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
+    document.body.classList.toggle("ldm-large", query.has("large"));
     state.started = true;
     state.opening = room === (state.room ?? names[0]) ? null : room;
     enter(room);
@@ -160,10 +162,17 @@ window.ldm = (() => {
     seek.timer = setTimeout(() => remember(false), 200);
   }
 
+  /* For a projector: 20 px and the whole width, the choices in a sheet. */
+  function enlarge() {
+    document.body.classList.toggle("ldm-large");
+    remember(false);
+    dispatchEvent(new Event("resize"));
+  }
+
   const listen = (listener) => state.listeners.push(listener);
   const tell = (what, detail) => state.listeners.forEach((listener) => listener(what, detail));
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, open, follow, seek, halt, again, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, enlarge, open, follow, seek, halt, again, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();
