@@ -236,10 +236,14 @@ def test_on_a_phone_rooms_are_a_list_with_previous_and_next(visit):
 def test_axe_finds_nothing_serious_in_any_room(visit, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = visit("", size, color_scheme=scheme)
+    page.wait_for_function("() => window.ldm?.state.started")
     found = {}
     for room in ROOMS:
         page.evaluate("(room) => ldm.open(room)", room.NAME)
         page.locator(WHOLE).locator("visible=true").first.wait_for()
+        page.wait_for_function(
+            "() => ![...document.querySelectorAll('.empty[aria-label]')].some(ldm.visible)"
+        )  # gradio's
         violations = axe.run(page).response["violations"]
         serious = [
             (violation["id"], violation["nodes"][0]["html"][:200])

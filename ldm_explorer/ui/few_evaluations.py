@@ -33,7 +33,7 @@ SETTINGS = FewEvaluationsSettings
 
 
 def build(_library: Library) -> list[gr.components.Component]:
-    return [gr.Markdown(), gr.Plot(show_label=False, min_width=320), gr.HTML(padding=False)]
+    return [gr.Markdown(), gr.Plot(visible=False, show_label=False, min_width=320), gr.HTML(padding=False)]
 
 
 def answer(library: Library, chosen: FewEvaluationsSettings, _beside: FewEvaluationsSettings | None) -> Iterator[tuple]:
