@@ -1,4 +1,7 @@
-"""Every block of Python in README and docs runs, one document after the other, in a folder without a checkout."""
+"""Every block of Python in README and docs runs, one document after the other, in a folder without a checkout.
+
+Those of docs/api.md want a server, and run in test_api.py.
+"""
 
 import re
 from dataclasses import replace
@@ -55,7 +58,9 @@ def test_the_readme_samples_an_image_and_reads_a_loss(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.usefixtures("small_fashion_mnist", "fresh_accelerate", "one_thread_again")
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.name != "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if path.name not in ("README.md", "api.md")], ids=lambda path: path.name
+)
 def test_the_blocks_of_a_document_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_blocks(path)

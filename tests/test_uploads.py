@@ -196,9 +196,9 @@ def test_a_file_is_decoded_once_whoever_asks_and_so_is_one_that_is_refused(ldm_f
     path = str(tmp_path_with(stripes(), tmp_path))
     monkeypatch.setattr(images, "get_upload_folder", lambda: str(tmp_path))
     asked = {"checkpoint": "tiny-ldm", "class_name": "Bag", "upload": path}
-    ((shown, script),) = reconstruction.answer(library, reconstruction.SETTINGS(**asked), None)
+    ((shown,),) = reconstruction.answer(library, reconstruction.SETTINGS(**asked), None)
     assert "Your image" in shown["sentence"]
-    assert "your-image.png" in script
+    assert "your-image.png" in reconstruction.script(library, reconstruction.SETTINGS(**asked))
     ((shown, *_),) = alphas_betas.answer(library, alphas_betas.SETTINGS(**asked), None)
     assert shown["done"]
     assert decodes == ["picture.png"]

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from ldm_explorer.explore.library import open_library
@@ -32,6 +33,9 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
         default="on",
         help="what one client may ask for at once; off is for a machine that only you use",
     )
+    parser.add_argument(
+        "--mcp", action="store_true", help="serve what the app answers as tools of an MCP server, too (docs/api.md)"
+    )
     return parser.parse_args(arguments)
 
 
@@ -50,6 +54,8 @@ def folders_to_show(given: Path | None) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse_options(arguments)
+    if options.mcp and find_spec("mcp") is None:
+        sys.exit("error: --mcp needs the package mcp, which is not here: install it with `pip install 'gradio[mcp]'`")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     limits = LIMITS[options.limits]
     print("Reading checkpoints and drawing the page ...", flush=True)
@@ -65,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
                 server_name=options.host,
                 server_port=options.port,
                 share=options.share,
+                mcp=options.mcp,
                 **page.options,
             )
             page.app.block_thread()

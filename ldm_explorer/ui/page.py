@@ -11,16 +11,22 @@ from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import RESULTS, Room, answering
+from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.lessons import build_lessons, lessons_in
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
+from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "curve.js", "strip.js", "picker.js", "folded.js")
+SCRIPTS = (
+    *("page.js", "dom.js", "stage.js", "curve.js", "strip.js", "picker.js", "folded.js"),
+    *("lessons.js", "canvas.js", "tools.js"),
+)
 STYLES = ("page.css", "pictures.css", "stage.css")
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
@@ -63,7 +69,9 @@ class Page:
     @property
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
-        own = {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        # Given as `css`, rules could not ask for classes of the body; :root, three times, lets them win over Gradio's.
+        style = f"<style>:root:root:root {{\n{CSS}{room_css()}}}</style>"
+        own = {"theme": THEME, "head": style + self.head, "routes": self.routes}
         return own | {"footer_links": ["api", "gradio"]}
 
 
@@ -77,6 +85,7 @@ def build_page(library: Library) -> Page:
             gr.Markdown(NO_CHECKPOINTS)
             return Page(app)
         gr.HTML(strip(), js_on_load="ldm.strip(element)", elem_classes="ldm-bar", padding=False)
+        build_lessons(LESSONS_HERE)
         gr.HTML(html('<p id="ldm-message" role="alert"></p>{}', notice(["Not shown:", *skipped] if skipped else [])))
         with gr.Row(elem_classes="ldm-body"):
             with gr.Column(elem_classes="ldm-rail", min_width=240):
@@ -84,8 +93,13 @@ def build_page(library: Library) -> Page:
             with gr.Column(elem_classes="ldm-main"), gr.Tabs() as tabs:
                 asks = {room.NAME: _room(room, library, RESULTS) for room in ROOMS}
         _connect(app, tabs, controls, asks)
+        build_tools(ROOMS, library, RESULTS)
+        build_api(ROOMS, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
     return Page(app, head=_head(images, controls), routes=(images.route(),))
+
+
+LESSONS_HERE = lessons_in([room.NAME for room in ROOMS])
 
 
 def _rail(library: Library) -> dict[str, gr.components.Component]:
@@ -125,10 +139,11 @@ def uses(room: Room, parameter: str) -> bool:
 
 def _room(room: Room, library: Library, results: Results) -> gr.Textbox:
     """Lay out a room; returns the hidden text that holds its question: whenever it changes, the room answers."""
-    with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room"):
+    with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room") as tab:
         gr.Markdown(f"## {room.QUESTION}")
         question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=f"ldm-ask-{room.NAME}")
         outputs = room.build(library)
+        under_the_stage(tab, tool_row(room))
         asking = question.change(
             answering(room, library, results),
             question,
@@ -205,6 +220,7 @@ def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> st
         "parameters": list(CONTROLS),
         "controls": {name: described(control) for name, control in controls.items()},
         "together": TOGETHER,
+        "lessons": {lesson.name: lesson.room for lesson in LESSONS_HERE},
         "images": images.described(),
         "checkpoints": images.of,
     }

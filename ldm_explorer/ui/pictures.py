@@ -81,17 +81,6 @@ def csv_link(text: str, name: str) -> Markup:
     )
 
 
-def script_shown(script: str, name: str) -> Markup:
-    """A Python script to read, and a small button that saves it."""
-    return html(
-        '<a class="ldm-csv" download="{name}" href="data:text/x-python;charset=utf-8;base64,{data}">Save {name}</a>'
-        '<pre class="ldm-script" tabindex="0"><code>{script}</code></pre>',
-        name=name,
-        data=base64.b64encode(script.encode()).decode(),
-        script=script,
-    )
-
-
 def grid(images: Tensor, gap: int = 0) -> Tensor:
     """`(B, C, H, W) uint8` as one picture, as square as possible, one pixel of a grey level between images."""
     columns = int(len(images) ** 0.5 + 0.999)

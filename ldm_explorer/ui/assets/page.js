@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms);
-  const state = { room: null, opening: null, step: null, pinned: null, values: {}, asked: {}, started: false, listeners: [], again: 0 };
+  const state = { room: null, opening: null, step: null, pinned: null, lesson: null, values: {}, asked: {}, started: false, listeners: [], again: 0 };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -42,12 +42,14 @@ window.ldm = (() => {
     query.delete("again");
     if (state.step !== null) query.append("step", state.step);
     if (document.body.classList.contains("ldm-large")) query.append("large", 1);
+    if (state.lesson) query.append("lesson", state.lesson);
     return `?room=${state.room}&${query}`;
   }
 
   function remember(asANewPage) {
     const next = address();
     if (next === location.search) return;
+    tell("address");
     if (asANewPage && location.search) history.pushState(null, "", next);
     else history.replaceState(null, "", next);
     if (window.parent !== window) window.parent.postMessage({ queryString: next.slice(1), hash: "" }, "https://huggingface.co");
@@ -83,6 +85,7 @@ window.ldm = (() => {
   function enter(room) {
     if (room !== state.room) state.step = null;
     state.room = room;
+    if (state.lesson && LDM.lessons[state.lesson] !== room) teach(null);
     document.body.dataset.room = room;
     document.querySelectorAll(".ldm-strip [data-room]").forEach((box) => {
       box.toggleAttribute("aria-current", box.dataset.room === room);
@@ -106,6 +109,7 @@ window.ldm = (() => {
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
     document.body.classList.toggle("ldm-large", query.has("large"));
+    teach(query.get("lesson"));
     state.started = true;
     state.opening = room === (state.room ?? names[0]) ? null : room;
     enter(room);
@@ -114,7 +118,8 @@ window.ldm = (() => {
     remember(false);
     tell("pin");
     say(wrong);
-    const values = parameters.map((name) => (LDM.controls[name].upload ? SAME : { ...SAME, value: state.values[name] }));
+    const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : { ...SAME, value: state.values[name] }));
+    state.cleared = false;
     return [...values, { ...SAME, selected: room }, ...names.map((name) => (name === room ? ask() : SAME))];
   }
 
@@ -156,6 +161,24 @@ window.ldm = (() => {
     click("ldm-gather");
   }
 
+  /* All choices as the page opened with, in the room that is open. */
+  function reset() {
+    state.cleared = true;
+    for (const name of parameters) if (LDM.controls[name].upload) state.values[name] = null;
+    follow(`?room=${state.room}`);
+  }
+
+  /* The lesson that the banner shows. */
+  function teach(name) {
+    state.lesson = Object.hasOwn(LDM.lessons, name ?? "") ? name : null;
+    tell("lesson");
+  }
+
+  function leave() {
+    teach(null);
+    remember(true);
+  }
+
   function seek(step) {
     state.step = step;
     clearTimeout(seek.timer);
@@ -174,5 +197,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, enlarge, open, follow, seek, halt, again, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, enlarge, open, follow, reset, leave, seek, halt, again, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

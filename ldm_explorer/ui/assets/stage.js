@@ -34,8 +34,8 @@ ldm.stage = (element, props, watch) => {
     range.setAttribute("aria-label", show.axis);
     drawFilm(show);
     if (!view.touched) {
-      const wanted = ldm.state.step ?? show.open_at;
-      draw(show.done && wanted !== null && wanted !== undefined ? Math.min(wanted, last) : last);
+      const wanted = ldm.state.step ?? (show.done ? show.open_at : null); // a link's step stands still while others come
+      draw(Math.min(wanted ?? last, last));
     } else draw(view.at);
     root.classList.toggle("alone", show.sides.length === 1);
     tellState();

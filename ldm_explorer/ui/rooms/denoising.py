@@ -19,7 +19,7 @@ from ldm_explorer.ui.curve import Curve
 from ldm_explorer.ui.folded import fold
 from ldm_explorer.ui.images import class_of
 from ldm_explorer.ui.nearest_training import nearest_shown
-from ldm_explorer.ui.pictures import difference_map, grid, latent_channel, script_shown
+from ldm_explorer.ui.pictures import difference_map, grid, latent_channel
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
 from ldm_explorer.ui.sides import comparable, decibels, lettered
@@ -101,14 +101,13 @@ def build(library: Library) -> list[gr.components.Component]:
         gr.Markdown(WHY_NOT_ONE_STEP)
     for part in PARTS:
         fold(part, library)
-    with gr.Accordion("As Python", open=False):
-        return [*shown, gr.HTML(padding=False)]
+    return shown
 
 
 def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSettings | None) -> Iterator[tuple]:
     """Every step of A, and of B at the same noise: what the network sees, and the image it takes it for.
 
-    Then the script that makes A's images, and what lies nearest to them among the training images.
+    Then what lies nearest to their images among the training images.
     """
     runs, notes = comparable(library, chosen, beside)
     walks, titles = [Walk(library, run) for run in runs], lettered([_title(run) for run in runs])
@@ -117,13 +116,12 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
         pictures = _pictures(walks, steps)
         if show is None:
             show = Show(repr((chosen, beside)), "Step", _num_frames(walks), _sides(titles, len(pictures)))
-        yield show.add(Frame(_label(steps), steps[0].timestep, pictures)), "", ""
+        yield show.add(Frame(_label(steps), steps[0].timestep, pictures)), ""
     assert show is not None
     show.open_at = len(show.frames) // 2
     whole = show.end(" ".join([_in_one_step(walks[0]), *notes]), _facts(walks, show.sides))
-    shown = script_shown(script(library, chosen), "denoise.py")
-    yield whole, "", shown
-    yield whole, nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles), shown
+    yield whole, ""
+    yield whole, nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles)
 
 
 def together(walks: list) -> Iterator[list[DenoisingFrame]]:

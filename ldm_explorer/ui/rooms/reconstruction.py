@@ -12,7 +12,7 @@ from ldm_explorer.explore.reconstruction import Reconstruction, reconstruct_imag
 from ldm_explorer.ui import latent_scale, pure_noise, settings
 from ldm_explorer.ui.folded import fold
 from ldm_explorer.ui.images import chosen_image
-from ldm_explorer.ui.pictures import difference_map, error_map, grid, latent_channel, script_shown
+from ldm_explorer.ui.pictures import difference_map, error_map, grid, latent_channel
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings
 from ldm_explorer.ui.sides import comparable, decibels, lettered
@@ -49,8 +49,7 @@ def build(library: Library) -> list[gr.components.Component]:
         gr.Markdown(WHAT_THE_FIGURES_SAY)
     for part in PARTS:
         fold(part, library)
-    with gr.Accordion("As Python", open=False):
-        return [*shown, gr.HTML(padding=False)]
+    return shown
 
 
 def answer(library: Library, chosen: ReconstructionSettings, beside: ReconstructionSettings | None) -> Iterator[tuple]:
@@ -61,7 +60,7 @@ def answer(library: Library, chosen: ReconstructionSettings, beside: Reconstruct
     pictures = [_pictures(result, image.caption) for result in results]
     show = Show(repr((chosen, beside)), "Picture", 1, _sides(results))
     show.add(Frame(image.caption, 0, [*pictures, *_difference(results)]))
-    yield show.end(" ".join([*image.notes, *notes])), script_shown(script(library, chosen), "reconstruct.py")
+    yield (show.end(" ".join([*image.notes, *notes])),)
 
 
 def script(library: Library, chosen: ReconstructionSettings) -> str:

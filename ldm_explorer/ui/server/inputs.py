@@ -74,9 +74,14 @@ def _wanted(component: components.Component, value: Any, uploads: Path, bounds_c
         case components.Textbox():
             most = component.max_length or MAX_TEXT
             return None if _is_text(value, most) else f"a text of at most {most} characters"
-        case Api():
+        case Api() if component._api_info.get("type") == "array":
             fits = _is_list(value, MAX_LIST) and all(_is_choice(item, None) for item in value)
             return None if fits else f"a list of at most {MAX_LIST} names"
+        case Api():  # nothing that lies deeper: gradio would fetch addresses that stand in it
+            fits = (
+                value is None or isinstance(value, bool) or _is_number(value, None, None) or _is_text(value, MAX_TEXT)
+            )
+            return None if fits else f"a number, or a text of at most {MAX_TEXT} characters"
     return "nothing" if value is not None else None
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from ldm_explorer.malloc import M_ARENA_MAX, set_malloc
 from ldm_explorer.ui.server.fair_queue import FairQueue
 from ldm_explorer.ui.server.limits import MAX_UPLOAD_BYTES, Limits
+from ldm_explorer.ui.server.mcp import answer_in_json
 from ldm_explorer.ui.server.routes import Routes, refuse_malformed
 from ldm_explorer.ui.server.turns import give_way_between_modules
 from ldm_explorer.ui.server.work import queue_by_work
@@ -26,11 +27,11 @@ class CannotStart(OSError):
     """The server does not start; the message says why and what to do."""
 
 
-def launch(app: Blocks, limits: Limits, routes: Sequence[Route] = (), **options) -> str:
+def launch(app: Blocks, limits: Limits, routes: Sequence[Route] = (), mcp: bool = False, **options) -> str:
     """Serve the app in the background and return its address once the page answers.
 
-    `routes` are served beside gradio's; `options` are gradio's. Raises `CannotStart` with one sentence where it does
-    not start.
+    `routes` are served beside gradio's, `mcp` serves the endpoints as tools, too; `options` are gradio's. Raises
+    `CannotStart` with one sentence where it does not start.
     """
     _check_host(options.get("server_name"))
     _protect(app, limits)
@@ -43,16 +44,19 @@ def launch(app: Blocks, limits: Limits, routes: Sequence[Route] = (), **options)
             run_history=False,
             enable_monitoring=False,
             app_kwargs={
-                "middleware": [Middleware(Routes, limits=limits, endpoints=endpoints)],
+                "middleware": [Middleware(Routes, limits=limits, endpoints=endpoints, mcp=mcp)],
                 "routes": list(routes),
                 "exception_handlers": {RequestValidationError: refuse_malformed},
             },
+            mcp_server=mcp,
             _frontend=False,  # gradio gives the page 3 seconds and then raises; we wait
             **options,
         )
     except OSError as error:
         port = options.get("server_port")
         raise CannotStart(f"port {port} is taken" if port else "no port from 7860 on is free") from error
+    if app.mcp_server_obj is not None:
+        answer_in_json(app.mcp_server_obj)
     wait_until_it_answers(app.local_url)
     return address
 

@@ -22,6 +22,8 @@ OPEN_TO_READ = re.compile(
     r"|/gradio_api/(heartbeat|call)/.+|/gradio_api/file=.+|/images/[0-9]{1,6}\.png"
 )
 OPEN_TO_WRITE = re.compile(r"/gradio_api/(queue/join|cancel|reset|upload|call/[^/]+)/?")
+MCP = re.compile(r"/gradio_api/mcp(/http)?/?")
+"""The one way that tools are asked over; open where the app was started with it."""
 UPLOAD = "/gradio_api/upload"
 KEPT_SECONDS = 3600
 MAX_FILES_AT_ONCE = 4
@@ -36,8 +38,8 @@ class TooMuch(Exception):
 class Routes:
     """ASGI middleware: closes all other routes, bounds what a request carries, says each failure in a sentence."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, endpoints: frozenset[str]):
-        self.app, self.endpoints = app, endpoints
+    def __init__(self, app: ASGIApp, limits: Limits, endpoints: frozenset[str], mcp: bool = False):
+        self.app, self.endpoints, self.mcp = app, endpoints, mcp
         self.uploads, self.refusals = Uploads(limits), RefusalLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,6 +71,8 @@ class Routes:
 
     def _refusal(self, request: Request) -> Response | None:
         path = request.scope["path"]  # the URL is made with the Host header, which anybody can write
+        if self.mcp and MCP.fullmatch(path):
+            return None
         if request.method in ("GET", "HEAD", "OPTIONS") and OPEN_TO_READ.fullmatch(path):
             return None
         if request.method in ("POST", "OPTIONS") and OPEN_TO_WRITE.fullmatch(path):
