@@ -117,7 +117,8 @@ def answers(room: Room, library: Library, results: Results, question: str, job: 
     except Exception:
         results.forget(key, run)
         raise
-    results.account(key, run)
+    finally:  # also of a run that was stopped on its way
+        results.account(key, run)
 
 
 def seen(question: str) -> str:

@@ -14,6 +14,7 @@ from ldm_explorer.explore.training_run import find_runs
 from ldm_explorer.explore.training_words import in_words
 from ldm_explorer.explore.velocity import DEFAULT_STRIDE
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.images import default_image
@@ -67,10 +68,22 @@ def _upload(_library: Library) -> gr.Image:
 
 def _slider(annotation: Any, value: float, step: float = 1) -> Callable[[Library], gr.Slider]:
     """A slider over the range that the settings allow."""
+    low, high, words = _range(annotation)
+    return lambda _: gr.Slider(low, high, value, step=step, **words)
+
+
+def _number(annotation: Any, value: float, step: float) -> Callable[[Library], gr.Number]:
+    """A number within the range that the settings allow."""
+    low, high, words = _range(annotation)
+    return lambda _: gr.Number(value, minimum=low, maximum=high, step=step, **words)
+
+
+def _range(annotation: Any) -> tuple[Any, Any, dict[str, str]]:
+    """The least and the greatest value, and the words that stand beside the control."""
     field = next(item for item in annotation.__metadata__ if hasattr(item, "metadata"))
     low = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))
     high = next(bound.le for bound in field.metadata if isinstance(bound, Le))
-    return lambda _: gr.Slider(low, high, value, step=step, label=field.title, info=field.description)
+    return low, high, {"label": field.title, "info": field.description}
 
 
 CONTROLS: dict[str, Control] = {
@@ -98,6 +111,12 @@ CONTROLS: dict[str, Control] = {
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
     "guidance": Control(_slider(settings.Guidance, 1, 0.5), more=True),
+    "classes": Control(
+        lambda _: gr.Dropdown(
+            [("the chosen one", "chosen"), ("one of each", "each")], value="chosen", label="Classes to generate"
+        ),
+        more=True,
+    ),
     "images": Control(_slider(settings.Images, 1), more=True),
     "denoiser": Control(
         lambda _: gr.Dropdown(
@@ -112,6 +131,9 @@ CONTROLS: dict[str, Control] = {
         more=True,
     ),
     "stride": Control(_slider(settings.Stride, DEFAULT_STRIDE), more=True),
+    "num_timesteps": Control(_slider(settings.NumTimesteps, DEFAULT_NUM_TIMESTEPS, 10), more=True),
+    "beta_start": Control(_number(settings.BetaStart, DEFAULT_BETA_START, 1e-4), more=True),
+    "beta_end": Control(_number(settings.BetaEnd, DEFAULT_BETA_END, 1e-3), more=True),
     "upload": Control(_upload, more=True),
     "size": Control(lambda _: gr.Textbox("", visible="hidden", label="Size"), more=True),
     "second_class": Control(lambda _: gr.Textbox("", visible="hidden", label="Second image: class"), more=True),

@@ -24,10 +24,10 @@ from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
 ASSETS = files("ldm_explorer.ui") / "assets"
 SCRIPTS = (
-    *("page.js", "dom.js", "stage.js", "plane.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js"),
-    *("sizes.js", "curve.js", "again.js"),
+    *("page.js", "dom.js", "stage.js", "place.js", "plane.js", "strip.js", "picker.js", "lessons.js", "canvas.js"),
+    *("tools.js", "sizes.js", "curve.js", "again.js"),
 )
-STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css", "curve.css", "velocity.css")
+STYLES = ("page.css", "pictures.css", "stage.css", "sizes.css", "diagnosis.css", "curve.css", "velocity.css")
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"

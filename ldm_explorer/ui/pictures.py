@@ -113,6 +113,11 @@ def error_map(error: Tensor) -> Tensor:
     return (bright * _TOO_BRIGHT.view(3, 1, 1) + dark * _TOO_DARK.view(3, 1, 1)).round().to(torch.uint8)
 
 
+def difference_map(one: Tensor, other: Tensor) -> Tensor:
+    """What changes from one picture `(C, H, W) uint8` to another of its size, as an error map."""
+    return error_map((other.float() - one.float()) / 127.5)
+
+
 def latent_channel(values: Tensor) -> Tensor:
     """One channel `(h, w)` of a normalised latent as `(1, h, w) uint8`: black is -3 standard deviations, white +3."""
     return to_uint8(values[None] / LATENT_FULL_SCALE)

@@ -193,6 +193,12 @@ window.ldm = (() => {
     return parameters.map((name) => (name in state.changes ? { ...SAME, value: state.changes[name] } : SAME));
   }
 
+  /* End the run of the open room, and ask for it once more, which finds what there was of it. */
+  const halt = () => click(`ldm-stop-${state.room}`);
+  function resume() {
+    again("");
+  }
+
   /* All choices as the page opened with, in the room that is open. */
   function reset() {
     state.cleared = true;
@@ -229,5 +235,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, again, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

@@ -11,7 +11,8 @@ ldm.stage = (element, props, watch) => {
   const speed = h("select", { "aria-label": "Steps per second" }, ...[2, 5, 10, 20].map((rate) => h("option", { value: rate, selected: rate === 5 }, `${rate} a second`)));
   const back = h("button", { type: "button", "aria-label": "One step back", onclick: () => seek(view.at - 1) }, "◂");
   const forth = h("button", { type: "button", "aria-label": "One step on", onclick: () => seek(view.at + 1) }, "▸");
-  const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label));
+  const stopping = h("button", { type: "button", class: "ldm-stop", onclick: () => halt() }, "■ Stop");
+  const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label, stopping));
   const status = h("p", { class: "ldm-status", role: "status" });
   root.replaceChildren(sides, time, details, status);
   root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, frame: () => view.show?.frames[view.at], show: () => view.show };
@@ -24,7 +25,7 @@ ldm.stage = (element, props, watch) => {
     const show = props.value;
     if (!show || !show.frames) { root.classList.add("empty"); return; }
     root.classList.remove("empty");
-    if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1 }); stop(); film.replaceChildren(); }
+    if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1, halted: false }); stop(); film.replaceChildren(); }
     const stoodLast = view.at === (view.show?.frames.length ?? 0) - 1;
     const last = show.frames.length - 1, grown = last + 1 > (view.show?.frames.length ?? 0);
     view.show = show;
@@ -37,8 +38,15 @@ ldm.stage = (element, props, watch) => {
       const wanted = ldm.state.step ?? (show.done ? show.open_at : null); // a link's step stands still while others come
       draw(Math.min(wanted ?? last, last));
     } else draw(stoodLast && grown ? last : view.at); // who watches the end goes along with it
+    root.classList.toggle("alone", show.sides.length === 1);
     say();
-    element.closest(".tabitem")?.classList.toggle("ldm-running", !show.done);
+  }
+
+  /* End the run and keep what is there of it; the same button lets it go on. */
+  function halt() {
+    if (view.halted) ldm.resume(); else ldm.halt();
+    view.halted = !view.halted;
+    say();
   }
 
   function drawFilm(show) {
@@ -61,16 +69,22 @@ ldm.stage = (element, props, watch) => {
     label.textContent = frame.label;
     const shown = Number(film.children[1]?.dataset.index ?? 1);
     [...film.children].forEach((image, index) => image.classList.toggle("now", Math.floor(view.at / shown) === index));
-    part(sides, frame.sides.map((pictures) => pictures.filter(({ size }) => size === "large")), "h3", ({ title }) => [title]);
+    const large = frame.sides.map((pictures) => pictures.filter(({ size }) => size === "large"));
+    part(sides, large, "h3", ({ title }) => [title]);
     part(details, frame.sides.map((pictures) => pictures.filter(({ size }) => size !== "large")), "dl", ({ facts = [] }, index) =>
       (frame.facts?.[index] ?? facts).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    for (const row of [sides, details]) row.style.setProperty("--columns", large.map(({ length }) => `minmax(0, ${length || 1}fr)`).join(" "));
     say();
     ldm.tell("frame", { frame, show: view.show, root });
   }
 
+  /* A step that was on its way when the run was stopped does not set it going again. */
   function say() {
-    const { done, frames, sentence, axis, total } = view.show;
-    const said = done ? frames[view.at]?.sentence || sentence || "" : `${axis} ${frames.length} of ${total}`;
+    const { done, frames, sentence, axis, total } = view.show, going = !done && !view.halted;
+    element.closest(".tabitem")?.classList.toggle("ldm-running", going);
+    Object.assign(stopping, { hidden: done, textContent: going ? "■ Stop" : "▶ Go on" });
+    const ended = frames[view.at]?.sentence || sentence || "";
+    const said = done ? ended : going ? `${axis} ${frames.length} of ${total}` : `Stopped at ${frames.at(-1).label}.`;
     if (status.textContent !== said) status.textContent = said;
   }
 
