@@ -16,17 +16,14 @@ from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.training_run import find_runs
 from ldm_explorer.ui import (
     denoising,
-    diagnosis,
     few_evaluations,
-    latent_size,
     reconstruction,
     schedule,
-    training,
 )
 from ldm_explorer.ui.answers import Room, answering, size_of
 from ldm_explorer.ui.common import bind, example_classes, images_per_class
 from ldm_explorer.ui.results import Results
-from ldm_explorer.ui.rooms import faults, velocity
+from ldm_explorer.ui.rooms import diagnosis, faults, latent_size, training, velocity
 
 FALLBACK = "Something went wrong"
 
@@ -43,9 +40,11 @@ def faults_of(root: Path, folders: list[Path], examine: bool = True) -> list[str
     except Exception as error:
         return [f"the library: {error!r}"]
     answers = [(name, ask) for checkpoint in library.names() for name, ask in _rooms(library, checkpoint)]
-    answers += [("training", lambda run=run: _ask(library, training.plot_loss, run, training.NONE)) for run in runs]
+    answers += [("training", lambda run=run: _ask_room(training, library, run=run)) for run in runs]
     if examine:
-        answers += [(name, lambda name=name: _ask(library, diagnosis.diagnose, name)) for name in library.names()]
+        answers += [
+            (name, lambda name=name: _ask_room(diagnosis, library, checkpoint=name)) for name in library.names()
+        ]
     answers += [("diagnose", lambda folder=folder: _diagnose(folder)) for folder in folders]
     return [f"{name}: {said}" for name, ask in answers if (said := _why_not(ask))]
 
@@ -62,8 +61,9 @@ def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], obje
     yield "velocity", lambda: _ask_room(velocity, library, checkpoint=name, class_name=class_name)
     yield "denoising", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, steps=2)
     yield "few evaluations", asked(few_evaluations.show_few_evaluations, name)
-    yield "film", asked(denoising.open_film, name)
-    yield "latent size", asked(latent_size.show_figures, name, [name])
+    sizes = {"checkpoint": name, "sizes": name, "size": name, "class_name": class_name}
+    for part in (latent_size, *latent_size.PARTS):
+        yield part.NAME, lambda part=part: _ask_room(part, library, **sizes)
     yield "faults", lambda: _ask_room(faults, library, steps=1, checkpoint=name)
     yield "exact denoiser", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, "Gaussian", steps=1)
 

@@ -20,7 +20,7 @@ from ldm_explorer.ui.html import escaped, html, join, table
 from ldm_explorer.ui.pictures import csv_link
 
 HOSTILE = "<img src=x onerror=\"window.pwned=1\"> & 'more'"
-MODULES = sorted(path for path in Path(ldm_explorer.ui.__file__).parent.glob("*.py") if path.name != "html.py")
+MODULES = sorted(path for path in Path(ldm_explorer.ui.__file__).parent.rglob("*.py") if path.name != "html.py")
 
 
 def test_values_are_text_and_what_was_made_here_is_not_escaped_again():

@@ -1,19 +1,20 @@
 """The page in a real browser: seen at once, asked for once, linked, and read by everybody."""
 
 import json
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.ui.page import build_page
-from ldm_explorer.ui.rooms import ROOMS
+from ldm_explorer.ui.rooms import ROOMS, denoising
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
 
 SIZES = {"laptop": (1280, 720), "projector": (1920, 1080), "phone": (390, 844)}
 MAX_HTML_BYTES = 250_000
-WHOLE = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card"
+WHOLE = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card img"
 """What a room is looked at for: its picture or its figure."""
 
 
@@ -134,7 +135,7 @@ def test_a_link_gives_the_same_run_step_room_and_b_in_another_browser(visit):
     done(other, int(parse_qs(link.query)["step"][0]))
     assert pictures(other) == shown
     assert urlsplit(other.url).query == link.query
-    assert other.locator(".ldm-sides h3").count() == 2
+    assert other.locator(".ldm-sides h3").all_inner_texts()[2:] == ["Difference"]
 
 
 def test_back_gives_what_was_there_before(visit):
@@ -168,9 +169,56 @@ def test_keep_as_b_compares_with_what_is_chosen_next(visit):
     page.get_by_label("Steps").locator("visible=true").first.fill("3")
     page.get_by_label("Steps").locator("visible=true").first.press("Enter")
     page.wait_for_function("() => location.search.includes('b.steps=4')")
-    page.wait_for_function("() => document.querySelectorAll('.ldm-sides h3').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.ldm-sides h3').length === 3")
     assert question(asked)["b.steps"] == ["4"]
     assert "b.seed" not in question(asked)
+
+
+def test_what_is_folded_away_asks_when_it_is_opened_and_again_for_another_choice(visit):
+    page, asked = visit("?room=reconstruction")
+    done(page)
+    asked.clear()
+    page.get_by_role("button", name="Where does 0.18215 come from?").click()
+    page.locator(".ldm-table").wait_for()
+    assert len(asked) == 1
+    page.evaluate("ldm.follow('?room=reconstruction&checkpoint=tiny-vae')")
+    page.wait_for_function("() => location.search.includes('checkpoint=tiny-vae')")
+    done(page)
+    page.wait_for_timeout(300)
+    assert len(asked) == 3, "the room, and what stands open in it"
+    asked.clear()
+    page.evaluate("ldm.follow('?room=denoising&steps=2')")
+    page.wait_for_function("() => document.body.dataset.room === 'denoising'")
+    done(page)
+    assert len(asked) == 1, asked
+
+
+def test_a_run_is_stopped_only_while_it_runs_keeps_its_frames_and_goes_on(visit, monkeypatch):
+    inner = denoising.denoise_images
+
+    def slowly(*arguments, **options):
+        for step in inner(*arguments, **options):
+            time.sleep(0.1)
+            yield step
+
+    monkeypatch.setattr(denoising, "denoise_images", slowly)
+    page, _ = visit("?room=denoising&steps=250")
+    stop = page.locator(".ldm-stop").locator("visible=true")
+    stop.filter(has_text="Stop").click()
+    page.get_by_text("Stopped at step").wait_for()
+    kept = page.evaluate("ldm.stages()[0].ldm.count()")
+    assert 0 < kept < 84
+    page.wait_for_timeout(500)
+    assert page.evaluate("ldm.stages()[0].ldm.count()") == kept
+    page.evaluate("ldm.follow('?room=denoising&steps=2')")
+    done(page)
+    assert stop.count() == 0
+    page.evaluate("ldm.follow('?room=denoising&steps=250')")
+    stop.filter(has_text="Stop").click()
+    stop.filter(has_text="Go on").click()
+    page.wait_for_function("(kept) => ldm.stages()[0].ldm.count() > kept + 2", arg=kept)
+    stop.filter(has_text="Stop").click()
+    page.get_by_text("Stopped at step").wait_for()
 
 
 def test_on_a_phone_rooms_are_a_list_with_previous_and_next(visit):
@@ -221,11 +269,14 @@ def test_a_formula_is_checked_where_it_is_typed(visit):
 def test_axe_finds_nothing_serious_in_any_room(visit, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = visit("", size, color_scheme=scheme)
-    done(page)
+    page.wait_for_function("() => window.ldm?.state.started")
     found = {}
     for room in ROOMS:
         page.evaluate("(room) => ldm.open(room)", room.NAME)
         page.locator(WHOLE).locator("visible=true").first.wait_for()
+        page.wait_for_function(
+            "() => ![...document.querySelectorAll('.empty[aria-label]')].some(ldm.visible)"
+        )  # gradio's
         violations = axe.run(page).response["violations"]
         serious = [
             (violation["id"], violation["nodes"][0]["html"][:200])

@@ -44,7 +44,7 @@ def picture_row(pictures: Iterable[Picture], heading: str = "", layout: str = ""
     """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", "film" five a row, "four", "line"
     one row, "strips" one below the other."""
     figures = join(_figure(picture) for picture in pictures)
-    title = html("<h2>{}</h2>", heading) if heading else ""
+    title = html("<h3>{}</h3>", heading) if heading else ""
     return html('<section>{}<div class="ldm-row {}">{}</div></section>', title, layout, figures)
 
 
@@ -111,6 +111,11 @@ def error_map(error: Tensor) -> Tensor:
     scaled = (error.mean(0) / (2 * ERROR_FULL_SCALE)).clamp(-1, 1)
     bright, dark = scaled.clamp_min(0), (-scaled).clamp_min(0)
     return (bright * _TOO_BRIGHT.view(3, 1, 1) + dark * _TOO_DARK.view(3, 1, 1)).round().to(torch.uint8)
+
+
+def difference_map(one: Tensor, other: Tensor) -> Tensor:
+    """What changes from one picture `(C, H, W) uint8` to another of its size, as an error map."""
+    return error_map((other.float() - one.float()) / 127.5)
 
 
 def latent_channel(values: Tensor) -> Tensor:

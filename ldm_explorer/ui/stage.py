@@ -69,16 +69,22 @@ class Side:
 
 @dataclass(frozen=True)
 class Frame:
-    """One place on the time axis: the pictures of each side. `x` is where it lies on the room's plots."""
+    """One place on the time axis: the pictures of each side. `x` is where it lies on the room's plots.
+
+    `facts` of each side and the `sentence` stand in place of those of the whole show, where they are given.
+    """
 
     label: str
     x: float
     sides: Sequence[Sequence[Picture]]
+    facts: Sequence[Sequence[tuple[str, str]]] = ()
+    sentence: str = ""
 
     def drawn(self) -> dict[str, Any]:
         sides = [[picture.drawn() for picture in side] for side in self.sides]
         thumb = next((picture["src"] for picture in sides[0] if "src" in picture), "")
-        return {"label": self.label, "x": self.x, "thumb": thumb, "sides": sides}
+        words = {"facts": self.facts, "sentence": self.sentence} if self.facts or self.sentence else {}
+        return {"label": self.label, "x": self.x, "thumb": thumb, "sides": sides} | words
 
 
 @dataclass
@@ -86,7 +92,7 @@ class Show:
     """The frames so far. Every `add` gives the whole as JSON-like values; only what is new travels to the page.
 
     `key` tells one run from the next, `axis` names the time axis, `open_at` is the frame that a finished run opens
-    with, the last one where it is None.
+    with, the last one where it is None. With a `stamp` the page asks again every few seconds, for what goes on.
     """
 
     key: str
@@ -94,6 +100,7 @@ class Show:
     total: int
     sides: Sequence[Side]
     open_at: int | None = None
+    stamp: str = ""
     frames: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, frame: Frame) -> dict[str, Any]:
@@ -108,6 +115,7 @@ class Show:
 
     def _drawn(self, done: bool) -> dict[str, Any]:
         head = {"id": self.key, "axis": self.axis, "total": self.total, "open_at": self.open_at, "done": done}
+        head |= {"stamp": self.stamp} if self.stamp else {}
         return head | {"sides": [asdict(side) for side in self.sides], "frames": list(self.frames)}
 
 
