@@ -1,7 +1,6 @@
 """What a room answers: kept by the question, computed when it is its turn, with its errors as one sentence."""
 
 import functools
-import inspect
 import json
 import logging
 import threading
@@ -70,8 +69,6 @@ def bind(handler: Callable, library: Library) -> Callable:
         with one_sentence(), TURNS.turn(Job(LocalContext.event_id.get(None))):
             return handler(library, *inputs)
 
-    signature = inspect.signature(handler)
-    reply.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
     return reply
 
 
