@@ -1,7 +1,7 @@
 """What the page costs and how long it takes, in a real browser: `python benchmarks/page.py`, on a quiet machine.
 
-Prints the start, the weight, the memory, the requests of one action, the time to a picture beside the bare loop with the
-same decodes, and scrubbing (see "The page" in docs/measures.md).
+Prints the start, the weight, the memory, the requests of one action, the time to a picture beside the bare loop with
+the same decodes, and scrubbing.
 """
 
 import statistics
@@ -127,7 +127,8 @@ def act(browser, server: Served) -> None:
         page.wait_for_timeout(1500)
         print(f"requests when {parameter} changes: {len(asked)}")
     choose(page, "checkpoint", CHECKPOINT)
-    print("another seed, to the last picture:", beside_bare(lambda n: choose(page, "seed", str(n)), lambda _: CHECKPOINT))
+    by_seed = beside_bare(lambda seed: choose(page, "seed", str(seed)), lambda _: CHECKPOINT)
+    print(f"another seed, to the last picture: {by_seed}")
     names = (CHECKPOINT, OTHER)
     print(
         "another checkpoint, to the last picture:",

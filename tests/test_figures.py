@@ -5,7 +5,7 @@ from ldm_explorer.explore.schedule import compare_schedules
 from ldm_explorer.explore.training_run import read_run
 from ldm_explorer.figures.loss import FLOOR_LABELS, timestep_figure
 from ldm_explorer.figures.schedules import schedule_figures
-from ldm_explorer.figures.style import SCHEDULE_COLORS
+from ldm_explorer.figures.style import FLOOR_COLORS, FLOOR_DASHES, SCHEDULE_COLORS
 from ldm_explorer.figures.training import training_figure
 from ldm_explorer.schedules import SCHEDULES
 
@@ -13,6 +13,16 @@ from ldm_explorer.schedules import SCHEDULES
 def test_every_schedule_has_a_colour_of_its_own():
     assert set(SCHEDULES) == set(SCHEDULE_COLORS)
     assert len(set(SCHEDULE_COLORS.values())) == len(SCHEDULE_COLORS)
+
+
+def test_schedules_and_floors_are_told_apart_in_grey_too():
+    figures = schedule_figures(compare_schedules(100, 1e-4, 0.02))
+    dashes = [trace.line.dash for trace in figures.alpha_bar.data]
+    assert len(set(dashes)) == len(SCHEDULES)
+    assert len(set(FLOOR_DASHES.values())) == len(FLOOR_COLORS)
+    assert [f"<b>{name}</b>" for name in SCHEDULES] == [
+        note.text for note in figures.alpha_bar.layout.annotations if note.text
+    ]
 
 
 @pytest.mark.parametrize("num_timesteps", [10, 400, 4000])

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from ldm_explorer.explore.training_run import PER_BIN, RunReport
 from ldm_explorer.figures.style import (
     FLOOR_COLORS,
+    FLOOR_DASHES,
     VALIDATION_COLOR,
     as_text,
     plotted_timesteps,
@@ -33,7 +34,7 @@ def drawn_floors(report: RunReport, alone: bool = True) -> list[str]:
 
 def floor_line(name: str) -> dict:
     """How a floor is drawn in every plot."""
-    line = {"color": FLOOR_COLORS[name], "width": 2, "dash": "dash"}
+    line = {"color": FLOOR_COLORS[name], "width": 2, "dash": FLOOR_DASHES[name]}
     return {"name": FLOOR_LABELS[name], "line": line, **CURVE}
 
 

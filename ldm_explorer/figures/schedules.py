@@ -5,7 +5,7 @@ from statistics import median
 
 import plotly.graph_objects as go
 
-from ldm_explorer.figures.style import SCHEDULE_COLORS, plotted_timesteps, styled
+from ldm_explorer.figures.style import SCHEDULE_COLORS, SCHEDULE_DASHES, label_lines, plotted_timesteps, styled
 from ldm_explorer.schedules import Schedule
 
 
@@ -44,7 +44,11 @@ def _overlay(title: str, schedules: tuple[Schedule, ...], curve) -> go.Figure:
             x=timesteps,
             y=curve(schedule)[timesteps].tolist(),
             name=schedule.name,
-            line={"color": SCHEDULE_COLORS.get(schedule.name), "width": 2.5},
+            line={
+                "color": SCHEDULE_COLORS.get(schedule.name),
+                "dash": SCHEDULE_DASHES.get(schedule.name),
+                "width": 2.5,
+            },
             hovertemplate="%{y:.4g}",
         )
-    return styled(figure, title, x_title="timestep t")
+    return label_lines(styled(figure, title, x_title="timestep t"))

@@ -11,13 +11,24 @@ from ldm_explorer.schedules import SCHEDULES
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F6FBF")
 """In the order in which things are listed."""
 
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+"""Beside the colours: what is told apart by these is told apart in grey, too."""
+
 SCHEDULE_COLORS = dict(zip(SCHEDULES, cycle(COLORS), strict=False))
+SCHEDULE_DASHES = dict(zip(SCHEDULES, cycle(DASHES), strict=False))
 FLOOR_COLORS = {
     "white": "#CC79A7",
     "gaussian": "#D55E00",
     "gaussian_per_class": "#F0A65E",
     "memorising": "#009E73",
     "memorising_per_class": "#009E73",
+}
+FLOOR_DASHES = {
+    "white": "dot",
+    "gaussian": "dash",
+    "gaussian_per_class": "dashdot",
+    "memorising": "longdash",
+    "memorising_per_class": "longdashdot",
 }
 LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
@@ -66,6 +77,24 @@ def styled(figure: go.Figure, title: str, x_title: str | None = None, hovermode:
     figure.update_xaxes(title_text=x_title, **axis)
     figure.update_yaxes(**axis)
     return figure
+
+
+def label_lines(figure: go.Figure) -> go.Figure:
+    """Write the name of every line on it, each further along than the one before, in the place of a legend."""
+    lines = [trace for trace in figure.data if trace.name and len(trace.x) > 1]
+    for number, trace in enumerate(lines, 1):
+        place = len(trace.x) * number // (len(lines) + 1)
+        figure.add_annotation(
+            x=trace.x[place],
+            y=trace.y[place],
+            text=f"<b>{trace.name}</b>",
+            font={"color": trace.line.color, "size": 13},
+            showarrow=False,
+            xanchor="left",
+            yanchor="bottom",
+            xshift=6,
+        )
+    return figure.update_layout(showlegend=False, margin_t=40)
 
 
 def title_in_legend(figure: go.Figure) -> go.Figure:

@@ -192,7 +192,9 @@ def strip() -> Markup:
         '<button type="button" class="ldm-previous" aria-label="Previous room">‹</button>'
         '<select aria-label="Room">{}</select>'
         '<button type="button" class="ldm-next" aria-label="Next room">›</button>'
-        '<button type="button" class="ldm-choose" aria-expanded="false">Choices</button></nav></header>',
+        '<button type="button" class="ldm-choose" aria-expanded="false">Choices</button></nav>'
+        '<button type="button" class="ldm-enlarge" aria-pressed="false" title="Large text, for a projector">A+</button>'
+        "</header>",
         boxes,
         options,
     )

@@ -40,6 +40,7 @@ window.ldm = (() => {
     query.delete("upload");
     if (state.step !== null) query.append("step", state.step);
     if (state.lesson) query.append("lesson", state.lesson);
+    if (document.body.classList.contains("ldm-large")) query.append("large", 1);
     return `?room=${state.room}&${query}`;
   }
 
@@ -106,6 +107,7 @@ window.ldm = (() => {
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
     teach(query.get("lesson"));
+    document.body.classList.toggle("ldm-large", query.has("large"));
     state.started = true;
     state.opening = room === (state.room ?? names[0]) ? null : room;
     enter(room);
@@ -174,10 +176,17 @@ window.ldm = (() => {
     seek.timer = setTimeout(() => remember(false), 200);
   }
 
+  /* For a projector: 20 px and the whole width, the choices in a sheet. */
+  function enlarge() {
+    document.body.classList.toggle("ldm-large");
+    remember(false);
+    dispatchEvent(new Event("resize"));
+  }
+
   const listen = (listener) => state.listeners.push(listener);
   const tell = (what, detail) => state.listeners.forEach((listener) => listener(what, detail));
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, open, follow, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, enlarge, open, follow, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

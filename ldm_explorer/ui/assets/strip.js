@@ -6,6 +6,8 @@ ldm.strip = (element) => {
   const move = (by) => ldm.open(ldm.names[(ldm.names.indexOf(ldm.state.room) + by + ldm.names.length) % ldm.names.length]);
   element.querySelector(".ldm-previous").addEventListener("click", () => move(-1));
   element.querySelector(".ldm-next").addEventListener("click", () => move(1));
+  const large = element.querySelector(".ldm-enlarge");
+  large.addEventListener("click", () => { ldm.enlarge(); large.setAttribute("aria-pressed", document.body.classList.contains("ldm-large")); });
   const choose = element.querySelector(".ldm-choose");
   choose.addEventListener("click", () => {
     choose.setAttribute("aria-expanded", document.body.classList.toggle("ldm-choosing"));
