@@ -11,19 +11,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from runpy import run_path
 
 import httpx
 from conditions import conditions
 from load import percentile
 from playwright.sync_api import Page, sync_playwright
-from served import Served, served
+from served import REPO, Served, served
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.ui.rooms import ROOMS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-from screenshots import launch_chromium
-
+launch_chromium = run_path(str(REPO / "tools" / "screenshots.py"))["launch_chromium"]
 CHECKPOINT, OTHER = "ldm-8x8x4-cosine", "ldm-8x8x4-linear"
 REPEATS, STEPS = 20, 10
 IMPORTS = """

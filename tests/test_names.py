@@ -32,7 +32,7 @@ WHAT_RAN = """() => [
     window.pwned,
     ...document.querySelectorAll('[onerror], [onload], [onmouseover], iframe, video, [src=x], [href^=javascript]'),
     ...[...document.querySelectorAll('script, style')].filter(
-        element => element.textContent.includes('pwned') && !/^(window.gradio_|const LDM = )/.test(element.textContent)),
+        ({textContent}) => textContent.includes('pwned') && !/^(window.gradio_|const LDM = )/.test(textContent)),
 ].filter(Boolean).map(found => found.outerHTML || String(found))"""
 """Gradio's own scripts and ours hold the names as JSON without a bracket."""
 PICTURES = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card"

@@ -13,7 +13,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import Room, answering, size_of
 from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
-from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.html import Markup, html, join, script
 from ldm_explorer.ui.lessons import build_lessons, lessons_in
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.results import Results
@@ -217,5 +217,4 @@ def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> st
         "images": images.described(),
         "checkpoints": images.of,
     }
-    script = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
-    return f"<script>const LDM = {json.dumps(known).replace('<', chr(92) + 'u003c')};\n{script}</script>"
+    return script("LDM", known, "\n".join((ASSETS / name).read_text() for name in SCRIPTS))
