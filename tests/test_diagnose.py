@@ -18,10 +18,7 @@ from ldm_explorer.diagnosis.examination import FAILED
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, NotRun, Verdict, explain
 from ldm_explorer.explore.diagnosis import diagnose_folder
-from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.shipped import shipped_checkpoints
-from ldm_explorer.ui import build_app
-from ldm_explorer.ui import diagnosis as tab
 
 SHIPPED = {checkpoint.name: checkpoint.folder for checkpoint in discover(shipped_checkpoints())[0]}
 BROKEN = {
@@ -256,29 +253,3 @@ def test_every_check_explains_only_what_comes_after_it():
     assert len(set(order)) == len(order)
     for check in CHECKS:
         assert all(order.index(name) > order.index(check.name) for name in check.explains)
-
-
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
-
-
-def test_the_tab_shows_causes_pictures_and_what_was_not_run(library):
-    html = tab.diagnose(library, "tiny-ldm")
-    assert html == tab.diagnose(library, "tiny-ldm")
-    assert "Most likely" in html
-    assert "<code>" in html
-    assert html.count("<img") == 3
-    assert "Out of reach" in html
-    assert tab.diagnose(library, "tiny-vae").count("<img") == 2
-    assert "press Examine" in tab.forget(library, "tiny-vae")
-
-
-def test_the_tab_takes_names_from_the_library_alone(library, tmp_path):
-    with pytest.raises(ValueError, match="choose one of"):
-        tab.diagnose(library, str(tmp_path))
-
-
-def test_the_app_does_not_examine_before_it_is_asked(library, monkeypatch):
-    monkeypatch.setattr(tab, "diagnose_checkpoint", lambda _: pytest.fail("examined at the start"))
-    build_app(library)

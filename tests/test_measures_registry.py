@@ -20,7 +20,7 @@ from ldm_explorer.figures.latent_size import ROWS
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.shipped import shipped_checkpoints
-from ldm_explorer.ui import latent_size, size_table
+from ldm_explorer.ui.sizes import table, words
 
 SPEC = dataset_spec("fashion_mnist")
 STORED = [path for path in sorted(shipped_checkpoints().glob("*/*/metrics.json"))]
@@ -84,7 +84,7 @@ def test_names_and_titles_are_unique_and_units_agree_with_names():
 
 
 def test_what_is_chosen_elsewhere_is_in_the_registry():
-    chosen = {*CONTINUITY, *EXACT, *HEADLINES, *KL_MEASURES, *ROWS, *latent_size.MAIN_COLUMNS}
+    chosen = {*CONTINUITY, *EXACT, *HEADLINES, *KL_MEASURES, *ROWS, *words.COLUMNS}
     assert chosen | {name for panel in PANELS.values() for name in panel.columns} <= MEASURES.keys()
 
 
@@ -96,9 +96,9 @@ def test_a_derived_measure_follows_from_stored_ones_and_is_left_out_without_them
 def test_every_measure_that_the_app_shows_stands_in_its_table_or_in_a_panel():
     in_panels = {name for panel in PANELS.values() for name in panel.measures}
     shown = {m.name for m in on_their_own(("reconstruction", "latent_space", "continuity", "generation", "derived"))}
-    table = size_table.size_table([])
-    assert {name for name in shown - in_panels if MEASURES[name].heading not in table} == set()
-    assert {name for name in in_panels if f">{MEASURES[name].heading}" in table} == set()
+    in_table = table.size_table([])
+    assert {name for name in shown - in_panels if MEASURES[name].heading not in in_table} == set()
+    assert {name for name in in_panels if f">{MEASURES[name].heading}" in in_table} == set()
     assert in_panels <= shown
 
 
@@ -114,16 +114,16 @@ def test_one_entry_is_measured_and_shows_in_the_docs_table_and_in_csv(reference,
     monkeypatch.setitem(measures.MEASURES, added.name, added)
     assert reference.reconstruction(LatentCodec(tiny_vae))["brightness_error"] > 0
     assert "| brightness error | `brightness_error` | lower | How much brighter" in measures_table()
-    (table,) = tables({"a": {"reconstruction": {"values": 64, added.name: 0.25}}})
-    assert table.splitlines() == [
+    (in_docs,) = tables({"a": {"reconstruction": {"values": 64, added.name: 0.25}}})
+    assert in_docs.splitlines() == [
         "| checkpoint | values | brightness error |",
         "| --- | --- | --- |",
         "| a | 64 | 0.25 |",
     ]
     figures = SizeMeasures("a", LatentSize(8, 4, 784), True, True, None, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, {})
     assert "brightness_error" in csv_table([figures], list(MEASURES)).splitlines()[0]
-    assert "brightness error ↓" in size_table.size_table([figures])
-    assert "brightness error" in size_table.explanation()
+    assert "brightness error ↓" in table.size_table([figures])
+    assert "brightness error" in table.explanation()
 
 
 def test_the_docs_table_has_a_row_for_every_measure_but_the_spreads():

@@ -13,7 +13,7 @@ from ldm_explorer.ui.server.limits import LIMITS
 
 SIZES = {"laptop": (1280, 720), "projector": (1920, 1080), "phone": (390, 844)}
 MAX_HTML_BYTES = 250_000
-WHOLE = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card"
+WHOLE = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card img"
 """What a room is looked at for: its picture or its figure."""
 
 

@@ -38,16 +38,20 @@ from ldm_explorer.explore.size_measures import (
     read_training_spread,
     spread_around,
 )
+from ldm_explorer.explore.size_sentence import answer_in_a_sentence
 from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, panel_figure
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
 from ldm_explorer.figures.latent_size import answer_figure
 from ldm_explorer.figures.style import SAMPLER_COLORS, SIDE_COLORS
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
-from ldm_explorer.ui import few_evaluations, latent_size, latent_views
+from ldm_explorer.ui import few_evaluations
 from ldm_explorer.ui.pictures import csv_link, kl_picture, strip
-from ldm_explorer.ui.size_table import size_table
+from ldm_explorer.ui.sizes.table import size_table
 
 SPREAD = {"psnr_db": 0.3, "fd_percent": 0.1, "ifd_above_rfd_percent": 0.1, "turn_error": 0.1, "stretch_variation": 0.1}
+
+MAX_HEIGHT = 440
+"""In pixels: of a figure that stands whole at 1280x720 and 390x844, below a heading and a sentence."""
 
 
 def made(side: int, channels: int, **figures: float) -> SizeMeasures:
@@ -157,14 +161,14 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     figures = [made(8, 4, psnr_db=30.0, fd_percent=0.3, gflops_per_image=6.0)]
     figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
     text = answer_in_figures(figures, SPREAD)
-    assert "8x8x4 → 32x32x1 (no compression: pixel diffusion in disguise)" in text
+    raw = "32x32x1 (1,024 values, no compression: pixel diffusion in disguise)"
+    assert f"8x8x4 (256 values) → {raw}" in text
     assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.3 dB)" in text
     assert "FD 0.300 → 0.600 %, **worse** (spread of seeds 10%)" in text
     assert "cost 6.00 → 10.0 GFLOPs per image." in text
     assert "4x4x8" not in text
-    large = "32x32x1 (no compression: pixel diffusion in disguise)"
     says = "reconstructs **better**, generates **worse**, and an image costs 1.7 times as much."
-    assert answer_in_short(figures, SPREAD) == f"- **Side 8 or 32**: {large} in the place of 8x8x4 {says}"
+    assert answer_in_short(figures, SPREAD) == f"- **Side 8 or 32**: {raw} in the place of 8x8x4 (256 values) {says}"
 
 
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
@@ -173,7 +177,8 @@ def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3 dB)" in text
     assert "better" not in text
     assert "worse" not in text
-    says = "- **8 or 32 channels**: 4x4x32 in the place of 4x4x8 reconstructs and generates no differently beyond luck"
+    says = "- **8 or 32 channels**: 4x4x32 (512 values) in the place of 4x4x8 (128 values) "
+    says += "reconstructs and generates no differently beyond luck"
     assert answer_in_short(figures, SPREAD) == f"{says}."
     figures = [replace(item, figures=item.figures | {"gflops_per_image": 2.0}) for item in figures]
     assert answer_in_short(figures, SPREAD) == f"{says} and an image costs as much."
@@ -216,6 +221,39 @@ def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
 def test_without_seeds_nothing_is_claimed():
     figures = [made(8, 4, psnr_db=30.0), made(32, 1, psnr_db=40.0)]
     assert (answer_in_short(figures, {}), answer_in_figures(figures, {})) == (NOT_KNOWN, "")
+    assert answer_in_a_sentence(figures, {}) == NOT_KNOWN
+    assert answer_in_a_sentence([], SPREAD) == NOTHING_TO_COMPARE
+
+
+def test_the_sentence_takes_the_cheapest_of_those_that_generate_as_well_and_says_what_the_largest_gives():
+    figures = [made(32, 1, psnr_db=50.0, fd_percent=0.61, gflops_per_image=3.0)]
+    figures += [made(16, 1, psnr_db=32.0, fd_percent=0.60, gflops_per_image=2.0)]
+    figures += [made(8, 4, psnr_db=32.0, fd_percent=0.62, gflops_per_image=1.5)]
+    figures += [made(4, 8, psnr_db=28.0, fd_percent=0.9, gflops_per_image=0.8)]
+    assert answer_in_a_sentence(figures, SPREAD) == (
+        "**8x8x4** (side 8, 4 channels, 256 values) is enough: no latent here generates better beyond luck, and of "
+        "those as good it costs the least; **32x32x1** (side 32, 1 channel, 1,024 values, no compression) reconstructs "
+        "better, generates no differently beyond luck and an image costs 2.0 times as much."
+    )
+
+
+def test_the_sentence_of_the_best_one_alone_sets_it_beside_the_smallest_where_it_is_the_largest():
+    figures = [made(4, 8, fd_percent=0.9, gflops_per_image=1.0), made(8, 4, fd_percent=0.5, gflops_per_image=2.0)]
+    said = answer_in_a_sentence(figures, SPREAD)
+    assert said.startswith(
+        "**8x8x4** (side 8, 4 channels, 256 values) is enough: no latent here generates better beyond"
+    )
+    assert said.endswith(
+        "luck; **4x4x8** (side 4, 8 channels, 128 values) generates worse and an image costs 0.5 times as much."
+    )
+
+
+def test_the_sentence_speaks_of_reconstructions_where_no_two_denoisers_were_measured():
+    figures = [made(8, 4, psnr_db=32.0, fd_percent=0.6), made(8, 8, psnr_db=32.1), made(8, 1, psnr_db=26.0)]
+    assert answer_in_a_sentence(figures, SPREAD) == (
+        "**8x8x4** (side 8, 4 channels, 256 values) is enough: no latent here reconstructs better beyond luck, none as "
+        "good is smaller; **8x8x8** (side 8, 8 channels, 512 values) reconstructs no differently beyond luck."
+    )
     assert (answer_in_short([], SPREAD), answer_in_figures([], SPREAD)) == (NOTHING_TO_COMPARE, "")
 
 
@@ -225,6 +263,10 @@ def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
     ]
     figures += [made(32, 1, psnr_db=40.0, fd_floor_percent=0.03), made(8, 1, psnr_db=22.0, pca_psnr_db=20.8)]
     figure = answer_figure(figures, {"psnr_db": 0.5})
+    assert figure.layout.height <= MAX_HEIGHT
+    assert [trace.ids for trace in figure.data if trace.yaxis == "y" and trace.name == "side 8"] == [
+        ("size-8x8x4", "size-8x8x1")
+    ], "what a click on a point chooses"
     reconstruction = {trace.name: trace for trace in figure.data if trace.yaxis == "y" and "side" in trace.name}
     assert reconstruction["side 8"].x == (256, 64)
     assert reconstruction["side 8"].y == (30.0, 22.0)
@@ -341,37 +383,6 @@ def test_pictures_of_kl_run_from_black_over_blue_to_yellow():
     assert picture[:, 0].T.tolist() == [[0, 0, 0], [0, 114, 178], [240, 228, 66], [240, 228, 66]]
     images = torch.tensor([10, 20], dtype=torch.uint8).view(2, 1, 1, 1)
     assert strip(images).flatten().tolist() == [10, 0, 20]
-
-
-IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
-
-
-def test_the_tab_answers_with_whatever_is_there(library):
-    words, figure, link, in_figures, table, kl, *rest = latent_size.show_figures(
-        library, "tiny-ldm", ["tiny-ldm", "size-8x8x4"]
-    )
-    assert (words, in_figures) == (NOTHING_TO_COMPARE, "")
-    assert "latent-size.csv" in link
-    assert kl["visible"]
-    assert table.count("<tr>") == 3
-    assert len(rest) == 3 + 2 * len(PANELS)
-    assert figure.data[0].y == (30.0,)
-    line = latent_size.size_figures(library, ["tiny-ldm", "kl-1"]).splitlines()
-    assert len(line) == 3
-
-
-def test_pictures_through_the_checkpoints_have_errors_beside_them(library):
-    first, pictures = latent_size.compare_pictures(library, *IMAGE, 0, ["tiny-ldm", "kl-1"])
-    assert first.count("<img") == 4
-    assert pictures.startswith(first)
-    assert pictures.count("<img") == 4 + 3
-    assert f"{DEFAULT_NUM_STEPS} evaluations" in pictures
-    strips = latent_views.interpolate_images(library, *IMAGE, "Bag", 2, ["tiny-ldm", "kl-1"])
-    assert strips.count("<img") == 2 * 2
-    assert "Ankle boot" in strips
-    assert latent_views.map_kl(library, *IMAGE, ["tiny-ldm"]).count("nats per value") == 2 * 2  # alt text and caption
-    with pytest.raises(ValueError, match="at least one checkpoint"):
-        latent_views.map_kl(library, *IMAGE, [])
 
 
 def test_a_larger_spread_of_a_poor_figure_does_not_hide_a_difference_between_good_ones():

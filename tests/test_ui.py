@@ -9,15 +9,12 @@ import torch
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.explore.denoising import denoise_images
 from ldm_explorer.explore.library import Library, open_library
-from ldm_explorer.explore.size_answer import NOT_KNOWN
 from ldm_explorer.schedules import SCHEDULES
 from ldm_explorer.ui import (
     TABS,
     build_app,
     denoising,
     lab,
-    latent_size,
-    latent_views,
     reconstruction,
     schedule,
 )
@@ -83,16 +80,6 @@ def test_a_run_without_a_film_hides_it(library):
         denoising.show_training(library, "tiny-vae", 1)
 
 
-def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
-    words, _, _, _, table, *_ = latent_size.show_figures(library, "tiny-ldm", ["tiny-ldm", "tiny-vae"])
-    assert words == NOT_KNOWN
-    assert "<td>\u2013</td>" in table
-    with pytest.raises(ValueError, match="at least one"):
-        latent_size.show_figures(library, "tiny-ldm", [])
-    with pytest.raises(ValueError, match="at least one"):
-        list(latent_size.compare_pictures(library, *IMAGE, 0, []))
-
-
 COLOR_IMAGE = ("tiny-color", "red", 1, None)
 
 
@@ -111,19 +98,11 @@ def test_a_checkpoint_over_other_images_is_shown_in_colour_in_every_tab(mixed_li
         mixed_library.get("tiny-color"), "red", 0, sampler="ddim", num_steps=2, guidance_scale=1.0
     )
     assert step.predicted.shape == (1, 3, 16, 16)
-    assert list(latent_size.compare_pictures(mixed_library, *COLOR_IMAGE, 0, ["tiny-color"]))[-1].count("<img") == 4
-    assert latent_views.interpolate_images(mixed_library, *COLOR_IMAGE, "Bag", 1, ["tiny-ldm"]).count("<img") == 2
     build_app(mixed_library)
 
 
 def test_checkpoints_over_other_images_are_not_compared(mixed_library):
     assert "tiny-color was trained on other images" in reconstruction.reconstruct(mixed_library, *IMAGE, "tiny-color")
-    pictures = list(latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-ldm", "tiny-color"]))[-1]
-    assert "tiny-color was trained on other images" in pictures
-    assert "tiny-ldm: 8x8x4" in list(latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-color"]))[-1]
-    table = latent_size.show_figures(mixed_library, "tiny-ldm", ["tiny-color"])[4]
-    assert "tiny-ldm" in table
-    assert "tiny-color" not in table
 
 
 def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):

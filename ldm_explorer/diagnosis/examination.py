@@ -1,5 +1,7 @@
 """From a folder to its diagnosis: every check in turn, then what explains what, and a few pictures."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -24,12 +26,22 @@ MISSING: dict[Need, str] = {
 
 def examine(case: Case) -> Diagnosis:
     """Run every check. What a check cannot run on is in its verdict; nothing is raised."""
-    verdicts = explain([run_check(check, case) for check in CHECKS], {check.name: check.explains for check in CHECKS})
+    *_, whole = examine_stepwise(case)
+    return whole
+
+
+def examine_stepwise(case: Case) -> Iterator[Diagnosis]:
+    """The same, one check more at a time; the last diagnosis is the whole one, and alone has pictures."""
+    name, verdicts = printable(case.folder.resolve().name), []
+    explains = {check.name: check.explains for check in CHECKS}
+    for check in CHECKS:
+        verdicts.append(run_check(check, case))
+        yield Diagnosis(name, explain(verdicts, explains))
     try:
         images, reconstructions, samples = _pictures(case)
     except Exception:  # what made it fail is among the checks
         images = reconstructions = samples = None
-    return Diagnosis(printable(case.folder.resolve().name), verdicts, images, reconstructions, samples)
+    yield Diagnosis(name, explain(verdicts, explains), images, reconstructions, samples)
 
 
 def run_check(check: Check, case: Case) -> Verdict:

@@ -1,7 +1,7 @@
 """What is wrong with a model?"""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.data import DatasetSpec, pad
 from ldm_explorer.diagnosis.case import Case
-from ldm_explorer.diagnosis.examination import examine
+from ldm_explorer.diagnosis.examination import examine, examine_stepwise
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import Diagnosis
 from ldm_explorer.explore.images import example_images
@@ -19,26 +19,26 @@ from ldm_explorer.image_folder import read_image_folder
 from ldm_explorer.run_folder import MARK
 
 
-def diagnose_checkpoint(checkpoint: Checkpoint) -> Diagnosis:
-    """The diagnosis of a checkpoint of the library, made once while its files stay the same.
+def diagnose_checkpoint(checkpoint: Checkpoint) -> Iterator[Diagnosis]:
+    """The diagnosis of a checkpoint of the library, one check more at a time; the last one is the whole.
 
     Raises `CheckpointError`.
     """
+    examples = example_images(checkpoint)
+    case = replace(open_case(checkpoint.folder), images=examples.images, image_labels=examples.labels)
+    for diagnosis in examine_stepwise(case):
+        yield replace(diagnosis, folder=checkpoint.name)
+
+
+def when_written(checkpoint: Checkpoint) -> tuple[tuple[str, int], ...]:
+    """The files of a checkpoint and when each was written, in ns. Raises `CheckpointError`."""
     mark = checkpoint.folder / MARK
     try:
         found = (path for path in checkpoint.folder.rglob("*") if mark not in path.parents)
         files = sorted(path for path in found if path.is_file())
-        written = tuple((str(path), path.stat().st_mtime_ns) for path in files)
+        return tuple((str(path), path.stat().st_mtime_ns) for path in files)
     except OSError as error:
         raise CheckpointError(f"{checkpoint.folder} cannot be looked through: {first_line(error)}") from error
-    return _diagnose(checkpoint, written)
-
-
-@lru_cache(maxsize=64)
-def _diagnose(checkpoint: Checkpoint, _files: tuple[tuple[str, int], ...]) -> Diagnosis:
-    examples = example_images(checkpoint)
-    case = replace(open_case(checkpoint.folder), images=examples.images, image_labels=examples.labels)
-    return replace(examine(case), folder=checkpoint.name)
 
 
 def diagnose_folder(folder: Path | str, images: Path | str | None = None) -> Diagnosis:

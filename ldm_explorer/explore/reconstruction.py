@@ -30,6 +30,12 @@ class LatentSize:
     def shape(self) -> str:
         return f"{self.side}x{self.side}x{self.channels}"
 
+    @property
+    def in_words(self) -> str:
+        """Side, channels and number of values."""
+        channels = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
+        return f"side {self.side}, {channels}, {self.values:,} values{'' if self.compresses else ', no compression'}"
+
     def __str__(self) -> str:
         shape = f"{self.shape} = {self.values:,} values"
         if not self.compresses:

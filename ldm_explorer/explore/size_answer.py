@@ -63,7 +63,7 @@ def find_differences(
     figures: Sequence[SizeMeasures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
     """Compare in each measure that two of the shapes and the training seeds have; the others are left out."""
-    of_shape = _by_shape(figures)
+    of_shape = by_shape(figures)
     found = []
     for measure in measures:
         items = [of_shape[shape] for shape in shapes if shape in of_shape and measure in of_shape[shape].figures]
@@ -74,7 +74,8 @@ def find_differences(
     return tuple(found)
 
 
-def _by_shape(figures: Sequence[SizeMeasures]) -> dict[str, SizeMeasures]:
+def by_shape(figures: Sequence[SizeMeasures]) -> dict[str, SizeMeasures]:
+    """The family's one of each shape."""
     return {item.size.shape: item for item in figures if item.of_its_shape}
 
 
@@ -87,7 +88,7 @@ def _are_measured_alike(items: Sequence[SizeMeasures], measure: str) -> bool:
 
 def _ends(figures: Sequence[SizeMeasures], title: str) -> tuple[str, ...]:
     """The first and the last shape of a comparison that are there; none where there are no two."""
-    there = _by_shape(figures)
+    there = by_shape(figures)
     known = [shape for shape in COMPARISONS[title] if shape in there]
     return (known[0], known[-1]) if len(known) > 1 else ()
 
@@ -100,7 +101,8 @@ def answer_in_short(figures: Sequence[SizeMeasures], spread: dict[str, float]) -
     if not spread:
         return NOT_KNOWN
     lines = [
-        f"**{title}**: {_named(ends[-1], figures)} in the place of {ends[0]} {said}{_not_generated(ends, figures)}."
+        f"**{title}**: {_named(ends[-1], figures)} in the place of {_named(ends[0], figures)} {said}"
+        f"{_not_generated(ends, figures)}."
         for title in COMPARISONS
         if (ends := _ends(figures, title)) and (said := _in_short(figures, ends, spread))
     ]
@@ -119,7 +121,7 @@ def continuity_in_figures(figures: Sequence[SizeMeasures], spread: dict[str, flo
     found = {title: find_differences(figures, shapes, CONTINUITY, spread) for title, shapes in ends.items()}
     return _list(
         [
-            f"**{title}**, {' → '.join(ends[title])}: {_by_verdict(differences)}."
+            f"**{title}**, {' → '.join(_named(shape, figures) for shape in ends[title])}: {_by_verdict(differences)}."
             for title, differences in found.items()
             if differences
         ]
@@ -151,7 +153,7 @@ def _in_short(figures: Sequence[SizeMeasures], shapes: tuple[str, ...], spread: 
 
 def _not_generated(shapes: tuple[str, ...], figures: Sequence[SizeMeasures]) -> str:
     """Which are autoencoders alone: silence on how they generate should not read as "the same"."""
-    of_denoisers, of_shape = {"fd_percent", "gflops_per_image"}, _by_shape(figures)
+    of_denoisers, of_shape = {"fd_percent", "gflops_per_image"}, by_shape(figures)
     alone = [shape for shape in shapes if not of_denoisers & of_shape[shape].figures.keys()]
     return f" (no denoiser was trained on {_listed(alone)})" if alone else ""
 
@@ -184,8 +186,11 @@ def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence
 
 
 def _named(shape: str, figures: Sequence[SizeMeasures]) -> str:
-    raw = {item.size.shape for item in figures if not item.size.compresses}
-    return f"{shape} (no compression: pixel diffusion in disguise)" if shape in raw else shape
+    """A shape, which is side x side x channels, with its number of values."""
+    size = by_shape(figures)[shape].size
+    return (
+        f"{shape} ({size.values:,} values{'' if size.compresses else ', no compression: pixel diffusion in disguise'})"
+    )
 
 
 def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from ldm_explorer.figures.style import MARKER_COLOR, REFERENCE_LINE, SIDE_COLORS
 
 ROWS = {"psnr_db": "Reconstruction: ", "fd_percent": "Generation: ", "gflops_per_image": ""}
 """Measures, and what comes before their titles."""
-ROW_HEIGHTS, GAP, TOP, BOTTOM = (260, 190, 150), 46, 36, 48
+ROW_HEIGHTS, GAP, TOP, BOTTOM = (134, 88, 68), 30, 24, 40
 ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1, 2, 3, 5, 7)]
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
@@ -21,7 +21,7 @@ SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), 
 def answer_figure(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
     """Three rows over one axis. Points of one side have one colour and symbol, open where nothing is compressed; lines
     join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds. Everything has its name
-    beside it, so there is no legend, which would take a third of a phone."""
+    beside it, so there is no legend, which would take a third of a phone. The ids of points name their checkpoints."""
     total = sum(ROW_HEIGHTS) + (len(ROWS) - 1) * GAP
     titles = [f"{words}{MEASURES[name].in_units}, {MEASURES[name].goal}" for name, words in ROWS.items()]
     titles = [title[0].upper() + title[1:] for title in titles]
@@ -63,7 +63,7 @@ def _label_places(figures: Sequence[SizeMeasures], measure: str) -> dict[str, st
         side = "left" if values == most else "right"  # the last one's would leave the plot
         for index, item in enumerate(here):
             place = "top" if index == len(here) - 1 else "bottom" if index == 0 else "middle"
-            places[item.name] = f"{place} {'left' if place == 'middle' else side}"
+            places[item.name] = f"{place} {side}"
     return places
 
 
@@ -95,6 +95,7 @@ def _add_side(
             marker=_marker(items, side) | {"color": color},
             error_y=whiskers(items, measure, spread) | {"color": color},
             customdata=[as_text(item.name) for item in items],
+            ids=[item.name for item in items],
             hovertemplate="%{customdata}: %{y:.3g}<extra></extra>",
             row=row,
             col=1,

@@ -115,3 +115,7 @@ def _held(lock: threading.Lock, job: Job) -> Iterator[None]:
 def size_of(answer: tuple) -> int:
     """The bytes of an answer as they are kept, about."""
     return sum(len(json.dumps(value, default=str)) for value in answer)
+
+
+RESULTS = Results(size_of)
+"""Of all rooms and their parts."""

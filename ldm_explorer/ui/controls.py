@@ -71,7 +71,16 @@ CONTROLS: dict[str, Control] = {
         ),
         more=True,
     ),
+    "sizes": Control(
+        lambda library: gr.Dropdown(
+            library.names(), value=[], multiselect=True, label="Sizes to compare", info="none: one of each size"
+        ),
+        more=True,
+    ),
     "upload": Control(_upload, more=True),
+    "size": Control(lambda _: gr.Textbox("", visible="hidden", label="Size"), more=True),
+    "second_class": Control(lambda _: gr.Textbox("", visible="hidden", label="Second image: class"), more=True),
+    "second_number": Control(lambda _: gr.Number(1, visible="hidden", label="Second image"), more=True),
 }
 """By the parameter's name, in the order of the rail."""
 

@@ -124,7 +124,8 @@ def _loss(library: Library, chosen: OfRun) -> dict[str, Any]:
 
 
 def _diagnosis(library: Library, chosen: OfCheckpoint) -> dict[str, Any]:
-    return diagnose_checkpoint(library.get(chosen.checkpoint)).as_json()
+    *_, whole = diagnose_checkpoint(library.get(chosen.checkpoint))
+    return whole.as_json()
 
 
 def _few_evaluations(library: Library, chosen: OfCheckpoint) -> dict[str, Any]:

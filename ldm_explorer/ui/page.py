@@ -10,21 +10,22 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.answers import Room, answering, size_of
+from ldm_explorer.ui.answers import RESULTS, Room
 from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join, script
 from ldm_explorer.ui.lessons import build_lessons, lessons_in
+from ldm_explorer.ui.parts import is_folded, lay_out, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
-from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js")
-CSS = (ASSETS / "page.css").read_text()
+SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js", "sizes.js")
+STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css")
+CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
 ).set(  # Gradio's own greys are too pale to be read from the last row
@@ -65,7 +66,9 @@ class Page:
     @property
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
-        own = {"theme": THEME, "css": CSS + room_css(), "head": self.head, "routes": self.routes}
+        # Given as `css`, rules could not ask for classes of the body; :root, three times, lets them win over Gradio's.
+        style = f"<style>:root:root:root {{\n{CSS}{room_css()}}}</style>"
+        own = {"theme": THEME, "head": style + self.head, "routes": self.routes}
         return own | {"footer_links": ["api", "gradio"]}
 
 
@@ -85,15 +88,15 @@ def build_page(library: Library) -> Page:
             with gr.Column(elem_classes="ldm-rail", min_width=240):
                 controls = _rail(library)
             with gr.Column(elem_classes="ldm-main"), gr.Tabs() as tabs:
-                asks = {room.NAME: _room(room, library, RESULTS) for room in ROOMS}
+                asks = [name for room in ROOMS for name in _room(room, library)]
         _connect(app, tabs, controls, asks)
         build_tools(ROOMS, library, RESULTS)
-        build_api(ROOMS, library, RESULTS, {name: control.value for name, control in controls.items()})
+        served = tuple(asked for room in ROOMS for asked in (room, *parts_of(room)))
+        build_api(served, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
     return Page(app, head=_head(images, controls), routes=(images.route(),))
 
 
-RESULTS = Results(size_of)
 LESSONS_HERE = lessons_in([room.NAME for room in ROOMS])
 
 
@@ -106,6 +109,7 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
             made[name] = CONTROLS[name].make(library)
 
     first, *others = [name for name, control in CONTROLS.items() if not control.more]
+    folded = [name for name, control in CONTROLS.items() if control.more]
     make(first)
     with gr.Column(
         elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, "class_name"))]
@@ -118,10 +122,10 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
     for name in others:
         make(name)
     picker.pick(None, None, [made["class_name"], made["number"]], js="() => ldm.picked", api_visibility="private")
-    with gr.Accordion("More", open=False):
-        for name, control in CONTROLS.items():
-            if control.more:
-                make(name)
+    in_rooms = [f"ldm-in-{room.NAME}" for room in ROOMS if any(uses(room, name) for name in folded)]
+    with gr.Accordion("More", open=False, elem_classes=["ldm-control", *in_rooms]):
+        for name in folded:
+            make(name)
     gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
         None, None, None, js="() => ldm.pin()", api_visibility="private"
     )
@@ -129,30 +133,23 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
 
 
 def uses(room: Room, parameter: str) -> bool:
-    return parameter in room.SETTINGS.model_fields
+    """Whether a room shows the control of a parameter; HIDDEN are those that it takes as other rooms left them."""
+    return parameter in parameters_of(room) and parameter not in getattr(room, "HIDDEN", ())
 
 
-def _room(room: Room, library: Library, results: Results) -> gr.Textbox:
-    """Lay out a room; returns the hidden text that holds its question: whenever it changes, the room answers."""
+def _room(room: Room, library: Library) -> list[str]:
+    """Lay out a room with its parts; returns the names of all that is asked on its own."""
     with gr.Tab(room.TITLE, id=room.NAME, elem_classes="ldm-room") as tab:
         gr.Markdown(f"## {room.QUESTION}")
-        question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=f"ldm-ask-{room.NAME}")
-        outputs = room.build(library)
+        lay_out(room, library)
         under_the_stage(tab, tool_row(room))
-        question.change(
-            answering(room, library, results),
-            question,
-            outputs,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
-        )
-    return question
+    return [room.NAME, *(part.NAME for part in parts_of(room))]
 
 
-def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: dict[str, gr.Textbox]) -> None:
+def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> None:
     """Controls to address and questions and back, all in the page."""
-    values, questions = list(controls.values()), list(asks.values())
+    by_id = {block.elem_id: block for block in app.blocks.values()}
+    values, questions = list(controls.values()), [by_id[question_id(name)] for name in asks]
 
     def in_page(event: Callable, js: str, outputs: list) -> Any:
         return event(None, values, outputs, js=js, api_visibility="private", show_progress="hidden", queue=False)
@@ -164,6 +161,8 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: dict[str, gr.T
         in_page(tab.select, f"(...values) => ldm.gather({json.dumps(tab.id)}, values)", questions)
     again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
     in_page(again.click, "(...values) => ldm.gather(null, values)", questions)
+    change = gr.Button("Change", visible="hidden", elem_id="ldm-change")
+    change.click(None, None, values, js="() => ldm.changed()", api_visibility="private")
     go = gr.Button("Open", visible="hidden", elem_id="ldm-go")
     go.click(None, None, tabs, js="() => ldm.selected()", api_visibility="private")
     back = gr.Button("Read", visible="hidden", elem_id="ldm-read")
@@ -209,7 +208,12 @@ def room_css() -> str:
 def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> str:
     """The page's script, with what it has to know of the rooms and of the images."""
     known = {
-        "rooms": {room.NAME: {"title": room.TITLE, "parameters": list(room.SETTINGS.model_fields)} for room in ROOMS},
+        "rooms": {room.NAME: {"title": room.TITLE, "parameters": parameters_of(room)} for room in ROOMS},
+        "asks": {
+            asked.NAME: {"room": room.NAME, "folded": is_folded(asked), "parameters": list(asked.SETTINGS.model_fields)}
+            for room in ROOMS
+            for asked in (room, *parts_of(room))
+        },
         "parameters": list(CONTROLS),
         "controls": {name: described(control) for name, control in controls.items()},
         "together": TOGETHER,

@@ -44,7 +44,7 @@ def picture_row(pictures: Iterable[Picture], heading: str = "", layout: str = ""
     """Pictures side by side under a heading; they wrap. `layout`: "" small, "large", "film" five a row, "four", "line"
     one row, "strips" one below the other."""
     figures = join(_figure(picture) for picture in pictures)
-    title = html("<h2>{}</h2>", heading) if heading else ""
+    title = html("<h3>{}</h3>", heading) if heading else ""
     return html('<section>{}<div class="ldm-row {}">{}</div></section>', title, layout, figures)
 
 

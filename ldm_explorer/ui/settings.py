@@ -23,7 +23,7 @@ MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100
 OF_B = "b."
 """Before the name of a parameter that B has another value of."""
-TOGETHER = ("class_name", "number", "upload", "seed")
+TOGETHER = ("class_name", "number", "upload", "seed", "sizes", "second_class", "second_number")
 """What A and B have in common: they are compared on the same image and from the same noise."""
 
 Name = Annotated[str, Field(max_length=300)]
@@ -38,6 +38,12 @@ Guidance = Annotated[
 ]
 Sampler = Annotated[SamplerName, Field(title="Sampler")]
 Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
+Size = Annotated[Name, Field(title="Size", description="the checkpoint whose pictures are shown")]
+Sizes = Annotated[
+    tuple[Name, ...], Field(title="Sizes to compare", description="checkpoints; none: one of each size", max_length=100)
+]
+SecondClass = Annotated[Name, Field(title="Second image: class", description="empty: another one than the first's")]
+SecondNumber = Annotated[int, Field(title="Second image", description="its number within the class", ge=1)]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 

@@ -4,8 +4,8 @@ window.ldm = (() => {
   const SETTLED_MS = 150;
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
-  const names = Object.keys(rooms);
-  const state = { room: null, opening: null, step: null, pinned: null, lesson: null, values: {}, asked: {}, started: false, listeners: [] };
+  const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
+  const state = { room: null, opening: null, step: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -20,12 +20,30 @@ window.ldm = (() => {
     return query;
   }
 
-  function ask() {
-    const query = question(state.room, state.values);
-    for (const [name, value] of pins()) query.append(`b.${name}`, value);
-    state.asked[state.room] = query.toString();
+  /* The choices among these parameters, and those that B has other ones of. */
+  function choices(only) {
+    const query = question(state.room, state.values, only);
+    for (const [name, value] of pins()) if (only.includes(name)) query.append(`b.${name}`, value);
+    return query;
+  }
+
+  /* What a room or a part of one asks. */
+  function ask(name) {
+    state.asked[name] = choices(LDM.asks[name].parameters).toString();
     tell("asked");
-    return state.asked[state.room];
+    return state.asked[name];
+  }
+
+  /* What the open room and its open parts ask now; the others keep their questions. */
+  function questions() {
+    const open = (name, { room, folded }) => room === state.room && (!folded || state.unfolded.has(name));
+    return asks.map(([name, asked]) => (open(name, asked) ? ask(name) : SAME));
+  }
+
+  /* A folded part was opened or closed. */
+  function turn(part, open) {
+    state.unfolded[open ? "add" : "delete"](part);
+    click("ldm-gather");
   }
 
   function pins() {
@@ -36,11 +54,16 @@ window.ldm = (() => {
   }
 
   function address() {
-    const query = new URLSearchParams(ask());
+    const query = choices(rooms[state.room].parameters);
     query.delete("upload");
     if (state.step !== null) query.append("step", state.step);
+<<<<<<< HEAD
     if (state.lesson) query.append("lesson", state.lesson);
     if (document.body.classList.contains("ldm-large")) query.append("large", 1);
+=======
+    if (document.body.classList.contains("ldm-large")) query.append("large", 1);
+    if (state.lesson) query.append("lesson", state.lesson);
+>>>>>>> page/page
     return `?room=${state.room}&${query}`;
   }
 
@@ -58,10 +81,10 @@ window.ldm = (() => {
     parameters.forEach((name, index) => { state.values[name] = list[index]; });
     fit();
     const stray = entered && state.opening && entered !== state.opening; // the tab that stands open while another opens
-    if (!state.started || stray) return names.map(() => SAME);
+    if (!state.started || stray) return asks.map(() => SAME);
     if (entered) { state.opening = null; enter(entered); }
     remember(true);
-    return names.map((name) => (name === state.room ? ask() : SAME));
+    return questions();
   }
 
   /* A checkpoint of other images has other classes to choose from. */
@@ -77,7 +100,7 @@ window.ldm = (() => {
   async function settle(list) {
     const moved = (state.moved = {});
     await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
-    return state.moved === moved ? gather(null, list) : names.map(() => SAME);
+    return state.moved === moved ? gather(null, list) : asks.map(() => SAME);
   }
 
   function enter(room) {
@@ -106,8 +129,13 @@ window.ldm = (() => {
     }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
+<<<<<<< HEAD
     teach(query.get("lesson"));
     document.body.classList.toggle("ldm-large", query.has("large"));
+=======
+    document.body.classList.toggle("ldm-large", query.has("large"));
+    teach(query.get("lesson"));
+>>>>>>> page/page
     state.started = true;
     state.opening = room === (state.room ?? names[0]) ? null : room;
     enter(room);
@@ -118,7 +146,7 @@ window.ldm = (() => {
     say(wrong);
     const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : { ...SAME, value: state.values[name] }));
     state.cleared = false;
-    return [...values, { ...SAME, selected: room }, ...names.map((name) => (name === room ? ask() : SAME))];
+    return [...values, { ...SAME, selected: room }, ...questions()];
   }
 
   /* The value that a parameter's text stands for, undefined where it stands for none. */
@@ -150,6 +178,16 @@ window.ldm = (() => {
   function follow(link) {
     history.pushState(null, "", link);
     click("ldm-read");
+  }
+
+  /* Other values for some parameters, as if they had been chosen in their controls. */
+  function change(values) {
+    state.changes = values;
+    click("ldm-change");
+  }
+
+  function changed() {
+    return parameters.map((name) => (name in state.changes ? { ...SAME, value: state.changes[name] } : SAME));
   }
 
   /* All choices as the page opened with, in the room that is open. */
@@ -188,5 +226,9 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
+<<<<<<< HEAD
   return { state, gather, settle, read, pin, enlarge, open, follow, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+=======
+  return { state, gather, settle, read, pin, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+>>>>>>> page/page
 })();

@@ -1,9 +1,9 @@
 /* The test images to choose from: one picture of them all, cut into buttons. */
-ldm.picker = (element, watch, pick) => {
+ldm.picker = (element, watch, pick, names = ["class_name", "number"]) => {
   const root = element.querySelector(".ldm-picker");
   let shown = null;
   function update() {
-    const { checkpoint, class_name, number } = ldm.state.values;
+    const { checkpoint, [names[0]]: class_name, [names[1]]: number } = ldm.state.values;
     const set = LDM.images[LDM.checkpoints[checkpoint]];
     if (!set) { root.replaceChildren(); shown = null; return; }
     if (shown !== set) { fill(set); shown = set; }

@@ -23,6 +23,7 @@ ldm.strip = (element) => {
 
 /* One cursor for pictures and plots: a line where the stage stands, and hovering a plot moves the stage. */
 ldm.plots = (() => {
+  const SOON_MS = 200;
   const graphs = (room) => [...room.querySelectorAll(".ldm-follow .js-plotly-plot")];
   function line(graph, x) {
     const layout = graph._fullLayout;
@@ -56,11 +57,17 @@ ldm.plots = (() => {
       if (frame) line(graph, frame.x);
     }
   }
-  const watched = new MutationObserver((changes) => {
-    const rooms = new Set(changes.map((change) => change.target.closest?.(".ldm-room")).filter(Boolean));
-    rooms.forEach((room) => { if (graphs(room).some((graph) => !graph.ldmFollows)) refresh(room); });
+  /* Plotly draws a while after its element stands there, and anew whenever its values change. */
+  let soon = null;
+  const watched = new MutationObserver(() => {
+    if (soon) return;
+    soon = setTimeout(() => {
+      soon = null;
+      const missed = [...document.querySelectorAll(".ldm-room")].filter((room) => graphs(room).some((graph) => !graph.querySelector(".ldm-cursor")));
+      missed.forEach(refresh);
+    }, SOON_MS);
   });
-  addEventListener("DOMContentLoaded", () => watched.observe(document.body, { childList: true, subtree: true }));
+  watched.observe(document.documentElement, { childList: true, subtree: true });
   ldm.listen((what, detail) => {
     const room = what === "frame" && detail.root.closest(".ldm-room");
     if (room) refresh(room);

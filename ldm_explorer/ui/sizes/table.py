@@ -1,12 +1,23 @@
-"""The stored measures of checkpoints as a table, each with what makes it readable."""
+"""Part: the stored measures of checkpoints as a table, each with what makes it readable."""
 
 from collections.abc import Iterator, Sequence
 
-from ldm_explorer.evaluation.measures import MEASURES, Measure, on_their_own
-from ldm_explorer.explore.size_measures import SizeMeasures
-from ldm_explorer.ui.html import Markup, html, table
-from ldm_explorer.ui.pictures import scrolling
+import gradio as gr
 
+from ldm_explorer.evaluation.measures import MEASURES, Measure, on_their_own
+from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.size_measures import SizeMeasures, csv_table
+from ldm_explorer.ui.html import Markup, html, table
+from ldm_explorer.ui.pictures import csv_link, scrolling
+from ldm_explorer.ui.server.work import LIGHT
+from ldm_explorer.ui.sizes.compared import Compared, compared
+
+NAME = "sizes-table"
+QUESTION = "What was measured of latents of different sizes?"
+TITLE = "All measures as a table"
+FOLDED = True
+WORK = LIGHT
+SETTINGS = Compared
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
 FACTS = (
     ("checkpoint", lambda r: r.name),
@@ -18,6 +29,23 @@ FACTS = (
 HOW_SAMPLED = (
     "Sampled by: the sampler and its number of evaluations; samples by others are not comparable. A dash: not measured."
 )
+
+
+def build(_library: Library) -> list[gr.components.Component]:
+    shown = [gr.HTML("", padding=False), gr.HTML("", padding=False)]
+    gr.Markdown(explanation())
+    return shown
+
+
+def answer(library: Library, chosen: Compared, _beside: Compared | None) -> Iterator[tuple]:
+    """A row per checkpoint, and all that is stored of them as CSV."""
+    figures = compared(library, chosen)
+    yield size_table(figures), csv_link(all_measures(figures), "latent-size-all-measures")
+
+
+def all_measures(figures: Sequence[SizeMeasures]) -> str:
+    """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
+    return csv_table(figures, list(dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures)])))
 
 
 def explanation() -> str:

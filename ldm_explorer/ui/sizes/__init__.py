@@ -1,0 +1,1 @@
+"""The parts of the room "Latent size", one file each."""
