@@ -40,6 +40,11 @@ def script(name: str, values: Any, code: str) -> Markup:
     return Markup(f"<script>const {name} = {known};\n{code}</script>")
 
 
+def style(rules: str) -> Markup:
+    """Style rules of ours: they hold no value."""
+    return Markup(f"<style>{rules}</style>")
+
+
 def text_in(made: str) -> str:
     """The text of HTML that `html` made, a line for each of its blocks."""
     text = unescape(TAG.sub(lambda tag: "" if tag["name"] in INLINE else "\n", made))

@@ -13,7 +13,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import RESULTS, Room
 from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
-from ldm_explorer.ui.html import Markup, html, join, script
+from ldm_explorer.ui.html import Markup, html, join, script, style
 from ldm_explorer.ui.lessons import build_lessons, lessons_in
 from ldm_explorer.ui.parts import is_folded, lay_out, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
@@ -67,8 +67,8 @@ class Page:
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
         # Given as `css`, rules could not ask for classes of the body; :root, three times, lets them win over Gradio's.
-        style = f"<style>:root:root:root {{\n{CSS}{room_css()}}}</style>"
-        own = {"theme": THEME, "head": style + self.head, "routes": self.routes}
+        rules = f":root:root:root {{\n{CSS}{room_css()}}}"
+        own = {"theme": THEME, "head": str(join([style(rules), self.head])), "routes": self.routes}
         return own | {"footer_links": ["api", "gradio"]}
 
 

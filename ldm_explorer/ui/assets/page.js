@@ -57,13 +57,8 @@ window.ldm = (() => {
     const query = choices(rooms[state.room].parameters);
     query.delete("upload");
     if (state.step !== null) query.append("step", state.step);
-<<<<<<< HEAD
-    if (state.lesson) query.append("lesson", state.lesson);
-    if (document.body.classList.contains("ldm-large")) query.append("large", 1);
-=======
     if (document.body.classList.contains("ldm-large")) query.append("large", 1);
     if (state.lesson) query.append("lesson", state.lesson);
->>>>>>> page/page
     return `?room=${state.room}&${query}`;
   }
 
@@ -129,13 +124,8 @@ window.ldm = (() => {
     }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
-<<<<<<< HEAD
-    teach(query.get("lesson"));
-    document.body.classList.toggle("ldm-large", query.has("large"));
-=======
     document.body.classList.toggle("ldm-large", query.has("large"));
     teach(query.get("lesson"));
->>>>>>> page/page
     state.started = true;
     state.opening = room === (state.room ?? names[0]) ? null : room;
     enter(room);
@@ -226,9 +216,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-<<<<<<< HEAD
-  return { state, gather, settle, read, pin, enlarge, open, follow, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
-=======
   return { state, gather, settle, read, pin, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
->>>>>>> page/page
 })();
