@@ -100,7 +100,7 @@ def test_the_server_fetches_nothing_for_anybody(client, tmp_path, endpoint, para
     for path in (elsewhere["path"], __file__, str(tmp_path / "mine.png"), "file:///etc/passwd"):
         with pytest.raises(AppError, match="no file that was uploaded here"):
             client.predict(upload=path, api_name="/reconstruction")
-    with pytest.raises(AppError, match="Your image is .*: give a number, or a text"):
+    with pytest.raises(AppError, match=r"Your image is .*: give a number, or a text"):
         client.predict(upload=handle_file(tmp_path / "mine.png"), api_name="/reconstruction")
 
 
