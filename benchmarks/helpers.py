@@ -1,5 +1,8 @@
 """Small images, small networks and comparisons that several test files use."""
 
+import json
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -7,6 +10,14 @@ from ldm_explorer.data import ImageSet
 from ldm_explorer.models import UNetConfig, VAEConfig
 
 NUM_CLASSES = 10
+RUN_CONFIG = {
+    "dataset": "fashion_mnist",
+    "prediction": "v_prediction",
+    "schedule": "cosine",
+    "vae": "a",
+    "max_steps": 50,
+}
+"""The options of a run of train/ldm.py that others ask about."""
 
 
 def draw_shapes(count: int, seed: int) -> ImageSet:
@@ -40,3 +51,17 @@ def denoiser_records(steps: int) -> list[dict]:
         | {"validation_loss": 1 / step, "validation_loss_per_bin": [(1 + bin_ / 10) / step for bin_ in range(10)]}
         for step in range(1, steps + 1)
     ]
+
+
+def autoencoder_records(steps: int = 4) -> list[dict]:
+    """Lines of a log of train/vae.py: 64 images a step, a validation after each."""
+    return [
+        {"step": step, "images": 64 * step, "loss": 1 / step, "mse": 0.9 / step, "kl_per_value": 2.0, "grad_norm": 0.1}
+        | {"validation_loss": 0.8 / step, "validation_psnr_db": 20.0 + step, "validation_kl_per_value": 2.5}
+        for step in range(1, steps + 1)
+    ]
+
+
+def write_log(folder: Path, records: list[dict], ending: str = "") -> None:
+    """Write the lines of a run's log, and whatever comes after them."""
+    (folder / "train_log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + ending)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
     from ldm_explorer.data import load_split
+    from ldm_explorer.diagnosis.denoisers import denoiser_of
     from ldm_explorer.diagnosis.floors import loss_floors
     from ldm_explorer.diagnosis.reading import read_loss
     from ldm_explorer.evaluation.images import evaluate_images
@@ -27,6 +28,7 @@ __all__ = [
     "DenoiserTraining",
     "LDMTrainConfig",
     "VAETrainConfig",
+    "denoiser_of",
     "diagnose_folder",
     "evaluate_images",
     "load_split",
@@ -44,6 +46,7 @@ _OWNERS = {
     "DenoiserTraining": "training.tasks.denoiser",
     "LDMTrainConfig": "training.tasks.denoiser_config",
     "VAETrainConfig": "training.tasks.autoencoder",
+    "denoiser_of": "diagnosis.denoisers",
     "diagnose_folder": "explore.diagnosis",
     "evaluate_images": "evaluation.images",
     "load_split": "data",

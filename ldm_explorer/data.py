@@ -197,6 +197,22 @@ def load_mnist_like(name: str, data_dir: Path | None, split: Split) -> tuple[Ten
     return (images, labels) if split == "test" else _held_out(images, labels, split, 10_000)
 
 
+def training_images_here(name: str) -> Tensor | None:
+    """All training images `(M, C, side, side) uint8` in the order of their file, where it is on this machine.
+
+    Nothing is downloaded. None also for a file that cannot be read, and for other datasets than Fashion-MNIST.
+    """
+    if name != "fashion_mnist":
+        return None
+    folders = (FASHION_MNIST_SYSTEM_DIR, cache_dir() / "FashionMNIST" / "raw")
+    paths = (_find_idx(folder, "train", "images-idx3") for folder in folders)
+    path = next((path for path in paths if path), None)
+    try:
+        return None if path is None else torch.tensor(read_idx(path))[:, None]
+    except DataError:
+        return None
+
+
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 _CIFAR10_RECORD = 1 + 3 * 32 * 32

@@ -46,7 +46,12 @@ def draw_examples(folder: Path, test: ImageSet, spec: DatasetSpec) -> None:
     for label in labels:
         (folder / str(label)).mkdir(parents=True)
         for index in (test.labels == label).nonzero().flatten().tolist()[:per_class]:
-            to_pil_image(images[index]).save(folder / str(label) / f"{index:05d}.png", optimize=True)
+            to_pil_image(images[index]).save(folder / str(label) / example_file(index), optimize=True)
+
+
+def example_file(test_index: int) -> str:
+    """The name of an example's file, in the folder of its label."""
+    return f"{test_index:05d}.png"
 
 
 def read_examples(folder: Path, spec: DatasetSpec) -> Examples:

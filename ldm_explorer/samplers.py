@@ -90,7 +90,13 @@ def draw_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list
 
 
 def set_timesteps(sampler: SchedulerMixin, num_steps: int) -> None:
-    """Give a sampler exactly `num_steps` trailing timesteps; diffusers' own arange gains t = -1 at 61 of 1000."""
+    """Give a sampler exactly `num_steps` trailing timesteps; diffusers' own arange gains t = -1 at 61 of 1000.
+
+    Raises `ValueError` for a number of steps outside 1..T.
+    """
+    num_timesteps = sampler.config.num_train_timesteps
+    if not 1 <= num_steps <= num_timesteps:
+        raise ValueError(f"{num_steps} steps: give 1 to {num_timesteps}, the schedule's length")
     sampler.set_timesteps(num_steps)
     if len(sampler.timesteps) > num_steps:
         sampler.set_timesteps(num_steps - 1e-9)
@@ -116,9 +122,6 @@ def denoise(
     samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance without labels, or a
     sampler that adds noise without generators.
     """
-    num_timesteps = sampler.config.num_train_timesteps
-    if not 1 <= num_steps <= num_timesteps:
-        raise ValueError(f"{num_steps} steps: give 1 to {num_timesteps}, the schedule's length")
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")

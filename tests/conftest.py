@@ -16,9 +16,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, UNet2DModel
-from helpers import NUM_CLASSES, build_seeded, denoiser_records, draw_shapes
+from helpers import NUM_CLASSES, RUN_CONFIG, build_seeded, denoiser_records, draw_shapes, write_log
 from toy_training import CONFIG
 
+from ldm_explorer.atomic import write_json
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, write_spec
 from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, DatasetSpec, ImageSet
 from ldm_explorer.diagnosis.statistics import LatentStatistics, write_statistics
@@ -167,6 +168,20 @@ def uneven_statistics() -> LatentStatistics:
         subset=Posterior(mean, torch.full_like(mean, 0.1)),
         subset_labels=torch.arange(30) % 3,
     )
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Writes the folder of a run that has no weights yet."""
+
+    def write(name: str, records: list[dict], **config) -> Path:
+        folder = tmp_path / "fashion_mnist" / name
+        folder.mkdir(parents=True)
+        write_json(folder / "train_config.json", RUN_CONFIG | config)
+        write_log(folder, records)
+        return folder
+
+    return write
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_the_plot_shows_the_schedule_own_tensors(num_timesteps):
 def test_the_loss_is_drawn_beside_its_floors(run_with_losses, tmp_path):
     run_with_losses([0.9, 0.5])
     report = read_run(open_library(tmp_path), "run")
-    traces = {trace.name: trace for trace in training_figure((report,), None).data}
+    traces = {trace.name: trace for trace in training_figure((report,)).data}
     assert traces["validation"].y == (0.9, 0.5)
     floors = {FLOOR_LABELS[name]: name for name in report.floors if name not in ("zero", "memorising")}
     assert len(floors) == 4

@@ -6,6 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.film import FilmFrame, cut_film, is_milestone, read_film, write_frame
 from ldm_explorer.run_folder import MARK
 
@@ -73,3 +75,11 @@ def test_milestones_double_and_end_with_the_last_step():
     assert [step for step in range(1, 101) if is_milestone(step, 100)] == [1, 2, 4, 8, 16, 32, 64, 100]
     assert not is_milestone(100, None)
     assert not is_milestone(0, 100)
+
+
+def test_the_film_of_a_training_has_its_moments_in_order_with_the_classes_by_name(ldm_folder, vae_folder):
+    film = training_film(read_checkpoint(ldm_folder))
+    assert [(moment.step, moment.total_steps) for moment in film] == [(step, 5) for step in (1, 2, 4, 5)]
+    assert {len(moment.images) for moment in film} == {len(film[0].titles)} == {12}
+    assert "Ankle boot" in film[0].titles
+    assert training_film(read_checkpoint(vae_folder)) == ()

@@ -1,4 +1,4 @@
-"""One judge of losses: what the training tab says of a run and what the diagnosis finds never contradict each other."""
+"""One judge of losses: what the training room says of a run and what the diagnosis finds agree."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ ACCUSED_WHERE = {
     "hardly more": "",
     "structure that means and covariances do not hold": "",
 }
-"""What the training tab says, and what the diagnosis then finds."""
+"""What the training room says, and what the diagnosis then finds."""
 
 
 def with_losses(case: Case, loss: float, log: list[dict]) -> Case:

@@ -1,13 +1,14 @@
 """The page in a real browser: seen at once, asked for once, linked, and read by everybody."""
 
 import json
+import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.ui.page import build_page
-from ldm_explorer.ui.rooms import ROOMS
+from ldm_explorer.ui.rooms import ROOMS, denoising
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
 
@@ -134,7 +135,7 @@ def test_a_link_gives_the_same_run_step_room_and_b_in_another_browser(visit):
     done(other, int(parse_qs(link.query)["step"][0]))
     assert pictures(other) == shown
     assert urlsplit(other.url).query == link.query
-    assert other.locator(".ldm-sides h3").count() == 2
+    assert other.locator(".ldm-sides h3").all_inner_texts()[2:] == ["Difference"]
 
 
 def test_back_gives_what_was_there_before(visit):
@@ -168,9 +169,56 @@ def test_keep_as_b_compares_with_what_is_chosen_next(visit):
     page.get_by_label("Steps").locator("visible=true").first.fill("3")
     page.get_by_label("Steps").locator("visible=true").first.press("Enter")
     page.wait_for_function("() => location.search.includes('b.steps=4')")
-    page.wait_for_function("() => document.querySelectorAll('.ldm-sides h3').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('.ldm-sides h3').length === 3")
     assert question(asked)["b.steps"] == ["4"]
     assert "b.seed" not in question(asked)
+
+
+def test_what_is_folded_away_asks_when_it_is_opened_and_again_for_another_choice(visit):
+    page, asked = visit("?room=reconstruction")
+    done(page)
+    asked.clear()
+    page.get_by_role("button", name="Where does 0.18215 come from?").click()
+    page.locator(".ldm-table").wait_for()
+    assert len(asked) == 1
+    page.evaluate("ldm.follow('?room=reconstruction&checkpoint=tiny-vae')")
+    page.wait_for_function("() => location.search.includes('checkpoint=tiny-vae')")
+    done(page)
+    page.wait_for_timeout(300)
+    assert len(asked) == 3, "the room, and what stands open in it"
+    asked.clear()
+    page.evaluate("ldm.follow('?room=denoising&steps=2')")
+    page.wait_for_function("() => document.body.dataset.room === 'denoising'")
+    done(page)
+    assert len(asked) == 1, asked
+
+
+def test_a_run_is_stopped_only_while_it_runs_keeps_its_frames_and_goes_on(visit, monkeypatch):
+    inner = denoising.denoise_images
+
+    def slowly(*arguments, **options):
+        for step in inner(*arguments, **options):
+            time.sleep(0.1)
+            yield step
+
+    monkeypatch.setattr(denoising, "denoise_images", slowly)
+    page, _ = visit("?room=denoising&steps=250")
+    stop = page.locator(".ldm-stop").locator("visible=true")
+    stop.filter(has_text="Stop").click()
+    page.get_by_text("Stopped at step").wait_for()
+    kept = page.evaluate("ldm.stages()[0].ldm.count()")
+    assert 0 < kept < 84
+    page.wait_for_timeout(500)
+    assert page.evaluate("ldm.stages()[0].ldm.count()") == kept
+    page.evaluate("ldm.follow('?room=denoising&steps=2')")
+    done(page)
+    assert stop.count() == 0
+    page.evaluate("ldm.follow('?room=denoising&steps=250')")
+    stop.filter(has_text="Stop").click()
+    stop.filter(has_text="Go on").click()
+    page.wait_for_function("(kept) => ldm.stages()[0].ldm.count() > kept + 2", arg=kept)
+    stop.filter(has_text="Stop").click()
+    page.get_by_text("Stopped at step").wait_for()
 
 
 def test_on_a_phone_rooms_are_a_list_with_previous_and_next(visit):
@@ -183,15 +231,52 @@ def test_on_a_phone_rooms_are_a_list_with_previous_and_next(visit):
     assert page.get_by_label("Seed").locator("visible=true").first.is_visible()
 
 
+def test_stage_and_plot_have_one_cursor(visit):
+    page, asked = visit("?room=velocity&step=5")
+    done(page, 5)
+    cursor = page.locator(".ldm-follow .ldm-cursor")
+    cursor.wait_for()
+    asked.clear()
+    before = cursor.bounding_box()["x"]
+    page.locator("body").press("ArrowRight")
+    page.wait_for_function(
+        "(before) => document.querySelector('.ldm-cursor').getBoundingClientRect().x > before", arg=before
+    )
+    page.locator(".ldm-follow .nsewdrag").scroll_into_view_if_needed()
+    plot = page.locator(".ldm-follow .nsewdrag").bounding_box()
+    page.mouse.move(plot["x"] + plot["width"] - 3, plot["y"] + plot["height"] / 2)
+    page.wait_for_function("() => ldm.stages()[0].ldm.at() === ldm.stages()[0].ldm.count() - 1")
+    assert asked == []
+
+
+def test_a_room_with_two_sides_of_its_own_takes_no_b(visit):
+    page, asked = visit("?room=faults&b.seed=3&b.checkpoint=tiny-vae")
+    done(page)
+    assert page.get_by_role("button", name="Keep as B").locator("visible=true").count() == 0
+    assert "b." not in json.loads(asked[-1])["data"][0]
+    assert page.locator(".ldm-sides h3").count() == 2
+
+
+def test_a_formula_is_checked_where_it_is_typed(visit):
+    page, _ = visit("?room=velocity")
+    page.get_by_placeholder("eps = ...").fill("z_s = a_s*z0 + b_s*eps")
+    page.get_by_role("button", name="Check").click()
+    page.get_by_text("Right: identical by algebra").wait_for()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["laptop", "phone"])
 def test_axe_finds_nothing_serious_in_any_room(visit, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page, _ = visit("", size, color_scheme=scheme)
+    page.wait_for_function("() => window.ldm?.state.started")
     found = {}
     for room in ROOMS:
         page.evaluate("(room) => ldm.open(room)", room.NAME)
         page.locator(WHOLE).locator("visible=true").first.wait_for()
+        page.wait_for_function(
+            "() => ![...document.querySelectorAll('.empty[aria-label]')].some(ldm.visible)"
+        )  # gradio's
         violations = axe.run(page).response["violations"]
         serious = [
             (violation["id"], violation["nodes"][0]["html"][:200])

@@ -25,7 +25,7 @@ from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.server import launch as launching
 from ldm_explorer.ui.server.clients import address_of
-from ldm_explorer.ui.server.fair_queue import fair_order
+from ldm_explorer.ui.server.fair_queue import FairQueue, fair_order
 from ldm_explorer.ui.server.inputs import InputCheck
 from ldm_explorer.ui.server.launch import CannotStart, launch
 from ldm_explorer.ui.server.limits import MAX_SESSIONS, UNREAD_SECONDS, Limits
@@ -599,3 +599,15 @@ def test_a_host_that_is_not_here_ends_in_one_sentence():
         launch(gr.Blocks(), LIMITS, server_name="nothing.invalid")
     with pytest.raises(CannotStart, match=r"192\.0\.2\.1 is no address of this machine"):
         launch(gr.Blocks(), LIMITS, server_name="192.0.2.1")
+
+
+def test_a_request_that_was_stopped_while_it_is_reset_is_no_error():
+    """gradio asks for its iterator, waits for a lock, and has it taken away by the stop meanwhile."""
+
+    class Vanishing(dict):
+        def __contains__(self, _):
+            return True
+
+    queue = FairQueue.__new__(FairQueue)
+    queue.server_app = SimpleNamespace(iterators=Vanishing(), lock=asyncio.Lock())
+    asyncio.run(queue.reset_iterators("event"))

@@ -348,8 +348,9 @@ def test_few_evaluations_are_drawn_per_sampler_where_they_were_measured(ldm_fold
     assert (traces["ddim"].x, traces["ddim"].y) == ((4, 8), (3.0, 2.0))
     assert traces["floor: other real images"].y == (0.03, 0.03)
     assert result.csv().splitlines() == ["evaluations,fd_percent of dpm++,fd_percent of ddim", "4,2.0,3.0", "8,1.0,2.0"]
-    shown, figure, link = few_evaluations.show_few_evaluations(open_library(tmp_path), "run")
-    assert (shown["visible"], len(figure.data)) == (True, 4)
+    asked = few_evaluations.FewEvaluationsSettings(checkpoint="run")
+    ((_, figure, link),) = few_evaluations.answer(open_library(tmp_path), asked, None)
+    assert (figure["visible"], len(figure["value"].data)) == (True, 4)
     assert "run-few-evaluations.csv" in link
 
 

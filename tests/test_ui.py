@@ -1,22 +1,10 @@
 import shutil
-from dataclasses import replace
-from itertools import pairwise
 
 import gradio as gr
 import pytest
 import torch
 
-from ldm_explorer.evaluation.cost import measure_cost
-from ldm_explorer.explore.denoising import denoise_images
 from ldm_explorer.explore.library import Library, open_library
-from ldm_explorer.schedules import SCHEDULES
-from ldm_explorer.ui import (
-    TABS,
-    build_app,
-    denoising,
-    lab,
-    reconstruction,
-    schedule,
 )
 from ldm_explorer.ui.common import bind, class_choices, example_classes, offer_images
 from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
@@ -29,55 +17,6 @@ def library(ldm_folder, vae_folder) -> Library:
     return open_library(ldm_folder.parents[1], vae_folder.parents[1])
 
 
-def test_reconstruction_shows_both_autoencoders_with_their_figures(library):
-    html = reconstruction.reconstruct(library, *IMAGE, "tiny-vae")
-    assert html.count("<img") == 2 * (3 + 4)
-    assert html.count("<span>PSNR") == 2
-    assert "tiny-vae: 8x8x4 = 256 values" in html
-
-
-def test_schedule_tab_speaks_of_every_schedule(library):
-    words, *figures = schedule.plot_schedules(library, 1000, 1e-4, 0.02)
-    assert [len(figure.data) for figure in figures] == [len(SCHEDULES)] * 4
-    assert words.count("terminal SNR") == len(SCHEDULES)
-    html = schedule.noise_along_schedules(library, *IMAGE, 0, 1000, 1e-4, 0.02)
-    assert html.count("<img") == len(SCHEDULES) * 2 * 7
-
-
-def test_denoising_streams_every_step_and_each_travels_once(library):
-    streamed = list(denoising.denoise(library, "tiny-ldm", 0, "Bag", "ddim", 5, 1.5, 2))
-    assert [pictures.count('<div class="ldm-frame">') for pictures, _ in streamed] == [1, 2, 3, 4, 5]
-    assert all(later.startswith(earlier) for (earlier, _), (later, _) in pairwise(streamed))
-    assert [slider["value"] for _, slider in streamed] == [1, 2, 3, 4, 5]
-
-
-def test_a_request_that_costs_too_much_is_refused_with_what_would_fit(library):
-    cost = measure_cost(library.get("tiny-ldm"))
-    per_step = cost.evaluation_gflops + 2 * cost.decode_gflops
-    small = replace(library, max_gflops=40.5 * per_step)
-    assert len(list(denoising.denoise(small, "tiny-ldm", 0, "Bag", "ddim", 10, 1, 4))) == 10
-    with pytest.raises(ValueError, match="ask for 10 steps or 3 images"):
-        next(denoising.denoise(small, "tiny-ldm", 0, "Bag", "ddim", 11, 1, 4))
-    with pytest.raises(ValueError, match="ask for 4 steps or 4 images"):
-        next(denoising.denoise(small, "tiny-ldm", 0, denoising.EVERY_CLASS, "ddim", 10, 1, 1))
-    assert len(list(denoising.denoise(library, "tiny-ldm", 0, "Bag", "ddim", 11, 1, 4))) == 11
-
-
-def test_the_film_of_a_training_is_shown_moment_by_moment(library):
-    last, slider, shown = denoising.open_film(library, "tiny-ldm")
-    assert (slider["maximum"], slider["value"], shown["visible"]) == (4, 4, True)
-    assert last == denoising.show_training(library, "tiny-ldm", 4)
-    assert last.count("<img") == 12
-    assert "After 5 of 5 training steps" in last
-    assert "After 2 of 5 training steps" in denoising.show_training(library, "tiny-ldm", 2)
-    assert "Ankle boot" in last
-
-
-def test_a_run_without_a_film_hides_it(library):
-    pictures, _, shown = denoising.open_film(library, "tiny-vae")
-    assert (pictures, shown["visible"]) == ("", False)
-    with pytest.raises(ValueError, match="no film"):
-        denoising.show_training(library, "tiny-vae", 1)
 
 
 COLOR_IMAGE = ("tiny-color", "red", 1, None)
@@ -89,20 +28,10 @@ def mixed_library(ldm_folder, color_folder) -> Library:
 
 
 def test_a_checkpoint_over_other_images_is_shown_in_colour_in_every_tab(mixed_library):
-    html = reconstruction.reconstruct(mixed_library, *COLOR_IMAGE, "tiny-color")
-    assert "8x8x2 = 128 values, 6.0 times fewer than pixels" in html
-    assert "red, test image 1" in html
-    html = schedule.noise_along_schedules(mixed_library, *COLOR_IMAGE, 0, 1000, 1e-4, 0.02)
-    assert html.count("<img") == len(SCHEDULES) * 2 * 7
-    *_, step = denoise_images(
-        mixed_library.get("tiny-color"), "red", 0, sampler="ddim", num_steps=2, guidance_scale=1.0
-    )
-    assert step.predicted.shape == (1, 3, 16, 16)
     build_app(mixed_library)
 
 
 def test_checkpoints_over_other_images_are_not_compared(mixed_library):
-    assert "tiny-color was trained on other images" in reconstruction.reconstruct(mixed_library, *IMAGE, "tiny-color")
 
 
 def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
@@ -110,10 +39,6 @@ def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
     assert (class_name["choices"], class_name["value"], number["maximum"]) == (["green", "red"], "red", 4)
     assert number["value"] == 4
     assert offer_images(mixed_library, "tiny-ldm", "Bag", 7)[0]["value"] == "Bag"
-    to_generate = denoising.offer_classes(mixed_library, "tiny-color", "Bag")
-    assert to_generate["choices"] == [denoising.EVERY_CLASS, "green", "red"]
-    every = denoising.offer_classes(mixed_library, "tiny-color", denoising.EVERY_CLASS)
-    assert (every["choices"], every["value"]) == (to_generate["choices"], denoising.EVERY_CLASS)
 
 
 def test_a_class_without_a_test_image_is_not_offered(color_folder, tmp_path):
@@ -124,21 +49,6 @@ def test_a_class_without_a_test_image_is_not_offered(color_folder, tmp_path):
     assert example_classes(library, "tiny-color") == ["green"]
     assert class_choices(library, "tiny-color") == ["green", "red"]
     build_app(library)
-
-
-def test_a_class_of_the_checkpoint_before_is_any_class_and_an_unknown_one_is_refused(mixed_library):
-    assert "test image 0" in reconstruction.reconstruct(mixed_library, "tiny-color", "Bag", 1, None, "tiny-color")
-    with pytest.raises(ValueError, match="unknown class 'Teapot'"):
-        reconstruction.reconstruct(mixed_library, "tiny-color", "Teapot", 1, None, "tiny-color")
-
-
-def test_refusals_become_one_sentence(library):
-    with pytest.raises(gr.Error, match="choose one of"):
-        bind(reconstruction.reconstruct, library)("nothing", "Bag", 1, None, "tiny-vae")
-    with pytest.raises(gr.Error, match="seed is empty"):
-        list(bind(denoising.denoise, library)("tiny-ldm", None, "Bag", "ddim", 5, 1, 1))
-    with pytest.raises(gr.Error, match="give 1 to"):
-        list(bind(denoising.denoise, library)("tiny-ldm", 0, "Bag", "ddim", 5000, 1, 1))
 
 
 def test_what_nobody_foresaw_is_one_sentence_too(library):
@@ -173,10 +83,7 @@ def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(lib
         "map_kl",
         "size_figures",
         "few_evaluations",
-        "show_velocity",
-        "check_formula",
         "show_moment",
-        "break_it",
         "diagnose",
     }
     assert {name.strip("/") for name in endpoints} == expected
@@ -204,14 +111,3 @@ def test_captions_are_escaped():
     assert "a &amp; b" in html
     assert notice([]) == ""
     assert "&lt;" in notice(["<"])
-
-
-def test_the_lab_runs_again_only_where_another_checkpoint_or_seed_was_chosen(library):
-    *_, (*_, ran) = lab.break_it(library, "tiny-ldm", 0, "clip_sample", "network")
-    (same,) = lab.catch_up(library, "tiny-ldm", 0, "clip_sample", "network", ran)
-    assert all(update == gr.skip() for update in same)
-    *_, (words, pictures, *_, again) = lab.catch_up(library, "tiny-ldm", 1, "clip_sample", "network", ran)
-    assert "from seed 1" in words
-    assert again == ("tiny-ldm", 1, "clip_sample", "network")
-    assert pictures.count('<div class="ldm-frame">') == 25
-    assert "step 2 of 25" in pictures.split('<div class="ldm-frame">')[2]

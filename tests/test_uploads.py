@@ -19,8 +19,9 @@ from ldm_explorer.explore.decode_upload import FORMATS, MAX_CPU_SECONDS, MAX_SID
 from ldm_explorer.explore.images import uploaded_image
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.uploads import read_upload
-from ldm_explorer.ui import reconstruction, schedule
+from ldm_explorer.ui import images
 from ldm_explorer.ui.files import leave_undecoded
+from ldm_explorer.ui.rooms import alphas_betas, reconstruction
 
 
 def stripes(width: int = 60, height: int = 40) -> Image.Image:
@@ -190,11 +191,16 @@ def decodes(monkeypatch) -> list[str]:
     return decoded
 
 
-def test_a_file_is_decoded_once_whoever_asks_and_so_is_one_that_is_refused(ldm_folder, tmp_path, decodes):
+def test_a_file_is_decoded_once_whoever_asks_and_so_is_one_that_is_refused(ldm_folder, tmp_path, decodes, monkeypatch):
     library = open_library(ldm_folder.parents[1])
     path = str(tmp_path_with(stripes(), tmp_path))
-    assert "Your image" in reconstruction.reconstruct(library, "tiny-ldm", "Bag", 1, path, "tiny-ldm")
-    schedule.noise_along_schedules(library, "tiny-ldm", "Bag", 1, path, 0, 1000, 1e-4, 0.02)
+    monkeypatch.setattr(images, "get_upload_folder", lambda: str(tmp_path))
+    asked = {"checkpoint": "tiny-ldm", "class_name": "Bag", "upload": path}
+    ((shown,),) = reconstruction.answer(library, reconstruction.SETTINGS(**asked), None)
+    assert "Your image" in shown["sentence"]
+    assert "your-image.png" in reconstruction.script(library, reconstruction.SETTINGS(**asked))
+    ((shown, *_),) = alphas_betas.answer(library, alphas_betas.SETTINGS(**asked), None)
+    assert shown["done"]
     assert decodes == ["picture.png"]
     (tmp_path / "text.png").write_text("no picture")
     for _ in range(3):

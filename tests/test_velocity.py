@@ -1,23 +1,24 @@
 import math
 
-import gradio as gr
 import pytest
 import torch
 from diffusers import DDIMScheduler
 
 from ldm_explorer.checkpoints import read_checkpoint
-from ldm_explorer.explore.formula import check_formula
 from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.library import Library, open_library
-from ldm_explorer.explore.velocity import CLEAN, VelocityView, decode_latents, schedule_of, view_velocity
-from ldm_explorer.figures.style import LATENT_COLORS
-from ldm_explorer.figures.velocity import coefficient_figure, plane_figure
+from ldm_explorer.explore.velocity import (
+    CLEAN,
+    VelocityView,
+    decode_latents,
+    schedule_of,
+    view_schedule,
+    view_velocity,
+)
+from ldm_explorer.figures.velocity import coefficient_figure
+from ldm_explorer.latents import decode_images
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import SCHEDULES, make_schedule
-from ldm_explorer.ui import velocity
-from ldm_explorer.ui.common import bind
-
-IMAGE = ("tiny-ldm", "Ankle boot", 1, None, 0)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,6 @@ def test_a_view_is_of_the_checkpoint_own_latent_schedule_and_seed(ldm):
     assert torch.equal(view.eps, torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(3)))
     assert view.s == 499
     assert view_velocity(ldm, pixels, seed=3, t=0, stride=5).s == CLEAN
-    assert {image.shape for image in decode_latents(ldm, view).values()} == {(1, 28, 28)}
     with pytest.raises(ValueError, match="t is 1000: give 0 to 999"):
         view_velocity(ldm, pixels, 3, 1000, 1)
     with pytest.raises(ValueError, match="at least 1"):
@@ -89,74 +89,33 @@ def test_an_autoencoder_alone_is_shown_on_a_cosine_schedule(library):
     assert "without one" in whose
 
 
-@pytest.mark.parametrize(("t", "s"), [(0, CLEAN), (500, 350), (999, 0)])
-def test_the_plane_shows_z_t_on_the_circle_with_v_as_its_tangent(t, s):
-    view = make_view(t, s)
-    figure = plane_figure(view)
-    arrows = {
-        arrow.arrowcolor: ((arrow.ax, arrow.ay), (arrow.x, arrow.y))
-        for arrow in figure.layout.annotations
-        if arrow.showarrow
-    }
-    (_, z_t), (start, end) = arrows[LATENT_COLORS["z_t"]], arrows[LATENT_COLORS["v"]]
-    assert z_t == pytest.approx((float(view.alpha_bar.sqrt()), float((1 - view.alpha_bar).sqrt())), abs=1e-6)
-    assert start == z_t
-    v = (end[0] - start[0], end[1] - start[1])
-    assert v[0] * z_t[0] + v[1] * z_t[1] == pytest.approx(0, abs=1e-9)
-    assert math.hypot(*v) == pytest.approx(1)
-    x_range, y_range = figure.layout.xaxis.range, figure.layout.yaxis.range
-    assert all(x_range[0] < x < x_range[1] and y_range[0] < y < y_range[1] for _, (x, y) in arrows.values())
+def test_a_schedule_is_viewed_from_end_to_end_with_one_latent_and_one_noise(ldm):
+    pixels = example_image(ldm, "Bag", 0).pixels
+    views = view_schedule(ldm, pixels, seed=3, stride=100, num_views=5)
+    assert [(view.t, view.s) for view in views] == [(0, CLEAN), (250, 150), (500, 400), (749, 649), (999, 899)]
+    alone = view_velocity(ldm, pixels, seed=3, t=500, stride=100)
+    for name in ("z0", "eps", "z_t", "v", "z_s"):
+        assert torch.equal(getattr(views[2], name), getattr(alone, name))
+
+
+def test_latents_of_all_views_are_decoded_as_each_alone(ldm):
+    views = view_schedule(ldm, example_image(ldm, "Bag", 0).pixels, seed=3, stride=400, num_views=3)
+    decoded = decode_latents(ldm, views)
+    assert len(decoded) == len(views)
+    for view, images in zip(views, decoded, strict=True):
+        assert {image.shape for image in images.values()} == {(1, 28, 28)}
+        for name, image in images.items():
+            alone = decode_images(ldm.codec, getattr(view, name)[None], ldm.spec)[0]
+            assert (image.int() - alone.int()).abs().max() <= 1, name
 
 
 def test_a_and_b_are_the_schedule_own():
-    view = make_view(500, 350)
-    a, b = coefficient_figure(view).data
-    assert list(a.y) == view.alpha_bars[list(a.x)].sqrt().tolist()
-    assert list(b.y) == (1 - view.alpha_bars[list(b.x)]).sqrt().tolist()
-
-
-def test_the_tab_shows_five_latents_and_their_numbers(library):
-    plane, coefficients, pictures, numbers = velocity.show_velocity(library, *IMAGE, 500, 150)
-    assert pictures.count("<img") == 5
-    assert "t = 500" in numbers
-    assert "s = 350" in numbers
-    assert "tiny-ldm was trained with" in numbers
-    assert plane.layout.height
-    assert coefficients.layout.height
-    *_, numbers = velocity.show_velocity(library, "tiny-vae", *IMAGE[1:], 5, 150)
-    assert "cosine schedule" in numbers
-    assert "the clean end" in numbers
-
-
-def test_a_t_of_a_longer_schedule_is_the_last_of_this_one(library):
-    *_, numbers = velocity.show_velocity(library, *IMAGE, 5000, 150)
-    assert "t = 999" in numbers
-    assert velocity.offer_steps(library, "tiny-ldm", 5000) == gr.update(maximum=999, value=999)
-
-
-def test_the_checker_answers_right_or_with_a_counter_example(library):
-    right = velocity.check(library, "tiny-ldm", "z0", "a*z_t - b*v")
-    assert "✓" in right
-    assert "For example" not in right
-    wrong = velocity.check(library, "tiny-vae", "z0", "z_s = a_s*z0 + b*eps")
-    assert "✗" in wrong
-    assert "the coefficient of eps is b" in wrong
-    assert "and s = " in wrong
-    assert "One that is right" in wrong
-    assert "has no value" in velocity.check(library, "tiny-ldm", "z0", "sqrt(-1)*z_t")
-
-
-def test_the_examples_are_what_they_say(library):
-    assert all(check_formula(formula).right for formula in velocity.RIGHT.values())
-    assert not any(check_formula(formula).right for formula in velocity.WRONG.values())
-    for quantity, formula in velocity.RIGHT.items():
-        assert velocity.check_example(library, "tiny-ldm", formula)[:2] == (quantity, formula)
-
-
-def test_what_is_no_formula_is_shown_as_one_sentence_and_never_as_markup(library):
-    with pytest.raises(gr.Error, match="leave the rest out"):
-        bind(velocity.check, library)("tiny-ldm", "z0", "z_t.__class__")
-    with pytest.raises(gr.Error, match="no formula"):
-        bind(velocity.check, library)("tiny-ldm", "z0", "")
-    with pytest.raises(gr.Error, match="cannot be read"):
-        bind(velocity.check, library)("tiny-ldm", "z0", "<script>alert(1)</script>")
+    cosine, linear = (make_schedule(name).alpha_bars for name in ("cosine", "linear"))
+    a, b = coefficient_figure([("run", cosine)]).data
+    assert list(a.y) == cosine[list(a.x)].sqrt().tolist()
+    assert list(b.y) == (1 - cosine[list(b.x)]).sqrt().tolist()
+    *_, other_a, other_b = coefficient_figure([("run", cosine), ("other", linear)]).data
+    assert list(other_a.y) == linear[list(other_a.x)].sqrt().tolist()
+    assert (other_a.line.color, other_b.line.color) == (a.line.color, b.line.color)
+    assert other_a.line.dash == other_b.line.dash != a.line.dash
+    assert "other" in other_a.name

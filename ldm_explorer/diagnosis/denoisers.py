@@ -106,6 +106,9 @@ def make_denoiser(name: str, statistics: LatentStatistics | None, network: Denoi
 
 
 def denoiser_of(name: str, checkpoint: Checkpoint) -> Denoiser:
-    """The same for a checkpoint, whose statistics are read only where they are needed."""
+    """A checkpoint's own denoiser ("network"), or one that knows its latents exactly ("Gaussian", "memorising").
+
+    The statistics of the latents are read only where they are needed. Raises `ValueError` as `make_denoiser` does.
+    """
     statistics = None if name == DEFAULT_DENOISER else read_statistics(checkpoint.folder)
     return make_denoiser(name, statistics, checkpoint.pipeline.denoiser)

@@ -1,6 +1,6 @@
 """What goes wrong with latent diffusion: each fault breaks one thing of a sampling run that was right.
 
-An entry here shows up in the failure lab and in the tests over all entries.
+An entry here shows up in the room on faults and in the tests over all entries.
 """
 
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ class Fault:
     fixed: Change  # undoes what was injected
     base: Change = lambda sampling: sampling  # the right run beside which it shows
     in_folder: bool = False  # it can lie in a checkpoint's files; the others lie in calling code
-    lab_run: str | None = None  # the right run of the lab beside which it shows; None: any checkpoint's
-    broken_run: str | None = None  # for a fault of training, the run of the lab that has it
+    lab_run: str | None = None  # the right run of checkpoints/lab beside which it shows; None: any checkpoint's
+    broken_run: str | None = None  # for a fault of training, the run of checkpoints/lab that has it
     harmless: str | None = None  # for one that does next to no harm here, the number that says so
 
 
 @cache
 def lab_checkpoint(name: str) -> Checkpoint:
-    """A run of the lab, made for a fault that only training can show; its weights are loaded once.
+    """A run of checkpoints/lab, made for a fault that only training can show; its weights are loaded once.
 
     Their commands are in checkpoints/README.md. Raises `CheckpointError` where the shipped checkpoints are not here.
     """
@@ -205,3 +205,4 @@ FAULTS: dict[str, Fault] = {
         **_of_training("lab-healthy", "lab-few-steps"),
     ),
 }
+DEFAULT_FAULT = "clip_sample"

@@ -1,4 +1,4 @@
-"""How much of its latents a network knows, by its loss: one verdict, which the training tab and the diagnosis word."""
+"""How much of its latents a network knows, by its loss: one verdict, which the training room and the diagnosis word."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import to_model
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
 from ldm_explorer.evaluation.cost import measure_cost
+from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import decode_images
 from ldm_explorer.prediction import to_eps
+from ldm_explorer.samplers import make_sampler, set_timesteps
 
 MAX_IMAGES = 64
 MAX_KEPT_FRAMES = 100
@@ -49,18 +52,9 @@ def denoise_images(
     that needed no training. Raises `ValueError` for arguments out of range, and for what costs more than `max_gflops`
     (in 1e9 floating-point operations of the networks).
     """
-    if checkpoint.kind != "ldm":
-        raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
-    if not 1 <= num_images <= MAX_IMAGES:
-        raise ValueError(f"{num_images} images: give 1 to {MAX_IMAGES}")
+    num_images, labels = labels_to_denoise(checkpoint, class_name, num_images)
     pipeline, spec = checkpoint.pipeline, checkpoint.spec
-    if class_name is None:
-        num_images = max(num_images, spec.num_classes)
     _check_cost(checkpoint, num_images, num_steps, guidance_scale != 1, max_gflops)
-    labels = None
-    if pipeline.null_class is not None:
-        chosen = None if class_name is None else spec.label_of(class_name)
-        labels = [index % spec.num_classes if chosen is None else chosen for index in range(num_images)]
     steps = pipeline.denoise(
         labels,
         range(seed, seed + num_images),
@@ -86,6 +80,37 @@ def denoise_images(
                 z0=z0,
                 eps=to_eps("sample", step.z0, step.z_t, alpha_bar),
             )
+
+
+def timesteps_shown(checkpoint: Checkpoint, sampler: str, num_steps: int) -> list[int]:
+    """The timesteps of the frames that `denoise_images` will yield."""
+    used = make_sampler(sampler, checkpoint.pipeline.scheduler)
+    set_timesteps(used, num_steps)
+    timesteps = used.timesteps.tolist()
+    return [t for index, t in enumerate(timesteps) if index % _every(num_steps) == 0 or index == num_steps - 1]
+
+
+def closeness_db(images: Tensor, others: Tensor) -> float:
+    """PSNR in dB between two runs' images `(B, C, side, side) uint8`, the mean over images; infinite for the same."""
+    return float(psnr_db(to_model(images), to_model(others)).mean())
+
+
+def labels_to_denoise(checkpoint: Checkpoint, class_name: str | None, num_images: int) -> tuple[int, list[int] | None]:
+    """How many images there will be, and their labels, None for a network without classes.
+
+    Raises `ValueError` for an autoencoder alone, a number out of range and an unknown class.
+    """
+    if checkpoint.kind != "ldm":
+        raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
+    if not 1 <= num_images <= MAX_IMAGES:
+        raise ValueError(f"{num_images} images: give 1 to {MAX_IMAGES}")
+    spec = checkpoint.spec
+    if class_name is None:
+        num_images = max(num_images, spec.num_classes)
+    if checkpoint.pipeline.null_class is None:
+        return num_images, None
+    chosen = None if class_name is None else spec.label_of(class_name)
+    return num_images, [index % spec.num_classes if chosen is None else chosen for index in range(num_images)]
 
 
 def _every(num_steps: int) -> int:

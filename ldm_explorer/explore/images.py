@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DATASETS, DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
-from ldm_explorer.examples import SHIPPED_IMAGES, Examples, read_examples
+from ldm_explorer.examples import SHIPPED_IMAGES, Examples, example_file, read_examples
 from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
 
 ANY_CLASS = "any"
@@ -24,13 +25,18 @@ class ImageToExplore:
     pixels: Tensor  # (1, C, S, S) float32 in [-1, 1], padded to the model's side
     caption: str
     notes: tuple[str, ...] = ()  # what was done to an upload, one sentence each
+    path: Path | None = None  # its file, None for an upload
 
 
 def example_images(checkpoint: Checkpoint) -> Examples:
     """Test images of a checkpoint's dataset. Raises `ValueError` when there are none."""
+    return _read_once(_examples_folder(checkpoint), checkpoint.spec)
+
+
+def _examples_folder(checkpoint: Checkpoint) -> Path:
     own, shipped = checkpoint.folder / "images", SHIPPED_IMAGES / checkpoint.dataset
     known = checkpoint.dataset in DATASETS and shipped.is_dir()  # a name from a file may be any path
-    return _read_once(shipped if known else own, checkpoint.spec)
+    return shipped if known else own
 
 
 _read_once = cache(read_examples)
@@ -44,10 +50,11 @@ def example_image(checkpoint: Checkpoint, class_name: str | None, number: int) -
     if not 0 <= number < len(indices):
         raise ValueError(f"image {number + 1} of {class_name or 'any class'}: there are {len(indices)}")
     index = indices[number]
-    caption = f"test image {examples.test_indices[index]}"
+    caption, label = f"test image {examples.test_indices[index]}", int(examples.labels[index])
     if spec.num_classes:
-        caption = f"{spec.class_names[int(examples.labels[index])]}, {caption}"
-    return ImageToExplore(to_model(examples.images[index : index + 1]), caption)
+        caption = f"{spec.class_names[label]}, {caption}"
+    path = _examples_folder(checkpoint) / str(label) / example_file(examples.test_indices[index])
+    return ImageToExplore(to_model(examples.images[index : index + 1]), caption, path=path)
 
 
 def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: FeatureNet | None) -> ImageToExplore:

@@ -9,8 +9,9 @@ from ldm_explorer.checkpoints import CheckpointError
 from ldm_explorer.diagnosis.faults import lab_checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.reading import LossReading, read_loss
+from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.training_film import training_film
-from ldm_explorer.run_layout import METRICS_FILE
+from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE
 from ldm_explorer.schedules import SCHEDULES, STABLE_DIFFUSION_BETAS, make_schedule
 
 REPORTED_LOSS = 0.34
@@ -53,6 +54,7 @@ class Stage:
     command: str
     reading: LossReading
     images: Tensor  # (B, C, side, side) uint8, generated at the end of training
+    std: float  # of the latents that its network sees, about their mean
 
 
 def read_stages() -> tuple[Stage, ...]:
@@ -61,9 +63,11 @@ def read_stages() -> tuple[Stage, ...]:
     for name, (title, change) in STAGES.items():
         run = lab_checkpoint(name)
         command, film = run.metrics.get("training", {}).get("command"), training_film(run)
-        if not command or not film:
-            raise CheckpointError(f"{run.folder} lacks its {METRICS_FILE} or its film: train it anew")
-        stages.append(Stage(name, title, change, command, read_loss(run), film[-1].images))
+        statistics = read_statistics(run.folder)
+        if not command or not film or statistics is None:
+            raise CheckpointError(f"{run.folder} lacks its {METRICS_FILE}, {STATISTICS_FILE} or film: train it anew")
+        std = float(statistics.channel_variances.mean().sqrt())
+        stages.append(Stage(name, title, change, command, read_loss(run), film[-1].images, std))
     return tuple(stages)
 
 

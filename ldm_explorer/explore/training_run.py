@@ -13,7 +13,7 @@ from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.training_film import Milestone, read_milestones
+from ldm_explorer.explore.training_film import Milestone, read_milestones, training_film
 from ldm_explorer.files import CheckpointError, first_line, unique_name
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_files import (
@@ -44,7 +44,7 @@ class Run:
     folder: Path
     checkpoint: Checkpoint | None = field(compare=False)  # None as long as the run has no weights
     color_index: int  # its place in the list of runs: it keeps its colour whatever stands beside it
-    in_library: bool  # whether the other tabs know it
+    in_library: bool  # whether the other rooms know it
 
     @property
     def finished(self) -> bool:
@@ -147,6 +147,13 @@ class RunReport:
     def nearest_validation(self, images: int, field: str = VALIDATION) -> LogRecord | None:
         """The record with that field that is nearest to a number of images seen."""
         return min(self.records_with(field), key=lambda record: abs(record["images"] - images), default=None)
+
+
+def span_of(report: RunReport) -> tuple[int, int]:
+    """Images seen at the first moment of a run's film or the first line of its log, and at the last one."""
+    images = [record["images"] for record in report.records]
+    images += [max(1, report.images_at(shot.step)) for shot in report.film]
+    return min(images), max(max(images), 2 * min(images))
 
 
 def _logged_values(records: Iterable[Mapping[str, Any]], field: str) -> tuple[float, ...]:
@@ -254,6 +261,8 @@ def _denoiser(run: Run, config: RunConfig) -> tuple[PredictionType, Tensor] | No
 
 def _film(run: Run, config: RunConfig) -> tuple[Milestone, ...]:
     """The film so far; of images of which nothing is known yet, in colour and without titles."""
+    if run.checkpoint is not None:
+        return training_film(run.checkpoint)
     known = DATASETS.get(config.get("dataset", ""))
     spec = read_spec(run.folder) or (known.spec if known else None)
     return read_milestones(run.folder, spec, bool(config.get("class_labels", True)))

@@ -4,27 +4,48 @@ import time
 
 import torch
 
-from ldm_explorer.explore.training_run import VALIDATION, RunReport
+from ldm_explorer.explore.training_run import VALIDATION, Run, RunReport
+from ldm_explorer.files import CheckpointError
+from ldm_explorer.run_files import read_run_config
 from ldm_explorer.run_layout import LOG_FILE
 
 SAME_WITHIN = 1e-2
+TARGETS = {"epsilon": "noise", "v_prediction": "velocity", "sample": "z0"}
 
 
 def status(report: RunReport) -> str:
-    """How far an unfinished run is and when it was last heard of, or that other tabs do not know it yet, else ""."""
+    """How far an unfinished run is and when it was last heard of, or that other rooms do not know it yet, else ""."""
     if report.run.finished:
-        return "" if report.run.in_library else "The other tabs show this run when the app is started again."
+        return "" if report.run.in_library else "The other rooms show this run when the app is started again."
     step, total = report.records[-1]["step"], report.total_steps
-    seconds = max(0, time.time() - (report.run.folder / LOG_FILE).stat().st_mtime)
     progress = f"step {step:,} of {total:,}" if total else f"step {step:,}"
-    return f"Unfinished: {progress}; its log was last written {_ago(seconds)} ago."
+    heard = last_heard(report.run)
+    return f"Unfinished: {progress}; its log was last written {heard}." if heard else f"Unfinished: {progress}."
 
 
-def _ago(seconds: float) -> str:
+def last_heard(run: Run) -> str:
+    """When an unfinished run wrote its log, in words that last for a minute at least; "" where nothing can be said."""
+    if run.finished:
+        return ""
+    try:
+        seconds = time.time() - (run.folder / LOG_FILE).stat().st_mtime
+    except OSError:
+        return ""
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+            return f"{seconds / size:.0f} {unit} ago"
+    return "less than two minutes ago"
+
+
+def in_words(run: Run) -> str:
+    """What a run trains, for a list of runs: its name, and what its options say."""
+    try:
+        config = read_run_config(run.folder)
+    except (CheckpointError, OSError):
+        return run.label
+    if config.get("prediction"):
+        return f"{run.label}: denoiser, predicts {TARGETS[config['prediction']]}, {config.get('schedule')}"
+    return f"{run.label}: autoencoder" if run.checkpoint is None or run.checkpoint.kind == "vae" else run.label
 
 
 def describe(report: RunReport) -> str:
@@ -46,18 +67,6 @@ def describe(report: RunReport) -> str:
         f"latents hold {last['validation_kl_per_value']:.2g} nats per value. The loss is the mean squared error plus "
         f"{report.config.get('kl_weight', 'a weight')} times the KL per pixel; it has no floor in closed form."
     )
-
-
-def describe_moment(report: RunReport, step: int) -> str:
-    """What the log says of the validation nearest to a step."""
-    images = report.images_at(step)
-    validation = report.nearest_validation(images)
-    when = f"After {step:,} steps ({images:,} images)"
-    if validation is None:
-        return f"{when}; no validation so far."
-    psnr = f", PSNR {validation['validation_psnr_db']:.1f} dB" if "validation_psnr_db" in validation else ""
-    nearest = "" if validation["step"] == step else f" at the nearest validation, step {validation['step']:,}"
-    return f"{when}: validation loss {validation['validation_loss']:.4g}{psnr}{nearest}."
 
 
 def why_not_comparable(one: RunReport, other: RunReport) -> str:

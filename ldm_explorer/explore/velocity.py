@@ -1,7 +1,8 @@
 """What is velocity? (z0, eps) turned by the schedule's angle into (z_t, v), on one real latent."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,12 +10,14 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.latents import decode_images
 from ldm_explorer.lazy import cached_property
-from ldm_explorer.prediction import add_noise, target, to_eps, to_z0
+from ldm_explorer.prediction import add_noise, amplitudes, target, to_eps, to_z0
 from ldm_explorer.samplers import draw_noise
 from ldm_explorer.schedules import make_schedule
 
 CLEAN = -1
 """The step before t = 0: the clean latent, abar = 1."""
+DEFAULT_STRIDE = 150
+"""Timesteps from t to s, as many as a sampler of seven steps takes at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +39,24 @@ class VelocityView:
         return self.alpha_bars.new_ones(()) if self.s == CLEAN else self.alpha_bars[self.s]
 
     @property
+    def amplitudes(self) -> tuple[float, float]:
+        """(a, b) at t."""
+        return _floats(amplitudes(self.alpha_bar))
+
+    @property
+    def amplitudes_s(self) -> tuple[float, float]:
+        return _floats(amplitudes(self.alpha_bar_s))
+
+    @property
     def angle(self) -> float:
         """phi in radians, 0 .. pi / 2: cos phi = a, sin phi = b."""
-        return angle(self.alpha_bar)
+        a, b = self.amplitudes
+        return math.atan2(b, a)
 
     @property
     def angle_s(self) -> float:
-        return angle(self.alpha_bar_s)
+        a, b = self.amplitudes_s
+        return math.atan2(b, a)
 
     @cached_property
     def z_t(self) -> Tensor:
@@ -68,9 +82,8 @@ class VelocityView:
         return add_noise(self.z0_back, self.eps_back, self.alpha_bar_s)
 
 
-def angle(alpha_bar: Tensor) -> float:
-    """phi in radians with cos phi = sqrt(abar) and sin phi = sqrt(1 - abar)."""
-    return math.atan2(float((1 - alpha_bar).sqrt()), float(alpha_bar.sqrt()))
+def _floats(pair: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    return float(pair[0]), float(pair[1])
 
 
 def schedule_of(checkpoint: Checkpoint) -> tuple[Tensor, str]:
@@ -95,11 +108,20 @@ def view_velocity(checkpoint: Checkpoint, pixels: Tensor, seed: int, t: int, str
     return VelocityView(alpha_bars, t, max(t - stride, CLEAN), z0, noise[0])
 
 
-def decode_latents(checkpoint: Checkpoint, view: VelocityView) -> dict[str, Tensor]:
-    """z0, eps, z_t, v and z_s as the autoencoder paints them, `(C, side, side) uint8` each."""
-    latents = {"z0": view.z0, "eps": view.eps, "z_t": view.z_t, "v": view.v, "z_s": view.z_s}
-    images = decode_images(checkpoint.codec, torch.stack(list(latents.values())), checkpoint.spec)
-    return dict(zip(latents, images, strict=True))
+def view_schedule(checkpoint: Checkpoint, pixels: Tensor, seed: int, stride: int, num_views: int) -> list[VelocityView]:
+    """The same latent and noise at evenly spaced timesteps, from t = 0 to the schedule's last."""
+    first = view_velocity(checkpoint, pixels, seed, 0, stride)
+    timesteps = torch.linspace(0, len(first.alpha_bars) - 1, num_views).round().long().tolist()
+    return [replace(first, t=t, s=max(t - stride, CLEAN)) for t in timesteps]
+
+
+def decode_latents(checkpoint: Checkpoint, views: Sequence[VelocityView]) -> list[dict[str, Tensor]]:
+    """z0, eps, z_t, v and z_s of views of one latent as the autoencoder paints them, `(C, side, side) uint8` each."""
+    both = [views[0].z0, views[0].eps]
+    moving = [latent for view in views for latent in (view.z_t, view.v, view.z_s)]
+    z0, eps, *images = decode_images(checkpoint.codec, torch.stack(both + moving), checkpoint.spec)
+    of_view = zip(images[::3], images[1::3], images[2::3], strict=True)
+    return [{"z0": z0, "eps": eps, "z_t": z_t, "v": v, "z_s": z_s} for z_t, v, z_s in of_view]
 
 
 def rms(latent: Tensor) -> float:

@@ -55,7 +55,9 @@ def timestep_figure(reports: tuple[RunReport, ...], images: int) -> go.Figure:
         figure.add_scatter(x=centres, y=losses, name=name if alone else as_text(report.run.name), line=line, **CURVE)
         _add_floors(figure, report, None if alone else color)
     figure.update_yaxes(rangemode="tozero")
-    return title_in_legend(styled(figure, "validation loss per timestep, at that moment", x_title="timestep t"))
+    return title_in_legend(
+        styled(figure, f"validation loss per timestep, after {images:,} images", x_title="timestep t")
+    )
 
 
 def _add_floors(figure: go.Figure, report: RunReport, color: str | None) -> None:

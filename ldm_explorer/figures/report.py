@@ -39,6 +39,7 @@ def stages_figure(stages: tuple[Stage, ...]) -> go.Figure:
             x=reading.validation_images,
             y=reading.validation_loss,
             name=stage.title,
+            mode="lines",
             line={"color": color, "width": 3},
             **options,
         )
@@ -48,6 +49,7 @@ def stages_figure(stages: tuple[Stage, ...]) -> go.Figure:
                 x=ends,
                 y=[reading.mean_floors[floor]] * 2,
                 name=f"its {floor} floor",
+                mode="lines",
                 showlegend=False,
                 line={"color": color, "dash": dash, "width": 1.5},
                 **options,

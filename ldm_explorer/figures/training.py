@@ -6,11 +6,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ldm_explorer.explore.training_run import PER_BIN, VALIDATION, Curve, RunReport
+from ldm_explorer.explore.training_run import PER_BIN, VALIDATION, Curve, RunReport, span_of
 from ldm_explorer.figures.loss import CURVE, FLOOR_LABELS, drawn_floors, floor_line
 from ldm_explorer.figures.style import (
     LOSS_COLOR,
-    MARKER_COLOR,
     VALIDATION_COLOR,
     as_text,
     run_colors,
@@ -32,11 +31,8 @@ FULL_RATIO = 1.5
 _FEW_POINTS = 3
 
 
-def training_figure(reports: tuple[RunReport, ...], images: int | None) -> go.Figure:
-    """The logs of one run or two: loss, the first one's validation loss per timestep, gradient norm, and so on.
-
-    A line stands where `images` had been seen.
-    """
+def training_figure(reports: tuple[RunReport, ...]) -> go.Figure:
+    """The logs of one run or two: loss, the first one's validation loss per timestep, gradient norm, and so on."""
     first, colors = reports[0], _colors(reports)
     fields = [field for field in FIELDS if field in first.fields]
     has_map = PER_BIN in first.fields
@@ -57,7 +53,7 @@ def training_figure(reports: tuple[RunReport, ...], images: int | None) -> go.Fi
         _add_map(figure, first)
     for row, field in enumerate(fields, start=2 + has_map):
         _add_field(figure, row, field, reports, colors)
-    _lay_out(figure, total, reports, images)
+    _lay_out(figure, total, reports)
     return figure
 
 
@@ -168,9 +164,9 @@ def _add_map(figure: go.Figure, report: RunReport) -> None:
 
 
 def _span(reports: tuple[RunReport, ...]) -> list[int]:
-    """From the first line of a log to the last."""
-    images = [record["images"] for report in reports for record in report.records]
-    return [min(images), max(max(images), 2 * min(images))]
+    """From the first of all runs to the last."""
+    starts, ends = zip(*(span_of(report) for report in reports), strict=True)
+    return [min(starts), max(ends)]
 
 
 def _short(number: int) -> str:
@@ -180,7 +176,7 @@ def _short(number: int) -> str:
     return str(number)
 
 
-def _lay_out(figure: go.Figure, total: float, reports: tuple[RunReport, ...], images: int | None) -> None:
+def _lay_out(figure: go.Figure, total: float, reports: tuple[RunReport, ...]) -> None:
     start, end = _span(reports)
     height = total + TOP_MARGIN + BOTTOM_MARGIN
     figure.update_layout(height=height, margin={"t": TOP_MARGIN, "b": BOTTOM_MARGIN})
@@ -190,7 +186,3 @@ def _lay_out(figure: go.Figure, total: float, reports: tuple[RunReport, ...], im
     figure.update_xaxes(type="log", range=[math.log10(start), math.log10(end)], hoverformat=",")
     figure.update_xaxes(tickvals=ticks, ticktext=[_short(tick) for tick in ticks])
     figure.update_xaxes(title_text="images seen, log scale", row=len(figure.layout.annotations) + 1)
-    if images is not None:
-        at = max(images, start)
-        line = {"color": MARKER_COLOR, "width": 2}
-        figure.add_shape(type="line", xref="x", x0=at, x1=at, yref="paper", y0=0, y1=1, line=line)

@@ -1,12 +1,14 @@
 """What a room answers: kept by the question, computed when it is its turn, with its errors as one sentence."""
 
 import functools
+import inspect
 import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 import gradio as gr
 from gradio.context import LocalContext
@@ -20,6 +22,8 @@ from ldm_explorer.ui.server.work import Work
 from ldm_explorer.ui.settings import Settings
 
 WAIT_SECONDS = 0.5
+SEEN = "seen"
+"""In the question of a page that asks again: a stamp, a dot, and how often it has asked."""
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +43,9 @@ class Room(Protocol):
     def answer(self, library: Library, chosen: Any, beside: Any | None) -> Iterator[tuple]:
         """The values of these components, as often as there is something new. Raises `ValueError` as one sentence."""
 
+    # A room that reads what changes has also `stamp(library, chosen, beside) -> str`, another one when there is more to
+    # read. Where its show holds the stamp, the page asks again every few seconds, and says which it has seen.
+
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
@@ -56,30 +63,67 @@ def one_sentence() -> Iterator[None]:
         raise gr.Error(UNFORESEEN, print_exception=False) from error
 
 
+def bind(handler: Callable, library: Library) -> Callable:
+    """What Gradio calls where something in a room has a button of its own: the handler with the library filled in."""
+
+    def reply(*inputs: Any) -> Any:
+        with one_sentence(), TURNS.turn(Job(LocalContext.event_id.get(None))):
+            return handler(library, *inputs)
+
+    signature = inspect.signature(handler)
+    reply.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return reply
+
+
+def compares(room: Room) -> bool:
+    """Whether the visitor chooses B in a room; one with two sides of its own says `COMPARES = False`."""
+    return getattr(room, "COMPARES", True)
+
+
 def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[tuple]]:
     """What Gradio calls with a room's question, a query string: streams the room's answers."""
 
     def answer(question: str) -> Iterator[tuple]:
         with one_sentence():
+            values, asked = None, question.partition(f"&{SEEN}=")[0]
             for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
-                told = [value | {"question": question} if isinstance(value, dict) else value for value in values]
+                told = [_told(value, asked) for value in values]
                 yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
+            if values is None:  # a generator that yields nothing would empty the components
+                yield gr.skip()
 
     answer.work = room.WORK  # type: ignore[attr-defined]
     return answer
 
 
+def _told(value: Any, question: str) -> Any:
+    """A value as it is sent; a copy of what is kept, for Gradio takes the value out of an update."""
+    if not isinstance(value, dict):
+        return value
+    return value | ({"question": question} if "frames" in value else {})
+
+
 def answers(room: Room, library: Library, results: Results, question: str, job: Job) -> Iterator[tuple]:
-    """The room's answers, from what others have computed where somebody has asked the same."""
+    """The room's answers, from what others have computed where somebody has asked the same; none where the page asks
+    again and nothing has changed since."""
     chosen, beside = room.SETTINGS.read(question)
+    stamp = room.stamp(library, chosen, beside) if hasattr(room, "stamp") else ""
+    if stamp and stamp == seen(question):
+        return
     key = (room.NAME, chosen, beside)
-    run = results.run(key, functools.partial(room.answer, library, chosen, beside))
+    run = results.run(key, functools.partial(room.answer, library, chosen, beside), stamp)
     try:
         yield from follow(run, job)
     except Exception:
         results.forget(key, run)
         raise
-    results.account(key, run)
+    finally:  # also of a run that was stopped on its way
+        results.account(key, run)
+
+
+def seen(question: str) -> str:
+    """The stamp of what the page shows already, where it asks again."""
+    return parse_qs(question).get(SEEN, [""])[-1].partition(".")[0]
 
 
 def follow(run: Run, job: Job) -> Iterator[tuple]:

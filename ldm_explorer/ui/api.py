@@ -43,11 +43,16 @@ def room_answer(room: Room, library: Library, results: Results) -> Callable[...,
         question = _question(chosen, str(beside or ""))
         values = _last(room, library, results, question)
         settings_of_a, settings_of_b = room.SETTINGS.read(question)
-        said = {"room": room.NAME, "question": room.QUESTION, "chosen": settings_of_a.model_dump(mode="json")}
+        said = {"room": room.NAME, "question": question_of(room), "chosen": settings_of_a.model_dump(mode="json")}
         said["beside"] = settings_of_b.model_dump(mode="json") if settings_of_b else None
         return said | as_json(values, pictures)
 
     return answer
+
+
+def question_of(room: Room) -> str:
+    """Of a part without one, its title."""
+    return getattr(room, "QUESTION", None) or room.TITLE
 
 
 def other_answer(endpoint: Endpoint, library: Library) -> Callable[..., dict[str, Any]]:
@@ -177,5 +182,5 @@ def _documentation(room: Room | Endpoint, parameters: list[Parameter], schema: d
         bounds = [f"{known['minimum']:,} to {known['maximum']:,}"] if {"minimum", "maximum"} <= known.keys() else []
         words = [known.get("title"), known.get("description") or described.get(parameter.name), *bounds]
         lines.append(f"    {parameter.name}: {', '.join(word for word in words if word)}")
-    head = f"{room.QUESTION} {answers_with.partition(chr(10) * 2)[0]}".strip()
+    head = f"{question_of(room)} {answers_with.partition(chr(10) * 2)[0]}".strip()
     return "\n".join([head, *(["", "Args:", *lines] if lines else [])])

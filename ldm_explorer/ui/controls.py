@@ -8,21 +8,33 @@ import gradio as gr
 from annotated_types import Ge, Le
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
+from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.training_run import find_runs
+from ldm_explorer.explore.training_words import in_words
+from ldm_explorer.explore.velocity import DEFAULT_STRIDE
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.images import default_image
+from ldm_explorer.ui.loss_lesson import TITLE as CASE
 
 DEFAULT_CHECKPOINT = "ldm-8x8x4-cosine"
 
 
 @dataclass(frozen=True)
 class Control:
-    """How a parameter is chosen. `more`: folded away, for those who look for it."""
+    """How a parameter is chosen. `more`: folded away, for those who look for it.
+
+    `follows` names another control whose value it takes whenever somebody changes that one. `choices` are looked for
+    anew whenever its list is opened.
+    """
 
     make: Callable[[Library], gr.components.Component]
     more: bool = False
+    follows: str | None = None
+    choices: Callable[[Library], list[tuple[str, str]]] | None = None
 
 
 def default_checkpoint(library: Library) -> str:
@@ -34,6 +46,20 @@ def _checkpoint(library: Library) -> gr.Dropdown:
     return gr.Dropdown(library.names(), value=default_checkpoint(library), label="Checkpoint")
 
 
+def _runs(library: Library) -> list[tuple[str, str]]:
+    return [(in_words(run), name) for name, run in find_runs(library).items()]
+
+
+def _run(library: Library) -> gr.Dropdown:
+    return gr.Dropdown(
+        _runs(library),
+        value=default_checkpoint(library),
+        label="Run",
+        info="also one that is still going",
+        allow_custom_value=True,
+    )
+
+
 def _upload(_library: Library) -> gr.Image:
     upload = gr.Image(type="filepath", label="Your image", height=150, sources=["upload", "clipboard"])
     leave_undecoded(upload)
@@ -42,10 +68,22 @@ def _upload(_library: Library) -> gr.Image:
 
 def _slider(annotation: Any, value: float, step: float = 1) -> Callable[[Library], gr.Slider]:
     """A slider over the range that the settings allow."""
+    low, high, words = _range(annotation)
+    return lambda _: gr.Slider(low, high, value, step=step, **words)
+
+
+def _number(annotation: Any, value: float, step: float) -> Callable[[Library], gr.Number]:
+    """A number within the range that the settings allow."""
+    low, high, words = _range(annotation)
+    return lambda _: gr.Number(value, minimum=low, maximum=high, step=step, **words)
+
+
+def _range(annotation: Any) -> tuple[Any, Any, dict[str, str]]:
+    """The least and the greatest value, and the words that stand beside the control."""
     field = next(item for item in annotation.__metadata__ if hasattr(item, "metadata"))
     low = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))
     high = next(bound.le for bound in field.metadata if isinstance(bound, Le))
-    return lambda _: gr.Slider(low, high, value, step=step, label=field.title, info=field.description)
+    return low, high, {"label": field.title, "info": field.description}
 
 
 CONTROLS: dict[str, Control] = {
@@ -60,10 +98,25 @@ CONTROLS: dict[str, Control] = {
             default_image(library.get(default_checkpoint(library)))[1], visible="hidden", label="Test image"
         )
     ),
+    "run": Control(_run, follows="checkpoint", choices=_runs),
+    "case": Control(
+        lambda _: gr.Dropdown([("none", ""), (CASE, "0.34")], value="", label="Case", info="in place of the run")
+    ),
+    "fault": Control(
+        lambda _: gr.Dropdown(
+            [(fault.title, name) for name, fault in FAULTS.items()], value=DEFAULT_FAULT, label="Fault"
+        )
+    ),
     "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
     "guidance": Control(_slider(settings.Guidance, 1, 0.5), more=True),
+    "classes": Control(
+        lambda _: gr.Dropdown(
+            [("the chosen one", "chosen"), ("one of each", "each")], value="chosen", label="Classes to generate"
+        ),
+        more=True,
+    ),
     "images": Control(_slider(settings.Images, 1), more=True),
     "denoiser": Control(
         lambda _: gr.Dropdown(
@@ -77,6 +130,10 @@ CONTROLS: dict[str, Control] = {
         ),
         more=True,
     ),
+    "stride": Control(_slider(settings.Stride, DEFAULT_STRIDE), more=True),
+    "num_timesteps": Control(_slider(settings.NumTimesteps, DEFAULT_NUM_TIMESTEPS, 10), more=True),
+    "beta_start": Control(_number(settings.BetaStart, DEFAULT_BETA_START, 1e-4), more=True),
+    "beta_end": Control(_number(settings.BetaEnd, DEFAULT_BETA_END, 1e-3), more=True),
     "upload": Control(_upload, more=True),
     "size": Control(lambda _: gr.Textbox("", visible="hidden", label="Size"), more=True),
     "second_class": Control(lambda _: gr.Textbox("", visible="hidden", label="Second image: class"), more=True),
@@ -93,6 +150,8 @@ def described(control: gr.components.Component) -> dict[str, Any]:
             return {"upload": True}
         case gr.Slider() | gr.Number():
             return known | {"low": control.minimum, "high": control.maximum}
+        case gr.Dropdown() if control.allow_custom_value:
+            return known
         case gr.Dropdown() | gr.CheckboxGroup():
             return known | {"choices": [value for _, value in control.choices]}
     return known

@@ -57,7 +57,7 @@ LESSONS = (
     Lesson(
         "loss",
         "Why did the loss stop?",
-        "room=training&run=lab-as-reported",
+        "room=training&run=lab-as-reported&case=0.34",
         "This loss fell to .27 and stood still, however long it trained.",
         "Did the network learn well? What would you compare .27 with?",
         "With its floors, which all lie there: the latents are next to noise, and there is nothing in them to learn.",

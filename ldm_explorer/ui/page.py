@@ -10,7 +10,7 @@ import gradio as gr
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui.answers import RESULTS, Room
+from ldm_explorer.ui.answers import RESULTS, Room, compares
 from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join, script, style
@@ -23,8 +23,11 @@ from ldm_explorer.ui.thumbnails import ImageSets
 from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
 ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = ("page.js", "dom.js", "stage.js", "strip.js", "picker.js", "lessons.js", "canvas.js", "tools.js", "sizes.js")
-STYLES = ("page.css", "pictures.css", "sizes.css", "diagnosis.css")
+SCRIPTS = (
+    *("page.js", "dom.js", "stage.js", "place.js", "plane.js", "strip.js", "picker.js", "lessons.js", "canvas.js"),
+    *("tools.js", "sizes.js", "curve.js", "again.js"),
+)
+STYLES = ("page.css", "pictures.css", "stage.css", "sizes.css", "diagnosis.css", "curve.css", "velocity.css")
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
@@ -107,6 +110,14 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
     def make(name: str) -> None:
         with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, name))]):
             made[name] = CONTROLS[name].make(library)
+            if look := CONTROLS[name].choices:
+                made[name].focus(
+                    lambda: gr.update(choices=look(library)),
+                    None,
+                    made[name],
+                    api_visibility="private",
+                    show_progress="hidden",
+                )
 
     first, *others = [name for name, control in CONTROLS.items() if not control.more]
     folded = [name for name, control in CONTROLS.items() if control.more]
@@ -126,9 +137,10 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
     with gr.Accordion("More", open=False, elem_classes=["ldm-control", *in_rooms]):
         for name in folded:
             make(name)
-    gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
-        None, None, None, js="() => ldm.pin()", api_visibility="private"
-    )
+    with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if compares(room))]):
+        gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
+            None, None, None, js="() => ldm.pin()", api_visibility="private"
+        )
     return {name: made[name] for name in CONTROLS}
 
 
@@ -154,6 +166,10 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> 
     def in_page(event: Callable, js: str, outputs: list) -> Any:
         return event(None, values, outputs, js=js, api_visibility="private", show_progress="hidden", queue=False)
 
+    for name, control in CONTROLS.items():
+        if control.follows:
+            leader = controls[control.follows]
+            leader.input(None, leader, controls[name], js="(value) => value", api_visibility="private", queue=False)
     for control in values:
         how = "ldm.settle(values)" if isinstance(control, gr.Slider) else "ldm.gather(null, values)"
         in_page(control.change, f"(...values) => {how}", questions)
@@ -208,14 +224,20 @@ def room_css() -> str:
 def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> str:
     """The page's script, with what it has to know of the rooms and of the images."""
     known = {
-        "rooms": {room.NAME: {"title": room.TITLE, "parameters": parameters_of(room)} for room in ROOMS},
+        "rooms": {
+            room.NAME: {"title": room.TITLE, "parameters": parameters_of(room), "compares": compares(room)}
+            for room in ROOMS
+        },
         "asks": {
             asked.NAME: {"room": room.NAME, "folded": is_folded(asked), "parameters": list(asked.SETTINGS.model_fields)}
             for room in ROOMS
             for asked in (room, *parts_of(room))
         },
         "parameters": list(CONTROLS),
-        "controls": {name: described(control) for name, control in controls.items()},
+        "controls": {
+            name: described(control) | ({"follows": leader} if (leader := CONTROLS[name].follows) else {})
+            for name, control in controls.items()
+        },
         "together": TOGETHER,
         "lessons": {lesson.name: lesson.room for lesson in LESSONS_HERE},
         "images": images.described(),

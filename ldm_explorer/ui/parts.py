@@ -36,7 +36,7 @@ def lay_out(asked: Any, library: Library) -> None:
     """Lay out a room or a part here; whenever its question changes, it answers."""
     question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=question_id(asked.NAME))
     outputs = asked.build(library)
-    question.change(
+    asking = question.change(
         answering(asked, library, RESULTS),
         question,
         outputs,
@@ -44,6 +44,8 @@ def lay_out(asked: Any, library: Library) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
+    stop = gr.Button("Stop", visible="hidden", elem_id=f"ldm-stop-{asked.NAME}")
+    stop.click(None, None, None, cancels=[asking], api_visibility="private")
 
 
 def fold(part: Any, library: Library) -> None:

@@ -81,9 +81,10 @@ def csv_link(text: str, name: str) -> Markup:
     )
 
 
-def grid(images: Tensor, gap: int = 0) -> Tensor:
-    """`(B, C, H, W) uint8` as one picture, as square as possible, one pixel of a grey level between images."""
-    columns = int(len(images) ** 0.5 + 0.999)
+def grid(images: Tensor, gap: int = 0, columns: int | None = None) -> Tensor:
+    """`(B, C, H, W) uint8` as one picture, as square as possible or with so many columns, one pixel of a grey level
+    between images."""
+    columns = columns or int(len(images) ** 0.5 + 0.999)
     rows = -(-len(images) // columns)
     padded = torch.nn.functional.pad(images, (0, 1, 0, 1), value=gap)
     cells = torch.cat([padded, padded.new_full((rows * columns - len(images), *padded.shape[1:]), gap)])
@@ -110,6 +111,11 @@ def error_map(error: Tensor) -> Tensor:
     scaled = (error.mean(0) / (2 * ERROR_FULL_SCALE)).clamp(-1, 1)
     bright, dark = scaled.clamp_min(0), (-scaled).clamp_min(0)
     return (bright * _TOO_BRIGHT.view(3, 1, 1) + dark * _TOO_DARK.view(3, 1, 1)).round().to(torch.uint8)
+
+
+def difference_map(one: Tensor, other: Tensor) -> Tensor:
+    """What changes from one picture `(C, H, W) uint8` to another of its size, as an error map."""
+    return error_map((other.float() - one.float()) / 127.5)
 
 
 def latent_channel(values: Tensor) -> Tensor:

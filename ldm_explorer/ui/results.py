@@ -14,8 +14,8 @@ class Run:
     So nobody's leaving ends it for the others, and what was computed stays.
     """
 
-    def __init__(self, make: Callable[[], Iterator[Any]]):
-        self.make = make
+    def __init__(self, make: Callable[[], Iterator[Any]], stamp: str = ""):
+        self.make, self.stamp = make, stamp
         self.steps: list[Any] = []
         self.done = False
         self.lock = threading.Lock()
@@ -45,11 +45,12 @@ class Results:
         self._bytes: dict[Hashable, int] = {}
         self._lock = threading.Lock()
 
-    def run(self, key: Hashable, make: Callable[[], Iterator[Any]]) -> Run:
-        """The run of a key, a new one where there is none."""
+    def run(self, key: Hashable, make: Callable[[], Iterator[Any]], stamp: str = "") -> Run:
+        """The run of a key, a new one where there is none, or what it was made of has another stamp by now."""
         with self._lock:
-            if key not in self._runs:
-                self._runs[key] = Run(make)
+            kept = self._runs.get(key)
+            if kept is None or kept.stamp != stamp:
+                self._runs[key] = Run(make, stamp)
             self._runs.move_to_end(key)
             return self._runs[key]
 

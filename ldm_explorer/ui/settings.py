@@ -10,17 +10,22 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ldm_explorer.diagnosis.denoisers import DENOISERS
+from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.denoising import MAX_IMAGES
 from ldm_explorer.files import shown
 from ldm_explorer.samplers import SamplerName
 
 if TYPE_CHECKING:  # a type checker takes no Literal that is computed
     DenoiserName = str
+    FaultName = str
 else:
     DenoiserName = Literal[tuple(DENOISERS)]
+    FaultName = Literal[tuple(FAULTS)]
 
 MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100
+MAX_TIMESTEPS = 4000
+MIN_BETA, MAX_BETA = 1e-6, 0.9
 OF_B = "b."
 """Before the name of a parameter that B has another value of."""
 TOGETHER = ("class_name", "number", "upload", "seed", "sizes", "second_class", "second_number")
@@ -36,6 +41,15 @@ Steps = Annotated[int, Field(title="Steps", description="evaluations of the netw
 Guidance = Annotated[
     float, Field(title="Guidance scale", description="above 1: more typical of the class, less varied", ge=1, le=8)
 ]
+NumTimesteps = Annotated[
+    int, Field(title="T, number of timesteps", description="of every schedule", ge=10, le=MAX_TIMESTEPS)
+]
+BetaStart = Annotated[
+    float, Field(title="beta at t = 0", description="cosine has no beta range", ge=MIN_BETA, le=MAX_BETA)
+]
+BetaEnd = Annotated[
+    float, Field(title="beta at t = T - 1", description="cosine has no beta range", ge=MIN_BETA, le=MAX_BETA)
+]
 Sampler = Annotated[SamplerName, Field(title="Sampler")]
 Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
 Size = Annotated[Name, Field(title="Size", description="the checkpoint whose pictures are shown")]
@@ -44,6 +58,13 @@ Sizes = Annotated[
 ]
 SecondClass = Annotated[Name, Field(title="Second image: class", description="empty: another one than the first's")]
 SecondNumber = Annotated[int, Field(title="Second image", description="its number within the class", ge=1)]
+Run = Annotated[Name, Field(title="Run")]
+Case = Annotated[Literal["", "0.34"], Field(title="Case", description="in place of the run")]
+Fault = Annotated[FaultName, Field(title="Fault")]
+Stride = Annotated[int, Field(title="DDIM step", description="timesteps from t back to s", ge=1, le=1000)]
+Classes = Annotated[
+    Literal["chosen", "each"], Field(title="Classes", description="the chosen class, or one image of each at least")
+]
 Images = Annotated[int, Field(title="Images", description="of seed, seed + 1, ...", ge=1, le=MAX_IMAGES)]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import gradio as gr
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from ldm_explorer.ui.pictures import png_data_uri
 
 TEMPLATE = '<div class="ldm-stage empty"></div>'
+WIDE = 1.5
+"""From this ratio of its sides on a picture is as broad as its column and as low as it is."""
 HISTOGRAM_EDGE = 4.0
 HISTOGRAM_BINS = 40
 
@@ -26,7 +28,8 @@ class Shot:
     slot: str | None = None
 
     def drawn(self) -> dict[str, Any]:
-        return {"src": png_data_uri(self.image)} | _words(self)
+        wide = self.image.shape[-1] > WIDE * self.image.shape[-2]
+        return {"src": png_data_uri(self.image), "wide": wide} | words(self)
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,18 @@ class Histogram:
     def drawn(self) -> dict[str, Any]:
         edge, width = HISTOGRAM_EDGE, 2 * HISTOGRAM_EDGE / HISTOGRAM_BINS
         counts = torch.histc(self.values.float().clamp(-edge, edge), HISTOGRAM_BINS, -edge, edge)
-        return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | _words(self)
+        return {"histogram": [round(share, 4) for share in (counts / counts.sum() / width).tolist()]} | words(self)
 
 
-def _words(picture: Shot | Histogram) -> dict[str, Any]:
+def words(picture: Any) -> dict[str, Any]:
     return {"title": picture.title, "caption": picture.caption, "size": picture.size, "slot": picture.slot}
+
+
+class Picture(Protocol):
+    """What can stand on the stage."""
+
+    def drawn(self) -> dict[str, Any]:
+        """Its values as JSON, with the title, caption, size and slot."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +69,22 @@ class Side:
 
 @dataclass(frozen=True)
 class Frame:
-    """One place on the time axis: the pictures of each side. `x` is where it lies on the room's plots."""
+    """One place on the time axis: the pictures of each side. `x` is where it lies on the room's plots.
+
+    `facts` of each side and the `sentence` stand in place of those of the whole show, where they are given.
+    """
 
     label: str
     x: float
-    sides: Sequence[Sequence[Shot | Histogram]]
+    sides: Sequence[Sequence[Picture]]
+    facts: Sequence[Sequence[tuple[str, str]]] = ()
+    sentence: str = ""
 
     def drawn(self) -> dict[str, Any]:
         sides = [[picture.drawn() for picture in side] for side in self.sides]
         thumb = next((picture["src"] for picture in sides[0] if "src" in picture), "")
-        return {"label": self.label, "x": self.x, "thumb": thumb, "sides": sides}
+        words = {"facts": self.facts, "sentence": self.sentence} if self.facts or self.sentence else {}
+        return {"label": self.label, "x": self.x, "thumb": thumb, "sides": sides} | words
 
 
 @dataclass
@@ -76,7 +92,7 @@ class Show:
     """The frames so far. Every `add` gives the whole as JSON-like values; only what is new travels to the page.
 
     `key` tells one run from the next, `axis` names the time axis, `open_at` is the frame that a finished run opens
-    with, the last one where it is None.
+    with, the last one where it is None. With a `stamp` the page asks again every few seconds, for what goes on.
     """
 
     key: str
@@ -84,6 +100,7 @@ class Show:
     total: int
     sides: Sequence[Side]
     open_at: int | None = None
+    stamp: str = ""
     frames: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, frame: Frame) -> dict[str, Any]:
@@ -98,6 +115,7 @@ class Show:
 
     def _drawn(self, done: bool) -> dict[str, Any]:
         head = {"id": self.key, "axis": self.axis, "total": self.total, "open_at": self.open_at, "done": done}
+        head |= {"stamp": self.stamp} if self.stamp else {}
         return head | {"sides": [asdict(side) for side in self.sides], "frames": list(self.frames)}
 
 

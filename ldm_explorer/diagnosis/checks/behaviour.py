@@ -180,7 +180,7 @@ OTHER_WEIGHTS = Finding(
 def learned(case: Case) -> Finding:
     """The denoiser's error against what knowing only the scale, or the covariance, would reach.
 
-    Where the run's log has floors it is the log that is judged, as in the training tab: the error here is of few
+    Where the run's log has floors it is the log that is judged, as in the training room: the error here is of few
     latents, and only shows whether the weights are those of the log.
     """
     known, floors, of_log = case.known_latents(), _floors_measured(case), _floors_of_log(case)
@@ -209,7 +209,7 @@ def _floors_measured(case: Case) -> MeanFloors:
 
 
 def _floors_of_log(case: Case) -> MeanFloors | None:
-    """The floors over all timesteps, by which the training tab reads the log; None where they were not kept."""
+    """The floors over all timesteps, by which the training room reads the log; None where they were not kept."""
     statistics = _statistics_of_schedule(case)
     if statistics is None:
         return None

@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
-  const state = { room: null, opening: null, step: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -31,13 +31,16 @@ window.ldm = (() => {
   function ask(name) {
     state.asked[name] = choices(LDM.asks[name].parameters).toString();
     tell("asked");
-    return state.asked[name];
+    const seen = state.seen && name === state.room ? `&seen=${encodeURIComponent(state.seen)}` : "";
+    return state.asked[name] + seen;
   }
 
   /* What the open room and its open parts ask now; the others keep their questions. */
   function questions() {
     const open = (name, { room, folded }) => room === state.room && (!folded || state.unfolded.has(name));
-    return asks.map(([name, asked]) => (open(name, asked) ? ask(name) : SAME));
+    const asked = asks.map(([name, part]) => (open(name, part) ? ask(name) : SAME));
+    state.seen = null;
+    return asked;
   }
 
   /* A folded part was opened or closed. */
@@ -47,7 +50,7 @@ window.ldm = (() => {
   }
 
   function pins() {
-    if (!state.pinned) return [];
+    if (!state.pinned || !rooms[state.room].compares) return [];
     const own = question(state.room, state.values);
     const differs = ([name, value]) => rooms[state.room].parameters.includes(name) && own.get(name) !== value;
     return [...state.pinned].filter(differs);
@@ -55,7 +58,7 @@ window.ldm = (() => {
 
   function address() {
     const query = choices(rooms[state.room].parameters);
-    query.delete("upload");
+    for (const name of ["upload", "seen"]) query.delete(name);
     if (state.step !== null) query.append("step", state.step);
     if (document.body.classList.contains("ldm-large")) query.append("large", 1);
     if (state.lesson) query.append("lesson", state.lesson);
@@ -122,6 +125,10 @@ window.ldm = (() => {
       const given = query.getAll(name).map((text) => known(name, text, wrong)).filter((item) => item !== undefined);
       state.values[name] = !given.length ? value : Array.isArray(value) ? given : given.at(-1);
     }
+    for (const name of parameters) {
+      const leader = LDM.controls[name].follows;
+      if (leader && !query.has(name)) state.values[name] = state.values[leader];
+    }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
     document.body.classList.toggle("ldm-large", query.has("large"));
@@ -160,6 +167,12 @@ window.ldm = (() => {
     click("ldm-gather");
   }
 
+  /* Ask once more, for what has a new stamp since; the server answers nothing where it has not. */
+  function again(stamp) {
+    state.seen = `${stamp}.${(again.times = (again.times ?? 0) + 1)}`;
+    click("ldm-gather");
+  }
+
   function open(room) {
     state.wanted = room;
     click("ldm-go");
@@ -178,6 +191,12 @@ window.ldm = (() => {
 
   function changed() {
     return parameters.map((name) => (name in state.changes ? { ...SAME, value: state.changes[name] } : SAME));
+  }
+
+  /* End the run of the open room, and ask for it once more, which finds what there was of it. */
+  const halt = () => click(`ldm-stop-${state.room}`);
+  function resume() {
+    again("");
   }
 
   /* All choices as the page opened with, in the room that is open. */
@@ -216,5 +235,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

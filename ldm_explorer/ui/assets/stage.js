@@ -11,10 +11,11 @@ ldm.stage = (element, props, watch) => {
   const speed = h("select", { "aria-label": "Steps per second" }, ...[2, 5, 10, 20].map((rate) => h("option", { value: rate, selected: rate === 5 }, `${rate} a second`)));
   const back = h("button", { type: "button", "aria-label": "One step back", onclick: () => seek(view.at - 1) }, "◂");
   const forth = h("button", { type: "button", "aria-label": "One step on", onclick: () => seek(view.at + 1) }, "▸");
-  const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label));
+  const stopping = h("button", { type: "button", class: "ldm-stop", onclick: () => halt() }, "■ Stop");
+  const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label, stopping));
   const status = h("p", { class: "ldm-status", role: "status" });
   root.replaceChildren(sides, time, details, status);
-  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, frame: () => view.show?.frames[view.at] };
+  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, frame: () => view.show?.frames[view.at], show: () => view.show };
 
   const room = () => element.closest(".ldm-room")?.querySelector("[id^=ldm-ask-]")?.id.slice("ldm-ask-".length);
   const waiting = () => view.show?.question !== ldm.state.asked[room()];
@@ -24,10 +25,11 @@ ldm.stage = (element, props, watch) => {
     const show = props.value;
     if (!show || !show.frames) { root.classList.add("empty"); return; }
     root.classList.remove("empty");
-    if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1 }); stop(); film.replaceChildren(); }
+    if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1, halted: false }); stop(); film.replaceChildren(); }
+    const stoodLast = view.at === (view.show?.frames.length ?? 0) - 1;
+    const last = show.frames.length - 1, grown = last + 1 > (view.show?.frames.length ?? 0);
     view.show = show;
     root.classList.toggle("waiting", waiting());
-    const last = show.frames.length - 1;
     range.max = Math.max(last, 0);
     time.classList.toggle("single", show.total <= 1);
     range.setAttribute("aria-label", show.axis);
@@ -35,13 +37,23 @@ ldm.stage = (element, props, watch) => {
     if (!view.touched) {
       const wanted = ldm.state.step ?? (show.done ? show.open_at : null); // a link's step stands still while others come
       draw(Math.min(wanted ?? last, last));
-    } else draw(view.at);
-    status.textContent = show.done ? show.sentence ?? "" : `${show.axis} ${last + 1} of ${show.total}`;
-    element.closest(".tabitem")?.classList.toggle("ldm-running", !show.done);
+    } else draw(stoodLast && grown ? last : view.at); // who watches the end goes along with it
+    root.classList.toggle("alone", show.sides.length === 1);
+    say();
+  }
+
+  /* End the run and keep what is there of it; the same button lets it go on. */
+  function halt() {
+    if (view.halted) ldm.resume(); else ldm.halt();
+    view.halted = !view.halted;
+    say();
   }
 
   function drawFilm(show) {
     const every = Math.max(1, Math.ceil(show.total / 24));
+    if (film.dataset.every !== String(every)) film.replaceChildren();
+    film.dataset.every = every;
+    film.hidden = !show.frames.some(({ thumb }) => thumb);
     for (let index = film.childElementCount * every; index < show.frames.length; index += every) {
       const frame = show.frames[index];
       film.append(h("img", { src: frame.thumb, alt: "", title: frame.label, "data-index": index, onclick: () => seek(index) }));
@@ -51,16 +63,29 @@ ldm.stage = (element, props, watch) => {
   function draw(at) {
     view.at = Math.max(0, Math.min(at, view.show.frames.length - 1));
     const frame = view.show.frames[view.at];
-    if (!frame) return;
+    if (!frame) { sides.replaceChildren(); details.replaceChildren(); return; }
     range.value = view.at;
     range.setAttribute("aria-valuetext", frame.label);
     label.textContent = frame.label;
     const shown = Number(film.children[1]?.dataset.index ?? 1);
     [...film.children].forEach((image, index) => image.classList.toggle("now", Math.floor(view.at / shown) === index));
-    part(sides, frame.sides.map((pictures) => pictures.filter(({ size }) => size === "large")), "h3", ({ title }) => [title]);
-    part(details, frame.sides.map((pictures) => pictures.filter(({ size }) => size !== "large")), "dl", ({ facts = [] }) =>
-      facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+    const large = frame.sides.map((pictures) => pictures.filter(({ size }) => size === "large"));
+    part(sides, large, "h3", ({ title }) => [title]);
+    part(details, frame.sides.map((pictures) => pictures.filter(({ size }) => size !== "large")), "dl", ({ facts = [] }, index) =>
+      (frame.facts?.[index] ?? facts).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    for (const row of [sides, details]) row.style.setProperty("--columns", large.map(({ length }) => `minmax(0, ${length || 1}fr)`).join(" "));
+    say();
     ldm.tell("frame", { frame, show: view.show, root });
+  }
+
+  /* A step that was on its way when the run was stopped does not set it going again. */
+  function say() {
+    const { done, frames, sentence, axis, total } = view.show, going = !done && !view.halted;
+    element.closest(".tabitem")?.classList.toggle("ldm-running", going);
+    Object.assign(stopping, { hidden: done, textContent: going ? "■ Stop" : "▶ Go on" });
+    const ended = frames[view.at]?.sentence || sentence || "";
+    const said = done ? ended : going ? `${axis} ${frames.length} of ${total}` : `Stopped at ${frames.at(-1).label}.`;
+    if (status.textContent !== said) status.textContent = said;
   }
 
   /* The pictures of every side in a row of columns, under or over the words there are for each. */
@@ -74,7 +99,7 @@ ldm.stage = (element, props, watch) => {
         row.append(column);
       }
       const column = row.children[index];
-      column.querySelector(tag).replaceChildren(...words(view.show.sides[index]));
+      column.querySelector(tag).replaceChildren(...words(view.show.sides[index], index));
       fill(column.querySelector(".ldm-pictures"), pictures);
     });
   }
@@ -82,16 +107,17 @@ ldm.stage = (element, props, watch) => {
   function fill(holder, pictures) {
     while (holder.childElementCount > pictures.length) holder.lastChild.remove();
     pictures.forEach((picture, place) => {
-      const kind = picture.histogram ? "histogram" : "picture";
+      const kind = Object.keys(ldm.drawings).find((name) => picture[name]) ?? "picture";
       let whole = holder.children[place];
       if (whole?.dataset.kind !== kind) {
-        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm.histogram.make(), h("figcaption", {}, h("b"), " ", h("span")));
+        const made = h("figure", { "data-kind": kind }, kind === "picture" ? h("img") : ldm.drawings[kind].make(), h("figcaption", {}, h("b"), " ", h("span")));
         if (whole) whole.replaceWith(made); else holder.append(made);
         whole = made;
       }
+      whole.classList.toggle("wide", Boolean(picture.wide));
       const [drawn, caption] = whole.children;
       if (kind === "picture") { drawn.src = picture.src; drawn.alt = `${picture.title}. ${picture.caption}`; }
-      else ldm.histogram.draw(drawn, picture);
+      else ldm.drawings[kind].draw(drawn, picture);
       caption.firstChild.textContent = picture.title;
       caption.lastChild.textContent = picture.caption;
     });
@@ -149,8 +175,11 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
+/* What a stage shows beside pictures, by the key that a picture holds it under. */
+ldm.drawings = {};
+
 /* How often values of the latents occur, beside the standard normal, from -4 to 4. */
-ldm.histogram = (() => {
+ldm.drawings.histogram = (() => {
   const SVG = "http://www.w3.org/2000/svg", WIDTH = 160, HEIGHT = 90;
   const part = (tag, name) => { const made = document.createElementNS(SVG, tag); made.setAttribute("class", name); return made; };
   const normal = (value) => Math.exp((-value * value) / 2) / Math.sqrt(2 * Math.PI);

@@ -8,21 +8,23 @@ from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.schedule import compare_schedules, noise_image
 from ldm_explorer.figures.schedules import schedule_figures
-from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
-from ldm_explorer.ui import settings
+from ldm_explorer.schedules import Schedule
+from ldm_explorer.ui import betas, settings
+from ldm_explorer.ui.betas import BetasSettings
+from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.images import chosen_image
 from ldm_explorer.ui.server.work import LIGHT
-from ldm_explorer.ui.settings import Settings
 from ldm_explorer.ui.stage import Frame, Shot, Show, Side, stage
 
 NAME = "alphas-betas"
 TITLE = "Alphas & betas"
 QUESTION = "How fast does noise take over?"
 WORK = LIGHT
+PARTS = (betas,)
 NUM_FRAMES = 21
 
 
-class ScheduleSettings(Settings):
+class ScheduleSettings(BetasSettings):
     """An image noised along the schedules."""
 
     checkpoint: settings.Checkpoint
@@ -35,20 +37,21 @@ class ScheduleSettings(Settings):
 SETTINGS = ScheduleSettings
 
 
-def build(_library: Library) -> list[gr.components.Component]:
+def build(library: Library) -> list[gr.components.Component]:
     shown = [stage()]
     with gr.Row(elem_classes="ldm-follow"):
         shown += [gr.Plot(show_label=False, min_width=320) for _ in range(2)]
+    fold(betas, library)
     return shown
 
 
 def answer(library: Library, chosen: ScheduleSettings, _beside: ScheduleSettings | None) -> Iterator[tuple]:
     """One image noised along every schedule with the same noise."""
     image = chosen_image(library, chosen)
-    schedules = compare_schedules(DEFAULT_NUM_TIMESTEPS, DEFAULT_BETA_START, DEFAULT_BETA_END)
+    schedules = compare_schedules(chosen.num_timesteps, chosen.beta_start, chosen.beta_end)
     noised = noise_image(library.get(chosen.checkpoint), image.pixels, schedules, chosen.seed, NUM_FRAMES)
     figures = schedule_figures(schedules)
-    sides = [Side(result.schedule.name) for result in noised]
+    sides = [Side(schedule.name, _facts(schedule)) for schedule in schedules]
     show = Show(repr(chosen), "Timestep", NUM_FRAMES, sides, open_at=NUM_FRAMES // 3)
     for place in range(NUM_FRAMES):
         t = noised[0].timesteps[place]
@@ -61,3 +64,12 @@ def answer(library: Library, chosen: ScheduleSettings, _beside: ScheduleSettings
         ]
         show.add(Frame(f"t = {t}", t, pictures))
     yield show.end(), figures.alpha_bar, figures.log_snr
+
+
+def _facts(schedule: Schedule) -> list[tuple[str, str]]:
+    """When noise has taken over, and what is left of the image at the end."""
+    half, last = schedule.half_step, float(schedule.snr[-1])
+    return [
+        ("half noise", "never" if half is None else f"t = {half}, {half / schedule.num_timesteps:.0%} of the way"),
+        ("terminal SNR", f"{last:.2g}"),
+    ]

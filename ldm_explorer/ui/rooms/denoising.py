@@ -1,26 +1,43 @@
 """Room: how does noise become an image?"""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Self
 
 import gradio as gr
 import torch
 from torch import Tensor
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
-from ldm_explorer.explore.denoising import DenoisingFrame, denoise_images
+from ldm_explorer.explore.denoising import DenoisingFrame, denoise_images, timesteps_shown
+from ldm_explorer.explore.export import denoising_script, short_path
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
-from ldm_explorer.ui import settings
+from ldm_explorer.ui import few_evaluations, settings
+from ldm_explorer.ui.place import Place
+from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.images import class_of
-from ldm_explorer.ui.pictures import grid, latent_channel
+from ldm_explorer.ui.nearest_training import nearest_shown
+from ldm_explorer.ui.pictures import difference_map, grid, latent_channel
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
-from ldm_explorer.ui.stage import Frame, Histogram, Shot, Show, Side, stage
+from ldm_explorer.ui.sides import comparable, decibels, lettered
+from ldm_explorer.ui.stage import Frame, Histogram, Picture, Shot, Show, Side, stage
 
 NAME = "denoising"
 TITLE = "Denoising"
 QUESTION = "How does noise become an image?"
 WORK = LONG
+PARTS = (few_evaluations,)
+CURVE_POINTS = 41
+MAX_LOG_SNR = 20.0
+WHY_NOT_ONE_STEP = (
+    "At the first step there is only noise, and a network that was trained on squared errors answers with the mean of "
+    "all images that could be in it: a blur of the class. A step follows this answer a little way. What is then left "
+    "of the noise rules out more and more images, and the mean gets sharper: z0 turns into a garment long before z_t "
+    "does. One step alone would end with the first blur."
+)
 
 
 class DenoisingSettings(Settings):
@@ -32,6 +49,7 @@ class DenoisingSettings(Settings):
     sampler: settings.Sampler = DEFAULT_SAMPLER
     steps: settings.Steps = DEFAULT_NUM_STEPS
     guidance: settings.Guidance = 1.0
+    classes: settings.Classes = "chosen"
     images: settings.Images = 1
     denoiser: settings.Denoiser = DEFAULT_DENOISER
 
@@ -39,38 +57,74 @@ class DenoisingSettings(Settings):
 SETTINGS = DenoisingSettings
 
 
-def build(_library: Library) -> list[gr.components.Component]:
-    return [stage()]
+class Walk:
+    """The steps of one side, and the seconds that they took."""
+
+    def __init__(self, library: Library, run: DenoisingSettings):
+        self.run, self.checkpoint = run, library.get(run.checkpoint)
+        self.seconds = 0.0
+        self.frames: list[DenoisingFrame] = []  # the first and the last so far
+        self._steps = denoise_images(
+            self.checkpoint,
+            _class_of(run),
+            run.seed,
+            run.images,
+            sampler=run.sampler,
+            num_steps=run.steps,
+            guidance_scale=run.guidance,
+            denoiser=run.denoiser,
+            max_gflops=library.max_gflops,
+        )
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> DenoisingFrame:
+        started = time.perf_counter()
+        step = next(self._steps)
+        self.seconds += time.perf_counter() - started
+        self.frames = [*self.frames[:1], step]
+        return step
+
+    @property
+    def first(self) -> DenoisingFrame:
+        return self.frames[0]
+
+    @property
+    def last(self) -> DenoisingFrame:
+        return self.frames[-1]
+
+
+def build(library: Library) -> list[gr.components.Component]:
+    shown = [stage(), gr.HTML(padding=False)]
+    with gr.Accordion("Why not in one step?", open=False):
+        gr.Markdown(WHY_NOT_ONE_STEP)
+    for part in PARTS:
+        fold(part, library)
+    return shown
 
 
 def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSettings | None) -> Iterator[tuple]:
-    """Every step of A, and of B at the same noise: what the network sees, and the image it takes it for."""
-    runs = [run for run in (chosen, beside) if run]
-    show = Show(repr((chosen, beside)), "Step", max(run.steps for run in runs), [Side(_title(run)) for run in runs])
-    latest: list[DenoisingFrame] = []
-    for steps in together([_walk(library, run) for run in runs]):
-        latest = steps
-        label = f"step {steps[0].index + 1} of {steps[0].total}, t = {steps[0].timestep}"
-        yield (show.add(Frame(label, steps[0].timestep, [_pictures(step) for step in steps])),)
-    facts = [Side(_title(run), _facts(run, step)) for run, step in zip(runs, latest, strict=True)]
-    yield (show.end(sides=facts),)
+    """Every step of A, and of B at the same noise: what the network sees, and the image it takes it for.
+
+    Then what lies nearest to their images among the training images.
+    """
+    runs, notes = comparable(library, chosen, beside)
+    walks, titles = [Walk(library, run) for run in runs], lettered([_title(run) for run in runs])
+    show: Show | None = None
+    for steps in together(walks):
+        pictures = _pictures(walks, steps)
+        if show is None:
+            show = Show(repr((chosen, beside)), "Step", _num_frames(walks), _sides(titles, len(pictures)))
+        yield show.add(Frame(_label(steps), steps[0].timestep, pictures)), ""
+    assert show is not None
+    show.open_at = len(show.frames) // 2
+    whole = show.end(" ".join([_in_one_step(walks[0]), *notes]), _facts(walks, show.sides))
+    yield whole, ""
+    yield whole, nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles)
 
 
-def _walk(library: Library, run: DenoisingSettings) -> Iterator[DenoisingFrame]:
-    return denoise_images(
-        library.get(run.checkpoint),
-        class_of(run.class_name),
-        run.seed,
-        run.images,
-        sampler=run.sampler,
-        num_steps=run.steps,
-        guidance_scale=run.guidance,
-        denoiser=run.denoiser,
-        max_gflops=library.max_gflops,
-    )
-
-
-def together(walks: list[Iterator[DenoisingFrame]]) -> Iterator[list[DenoisingFrame]]:
+def together(walks: list) -> Iterator[list[DenoisingFrame]]:
     """The steps of all walks in the order of their noise: whenever one goes on, the others stand where they were."""
     latest = [next(walk) for walk in walks]
     following = [next(walk, None) for walk in walks]
@@ -83,27 +137,98 @@ def together(walks: list[Iterator[DenoisingFrame]]) -> Iterator[list[DenoisingFr
         yield list(latest)
 
 
+def _num_frames(walks: list[Walk]) -> int:
+    """How many frames `together` will yield: one for each timestep at which one of them stands."""
+    return len({t for walk in walks for t in timesteps_shown(walk.checkpoint, walk.run.sampler, walk.run.steps)})
+
+
+def _class_of(run: DenoisingSettings) -> str | None:
+    """None for one of each."""
+    return None if run.classes == "each" else class_of(run.class_name)
+
+
 def _title(run: DenoisingSettings) -> str:
     guided = f", guidance {run.guidance:g}" if run.guidance != 1 else ""
     by = "" if run.denoiser == DEFAULT_DENOISER else f", {run.denoiser} denoiser"
-    return f"{run.checkpoint}: {run.sampler}, {run.steps} steps{guided}{by}"
+    each = ", one of each class" if run.classes == "each" else ""
+    return f"{run.checkpoint}: {run.sampler}, {run.steps} step{'s' * (run.steps > 1)}{guided}{by}{each}"
 
 
-def _facts(run: DenoisingSettings, last: DenoisingFrame) -> list[tuple[str, str]]:
-    evaluations = run.steps * (2 if run.guidance != 1 else 1)
-    return [("evaluations", str(evaluations)), ("std of the latents", f"{float(last.z0.std()):.2f}, 1 in training")]
+def _label(steps: list[DenoisingFrame]) -> str:
+    places = [f"step {step.index + 1} of {step.total}" for step in steps]
+    return f"{', B: '.join(places)}, t = {min(step.timestep for step in steps)}"
 
 
-def _pictures(step: DenoisingFrame) -> list[Shot | Histogram]:
+def _pictures(walks: list[Walk], steps: list[DenoisingFrame]) -> list[list[Picture]]:
+    sides = [_side(walk, step) for walk, step in zip(walks, steps, strict=True)]
+    if len(steps) < 2 or steps[0].predicted.shape != steps[1].predicted.shape:
+        return sides
+    a, b = (step.predicted for step in steps)
+    shown = Shot(difference_map(grid(a), grid(b)), "z0 of B − z0 of A", f"orange: B is brighter; {decibels(a, b)}")
+    return [*sides, [shown]]
+
+
+def _side(walk: Walk, step: DenoisingFrame) -> list[Picture]:
+    schedule = walk.checkpoint.schedule
+    log_snr = schedule.snr.log().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
+    places = torch.linspace(0, schedule.num_timesteps - 1, CURVE_POINTS).long()
+    at, now = step.timestep / (schedule.num_timesteps - 1), round(float(log_snr[step.timestep]), 1) + 0.0  # no -0.0
     return [
         Shot(grid(step.noisy), "z_t, decoded", "what the network sees", slot="noisy"),
         Shot(grid(step.predicted), "z0, decoded", "what it takes it for", slot="result"),
         Shot(_channels(step.z_t), "z_t, by channel", "black −3, white +3", size="small", slot="latent"),
         Shot(_channels(step.eps), "predicted noise", "by channel", size="small", slot="predicted"),
-        Histogram(step.z_t, "values of z_t", "line: normal distribution"),
+        Histogram(step.z_t, "values of z_t", "dashed: normal"),
+        Place(log_snr[places].tolist(), at, "log SNR over t", f"now {now:.1f}, 0 is half noise"),
     ]
 
 
 def _channels(latents: Tensor) -> Tensor:
     """The first image's channels side by side, as square as possible."""
     return grid(torch.stack([latent_channel(channel) for channel in latents[0]]))
+
+
+def _in_one_step(walk: Walk) -> str:
+    """What the first prediction is beside the result."""
+    if walk.run.steps == 1:
+        return "This is the one step: z0 is the mean of all images that could be in the noise."
+    first = decibels(walk.first.predicted, walk.last.predicted)
+    return f"Why not in one step? The first z0 is a blur: {first} to the result. Shown is the middle of the way."
+
+
+def _sides(titles: list[str], count: int) -> list[Side]:
+    """Of each run, and of what lies between them where this is one of the columns."""
+    return [Side(title) for title in [*titles, "Difference"][:count]]
+
+
+def _facts(walks: list[Walk], sides: Sequence[Side]) -> list[Side]:
+    """The same with the figures of the runs."""
+    figures = [_figures(walk) for walk in walks]
+    if len(sides) > len(walks):
+        figures.append([("results", decibels(*(walk.last.predicted for walk in walks)))])
+    return [replace(side, facts=facts) for side, facts in zip(sides, figures, strict=True)]
+
+
+def _figures(walk: Walk) -> list[tuple[str, str]]:
+    evaluations = walk.run.steps * (2 if walk.run.guidance != 1 else 1)
+    return [
+        ("evaluations", f"{evaluations}"),
+        ("this run", f"{walk.seconds:.1f} s with decoding"),
+        ("latents' std", f"{float(walk.last.z0.std()):.2f}, in training 1"),
+    ]
+
+
+def script(library: Library, run: DenoisingSettings) -> str:
+    """The Python that makes the same images."""
+    checkpoint = library.get(run.checkpoint)
+    return denoising_script(
+        checkpoint,
+        short_path(checkpoint.folder, library.roots),
+        _class_of(run),
+        run.seed,
+        run.images,
+        sampler=run.sampler,
+        num_steps=run.steps,
+        guidance_scale=run.guidance,
+        denoiser=run.denoiser,
+    )

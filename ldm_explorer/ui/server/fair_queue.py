@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import fastapi
@@ -143,6 +144,11 @@ class FairQueue(Queue):
                 event.alive = False
                 TURNS.stop(event._id)
             raise
+
+    async def reset_iterators(self, event_id: str) -> None:
+        """As gradio's; where the request was stopped meanwhile, that has taken its iterator away already."""
+        with suppress(KeyError):
+            await super().reset_iterators(event_id)
 
 
 def fair_order(waiting: list[Event], running: Counter) -> list[Event]:

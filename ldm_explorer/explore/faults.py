@@ -128,7 +128,7 @@ SYMPTOM_NAMES = {
 
 
 @dataclass(frozen=True)
-class LabFrame:
+class FaultFrame:
     """One step of both runs."""
 
     index: int
@@ -150,7 +150,7 @@ class Experiment:
 
 
 def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENOISER) -> Experiment:
-    """A fault put into a checkpoint, or for one that needs it into a run of the lab.
+    """A fault put into a checkpoint, or for one that needs it into a run made for it.
 
     Raises `ValueError` for an unknown fault, a checkpoint that has no part of what it breaks, or an exact denoiser in a
     fault of training.
@@ -168,13 +168,13 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
     return Experiment(fault, checkpoint, right, fault.inject(right))
 
 
-def run_experiment(experiment: Experiment, subject: Subject) -> Iterator[LabFrame]:
+def run_experiment(experiment: Experiment, subject: Subject) -> Iterator[FaultFrame]:
     """Both runs step by step, from the same noise."""
     figure = SYMPTOMS[experiment.fault.symptom]
     runs = (run_sampling(sampling, subject) for sampling in (experiment.right, experiment.broken))
     for index, (right, broken) in enumerate(zip(*runs, strict=True), 1):
         total = experiment.right.num_steps - experiment.right.first_step
-        yield LabFrame(index, total, right, broken, figure(right, subject), figure(broken, subject))
+        yield FaultFrame(index, total, right, broken, figure(right, subject), figure(broken, subject))
 
 
 def final_symptom(sampling: Sampling, subject: Subject, symptom: str) -> float:

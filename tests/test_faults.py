@@ -10,7 +10,7 @@ from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.classifier import load_classifier
-from ldm_explorer.explore.lab import SYMPTOMS, Moment, Subject, final_symptom, run_experiment, run_sampling, set_up
+from ldm_explorer.explore.faults import SYMPTOMS, Moment, Subject, final_symptom, run_experiment, run_sampling, set_up
 from ldm_explorer.explore.report import REPORTED_LOSS, STAGES, read_stages, white_floor_curves
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
@@ -21,7 +21,7 @@ OF_SAMPLING = [name for name, fault in FAULTS.items() if fault.lab_run is None]
 OF_TRAINING = [name for name, fault in FAULTS.items() if fault.broken_run]
 SEEDS = [100 * index for index in range(5)]
 FLAGSHIP = shipped_checkpoints() / "fashion_mnist" / "ldm-8x8x4-cosine"
-LAB = shipped_checkpoints("lab")
+TRAINED_FOR_IT = shipped_checkpoints("lab")
 
 
 @cache
@@ -74,7 +74,7 @@ def test_a_fault_changes_the_run_and_its_fix_undoes_it(tiny, name):
 @pytest.mark.parametrize("name", [*OF_SAMPLING, "epsilon_zero_snr"])
 def test_the_symptom_lies_outside_the_right_runs_and_the_fix_brings_it_back(name):
     fault = FAULTS[name]
-    folder = LAB / fault.lab_run if fault.lab_run else FLAGSHIP
+    folder = TRAINED_FOR_IT / fault.lab_run if fault.lab_run else FLAGSHIP
     healthy = healthy_figures(folder, name)
     broken = figures(name, folder, lambda experiment: experiment.broken)
     assert all(not min(healthy) <= figure <= max(healthy) for figure in broken), (healthy, broken)
@@ -85,8 +85,8 @@ def test_the_symptom_lies_outside_the_right_runs_and_the_fix_brings_it_back(name
 @pytest.mark.parametrize("name", OF_TRAINING)
 def test_a_broken_training_shows_beside_its_right_run(name):
     fault = FAULTS[name]
-    healthy = healthy_figures(LAB / fault.lab_run, name)
-    broken = figures(name, LAB / fault.lab_run, lambda experiment: experiment.broken)
+    healthy = healthy_figures(TRAINED_FOR_IT / fault.lab_run, name)
+    broken = figures(name, TRAINED_FOR_IT / fault.lab_run, lambda experiment: experiment.broken)
     spread = max(healthy) - min(healthy) if fault.harmless else 0
     apart = [not min(healthy) - spread <= figure <= max(healthy) + spread for figure in broken]
     assert apart == [not fault.harmless] * 2, (healthy, broken)

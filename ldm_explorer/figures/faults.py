@@ -14,13 +14,14 @@ def symptom_figure(
     figure = go.Figure()
     right, broken = zip(*figures, strict=True)
     curves = zip(("right", "broken"), (right, broken), zip(*timesteps, strict=True), strict=True)
-    for (label, values, times), color in zip(curves, (RIGHT_COLOR, BROKEN_COLOR), strict=True):
+    lines = ({"color": RIGHT_COLOR, "width": 3}, {"color": BROKEN_COLOR, "width": 3, "dash": "dot"})
+    for (label, values, times), line in zip(curves, lines, strict=True):
         figure.add_scatter(
             x=list(range(1, len(values) + 1)),
             y=list(values),
             name=label,
             mode="lines+markers",
-            line={"color": color, "width": 3},
+            line=line,
             customdata=list(times),
             hovertemplate="%{y:.3g}, t = %{customdata}",
         )

@@ -1,0 +1,121 @@
+"""Room: what does a fault look like, beside the same run without it?"""
+
+from collections.abc import Iterator
+
+import gradio as gr
+from torch import Tensor
+
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
+from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, Fault, lab_checkpoint
+from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.explore.faults import SYMPTOM_NAMES, FaultFrame, Moment, Subject, run_experiment, set_up
+from ldm_explorer.explore.library import Library
+from ldm_explorer.figures.faults import symptom_figure
+from ldm_explorer.ui import settings
+from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.pictures import grid
+from ldm_explorer.ui.server.work import LONG
+from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.stage import Frame, Histogram, Picture, Shot, Show, Side, stage
+
+NAME = "faults"
+TITLE = "Faults"
+QUESTION = "What does a fault look like?"
+WORK = LONG
+COMPARES = False
+COLUMNS = 5
+NO_DENOISER = "There is no denoiser among these checkpoints: train one with `accelerate launch train/ldm.py`."
+
+
+class FaultSettings(Settings):
+    """A fault, and the run that it is put into."""
+
+    checkpoint: settings.Checkpoint
+    fault: settings.Fault = DEFAULT_FAULT
+    seed: settings.Seed = 0
+    denoiser: settings.Denoiser = DEFAULT_DENOISER
+
+
+SETTINGS = FaultSettings
+
+
+def build(library: Library) -> list[gr.components.Component]:
+    if not library.names("ldm"):
+        gr.Markdown(NO_DENOISER)
+    shown: list[gr.components.Component] = [gr.HTML(elem_classes="ldm-what"), stage()]
+    with gr.Row(elem_classes="ldm-follow"):
+        shown.append(gr.Plot(show_label=False, min_width=320))
+    with gr.Accordion("Where it lies, and what the losses say", open=False):
+        shown.append(gr.HTML())
+    return shown
+
+
+def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | None) -> Iterator[tuple]:
+    """The right run and the broken one from the same noise, step by step; the figure comes with the last step."""
+    experiment = set_up(library.get(chosen.checkpoint), chosen.fault, chosen.denoiser)
+    fault, checkpoint = experiment.fault, experiment.checkpoint
+    subject = Subject.of(checkpoint, library.classifiers.get(checkpoint.dataset), chosen.seed)
+    symptom = SYMPTOM_NAMES[fault.symptom]
+    trained = ", trained to show this" if fault.lab_run else ""
+    sides = [Side(f"Right: {checkpoint.name}{trained}"), Side(f"Broken: {fault.title}")]
+    total = experiment.right.num_steps - experiment.right.first_step
+    show, steps = Show(repr(chosen), "Step", total, sides), list[FaultFrame]()
+    what, more = _what_happens(fault), _more(fault, checkpoint, chosen.seed)
+    for step in run_experiment(experiment, subject):
+        steps.append(step)
+        yield what, show.add(_frame(step, symptom)), None, more
+    figure = symptom_figure(
+        symptom,
+        [(step.right.timestep, step.broken.timestep) for step in steps],
+        [(step.right_symptom, step.broken_symptom) for step in steps],
+    )
+    yield what, show.end(_result(symptom, steps[-1])), figure, more
+
+
+def _frame(step: FaultFrame, symptom: str) -> Frame:
+    runs = ((step.right, step.right_symptom), (step.broken, step.broken_symptom))
+    label = f"step {step.index} of {step.total}, t = {step.right.timestep}"
+    return Frame(label, step.index, [_pictures(moment, f"{symptom}: {measured:.3g}") for moment, measured in runs])
+
+
+def _pictures(moment: Moment, measured: str) -> list[Picture]:
+    finite: Tensor = moment.z0[moment.z0.isfinite()]
+    shown: list[Picture] = [
+        Shot(grid(moment.predicted, columns=COLUMNS), measured, f"at t = {moment.timestep}", slot="result")
+    ]
+    return shown + [Histogram(finite, "values of z0", "line: normal distribution")] * bool(len(finite))
+
+
+def _result(symptom: str, last: FaultFrame) -> str:
+    return (
+        f"In the end: {symptom} {last.right_symptom:.3g} in the right run, {last.broken_symptom:.3g} in the broken one."
+    )
+
+
+def _what_happens(fault: Fault) -> Markup:
+    harmless = html(" <b>Next to harmless here.</b>") if fault.harmless else ""
+    return html(
+        "<p>{}{}</p><p><b>The line that fixes it:</b> <code>{}</code></p>", fault.what_happens, harmless, fault.fix
+    )
+
+
+def _more(fault: Fault, checkpoint: Checkpoint, seed: int) -> Markup:
+    where = (
+        html("It lies in the checkpoint's folder: <code>python -m ldm_explorer.diagnose FOLDER</code> can find it.")
+        if fault.in_folder
+        else "It lies in the code that calls the model, where no look at the folder can find it."
+    )
+    which = "a small run trained to show it" if fault.lab_run else "the checkpoint chosen"
+    harmless = html("<p><b>Next to harmless here:</b> {}</p>", fault.harmless) if fault.harmless else ""
+    shown = f"Shown on {checkpoint.name}, {which}, from seed {seed}. "
+    return html("<p>{}{}</p>{}{}", shown, where, harmless, _losses(fault))
+
+
+def _losses(fault: Fault) -> Markup:
+    """What the losses of both runs say, for a fault of training."""
+    if fault.broken_run is None:
+        return html("<p>No training loss shows it: here it is put in after training.</p>")
+    runs = {"Right": lab_checkpoint(fault.lab_run or ""), "Broken": lab_checkpoint(fault.broken_run)}
+    said = (html("<li><b>{}:</b> {}</li>", which, read_loss(run).sentence()) for which, run in runs.items())
+    return html("<p>What their losses say:</p><ul>{}</ul>", join(said))

@@ -1,0 +1,58 @@
+"""The formula checker of the room on velocity."""
+
+import gradio as gr
+import pytest
+
+from ldm_explorer.explore.formula import check_formula
+from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.ui import formula_checker
+from ldm_explorer.ui.answers import bind
+from ldm_explorer.ui.page import build_page
+
+
+@pytest.fixture(scope="module")
+def library(ldm_folder, vae_folder) -> Library:
+    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
+
+
+def test_the_checker_answers_right_or_with_a_counter_example(library):
+    right = formula_checker.check(library, "tiny-ldm", "z0", "a*z_t - b*v")
+    assert "✓" in right
+    assert "For example" not in right
+    wrong = formula_checker.check(library, "tiny-vae", "z0", "z_s = a_s*z0 + b*eps")
+    assert "✗" in wrong
+    assert "the coefficient of eps is b" in wrong
+    assert "and s = " in wrong
+    assert "One that is right" in wrong
+    assert "has no value" in formula_checker.check(library, "tiny-ldm", "z0", "sqrt(-1)*z_t")
+
+
+def test_the_examples_are_what_they_say(library):
+    assert all(check_formula(formula).right for formula in formula_checker.RIGHT.values())
+    assert not any(check_formula(formula).right for formula in formula_checker.WRONG.values())
+    for quantity, formula in formula_checker.RIGHT.items():
+        assert formula_checker.check_example(library, "tiny-ldm", formula)[:2] == (quantity, formula)
+
+
+def test_what_is_no_formula_is_shown_as_one_sentence_and_never_as_markup(library):
+    with pytest.raises(gr.Error, match="leave the rest out"):
+        bind(formula_checker.check, library)("tiny-ldm", "z0", "z_t.__class__")
+    with pytest.raises(gr.Error, match="no formula"):
+        bind(formula_checker.check, library)("tiny-ldm", "z0", "")
+    with pytest.raises(gr.Error, match="cannot be read"):
+        bind(formula_checker.check, library)("tiny-ldm", "z0", "<script>alert(1)</script>")
+
+
+def test_what_nobody_foresaw_is_one_sentence_too(library):
+    def broken(_, number):  # noqa: ARG001 (an input by its name)
+        raise RuntimeError("secret detail")
+
+    with pytest.raises(gr.Error, match="the app goes on") as shown:
+        bind(broken, library)(1)
+    assert "secret" not in str(shown.value)
+
+
+def test_the_checker_is_a_documented_endpoint(library):
+    endpoint = build_page(library).app.get_api_info()["named_endpoints"]["/check_formula"]
+    assert [value["parameter_name"] for value in endpoint["parameters"]] == ["checkpoint", "quantity", "formula"]
+    assert len(endpoint["description"]) > 40

@@ -1,0 +1,99 @@
+"""The room on faults: the right run and the broken one beside each other, step by step."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ldm_explorer.diagnosis.faults import FAULTS
+from ldm_explorer.explore.faults import Moment, Subject, run_experiment, set_up
+from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.ui.page import room_css
+from ldm_explorer.ui.pictures import grid, png_data_uri
+from ldm_explorer.ui.rooms import faults
+from ldm_explorer.ui.rooms.faults import FaultSettings
+
+MAX_WORDS = 60
+
+
+@pytest.fixture(scope="module")
+def library(ldm_folder, vae_folder) -> Library:
+    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
+
+
+@pytest.fixture(scope="module")
+def streamed(library) -> list[tuple]:
+    return list(faults.answer(library, FaultSettings(checkpoint="tiny-ldm", fault="clip_sample", seed=1), None))
+
+
+def test_both_runs_are_streamed_step_by_step_and_are_those_of_the_experiment(library, streamed):
+    assert [len(show["frames"]) for _, show, _, _ in streamed] == [*range(1, 26), 25]
+    assert [show["done"] for _, show, _, _ in streamed] == [False] * 25 + [True]
+    frames = streamed[-1][1]["frames"]
+    assert frames[1]["label"].startswith("step 2 of 25")
+    checkpoint = library.get("tiny-ldm")
+    subject = Subject.of(checkpoint, None, seed=1)
+    for frame, step in zip(frames, run_experiment(set_up(checkpoint, "clip_sample"), subject), strict=True):
+        assert frame["x"] == step.index
+        for side, moment, measured in zip(
+            frame["sides"], (step.right, step.broken), (step.right_symptom, step.broken_symptom), strict=True
+        ):
+            assert side[0]["src"] == png_data_uri(grid(moment.predicted, columns=5))
+            assert side[0]["title"] == f"standard deviation of the predicted latents: {measured:.3g}"
+
+
+def test_the_figure_comes_with_the_last_step_and_shows_every_step(streamed):
+    assert all(figure is None for _, _, figure, _ in streamed[:-1])
+    right, broken = streamed[-1][2].data
+    assert list(right.x) == [frame["x"] for frame in streamed[-1][1]["frames"]]
+    for curve, place in ((right, 0), (broken, 1)):
+        said = [frame["sides"][place][0]["title"].split(": ")[1] for frame in streamed[-1][1]["frames"]]
+        assert [f"{value:.3g}" for value in curve.y] == said
+    assert right.line.dash != broken.line.dash, "told apart in grey"
+
+
+def test_the_words_say_what_happens_where_and_how_it_is_fixed(streamed):
+    what, show, _, more = streamed[0]
+    assert "cut it off at every step" in what
+    assert "&#34;clip_sample&#34;: false" in what
+    assert show["sides"][1]["title"] == f"Broken: {FAULTS['clip_sample'].title}"
+    assert "Shown on tiny-ldm" in more
+    assert "from seed 1" in more
+    assert "ldm_explorer.diagnose" in more
+    last = streamed[-1][1]
+    said = [side[0]["title"].split(": ")[1] for side in last["frames"][-1]["sides"]]
+    assert last["sentence"].endswith(f"{said[0]} in the right run, {said[1]} in the broken one.")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_few_words_stand_above_the_pictures(name):
+    assert len(faults._what_happens(FAULTS[name]).split()) <= MAX_WORDS
+
+
+def test_a_fault_of_training_says_what_both_losses_say():
+    fault = FAULTS["raw_latents"]
+    said = faults._losses(fault)
+    assert said.count("<li>") == 2
+    assert said.count("Gaussian floor") == 2
+    assert "harmless" in faults._what_happens(fault)
+    assert "no training loss" in faults._losses(FAULTS["clip_sample"]).lower()
+
+
+def test_latents_that_are_no_numbers_are_left_out_of_the_histogram():
+    broken = Moment(9, torch.full((2, 4, 8, 8), torch.nan), torch.zeros(2, 4, 8, 8), torch.zeros(2, 1, 28, 28).byte())
+    assert [type(picture).__name__ for picture in faults._pictures(broken, "nan")] == ["Shot"]
+    half = replace(broken, z0=torch.tensor([[torch.inf, 1.0]]))
+    *_, histogram = faults._pictures(half, "inf")
+    assert histogram.values.tolist() == [1.0]
+
+
+def test_an_autoencoder_and_an_unknown_fault_are_refused_in_a_sentence(library):
+    with pytest.raises(ValueError, match="is an autoencoder"):
+        next(faults.answer(library, FaultSettings(checkpoint="tiny-vae"), None))
+    with pytest.raises(ValueError, match="Fault is 'gremlins': give 'clip_sample'"):
+        FaultSettings.read("checkpoint=tiny-ldm&fault=gremlins")
+
+
+def test_b_is_the_broken_run_and_not_for_the_visitor_to_choose():
+    assert not faults.COMPARES
+    assert f"body[data-room={faults.NAME}] .ldm-control:not(.ldm-in-{faults.NAME})" in room_css()
