@@ -25,6 +25,8 @@ from ldm_explorer.ui.rooms import ROOMS
 launch_chromium = run_path(str(REPO / "tools" / "screenshots.py"))["launch_chromium"]
 CHECKPOINT, OTHER = "ldm-8x8x4-cosine", "ldm-8x8x4-linear"
 REPEATS, STEPS = 20, 10
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 IMPORTS = """
 import time, torch, gradio, diffusers, plotly.graph_objects
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, UNet2DModel
@@ -149,7 +151,8 @@ def main() -> None:
         sync_playwright() as playwright,
         served(Path(folder) / "log") as server,
     ):
-        browser = launch_chromium(playwright)
+        path = str(CHROMIUM) if CHROMIUM.exists() else None
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         weigh(browser, server, imports)
         act(browser, server)
         remember(browser, server)

@@ -1,15 +1,20 @@
+"""The page as a whole: which rooms, which images to choose from, and what it says where something is missing."""
+
+import base64
+import io
 import shutil
 
 import gradio as gr
 import pytest
 import torch
+from PIL import Image
 
 from ldm_explorer.explore.library import Library, open_library
-)
-from ldm_explorer.ui.common import bind, class_choices, example_classes, offer_images
+from ldm_explorer.ui.answers import one_sentence
+from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.pictures import Picture, error_map, grid, notice, picture_row
-
-IMAGE = ("tiny-ldm", "Ankle boot", 1, None)
+from ldm_explorer.ui.rooms import ROOMS, denoising, reconstruction
+from ldm_explorer.ui.thumbnails import ImageSets
 
 
 @pytest.fixture(scope="module")
@@ -17,28 +22,24 @@ def library(ldm_folder, vae_folder) -> Library:
     return open_library(ldm_folder.parents[1], vae_folder.parents[1])
 
 
-
-
-COLOR_IMAGE = ("tiny-color", "red", 1, None)
-
-
 @pytest.fixture(scope="module")
 def mixed_library(ldm_folder, color_folder) -> Library:
     return open_library(ldm_folder.parents[1], color_folder.parents[1])
 
 
-def test_a_checkpoint_over_other_images_is_shown_in_colour_in_every_tab(mixed_library):
-    build_app(mixed_library)
+@pytest.mark.parametrize("room", [reconstruction, denoising], ids=lambda room: room.NAME)
+def test_a_checkpoint_over_other_images_is_shown_in_colour(mixed_library, room):
+    chosen = room.SETTINGS(checkpoint="tiny-color", class_name="red")
+    *_, (show, *_) = room.answer(mixed_library, chosen, None)
+    first = show["frames"][0]["sides"][0][0]["src"].partition(",")[2]
+    assert Image.open(io.BytesIO(base64.b64decode(first))).mode == "RGB"
 
 
-def test_checkpoints_over_other_images_are_not_compared(mixed_library):
-
-
-def test_the_classes_to_choose_from_follow_the_checkpoint(mixed_library):
-    class_name, number = offer_images(mixed_library, "tiny-color", "Ankle boot", 7)
-    assert (class_name["choices"], class_name["value"], number["maximum"]) == (["green", "red"], "red", 4)
-    assert number["value"] == 4
-    assert offer_images(mixed_library, "tiny-ldm", "Bag", 7)[0]["value"] == "Bag"
+def test_the_images_to_choose_from_follow_the_checkpoint(mixed_library):
+    images = ImageSets.read(mixed_library)
+    rows = {name: images.sets[number].rows for name, number in images.of.items()}
+    assert rows["tiny-color"] == (("green", 4), ("red", 4))
+    assert dict(rows["tiny-ldm"])["Bag"] == 10
 
 
 def test_a_class_without_a_test_image_is_not_offered(color_folder, tmp_path):
@@ -46,47 +47,33 @@ def test_a_class_without_a_test_image_is_not_offered(color_folder, tmp_path):
     shutil.copytree(color_folder, folder)
     shutil.rmtree(folder / "images" / "1")
     library = open_library(tmp_path)
-    assert example_classes(library, "tiny-color") == ["green"]
-    assert class_choices(library, "tiny-color") == ["green", "red"]
-    build_app(library)
+    assert [name for name, _ in ImageSets.read(library).sets[0].rows] == ["green"]
+    build_page(library)
 
 
-def test_what_nobody_foresaw_is_one_sentence_too(library):
-    def broken(_, number):  # noqa: ARG001 (an input by its name)
+def test_what_nobody_foresaw_is_one_sentence_too():
+    with pytest.raises(gr.Error, match="the app goes on") as shown, one_sentence():
         raise RuntimeError("secret detail")
-
-    with pytest.raises(gr.Error, match="the app goes on") as shown:
-        bind(broken, library)(1)
     assert "secret" not in str(shown.value)
 
 
-def test_the_app_starts_with_autoencoders_alone(vae_folder):
-    endpoints = build_app(open_library(vae_folder.parents[1])).get_api_info()["named_endpoints"]
-    assert "/reconstruct" in endpoints
-    assert "/denoise" not in endpoints
+def test_the_page_stands_with_autoencoders_alone(vae_folder):
+    library = open_library(vae_folder.parents[1])
+    build_page(library)
+    with pytest.raises(ValueError, match="tiny-vae is an autoencoder: choose a checkpoint with a denoiser"):
+        list(denoising.answer(library, denoising.SETTINGS(checkpoint="tiny-vae", class_name="Bag"), None))
 
 
-def test_the_app_starts_with_nothing_to_show(tmp_path):
-    app = build_app(open_library(tmp_path))
+def test_the_page_stands_with_nothing_to_show(tmp_path):
+    app = build_page(open_library(tmp_path)).app
     texts = [block.value for block in app.blocks.values() if isinstance(block, gr.Markdown)]
     assert any("No checkpoint was found" in text for text in texts)
 
 
-def test_every_tab_asks_a_question_and_every_action_is_a_documented_endpoint(library):
-    assert all(tab.TITLE.endswith("?") for tab in TABS)
-    endpoints = build_app(library).get_api_info()["named_endpoints"]
-    expected = {"reconstruct", "plot_schedules", "noise_image", "denoise", "show_training", "plot_loss"}
-    expected |= {
-        "compare_sizes",
-        "compare_pictures",
-        "interpolate_images",
-        "map_kl",
-        "size_figures",
-        "few_evaluations",
-        "show_moment",
-        "diagnose",
-    }
-    assert {name.strip("/") for name in endpoints} == expected
+def test_every_room_asks_a_question_and_is_a_documented_endpoint(library):
+    assert all(room.QUESTION.endswith("?") for room in ROOMS)
+    endpoints = build_page(library).app.get_api_info()["named_endpoints"]
+    assert {room.NAME.replace("-", "_") for room in ROOMS} <= {name.strip("/") for name in endpoints}
     assert all(len(endpoint.get("description", "")) > 40 for endpoint in endpoints.values())
 
 

@@ -80,10 +80,10 @@ def compares(room: Room) -> bool:
     return getattr(room, "COMPARES", True)
 
 
-def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[tuple]]:
+def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[Any]]:
     """What Gradio calls with a room's question, a query string: streams the room's answers."""
 
-    def answer(question: str) -> Iterator[tuple]:
+    def answer(question: str) -> Iterator[Any]:
         with one_sentence():
             values, asked = None, question.partition(f"&{SEEN}=")[0]
             for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):

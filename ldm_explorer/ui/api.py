@@ -43,14 +43,15 @@ def room_answer(room: Room, library: Library, results: Results) -> Callable[...,
         question = _question(chosen, str(beside or ""))
         values = _last(room, library, results, question)
         settings_of_a, settings_of_b = room.SETTINGS.read(question)
-        said = {"room": room.NAME, "question": question_of(room), "chosen": settings_of_a.model_dump(mode="json")}
+        said: dict[str, Any] = {"room": room.NAME, "question": question_of(room)}
+        said["chosen"] = settings_of_a.model_dump(mode="json")
         said["beside"] = settings_of_b.model_dump(mode="json") if settings_of_b else None
         return said | as_json(values, pictures)
 
     return answer
 
 
-def question_of(room: Room) -> str:
+def question_of(room: Any) -> str:
     """Of a part without one, its title."""
     return getattr(room, "QUESTION", None) or room.TITLE
 
