@@ -333,7 +333,7 @@ def values_of(app: gr.Blocks, function: int, parameter: str, value: object) -> l
     """What an endpoint opens with, and another value for one parameter."""
     signature = inspect.signature(app.fns[function].fn).parameters
     defaults = {name: None if item.default is item.empty else item.default for name, item in signature.items()}
-    return list((defaults | {"checkpoint": "tiny-ldm", parameter: value}).values())
+    return list((defaults | {parameter: value}).values())
 
 
 def answers_to(server: httpx.Client, function: int, values: list) -> list[dict | None]:
