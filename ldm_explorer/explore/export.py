@@ -13,8 +13,8 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import labels_to_denoise
-from ldm_explorer.explore.images import ImageToExplore
 from ldm_explorer.explore.faults import set_up
+from ldm_explorer.explore.images import ImageToExplore
 from ldm_explorer.latents import latent_shape
 from ldm_explorer.samplers import make_sampler, set_timesteps
 

@@ -106,8 +106,7 @@ def build_checker(library: Library, checkpoint: gr.Textbox) -> None:
         bind(check, library),
         [checkpoint, quantity, formula],
         verdict,
-        api_name="check_formula",
-        api_description=check.__doc__,
+        api_visibility="private",  # programs ask endpoints.py, which answers JSON
         show_progress="hidden",
     )
     example.input(

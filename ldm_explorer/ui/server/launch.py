@@ -78,17 +78,7 @@ def _protect(app: Blocks, limits: Limits) -> None:
     app.queue(api_open=False)
     app._queue = FairQueue(app, limits)
     give_way_between_modules()
-    _ask_for_a_gpu()
     set_malloc(M_ARENA_MAX, 2)  # pools of freed memory: by default every thread of a server has one of its own
-
-
-def _ask_for_a_gpu() -> None:
-    """A ZeroGPU Space does not start unless one function asks for its GPU; the networks here run on the CPU."""
-    try:
-        import spaces
-    except ImportError:
-        return
-    spaces.GPU(lambda: None)
 
 
 def wait_until_it_answers(address: str) -> None:
