@@ -7,7 +7,6 @@ from ldm_explorer.explore.formula import check_formula
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.ui import formula_checker
 from ldm_explorer.ui.answers import bind
-from ldm_explorer.ui.page import build_page
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +49,3 @@ def test_what_nobody_foresaw_is_one_sentence_too(library):
     with pytest.raises(gr.Error, match="the app goes on") as shown:
         bind(broken, library)(1)
     assert "secret" not in str(shown.value)
-
-
-def test_the_checker_is_a_documented_endpoint(library):
-    endpoint = build_page(library).app.get_api_info()["named_endpoints"]["/check_formula"]
-    assert [value["parameter_name"] for value in endpoint["parameters"]] == ["checkpoint", "quantity", "formula"]
-    assert len(endpoint["description"]) > 40

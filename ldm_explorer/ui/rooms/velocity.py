@@ -39,8 +39,8 @@ COLUMNS = (
     *("mean squares of z_t and v", "cosine of z_t and v"),
 )
 IN_SHORT = (
-    "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$, and the velocity $v$ is the tangent there: a network "
-    "that predicts $v$ thereby predicts $z_0$ and $\\epsilon$."
+    "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$. The velocity $v$ is the tangent there: who predicts "
+    "$v$ has $z_0$ and $\\epsilon$."
 )
 DERIVATION = r"""Write $a = \cos\phi$ and $b = \sin\phi$. Then $z_t$ moves along a circle, and $v$ is how fast it moves
 as $\phi$ grows:
