@@ -4,18 +4,21 @@ Prints versions, threads, the measured matrix rate, the median seconds of each, 
 turn. `python benchmarks/app.py [CHECKPOINT_NAME]`
 """
 
+import asyncio
 import statistics
 import sys
 import time
+from urllib.parse import urlencode
 
 import gradio
+import httpx
 from conditions import conditions
-from gradio_client import Client
+from served import Session, question_of
 
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.shipped import shipped_checkpoints
-from ldm_explorer.ui import build_app
+from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
 
@@ -23,16 +26,23 @@ IMAGES, STEPS, REPEATS = 64, 25, 5
 
 
 def bare_loop(pipeline) -> None:
-    labels = [index % 10 for index in range(IMAGES)]
+    labels = [8] * IMAGES
     for step in pipeline.denoise(labels, range(IMAGES), num_inference_steps=STEPS):
         pipeline.codec.decode(step.z_t)
         pipeline.codec.decode(step.z0)
 
 
-def over_http(client: Client, name: str) -> None:
-    job = client.submit(name, 0, "one of each class", DEFAULT_SAMPLER, STEPS, 1, IMAGES, api_name="/denoise")
-    job.result()
-    assert len(job.outputs()) == STEPS
+def over_http(address: str, name: str, seed: int) -> None:
+    """As the page asks; each time from another seed, for what was asked before is kept."""
+    chosen = {"checkpoint": name, "class_name": "Bag", "seed": seed, "images": IMAGES}
+    question = urlencode(chosen | {"sampler": DEFAULT_SAMPLER, "steps": STEPS})
+
+    async def ask() -> tuple[str, object]:
+        async with httpx.AsyncClient(base_url=address, timeout=None) as client:
+            return await Session(client, f"seed {seed}").ask(question_of("denoising"), [question])
+
+    outcome, answer = asyncio.run(ask())
+    assert outcome == "complete", answer
 
 
 def seconds(function, *arguments) -> float:
@@ -44,17 +54,16 @@ def seconds(function, *arguments) -> float:
 def main(name: str = "ldm-8x8x4-cosine") -> None:
     library = open_library(shipped_checkpoints())
     pipeline = library.get(name).pipeline
-    app = build_app(library)
-    address = launch(app, LIMITS["off"], quiet=True)
-    client = Client(address, verbose=False)
+    page = build_page(library)
+    address = launch(page.app, LIMITS["off"], quiet=True, **page.options)
     print(f"{conditions()}, gradio {gradio.__version__}")
     bare_loop(pipeline)
-    over_http(client, name)
-    pairs = [(seconds(over_http, client, name), seconds(bare_loop, pipeline)) for _ in range(REPEATS)]
+    over_http(address, name, 0)
+    pairs = [(seconds(over_http, address, name, n), seconds(bare_loop, pipeline)) for n in range(1, REPEATS + 1)]
     ratios = [app_seconds / bare_seconds for app_seconds, bare_seconds in pairs]
     print(f"app {statistics.median(p[0] for p in pairs):.2f} s, bare {statistics.median(p[1] for p in pairs):.2f} s")
     print(f"ratio {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}, {REPEATS} pairs)")
-    app.close()
+    page.app.close()
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 from broken_folders import report, run_mutants
-from served import Served, Session, served
+from served import Served, Session, numbers_in, question_of, served
+
+from ldm_explorer.ui.rooms import ROOMS
 
 CALLS, MUTANTS, AT_ONCE, WARM_UP = 2_000, 1_000, 8, 200
 ANSWER_SECONDS = 20
@@ -36,6 +39,10 @@ HOSTILE: tuple[Any, ...] = (
     "x" * 50_000,
     "../../etc/passwd",
     "<img src=x onerror=alert(1)>",
+    "checkpoint=ldm-8x8x4-cosine&class_name=Bag&steps=1e9&b.sampler=%00",
+    "checkpoint=ldm-8x8x4-cosine&class_name=Bag&upload=/etc/passwd",
+    "checkpoint=ldm-8x8x4-cosine&class_name=%ff%ed%a0%80&seed=",
+    "&".join(f"b.{number}=%3Cb%3E" for number in range(300)),
     "\x00\ud800",
     "a*z_t - b*v" * 40,
     "__import__('os').system('true')",
@@ -47,7 +54,7 @@ HOSTILE: tuple[Any, ...] = (
     {"path": "http://127.0.0.1:9/x.png", "meta": {"_type": "gradio.FileData"}},
     {"__type__": "update", "value": 1},
 )
-ROUTES = ("run/predict", "api/denoise", "component_server", "process_recording", "vibe-edit", "deep_link", "nothing")
+ROUTES = ("run/predict", "api/denoising", "component_server", "process_recording", "vibe-edit", "deep_link", "nothing")
 CONTENT_TYPES = ("application/json", "text/plain", "multipart/form-data; boundary=x")
 BYTES = (b"", b"{", b"null", b"[" * 60_000, b"\xff\xfe", b'{"data": 1}', b"x" * 400_000)
 
@@ -57,13 +64,13 @@ class Fuzzer:
 
     def __init__(self, client: httpx.AsyncClient, config: dict, seed: int = SEED):
         self.client, self.draw, self.seen, self.bad = client, random.Random(seed), Counter(), []
-        self.functions = {item["id"]: item for item in config["dependencies"]}
+        self.config = config
+        self.functions = {item["id"]: item for item in config["dependencies"] if item["backend_fn"]}
         self.opening = {item["id"]: item["props"].get("value") for item in config["components"]}
 
     async def call(self, number: int) -> None:
-        kind = self.draw.choices((self._values, self._count, self._forged, self._route, self._bytes), (12, 2, 3, 2, 1))[
-            0
-        ]
+        kinds = {self._values: 8, self._question: 6, self._count: 2, self._forged: 3, self._route: 2, self._bytes: 1}
+        kind = self.draw.choices(list(kinds), list(kinds.values()))[0]
         try:
             outcome, answer = await kind(f"fuzz{number}")
         except (httpx.HTTPError, TimeoutError) as error:
@@ -81,6 +88,15 @@ class Fuzzer:
     def _call(self, function: dict) -> list[Any]:
         return [self.opening.get(component) for component in function["inputs"]]
 
+    async def _question(self, session: str) -> tuple[str, Any]:
+        """A room asked with some of its parameters, any of them with a value that does not fit."""
+        room = self.draw.choice(ROOMS)
+        names = [f"{self.draw.choice(('', 'b.'))}{name}" for name in room.SETTINGS.model_fields]
+        values = {name: self.draw.choice(HOSTILE) for name in self.draw.sample(names, self.draw.randint(0, len(names)))}
+        opening = {"checkpoint": "ldm-8x8x4-cosine", "class_name": "Bag", "steps": 2}
+        text = {name: str(value)[:1_000].encode(errors="replace") for name, value in (opening | values).items()}
+        return await self._send(session, numbers_in(self.config)[question_of(room.NAME)], [urlencode(text)])
+
     async def _values(self, session: str) -> tuple[str, Any]:
         """One or more values of a function, public or private, that do not fit."""
         function = self.draw.choice(list(self.functions.values()))
@@ -95,9 +111,9 @@ class Fuzzer:
         return await self._send(session, function["id"], values)
 
     async def _forged(self, session: str) -> tuple[str, Any]:
-        function = self.draw.choice(list(self.functions.values()))
+        function = self.draw.choice(self.config["dependencies"])
         forged = {name: self.draw.choice(HOSTILE) for name in ("event_id", "event_data", "trigger_id", "batched")}
-        number = self.draw.choice((function["id"], -1, 10**9, None, "denoise"))
+        number = self.draw.choice((function["id"], -1, 10**9, None, "denoising"))
         name = self.draw.choice((session, f"../../{session}", session + "x" * 1_000, f"<b>{session}", 5, None))
         return await self._send(name, number, self._call(function), **forged)
 
@@ -105,7 +121,7 @@ class Fuzzer:
         return _outcome(await self.client.post(f"/gradio_api/{self.draw.choice(ROUTES)}", json={"data": [None] * 3}))
 
     async def _bytes(self, _session: str) -> tuple[str, Any]:
-        route = self.draw.choice(("queue/join", "call/denoise", "call/nothing", "cancel", "upload"))
+        route = self.draw.choice(("queue/join", "call/denoising", "call/nothing", "cancel", "upload"))
         headers = {
             "content-type": self.draw.choice(("application/json", "text/plain", "multipart/form-data; boundary=x"))
         }
@@ -145,7 +161,7 @@ async def fuzz(server: Served, calls: int) -> list[str]:
         memory: list[float] = []
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
         memory.append(server.resident_mb)
-        answers = await Session(client, "after").ask("plot_schedules", [1000, 1e-4, 0.02])
+        answers = await Session(client, "after").ask("checkpoints", [])
     print(f"{calls} bad calls: {dict(fuzzer.seen)}")
     print(f"tracebacks, errors without a sentence, lost connections: {len(fuzzer.bad)}", *fuzzer.bad[:10], sep="\n  ")
     log = server.log.read_text(errors="replace")

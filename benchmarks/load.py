@@ -15,18 +15,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from served import Served, Session, served
+from served import Served, Session, question_of, served
 
 CLIENTS, LIGHT_EVERY, GENERATE_EVERY, GREEDY_AT_ONCE, ALONE = 29, 10.0, 60.0, 40, 60
 CHECKPOINT = "ldm-8x8x4-cosine"
-IMAGE = [CHECKPOINT, "Bag", 1, None]
+IMAGE = f"checkpoint={CHECKPOINT}&class_name=Bag"
+SEEDS = itertools.count(1)
+"""What was asked before is kept: each action asks for something else."""
+
+
+def action(room: str, question: str) -> tuple[str, list[str]]:
+    """What a page sends; `{seed}` and `{number}` in the question are others each time."""
+    seed = next(SEEDS)
+    return question_of(room), [question.format(seed=seed, number=1 + seed % 10)]
+
+
 LIGHT = (
-    ("plot_schedules", [1000, 1e-4, 0.02]),
-    ("show_velocity", [*IMAGE, 0, 500, 150]),
-    ("reconstruct", [*IMAGE, "vae-32x32x1"]),
+    ("alphas-betas", IMAGE + "&seed={seed}"),
+    ("reconstruction", IMAGE + "&number={number}"),
+    ("reconstruction", IMAGE + "&number={number}&b.checkpoint=vae-32x32x1"),
 )
-GENERATE = ("denoise", [CHECKPOINT, 0, "Bag", "unipc", 10, 1, 1, "network"])
-GREEDY = ("denoise", [CHECKPOINT, 0, "one of each class", "unipc", 7, 1, 64, "network"])
+GENERATE = ("denoising", IMAGE + "&steps=10&seed={seed}")
+GREEDY = ("denoising", IMAGE + "&steps=7&images=64&seed={seed}")
 WAIT_SENTENCE = "wait already"
 
 
@@ -38,10 +48,10 @@ class Tally:
     refusals: int = 0
     errors: list[str] = field(default_factory=list)
 
-    async def ask(self, session: Session, endpoint: str, values: list) -> None:
+    async def ask(self, session: Session, room: str, question: str) -> None:
         start = time.perf_counter()
         try:
-            outcome, answer = await session.ask(endpoint, values)
+            outcome, answer = await session.ask(*action(room, question))
         except httpx.HTTPError as error:
             outcome, answer = type(error).__name__, str(error)
         if outcome == "complete":
@@ -74,8 +84,8 @@ async def student(number: int, client: httpx.AsyncClient, light: Tally, generate
     ]
     for moment, tally in sorted(moments, key=lambda entry: entry[0]):
         await asyncio.sleep(max(0.0, moment - time.monotonic()))
-        action = next(actions) if tally is light else GENERATE
-        tasks.append(asyncio.create_task(tally.ask(session, *action)))
+        chosen = next(actions) if tally is light else GENERATE
+        tasks.append(asyncio.create_task(tally.ask(session, *chosen)))
     await asyncio.gather(*tasks)
 
 
@@ -89,11 +99,11 @@ async def run(server: Served, minutes: float) -> None:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=server.address, timeout=None, limits=limits) as client:
         for _ in range(2):  # the first answers load the models
-            for action in (*LIGHT, GENERATE):
-                await Tally().ask(Session(client, "warm-up"), *action)
+            for chosen in (*LIGHT, GENERATE):
+                await Tally().ask(Session(client, "warm-up"), *chosen)
         alone = Tally()
-        for action in itertools.islice(itertools.cycle(LIGHT), ALONE):
-            await alone.ask(Session(client, "alone"), *action)
+        for chosen in itertools.islice(itertools.cycle(LIGHT), ALONE):
+            await alone.ask(Session(client, "alone"), *chosen)
         print(alone.line("light alone"), flush=True)
         light, generate, greed = Tally(), Tally(), Tally()
         until = time.monotonic() + 60 * minutes

@@ -11,21 +11,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from runpy import run_path
 
 import httpx
 from conditions import conditions
 from load import percentile
 from playwright.sync_api import Page, sync_playwright
-from served import Served, served
+from served import REPO, Served, served
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.ui.rooms import ROOMS
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-from screenshots import launch_chromium
-
+launch_chromium = run_path(str(REPO / "tools" / "screenshots.py"))["launch_chromium"]
 CHECKPOINT, OTHER = "ldm-8x8x4-cosine", "ldm-8x8x4-linear"
 REPEATS, STEPS = 20, 10
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 IMPORTS = """
 import time, torch, gradio, diffusers, plotly.graph_objects
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, UNet2DModel
@@ -150,7 +151,8 @@ def main() -> None:
         sync_playwright() as playwright,
         served(Path(folder) / "log") as server,
     ):
-        browser = launch_chromium(playwright)
+        path = str(CHROMIUM) if CHROMIUM.exists() else None
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         weigh(browser, server, imports)
         act(browser, server)
         remember(browser, server)

@@ -1,11 +1,13 @@
-"""Ask everything that reads a run folder for its first answer, as the app does, and note what went wrong."""
+"""Ask everything that reads a run folder for its first answer, as the page does, and note what went wrong."""
 
 import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -14,71 +16,72 @@ import plotly.graph_objects as go
 from ldm_explorer import diagnose
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.training_run import find_runs
-from ldm_explorer.ui import (
-    denoising,
-    few_evaluations,
-    reconstruction,
-    schedule,
-)
-from ldm_explorer.ui.answers import Room, answering, size_of
-from ldm_explorer.ui.common import bind, example_classes, images_per_class
+from ldm_explorer.ui.answers import answering, one_sentence, size_of
+from ldm_explorer.ui.api import other_answer
+from ldm_explorer.ui.endpoints import ENDPOINTS
+from ldm_explorer.ui.images import default_image
 from ldm_explorer.ui.results import Results
-from ldm_explorer.ui.rooms import diagnosis, faults, latent_size, training, velocity
+from ldm_explorer.ui.rooms import ROOMS
+from ldm_explorer.ui.server.work import LONG
+from ldm_explorer.ui.thumbnails import ImageSets
 
 FALLBACK = "Something went wrong"
+EXAMINATIONS = ("diagnosis", "diagnose")
+FIRST_ANSWERS = 2
+"""Of long work; the others say no more about the folder."""
 
 
 def faults_of(root: Path, folders: list[Path], examine: bool = True) -> list[str]:
     """What no reader, room or diagnosis of the folders below `root` should do: raise, or say what nobody foresaw.
 
-    The command diagnoses the folders; with `examine` the room does it, too.
+    The command diagnoses the folders; with `examine` the room and the endpoint do it, too.
     """
     try:
         library = open_library(root)
         json.dumps([skip.reason for skip in library.skipped], ensure_ascii=False).encode()
         runs = find_runs(library)
+        json.dumps(ImageSets.read(library).described(), ensure_ascii=False).encode()
+        questions = [(ask, chosen) for name in library.names() for ask, chosen in _of_checkpoint(library, name)]
     except Exception as error:
         return [f"the library: {error!r}"]
-    answers = [(name, ask) for checkpoint in library.names() for name, ask in _rooms(library, checkpoint)]
-    answers += [("training", lambda run=run: _ask_room(training, library, run=run)) for run in runs]
-    if examine:
-        answers += [
-            (name, lambda name=name: _ask_room(diagnosis, library, checkpoint=name)) for name in library.names()
-        ]
-    answers += [("diagnose", lambda folder=folder: _diagnose(folder)) for folder in folders]
+    questions += [(ask, {"run": run}) for ask in _asked() if "run" in ask.SETTINGS.model_fields for run in runs]
+    answers: list[tuple[str, Callable[[], object]]] = [
+        (ask.NAME, partial(_endpoint if ask in ENDPOINTS else _room, ask, library, chosen))
+        for ask, chosen in questions
+        if examine or ask.NAME not in EXAMINATIONS
+    ]
+    answers += [("ldm-diagnose", partial(_diagnose, folder)) for folder in folders]
     return [f"{name}: {said}" for name, ask in answers if (said := _why_not(ask))]
 
 
-def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    def asked(handler: Callable, *inputs, steps: int | None = None) -> Callable[[], object]:
-        return lambda: _ask(library, handler, *inputs, steps=steps)
-
-    class_name = example_classes(library, name)[-1]
-    images_per_class(library, name)
-    image = (name, class_name, 1, None)
-    yield "reconstruction", asked(reconstruction.reconstruct, *image, name)
-    yield "schedule", asked(schedule.noise_along_schedules, *image, 0, 100, 1e-4, 0.02)
-    yield "velocity", lambda: _ask_room(velocity, library, checkpoint=name, class_name=class_name)
-    yield "denoising", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, steps=2)
-    yield "few evaluations", asked(few_evaluations.show_few_evaluations, name)
-    sizes = {"checkpoint": name, "sizes": name, "size": name, "class_name": class_name}
-    for part in (latent_size, *latent_size.PARTS):
-        yield part.NAME, lambda part=part: _ask_room(part, library, **sizes)
-    yield "faults", lambda: _ask_room(faults, library, steps=1, checkpoint=name)
-    yield "exact denoiser", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, "Gaussian", steps=1)
+def _asked() -> list[Any]:
+    """The rooms, what is folded away in them, and the other endpoints."""
+    return [*ROOMS, *(part for room in ROOMS for part in getattr(room, "PARTS", ())), *ENDPOINTS]
 
 
-def _ask(library: Library, handler: Callable, *inputs, steps: int | None = None) -> None:
-    """A handler as the app binds it, and its answer as it would be sent."""
-    answer = bind(handler, library)(*inputs)
-    for part in [answer] if steps is None else islice(answer, steps):
-        _send(part)
+def _of_checkpoint(library: Library, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Every question about a checkpoint, as the page opens with it and with an exact denoiser."""
+    class_name, number = default_image(library.get(name))
+    values = {"checkpoint": name, "class_name": class_name, "number": number, "steps": 2}
+    values |= {"checkpoints": [name], "sizes": name, "size": name, "formula": "a*z_t - b*v", "quantity": "z0"}
+    for ask in _asked():
+        fields = ask.SETTINGS.model_fields
+        if "run" not in fields:
+            yield ask, {field: value for field, value in values.items() if field in fields}
+        if "denoiser" in fields:
+            yield ask, {field: value for field, value in values.items() if field in fields} | {"denoiser": "Gaussian"}
 
 
-def _ask_room(room: Room, library: Library, steps: int | None = None, **chosen: str) -> None:
+def _room(room: Any, library: Library, chosen: dict[str, Any]) -> None:
     """A room's answers to a question of the page, as they would be sent."""
-    for answer in islice(answering(room, library, Results(size_of))(urlencode(chosen)), steps):
+    most = FIRST_ANSWERS if room.WORK is LONG and room.NAME not in EXAMINATIONS else None
+    for answer in islice(answering(room, library, Results(size_of))(urlencode(chosen)), most):
         _send(answer)
+
+
+def _endpoint(endpoint: Any, library: Library, chosen: dict[str, Any]) -> None:
+    with one_sentence():
+        _send(json.dumps(other_answer(endpoint, library)(**chosen), ensure_ascii=False))
 
 
 def _send(answer: object) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import httpx
@@ -82,9 +83,12 @@ class Session:
         self.waiting: dict[str, asyncio.Future] = {}
         self.reader: asyncio.Task | None = None
 
-    async def ask(self, endpoint: str, values: list) -> tuple[str, object]:
-        """One request to the end: ("complete" or "error", what came), or the HTTP status that refused it."""
-        body = {"data": values, "session_hash": self.name, "fn_index": (await functions(self.client))[endpoint]}
+    async def ask(self, name: str, values: list) -> tuple[str, object]:
+        """One request to the end: ("complete" or "error", what came), or the HTTP status that refused it.
+
+        `name` is that of an endpoint, or `question_of` a room, which takes one query string.
+        """
+        body = {"data": values, "session_hash": self.name, "fn_index": (await functions(self.client))[name]}
         joined = await self.client.post("/gradio_api/queue/join", json=body)
         if not joined.is_success:
             return f"status {joined.status_code}", joined.text
@@ -121,9 +125,21 @@ def _config(_address: str) -> dict[str, int]:
 
 
 async def functions(client: httpx.AsyncClient) -> dict[str, int]:
-    """The number of each endpoint by its name."""
+    """`numbers_in` the configuration of the app, which is fetched once."""
     known = _config(str(client.base_url))
     if not known:
-        config = (await client.get("/config")).json()
-        known |= {item["api_name"]: item["id"] for item in config["dependencies"] if item["api_name"]}
+        known |= numbers_in((await client.get("/config")).json())
     return known
+
+
+def question_of(room: str) -> str:
+    """The name of a room's question: what the page asks when the room is open."""
+    return f"ldm-ask-{room}"
+
+
+def numbers_in(config: dict[str, Any]) -> dict[str, int]:
+    """The number of each function by its name: that of its endpoint, and of a question that of its hidden text."""
+    names = {item["id"]: item["props"].get("elem_id") for item in config["components"]}
+    named = {item["api_name"]: item["id"] for item in config["dependencies"] if item["api_name"]}
+    asked = {names[item["inputs"][0]]: item["id"] for item in config["dependencies"] if len(item["inputs"]) == 1}
+    return named | {name: number for name, number in asked.items() if name}

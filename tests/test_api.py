@@ -160,7 +160,7 @@ FILE = {"path": "http://127.0.0.1:9/picture.png", "meta": {"_type": "gradio.File
         ("/reconstruction", {"upload": __file__}, "no file that was uploaded here"),
         ("/size_measures", {"checkpoints": 0}, "Checkpoints is 0: give a list of at most 100 names"),
         ("/size_measures", {"checkpoints": [FILE]}, "give a list of at most 100 names"),
-        ("/few_evaluations", {}, "run train/evaluate.py --few-evaluations"),
+        ("/few_evaluations_measures", {}, "run train/evaluate.py --few-evaluations"),
         ("/loss", {"run": "nothing"}, "no run 'nothing'"),
         ("/check_formula", {"formula": "z0 = __import__('os')"}, "."),
     ],

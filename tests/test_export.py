@@ -25,8 +25,8 @@ from ldm_explorer.explore.export import (
     reconstruction_script,
     short_path,
 )
+from ldm_explorer.explore.faults import Subject, run_sampling, set_up
 from ldm_explorer.explore.images import ImageToExplore, example_image
-from ldm_explorer.explore.lab import Subject, run_sampling, set_up
 from ldm_explorer.explore.reconstruction import reconstruct_image
 from ldm_explorer.models import UNetConfig
 from ldm_explorer.samplers import SAMPLERS, make_scheduler

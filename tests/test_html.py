@@ -1,12 +1,15 @@
 """HTML is made in one place, from literal templates, and values are text."""
 
 import ast
+import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
 import pytest
+from folder_faults import edit_json
 from markupsafe import Markup
 
 import ldm_explorer.ui
@@ -14,9 +17,9 @@ from ldm_explorer.explore.few_evaluations import FewEvaluations
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_measures import write_csv
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
-from ldm_explorer.ui import build_app
-from ldm_explorer.ui.common import one_sentence
+from ldm_explorer.ui.answers import one_sentence
 from ldm_explorer.ui.html import escaped, html, join, table
+from ldm_explorer.ui.page import ASSETS, build_page
 from ldm_explorer.ui.pictures import csv_link
 
 HOSTILE = "<img src=x onerror=\"window.pwned=1\"> & 'more'"
@@ -108,10 +111,31 @@ def test_other_ways_to_make_html_are_found(source):
 
 
 def test_what_the_app_opens_with_is_html_that_was_made_by_the_one_function(ldm_folder, vae_folder):
-    app = build_app(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
-    shown = [block.value for block in app.blocks.values() if isinstance(block, gr.HTML)]
+    page = build_page(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
+    shown = [block.value for block in page.app.blocks.values() if isinstance(block, gr.HTML)]
     assert len(shown) > 10
     assert [value for value in shown if value and not isinstance(value, Markup)] == []
+
+
+SCRIPTS = sorted(path for path in ASSETS.iterdir() if path.name.endswith(".js"))
+MAKES_HTML = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|\beval\(|Function\("
+)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_no_script_of_the_page_makes_html_or_code_of_texts(path):
+    assert MAKES_HTML.findall(path.read_text()) == []
+
+
+def test_no_name_ends_the_script_of_the_page(color_folder, tmp_path):
+    folder = shutil.copytree(color_folder, tmp_path / "pictures" / "<!--<script>")
+    edit_json(folder / "dataset.json", class_names=["</ScRiPt><script>", "]]>"])
+    head = build_page(open_library(tmp_path)).head
+    assert re.findall("<!--|</?script", head, re.IGNORECASE) == ["<script", "</script"]
+    assert (
+        json.loads(head[head.index("{") : head.index(";\n")])["images"][0]["classes"][0]["name"] == "</ScRiPt><script>"
+    )
 
 
 def test_the_sentence_of_an_error_holds_no_tag_but_its_quotes():

@@ -11,7 +11,7 @@ from subject import write_subject
 
 from ldm_explorer.diagnosis import case
 from ldm_explorer.explore.library import open_library
-from ldm_explorer.ui import build_app
+from ldm_explorer.ui.page import build_page
 
 COUNT = 50
 
@@ -65,4 +65,4 @@ def test_the_app_starts_beside_mutants_and_names_what_it_does_not_show(subject, 
     library = open_library(tmp_path)
     assert healthy.name in library.names()
     assert library.skipped
-    build_app(library)
+    build_page(library)

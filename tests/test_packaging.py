@@ -16,7 +16,7 @@ from ldm_explorer.explore.library import classifier_folder
 from ldm_explorer.ui import command
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-COME_WITH_GRADIO = {"fastapi", "httpx", "starlette"}
+COME_WITH_GRADIO = {"annotated_types", "fastapi", "httpx", "starlette"}
 OPTIONAL = {"spaces"}
 MODULE_NAMES = {"pillow": "PIL"}
 

@@ -97,7 +97,7 @@ def test_a_step_over_the_first_timestep_ends_at_the_clean_latent(library):
 
 
 def test_a_wrong_step_is_refused_in_a_sentence():
-    with pytest.raises(ValueError, match="DDIM step is '0': give greater than or equal to 1"):
+    with pytest.raises(ValueError, match="DDIM step is '0': give 1 to 1,000"):
         VelocitySettings.read("checkpoint=tiny-ldm&class_name=Bag&stride=0")
 
 

@@ -1,6 +1,7 @@
 """Who may ask the server for how much, in which order, over which routes, and what a refusal says."""
 
 import asyncio
+import inspect
 import json
 import threading
 import time
@@ -15,31 +16,38 @@ from gradio.queueing import Queue
 from gradio.server_messages import ProcessCompletedMessage
 from gradio_client import Client
 from PIL import Image
+from served import numbers_in, question_of
 from torch import nn
 
 from ldm_explorer.explore.library import open_library
-from ldm_explorer.ui import CSS, THEME, build_app
+from ldm_explorer.ui.endpoints import ENDPOINTS
+from ldm_explorer.ui.page import build_page
+from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.server import launch as launching
 from ldm_explorer.ui.server.clients import address_of
 from ldm_explorer.ui.server.fair_queue import FairQueue, fair_order
+from ldm_explorer.ui.server.inputs import InputCheck
 from ldm_explorer.ui.server.launch import CannotStart, launch
 from ldm_explorer.ui.server.limits import MAX_SESSIONS, UNREAD_SECONDS, Limits
 from ldm_explorer.ui.server.messages import Mailboxes, Messages
-from ldm_explorer.ui.server.refusals import LOGGED_PER_MINUTE, RefusalLog
+from ldm_explorer.ui.server.refusals import LOGGED_PER_MINUTE, RefusalLog, Refused
 from ldm_explorer.ui.server.routes import MAX_FILES_AT_ONCE, Routes, Uploads
 from ldm_explorer.ui.server.turns import GIVE_WAY_SECONDS, TURNS, Job, Stopped, Turns, give_way_between_modules
+from ldm_explorer.ui.settings import MAX_PARAMETERS
 
-DENOISE = ["tiny-ldm", 0, "Bag", "ddim", 40, 1, 1, "network"]
+DENOISING, RECONSTRUCTION = question_of("denoising"), question_of("reconstruction")
+DENOISE = "checkpoint=tiny-ldm&class_name=Bag&sampler=ddim&steps=40"
+RECONSTRUCT = "checkpoint=tiny-ldm&class_name=Bag"
 FETCHED = {"path": "http://127.0.0.1:1/x.png", "meta": {"_type": "gradio.FileData"}}
 LIMITS = Limits(waiting_light=6, waiting_long=2, running_long=1, waiting_long_per_address=12, upload_files=3)
 
 
 @pytest.fixture(scope="module")
 def app(ldm_folder, vae_folder):
-    app = build_app(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
-    launch(app, LIMITS, quiet=True, theme=THEME, css=CSS)
-    yield app
-    app.close()
+    page = build_page(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
+    launch(page.app, LIMITS, quiet=True, **page.options)
+    yield page.app
+    page.app.close()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +58,7 @@ def server(app):
 
 @pytest.fixture(scope="module")
 def functions(app) -> dict[str, int]:
-    return {fn.api_name: number for number, fn in app.fns.items()}
+    return numbers_in(app.config)
 
 
 def join(server: httpx.Client, function: int, values: list, session: str = "somebody", **more) -> httpx.Response:
@@ -69,10 +77,11 @@ def completed(server: httpx.Client, session: str) -> list[dict]:
 
 
 def test_one_session_cannot_fill_the_queue_and_another_is_served_meanwhile(app, server, functions):
-    for _ in range(12):
-        assert join(server, functions["denoise"], DENOISE, "greedy").is_success
+    for seed in range(12):
+        assert join(server, functions[DENOISING], [f"{DENOISE}&seed={seed}"], "greedy").is_success
     others = Client(app.local_url, verbose=False)
-    assert "terminal SNR" in others.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")[0]
+    [side] = others.predict(class_name="Bag", api_name="/reconstruction")["show"]["sides"]
+    assert "dB" in dict(side["facts"])["PSNR"]
     done = completed(server, "greedy")
     refused = [message["output"]["error"] for message in done if not message["success"]]
     assert len(done) == 12
@@ -82,7 +91,7 @@ def test_one_session_cannot_fill_the_queue_and_another_is_served_meanwhile(app, 
 
 def test_an_address_has_a_limit_of_its_own_as_sessions_are_free(server, functions):
     for number in range(26):
-        join(server, functions["denoise"], DENOISE, f"one of many {number}")
+        join(server, functions[DENOISING], [f"{DENOISE}&seed={100 + number}"], f"one of many {number}")
     errors = [
         message["output"].get("error") for number in range(26) for message in completed(server, f"one of many {number}")
     ]
@@ -216,9 +225,9 @@ def test_a_handler_that_fails_gives_its_turn_up():
     ("method", "path"),
     [
         ("POST", "/gradio_api/run/predict"),
-        ("POST", "/gradio_api/api/denoise"),
-        ("POST", "/gradio_api/api/offer_images"),
-        ("POST", "/gradio_api/call/v2/plot_schedules"),
+        ("POST", "/gradio_api/api/denoising"),
+        ("POST", "/gradio_api/api/answer"),
+        ("POST", "/gradio_api/call/v2/alphas_betas"),
         ("POST", "/gradio_api/component_server"),
         ("POST", "/gradio_api/process_recording"),
         ("POST", "/gradio_api/vibe-edit"),
@@ -232,7 +241,7 @@ def test_a_handler_that_fails_gives_its_turn_up():
     ],
 )
 def test_every_route_but_those_in_use_is_closed(server, method, path):
-    response = server.request(method, path, json={"data": DENOISE, "fn_index": 9, "session_hash": "x"})
+    response = server.request(method, path, json={"data": [DENOISE], "fn_index": 4, "session_hash": "x"})
     assert response.status_code in (404, 405)
     assert len(response.json()["detail"]) > 10
 
@@ -244,60 +253,97 @@ def test_no_event_works_outside_the_queue(app):
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "place", "value", "sentence"),
+    ("room", "wrong", "sentence"),
     [
-        ("denoise", 4, float("nan"), "Steps is nan: give a number from 1 to 250"),
-        ("denoise", 4, 1e400, "Steps is inf: give a number from 1 to 250"),
-        ("denoise", 4, "ten", "Steps is 'ten': give a number from 1 to 250"),
-        ("denoise", 4, True, "Steps is True: give a number from 1 to 250"),
-        ("denoise", 1, 10**4000, "Seed is"),
-        ("denoise", 1, -1, "Seed is -1: give a number from 0 to 2,147,483,647"),
-        ("denoise", 0, ["tiny-ldm"], "Checkpoint is ['tiny-ldm']: give one of tiny-ldm"),
-        ("denoise", 3, "x" * 100_000, "Sampler is 'xxxx"),
-        ("denoise", 3, None, "Sampler is empty: give one of dpm++"),
-        ("reconstruct", 3, {"path": "/etc/passwd"}, "give a file that was uploaded to this app"),
-        ("reconstruct", 3, FETCHED, "was uploaded"),
-        ("reconstruct", 3, {"inside": FETCHED}, "give a file that was uploaded to this app"),
-        ("reconstruct", 3, {"path": "/tmp/\ud800"}, "give a file that was uploaded to this app"),
-        ("reconstruct", 3, {"path": "UPLOADS/" + "a" * 300}, "give a file that was uploaded to this app"),
-        ("follow", 1, "\ud800", "Beside it is '\\ud800'"),
-        ("reconstruct", 3, "text", "Your image is 'text': give a file that was uploaded"),
-        ("reconstruct", 1, {"a": []}, "Test image: class is {'a': []}: give a name from the list"),
-        ("check_formula", 2, "a" * 5000, "Formula is 'aaaa"),
-        ("compare_sizes", 1, ["tiny-ldm"] * 1000, "Checkpoints to compare is"),
-        ("compare_sizes", 1, [[]], "Checkpoints to compare is [[]]: give a list out of"),
-        ("size_figures", 0, "tiny-ldm", "give a list of at most 100 names"),
+        (DENOISING, "steps=nan", "Steps is 'nan': give a valid integer"),
+        (DENOISING, "steps=1e400", "Steps is '1e400': give a valid integer"),
+        (DENOISING, "steps=ten", "Steps is 'ten': give a valid integer"),
+        (DENOISING, "steps=True", "Steps is 'True': give a valid integer"),
+        (DENOISING, "steps=0", "Steps is '0': give 1 to 250"),
+        (DENOISING, "guidance=nan", "Guidance scale is 'nan': give"),
+        (DENOISING, "guidance=inf", "Guidance scale is 'inf': give"),
+        (DENOISING, "seed=-1", "Seed is '-1': give 0 to 2,147,483,647"),
+        (DENOISING, f"seed={10**300}", "Seed is '1000"),
+        (DENOISING, "checkpoint=other", "no checkpoint 'other': choose one of tiny-ldm"),
+        (DENOISING, f"checkpoint={'x' * 1000}", "Checkpoint is 'xxxx"),
+        (DENOISING, "class_name=Teapot", "unknown class 'Teapot'"),
+        (DENOISING, f"sampler={'x' * 1000}", "Sampler is 'xxxx"),
+        (DENOISING, "sampler=", "Sampler is '': give 'dpm++'"),
+        (DENOISING, "b.steps=251", "Steps is '251': give 1 to 250"),
+        (DENOISING, "x=1&" * MAX_PARAMETERS, f"the address has more than {MAX_PARAMETERS} parameters: give fewer"),
+        (DENOISING, "x" * 5000, "Question is 'checkpoint"),
+        (DENOISING, "seed=\ud800", "Question is 'checkpoint"),
+        (RECONSTRUCTION, "upload=/etc/passwd", "your image is no file that was uploaded here: give it again"),
+        (RECONSTRUCTION, "upload=http://127.0.0.1:1/x.png", "your image is no file that was uploaded here"),
+        (RECONSTRUCTION, "upload=UPLOADS/../x.png", "your image is no file that was uploaded here"),
+        (RECONSTRUCTION, "upload=UPLOADS/" + "a" * 300, "your image is no file that was uploaded here"),
+        (RECONSTRUCTION, "upload=UPLOADS/%00.png", "your image is no file that was uploaded here"),
+        (RECONSTRUCTION, "upload=UPLOADS", "your image is no file that was uploaded here"),
+        (RECONSTRUCTION, "upload=UPLOADS/%ed%a0%80", "your image is no file that was uploaded here"),
+        (RECONSTRUCTION, "number=0", "Test image is '0': give at least 1"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_field(
-    app, server, functions, endpoint, place, value, sentence
-):
-    values = {
-        "denoise": DENOISE,
-        "reconstruct": ["tiny-ldm", "Bag", 1, None, "tiny-vae"],
-        "check_formula": ["tiny-ldm", "z0", "a*z_t - b*v"],
-        "compare_sizes": ["tiny-ldm", ["tiny-ldm"]],
-        "size_figures": [["tiny-ldm"]],
-        "follow": ["tiny-ldm", "none"],
-    }[endpoint]
-    body = {"fn_index": functions[endpoint], "data": [*values[:place], value, *values[place + 1 :]]}
-    content = json.dumps(body | {"session_hash": "bad"}).replace("UPLOADS", app.app.uploaded_file_dir)
-    response = server.post("/gradio_api/queue/join", content=content, headers={"content-type": "application/json"})
-    if not response.is_success:  # JSON that the server does not even read
-        assert len(response.json()["detail"]) > 10
-        return
-    (answer,) = completed(server, "bad")
+def test_a_choice_that_does_not_fit_is_refused_by_the_name_of_its_field(app, server, functions, room, wrong, sentence):
+    question = f"checkpoint=tiny-ldm&class_name=Bag&{wrong}".replace("UPLOADS", app.app.uploaded_file_dir)
+    (answer,) = answers_to(server, functions[room], [question])
     assert sentence in answer["output"]["error"].replace("&#x27;", "'")
     assert len(answer["output"]["error"]) < 1000
 
 
-def test_no_run_at_all_is_said_in_a_sentence(server, functions):
-    join(server, functions["plot_loss"], ["none", "none"], "no run")
-    join(server, functions["show_moment"], ["none", "none", 1], "no run")
-    said = {
-        str(message["output"].get("error") or message["output"]["data"][0]) for message in completed(server, "no run")
-    }
-    assert said == {"Run is none: give the name of a run", "<p>Run is none: give the name of a run.</p>"}
+@pytest.mark.parametrize(
+    ("name", "place", "value", "sentence"),
+    [
+        (DENOISING, 0, None, "Question is empty: give a text of at most 4000 characters"),
+        (DENOISING, 0, 5, "Question is 5: give a text of at most 4000 characters"),
+        (DENOISING, 0, ["tiny-ldm"], "Question is ['tiny-ldm']: give a text"),
+        (RECONSTRUCTION, 0, {"path": "/etc/passwd"}, "Question is {'path': '/etc/passwd'}: give a text"),
+        (RECONSTRUCTION, 0, FETCHED, "give a text of at most 4000 characters"),
+        ("denoising", "steps", float("nan"), "Steps is nan: give a number"),
+        ("denoising", "steps", 1e400, "Steps is inf: give a number"),
+        ("denoising", "steps", True, "Steps is 'True': give a valid integer"),
+        ("denoising", "steps", 9999, "Steps is '9999': give 1 to 250"),
+        ("denoising", "seed", 10**4000, "Seed is"),
+        ("denoising", "sampler", "x" * 100_000, "Sampler is 'xxxx"),
+        ("denoising", "checkpoint", ["tiny-ldm"], "Checkpoint is ['tiny-ldm']: give a number, or a text"),
+        ("denoising", "beside", "\ud800", "beside is '\\ud800'"),
+        ("reconstruction", "upload", {"path": "/etc/passwd"}, "Your image is {'path': '/etc/passwd'}: give"),
+        ("reconstruction", "upload", FETCHED, "Your image is {'meta'"),
+        ("reconstruction", "upload", {"inside": FETCHED}, "give a number, or a text of at most 1000 characters"),
+        ("reconstruction", "upload", "text", "your image is no file that was uploaded here: give it again"),
+        ("check_formula", "formula", "a" * 5000, "Formula is 'aaaa"),
+        ("size_measures", "checkpoints", ["tiny-ldm"] * 1000, "Checkpoints is"),
+        ("size_measures", "checkpoints", [[]], "Checkpoints is [[]]: give a list of at most 100 names"),
+        ("size_measures", "checkpoints", "tiny-ldm", "give a list of at most 100 names"),
+        ("loss", "run", "none", "no run 'none'"),
+        ("loss", "run", "", "no run ''"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_the_name_of_its_field(
+    app, server, functions, name, place, value, sentence
+):
+    values = [DENOISE] if place == 0 else values_of(app, functions[name], place, value)
+    (answer,) = answers_to(server, functions[name], [value] if place == 0 else values)
+    if answer is None:  # JSON that the server does not even read
+        return
+    assert sentence in answer["output"]["error"].replace("&#x27;", "'")
+    assert len(answer["output"]["error"]) < 1000
+
+
+def values_of(app: gr.Blocks, function: int, parameter: str, value: object) -> list:
+    """What an endpoint opens with, and another value for one parameter."""
+    signature = inspect.signature(app.fns[function].fn).parameters
+    defaults = {name: None if item.default is item.empty else item.default for name, item in signature.items()}
+    return list((defaults | {parameter: value}).values())
+
+
+def answers_to(server: httpx.Client, function: int, values: list) -> list[dict | None]:
+    """What comes of one request; None where the server does not even read its JSON, and says so."""
+    content = json.dumps({"fn_index": function, "data": values, "session_hash": "bad"})
+    response = server.post("/gradio_api/queue/join", content=content, headers={"content-type": "application/json"})
+    if not response.is_success:
+        assert len(response.json()["detail"]) > 10
+        return [None]
+    return completed(server, "bad")
 
 
 def test_raw_nonsense_is_refused_in_a_sentence_and_echoed_by_nobody(server, functions):
@@ -310,24 +356,27 @@ def test_raw_nonsense_is_refused_in_a_sentence_and_echoed_by_nobody(server, func
     endless = server.post("/gradio_api/queue/join", content=(b"x" * 10_000 for _ in range(40)))
     assert 400 <= endless.status_code < 500
     assert server.post("/gradio_api/call/nothing", json={"data": []}).status_code == 404
-    for function in (10_000, -1, functions["offer_images"]):
+    for function in (10_000, -1, functions["denoising"], functions["js_fn"]):
         join(server, function, ["x"], "odd")
     errors = [message["output"]["error"] for message in completed(server, "odd")]
-    assert len(errors) == 3
+    assert len(errors) == 4
     assert all(errors)
 
 
 def test_forged_fields_of_a_request_change_nothing(server, functions):
     forged = {"batched": True, "trigger_id": 3, "event_data": {"_data": "x"}, "event_id": "x", "oauth_token": "x"}
-    join(server, functions["plot_schedules"], [1000, 1e-4, 0.02], "forger", **forged)
+    join(server, functions[RECONSTRUCTION], [RECONSTRUCT], "forger", **forged)
     (answer,) = completed(server, "forger")
     assert answer["success"]
 
 
-def test_a_state_that_a_client_sends_is_not_taken(server, functions):
-    join(server, functions["catch_up"], ["tiny-ldm", 0, "clip_sample", "network", {"forged": "state"}], "forger")
-    (answer,) = completed(server, "forger")
-    assert answer["success"]
+def test_a_state_that_a_client_sends_is_not_taken(tmp_path):
+    with gr.Blocks() as small:
+        state, text = gr.State(0), gr.Textbox(label="Text")
+        text.change(lambda *_: None, [state, text])
+    check = InputCheck(small).check
+    (fn,) = small.fns.values()
+    assert check(fn, [{"forged": "state"}, "text"], None, tmp_path) == [None, "text"]
 
 
 def test_what_fails_without_saying_why_says_one_sentence(app):
@@ -352,30 +401,40 @@ def test_refusals_are_a_line_each_and_the_log_is_not_flooded(caplog):
 
 
 def test_a_refusal_logs_no_traceback(server, functions, caplog, capfd):
-    join(server, functions["reconstruct"], ["tiny-ldm", "Bag", 99, None, "tiny-vae"], "logged")
+    join(server, functions[RECONSTRUCTION], [f"{RECONSTRUCT}&number=99"], "logged")
     (answer,) = completed(server, "logged")
     assert answer["output"]["error"] == "image 99 of Bag: there are 10"
     assert "Traceback" not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_a_client_whose_state_was_dropped_goes_on(app):
+def test_a_client_whose_state_was_dropped_goes_on(app, server, functions):
     client = Client(app.local_url, verbose=False)
-    shown = client.predict("tiny-ldm", 0, "Bag", "ddim", 4, 1, 1, api_name="/denoise")
+    shown = client.predict(class_name="Bag", steps=4, api_name="/denoising")
     app.state_holder.session_data.clear()
-    assert client.predict("tiny-ldm", 0, "Bag", "ddim", 4, 1, 1, api_name="/denoise") == shown
-    assert "After 5 of 5" in client.predict("tiny-ldm", 4, api_name="/show_training")
+    assert client.predict(class_name="Bag", steps=4, api_name="/denoising") == shown
+    for _ in range(2):
+        join(server, functions[RECONSTRUCTION], [RECONSTRUCT], "goes on")
+        (answer,) = completed(server, "goes on")
+        assert answer["success"]
+        app.state_holder.session_data.clear()
 
 
-def test_bounds_that_changed_hold_for_the_session_and_are_the_handlers_without_it(server, functions):
-    values = ["tiny-ldm", "Bag", 1, None, 0, 3_000, 150]  # t of a longer schedule, as after another checkpoint
-    join(server, functions["show_velocity"], values, "no state")
-    (answer,) = completed(server, "no state")
-    assert answer["success"], answer
+def test_bounds_that_changed_hold_for_the_session_and_are_the_handlers_without_it(tmp_path):
+    with gr.Blocks() as small:
+        slider = gr.Slider(0, 1000, label="t")
+        slider.change(lambda value: gr.update(maximum=value), slider, slider)
+    check = InputCheck(small).check
+    (fn,) = small.fns.values()
+    assert check(fn, [3000], None, tmp_path) == [3000], "t of a longer schedule, as after another checkpoint"
+    session = {slider._id: gr.Slider(0, 2000, label="t", render=False)}
+    assert check(fn, [1500], session, tmp_path) == [1500]
+    with pytest.raises(Refused, match="t is 3000: give a number from 0 to 2,000"):
+        check(fn, [3000], session, tmp_path)
 
 
 def test_sessions_that_come_once_leave_little_behind(app, server, functions):
     for number in range(MAX_SESSIONS + 50):
-        join(server, functions["plot_schedules"], [1000, 0.5, 1e-4], f"once {number}")
+        join(server, functions[RECONSTRUCTION], ["checkpoint=gone&class_name=Bag"], f"once {number}")
     assert len(app.state_holder.session_data) <= MAX_SESSIONS
     assert len(app._queue.pending_messages_per_session) <= MAX_SESSIONS + 1
     assert len(app._queue.pending_event_ids_session) <= 2 * MAX_SESSIONS + 1
@@ -422,14 +481,12 @@ def test_a_client_that_waits_for_its_answer_is_not_dropped_for_others(monkeypatc
 
 @pytest.mark.parametrize("session", ["", "x" * 1000])
 def test_a_session_without_a_name_cannot_stop_the_queue(app, server, functions, session):
-    assert join(server, functions["denoise"], DENOISE, session).status_code == 400
-    assert server.post("/gradio_api/call/denoise", json={"data": DENOISE, "session_hash": session}).status_code in (
-        200,
-        400,
-    )
+    assert join(server, functions[DENOISING], [DENOISE], session).status_code == 400
+    called = server.post("/gradio_api/call/checkpoints", json={"data": [], "session_hash": session})
+    assert called.status_code in (200, 400)
     nobody = SimpleNamespace(alive=True, session_hash="dropped before", _id="1")
     app._queue.send_message(nobody, ProcessCompletedMessage(output={}, success=True))
-    join(server, functions["plot_schedules"], [1000, 1e-4, 0.02], "after it")
+    join(server, functions[RECONSTRUCTION], [RECONSTRUCT], "after it")
     assert completed(server, "after it")[0]["success"]
 
 
@@ -454,12 +511,12 @@ def test_a_request_that_was_stopped_counts_until_its_thread_has_ended(app, monke
     assert asyncio.run(stop()) == (False, True)
 
 
-def test_what_answers_when_a_tab_opens_waits_with_its_kind(app):
-    documented = {fn.outputs[0]._id: fn.concurrency_id for fn in app.fns.values() if fn.api_visibility == "public"}
-    opened = [fn for fn in app.fns.values() if any(event == "select" for _, event in fn.targets) and fn.inputs]
-    assert {fn.concurrency_id for fn in opened} == {"long"}
-    for fn in opened:
-        assert fn.concurrency_id == documented[fn.outputs[0]._id]
+def test_each_question_waits_with_its_kind_whoever_asks_it(app, functions):
+    asked = {functions[room.NAME.replace("-", "_")]: room for room in (*ROOMS, *ENDPOINTS)}
+    asked |= {functions[question_of(room.NAME)]: room for room in ROOMS}
+    assert {number: app.fns[number].concurrency_id for number in asked} == {
+        number: room.WORK.name for number, room in asked.items()
+    }
 
 
 def test_uploads_of_an_address_are_bounded_in_number_and_bytes(server, monkeypatch, tmp_path):

@@ -28,12 +28,12 @@ def test_parameters_of_other_rooms_are_left_out():
     ("wrong", "said"),
     [
         ("steps=many", "Steps is 'many': give a valid integer"),
-        ("steps=0", "Steps is '0': give greater than or equal to 1"),
-        ("steps=251", "Steps is '251': give less than or equal to 250"),
+        ("steps=0", "Steps is '0': give 1 to 250"),
+        ("steps=251", "Steps is '251': give 1 to 250"),
         ("guidance=nan", "Guidance scale is 'nan': give"),
         ("sampler=none", "Sampler is 'none': give 'dpm++', 'unipc'"),
         ("seed=1e99", "Seed is '1e99': give a valid integer"),
-        ("b.steps=-1", "Steps is '-1': give greater than or equal to 1"),
+        ("b.steps=-1", "Steps is '-1': give 1 to 250"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_as_the_page_names_it(wrong, said):

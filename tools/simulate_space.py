@@ -71,9 +71,10 @@ ASK = """
 import sys
 from gradio_client import Client
 client = Client(sys.argv[1], verbose=False)
-answer = client.predict(1000, 1e-4, 0.02, api_name="/plot_schedules")
-assert "terminal SNR" in answer[0], answer
-print("the app answers:", answer[0][:120])
+answer = client.predict(pictures="none", api_name="/reconstruction")
+(side,) = answer["show"]["sides"]
+assert any(name == "PSNR" for name, _ in side["facts"]), answer
+print("the app answers:", side)
 """
 
 

@@ -30,7 +30,7 @@ ASK_THE_LAB = """
 import sys
 from gradio_client import Client
 client = Client(sys.argv[1], verbose=False)
-client.predict("ldm-8x8x4-cosine", 0, "few_steps", "network", api_name="/break_it")
+client.predict(fault="few_steps", pictures="none", api_name="/faults")
 """
 
 

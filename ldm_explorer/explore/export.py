@@ -13,8 +13,8 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import labels_to_denoise
+from ldm_explorer.explore.faults import set_up
 from ldm_explorer.explore.images import ImageToExplore
-from ldm_explorer.explore.lab import set_up
 from ldm_explorer.latents import latent_shape
 from ldm_explorer.samplers import make_sampler, set_timesteps
 
@@ -114,7 +114,7 @@ def fault_script(checkpoint: Checkpoint, folder: str, fault: str, seed: int, den
             "from torchvision.transforms.functional import to_pil_image",
             "",
             "from ldm_explorer import read_checkpoint",
-            "from ldm_explorer.explore.lab import Subject, run_sampling, set_up",
+            "from ldm_explorer.explore.faults import Subject, run_sampling, set_up",
             "",
             *_assigned("folder", folder),
             f"experiment = set_up(read_checkpoint(folder), {fault!a}, {denoiser!a})",

@@ -43,8 +43,8 @@ def in_words(run: Run) -> str:
         config = read_run_config(run.folder)
     except (CheckpointError, OSError):
         return run.label
-    if config.get("prediction"):
-        return f"{run.label}: denoiser, predicts {TARGETS[config['prediction']]}, {config.get('schedule')}"
+    if prediction := config.get("prediction"):
+        return f"{run.label}: denoiser, predicts {TARGETS[prediction]}, {config.get('schedule')}"
     return f"{run.label}: autoencoder" if run.checkpoint is None or run.checkpoint.kind == "vae" else run.label
 
 

@@ -17,7 +17,7 @@ from ldm_explorer.ui.html import escaped
 from ldm_explorer.ui.results import Results, Run
 from ldm_explorer.ui.server.refusals import UNFORESEEN
 from ldm_explorer.ui.server.turns import TURNS, Job, Stopped
-from ldm_explorer.ui.server.work import Work
+from ldm_explorer.ui.server.work import LONG, Work
 from ldm_explorer.ui.settings import Settings
 
 WAIT_SECONDS = 0.5
@@ -77,10 +77,10 @@ def compares(room: Room) -> bool:
     return getattr(room, "COMPARES", True)
 
 
-def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[tuple]]:
+def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[Any]]:
     """What Gradio calls with a room's question, a query string: streams the room's answers."""
 
-    def answer(question: str) -> Iterator[tuple]:
+    def answer(question: str) -> Iterator[Any]:
         with one_sentence():
             values, asked = None, question.partition(f"&{SEEN}=")[0]
             for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
@@ -89,8 +89,18 @@ def answering(room: Room, library: Library, results: Results) -> Callable[[str],
             if values is None:  # a generator that yields nothing would empty the components
                 yield gr.skip()
 
-    answer.work = room.WORK  # type: ignore[attr-defined]
-    return answer
+    handler: Any = on_gpu(answer) if room.WORK is LONG else answer
+    handler.work = room.WORK
+    return handler
+
+
+def on_gpu(handler: Callable) -> Callable:
+    """`spaces.GPU` on a ZeroGPU Space, where at least one function must ask for it; nothing elsewhere."""
+    try:
+        import spaces
+    except ImportError:
+        return handler
+    return spaces.GPU(handler)
 
 
 def _told(value: Any, question: str) -> Any:

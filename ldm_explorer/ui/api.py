@@ -1,25 +1,22 @@
 """The page for programs: every room, and what `endpoints` adds, as a named endpoint that takes and returns JSON."""
 
-import re
 from collections.abc import Callable
-from html import unescape
 from inspect import Parameter, Signature
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
 from gradio.context import LocalContext, get_blocks_context
-from markupsafe import Markup
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import Room, answers, one_sentence, size_of
 from ldm_explorer.ui.endpoints import ENDPOINTS, Endpoint
+from ldm_explorer.ui.html import Markup, text_in
 from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.server.turns import Job
 from ldm_explorer.ui.settings import OF_B
 
 BESIDE = "what B has other values of, as in the page's address: steps=50&sampler=ddim"
-TAG, INLINE = re.compile(r"</?(?P<name>\w+)[^>]*>"), {"a", "b", "code", "em", "i", "span"}
 PICTURES = "as PNG in data URIs: all, those of the last step, or none"
 
 
@@ -46,11 +43,17 @@ def room_answer(room: Room, library: Library, results: Results) -> Callable[...,
         question = _question(chosen, str(beside or ""))
         values = _last(room, library, results, question)
         settings_of_a, settings_of_b = room.SETTINGS.read(question)
-        said = {"room": room.NAME, "question": room.QUESTION, "chosen": settings_of_a.model_dump(mode="json")}
+        said: dict[str, Any] = {"room": room.NAME, "question": question_of(room)}
+        said["chosen"] = settings_of_a.model_dump(mode="json")
         said["beside"] = settings_of_b.model_dump(mode="json") if settings_of_b else None
         return said | as_json(values, pictures)
 
     return answer
+
+
+def question_of(room: Any) -> str:
+    """Of a part without one, its title."""
+    return getattr(room, "QUESTION", None) or room.TITLE
 
 
 def other_answer(endpoint: Endpoint, library: Library) -> Callable[..., dict[str, Any]]:
@@ -93,18 +96,12 @@ def as_json(values: tuple, pictures: str) -> dict[str, Any]:
             case {"frames": _}:
                 found["show"] = _show(value, pictures)
             case str():
-                found["sentences"].append(_words(value) if isinstance(value, Markup) else value)
+                found["sentences"].append(text_in(value) if isinstance(value, Markup) else value)
             case _ if hasattr(value, "to_plotly_json"):
                 found["plots"].append(_plot(value.to_plotly_json()))
             case _:
                 found["data"].append(value)
     return found
-
-
-def _words(made: Markup) -> str:
-    """The text of HTML that `html` made, a line for each of its blocks."""
-    text = unescape(TAG.sub(lambda tag: "" if tag["name"] in INLINE else "\n", made))
-    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
 def _show(show: dict[str, Any], pictures: str) -> dict[str, Any]:
@@ -139,7 +136,7 @@ def _plot(figure: dict[str, Any]) -> dict[str, Any]:
 
 def _title(part: dict[str, Any]) -> str:
     title = part.get("title") or ""
-    return _words(Markup(title.get("text", "") if isinstance(title, dict) else title))
+    return text_in(title.get("text", "") if isinstance(title, dict) else title)
 
 
 def _numbers(values: Any) -> list[Any]:
@@ -186,5 +183,5 @@ def _documentation(room: Room | Endpoint, parameters: list[Parameter], schema: d
         bounds = [f"{known['minimum']:,} to {known['maximum']:,}"] if {"minimum", "maximum"} <= known.keys() else []
         words = [known.get("title"), known.get("description") or described.get(parameter.name), *bounds]
         lines.append(f"    {parameter.name}: {', '.join(word for word in words if word)}")
-    head = f"{room.QUESTION} {answers_with.partition(chr(10) * 2)[0]}".strip()
+    head = f"{question_of(room)} {answers_with.partition(chr(10) * 2)[0]}".strip()
     return "\n".join([head, *(["", "Args:", *lines] if lines else [])])

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from annotated_types import Ge, Le
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
@@ -81,8 +80,8 @@ def _number(annotation: Any, value: float, step: float) -> Callable[[Library], g
 def _range(annotation: Any) -> tuple[Any, Any, dict[str, str]]:
     """The least and the greatest value, and the words that stand beside the control."""
     field = next(item for item in annotation.__metadata__ if hasattr(item, "metadata"))
-    low = next(bound.ge for bound in field.metadata if isinstance(bound, Ge))
-    high = next(bound.le for bound in field.metadata if isinstance(bound, Le))
+    low = next(bound.ge for bound in field.metadata if hasattr(bound, "ge"))
+    high = next(bound.le for bound in field.metadata if hasattr(bound, "le"))
     return low, high, {"label": field.title, "info": field.description}
 
 

@@ -143,7 +143,7 @@ ENDPOINTS = (
     Endpoint("check_formula", "Is a formula for z0, eps, v, z_t or z_s right, and if not, why?", OfFormula, _formula),
     Endpoint("size_measures", "What was measured of checkpoints?", OfCheckpoints, _sizes),
     Endpoint(
-        "few_evaluations",
+        "few_evaluations_measures",
         "How far are samples from real images, after how many evaluations?",
         OfCheckpoint,
         _few_evaluations,

@@ -106,7 +106,7 @@ def build_checker(library: Library, checkpoint: gr.Textbox) -> None:
         bind(check, library),
         [checkpoint, quantity, formula],
         verdict,
-        api_visibility="private",
+        api_visibility="private",  # programs ask endpoints.py, which answers JSON
         show_progress="hidden",
     )
     example.input(

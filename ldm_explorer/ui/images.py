@@ -9,6 +9,7 @@ from gradio.utils import get_upload_folder
 from ldm_explorer.explore.images import ANY_CLASS, ImageToExplore, example_image, example_images, uploaded_image
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.uploads import read_upload
+from ldm_explorer.ui.server.inputs import is_upload
 
 
 class ImageChoice(Protocol):
@@ -24,10 +25,9 @@ def chosen_image(library: Library, chosen: ImageChoice) -> ImageToExplore:
     """The uploaded image, or else a test image. Raises `ValueError` for what is not there."""
     checkpoint = library.get(chosen.checkpoint)
     if chosen.upload:
-        path, uploads = Path(chosen.upload), Path(get_upload_folder())
-        if not path.resolve().is_relative_to(uploads.resolve()):
+        if not is_upload(chosen.upload, Path(get_upload_folder())):
             raise ValueError("your image is no file that was uploaded here: give it again")
-        image = uploaded_image(read_upload(path), checkpoint, library.classifiers.get(checkpoint.dataset))
+        image = uploaded_image(read_upload(chosen.upload), checkpoint, library.classifiers.get(checkpoint.dataset))
         return replace(image, notes=("Your image is used, and is in no link.", *image.notes))
     return example_image(checkpoint, class_of(chosen.class_name), chosen.number - 1)
 

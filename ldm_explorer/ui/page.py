@@ -3,17 +3,19 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import BlocksConfigDict
 from starlette.routing import Route
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import RESULTS, Room, compares
 from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
-from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.html import Markup, html, join, script, style
 from ldm_explorer.ui.lessons import build_lessons, lessons_in
 from ldm_explorer.ui.parts import is_folded, lay_out, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
@@ -70,14 +72,27 @@ class Page:
     def options(self) -> dict[str, Any]:
         """Of `ui.server.launch.launch`."""
         # Given as `css`, rules could not ask for classes of the body; :root, three times, lets them win over Gradio's.
-        style = f"<style>:root:root:root {{\n{CSS}{room_css()}}}</style>"
-        own = {"theme": THEME, "head": style + self.head, "routes": self.routes}
-        return own | {"footer_links": ["api", "gradio"]}
+        rules = f":root:root:root {{\n{CSS}{room_css()}}}"
+        own = {"theme": THEME, "head": str(join([style(rules), self.head])), "routes": self.routes}
+        return own | {"footer_links": ["gradio"]}
+
+
+class LightBlocks(gr.Blocks):
+    """Blocks whose configuration leaves out what neither the page nor gradio_client reads: every visitor gets it."""
+
+    def get_config_file(self) -> BlocksConfigDict:
+        config = super().get_config_file()
+        for component in config["components"]:
+            for name in ("api_info_as_input", "api_info_as_output", "example_inputs"):
+                component.pop(name, None)
+            if component["type"] not in ("api", "image"):  # gradio_client looks there for files
+                component.pop("api_info", None)
+        return config
 
 
 def build_page(library: Library) -> Page:
     """The whole page over a library of checkpoints; it also stands when there are none, and says so."""
-    with gr.Blocks(title="LDM Explorer", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
+    with LightBlocks(title="LDM Explorer", analytics_enabled=False, delete_cache=(3600, 3600)) as app:
         skipped = [skip.reason + "." for skip in library.skipped]
         if not library.checkpoints:
             gr.Markdown("# LDM Explorer")
@@ -94,6 +109,7 @@ def build_page(library: Library) -> Page:
                 asks = [name for room in ROOMS for name in _room(room, library)]
         _connect(app, tabs, controls, asks)
         build_tools(ROOMS, library, RESULTS)
+    with app.route("API", "/api", show_in_navbar=False):  # what no visitor needs is on a page of its own
         served = tuple(asked for room in ROOMS for asked in (room, *parts_of(room)))
         build_api(served, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
@@ -170,13 +186,13 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> 
         if control.follows:
             leader = controls[control.follows]
             leader.input(None, leader, controls[name], js="(value) => value", api_visibility="private", queue=False)
-    for control in values:
-        how = "ldm.settle(values)" if isinstance(control, gr.Slider) else "ldm.gather(null, values)"
-        in_page(control.change, f"(...values) => {how}", questions)
+    again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
+    sliders = [control.change for control in values if isinstance(control, gr.Slider)]
+    others = [again.click, *(control.change for control in values if not isinstance(control, gr.Slider))]
+    in_page(partial(gr.on, sliders), "(...values) => ldm.settle(values)", questions)
+    in_page(partial(gr.on, others), "(...values) => ldm.gather(null, values)", questions)
     for tab in tabs.children:
         in_page(tab.select, f"(...values) => ldm.gather({json.dumps(tab.id)}, values)", questions)
-    again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
-    in_page(again.click, "(...values) => ldm.gather(null, values)", questions)
     change = gr.Button("Change", visible="hidden", elem_id="ldm-change")
     change.click(None, None, values, js="() => ldm.changed()", api_visibility="private")
     go = gr.Button("Open", visible="hidden", elem_id="ldm-go")
@@ -243,5 +259,4 @@ def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> st
         "images": images.described(),
         "checkpoints": images.of,
     }
-    script = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
-    return f"<script>const LDM = {json.dumps(known).replace('<', chr(92) + 'u003c')};\n{script}</script>"
+    return script("LDM", known, "\n".join((ASSETS / name).read_text() for name in SCRIPTS))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, get_origin
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from ldm_explorer.diagnosis.denoisers import DENOISERS
 from ldm_explorer.diagnosis.faults import FAULTS
@@ -106,4 +107,12 @@ def sentence(error: ValidationError, settings: type[Settings]) -> str:
     if first["type"] == "missing":
         return f"{label} is missing: give {name}"
     wanted = first["msg"].removeprefix("Input should be ").split(", unable to parse")[0]
+    if first["type"] in ("greater_than_equal", "less_than_equal"):
+        wanted = _range(settings.model_fields[name])
     return f"{label} is {shown(first['input'])}: give {wanted}"
+
+
+def _range(field: FieldInfo) -> str:
+    """The numbers that a field takes, in words."""
+    bounds = {name: value for bound in field.metadata for name, value in vars(bound).items() if name in ("ge", "le")}
+    return f"{bounds['ge']:,} to {bounds['le']:,}" if len(bounds) == 2 else f"at least {bounds['ge']:,}"

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
 from ldm_explorer.explore.images import ANY_CLASS, example_images
 from ldm_explorer.explore.library import Library
+from ldm_explorer.lazy import cached_property
 
 ADDRESS = "/images/{number:int}.png"
 A_DAY = {"Cache-Control": "max-age=86400"}

@@ -11,8 +11,8 @@ from ldm_explorer.figures.schedules import schedule_figures
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.ui import betas, settings
 from ldm_explorer.ui.betas import BetasSettings
-from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.images import chosen_image
+from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.stage import Frame, Shot, Show, Side, stage
 

@@ -15,11 +15,11 @@ from ldm_explorer.explore.export import denoising_script, short_path
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.ui import few_evaluations, settings
-from ldm_explorer.ui.place import Place
-from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.images import class_of
 from ldm_explorer.ui.nearest_training import nearest_shown
+from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.pictures import difference_map, grid, latent_channel
+from ldm_explorer.ui.place import Place
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
 from ldm_explorer.ui.sides import comparable, decibels, lettered

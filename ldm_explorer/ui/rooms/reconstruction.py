@@ -10,8 +10,8 @@ from ldm_explorer.explore.export import reconstruction_script, short_path
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import Reconstruction, reconstruct_image
 from ldm_explorer.ui import latent_scale, pure_noise, settings
-from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.images import chosen_image
+from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.pictures import difference_map, error_map, grid, latent_channel
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings

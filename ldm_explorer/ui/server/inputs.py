@@ -59,7 +59,7 @@ def _wanted(component: components.Component, value: Any, uploads: Path, bounds_c
     """What is wanted in the place of a value; None where it fits."""
     match component:
         case components.Image():
-            fits = value is None or (isinstance(value, dict) and _is_upload(value.get("path"), uploads))
+            fits = value is None or (isinstance(value, dict) and is_upload(value.get("path"), uploads))
             return None if fits else "a file that was uploaded to this app"
         case components.Number() | components.Slider():
             low, high = (None, None) if bounds_change else (component.minimum, component.maximum)
@@ -123,7 +123,7 @@ def _file(value: dict[str, Any]) -> dict[str, Any]:
     return {"path": value["path"], "meta": {"_type": "gradio.FileData"}}
 
 
-def _is_upload(path: Any, uploads: Path) -> bool:
+def is_upload(path: Any, uploads: Path) -> bool:
     """Whether it is the path of a file in the folder of uploads; addresses to fetch are not, nor are links."""
     if not isinstance(path, str):
         return False

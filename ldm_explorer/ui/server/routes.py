@@ -17,7 +17,7 @@ from ldm_explorer.ui.server.limits import MAX_REQUEST_BYTES, MAX_UPLOAD_BYTES, L
 from ldm_explorer.ui.server.refusals import UNFORESEEN, RefusalLog
 
 OPEN_TO_READ = re.compile(
-    r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?|/(assets|static|svelte|pwa_icon)(/.*)?"
+    r"/|/(api|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?|/(assets|static|svelte|pwa_icon)(/.*)?"
     r"|/gradio_api/(info|app_id|startup-events|theme\.css|openapi\.json|upload_progress|queue/(data|status))/?"
     r"|/gradio_api/(heartbeat|call)/.+|/gradio_api/file=.+|/images/[0-9]{1,6}\.png"
 )
