@@ -114,5 +114,5 @@ def sentence(error: ValidationError, settings: type[Settings]) -> str:
 
 def _range(field: FieldInfo) -> str:
     """The numbers that a field takes, in words."""
-    bounds = {name: value for bound in field.metadata for name, value in vars(bound).items() if name in ("ge", "le")}
+    bounds = {name: getattr(bound, name) for bound in field.metadata for name in ("ge", "le") if hasattr(bound, name)}
     return f"{bounds['ge']:,} to {bounds['le']:,}" if len(bounds) == 2 else f"at least {bounds['ge']:,}"
