@@ -97,10 +97,18 @@ def find_dataset(name: str, image_side: int | None = None) -> Dataset:
 def load_split(name: str, split: Split, data_dir: Path | None = None, image_side: int | None = None) -> ImageSet:
     """Load one split of a dataset, padded to the model's side.
 
-    Raises `ValueError` as `find_dataset` does and `DataError` when the files are nowhere to be had.
+    Raises `ValueError` as `find_dataset` does and `DataError` when the files are nowhere to be had, or hold other
+    images or classes than the dataset's.
     """
     dataset = find_dataset(name, image_side)
     images, labels = dataset.load(data_dir, split)
+    spec, shape = dataset.spec, tuple(images.shape[1:])
+    if shape != (wanted := (spec.channels, spec.side, spec.side)):
+        raise DataError(f"images of {name} have the shape {shape}: {wanted} is what is known of them")
+    if spec.num_classes and int(labels.max()) >= spec.num_classes:
+        raise DataError(
+            f"{name} has labels up to {int(labels.max())}, and {spec.num_classes} names of classes: give as many names"
+        )
     return ImageSet(pad(images, dataset.spec), labels)
 
 

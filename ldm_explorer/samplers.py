@@ -3,6 +3,7 @@
 Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -122,9 +123,10 @@ def denoise(
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")
-    stochastic = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
-    if stochastic and generators is None:
+    if isinstance(sampler, DDPMScheduler) and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")
+    takes_generators = "generator" in inspect.signature(sampler.step).parameters
+    stochastic = {"generator": generators} if takes_generators else {}
     set_timesteps(sampler, num_steps)
     if first_step and hasattr(sampler, "set_begin_index"):
         sampler.set_begin_index(first_step)
