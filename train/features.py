@@ -4,12 +4,12 @@ import _checkout  # noqa: F401
 
 from ldm_explorer.training.command_line import main_of
 from ldm_explorer.training.drive import drive
-from ldm_explorer.training.tasks.classifier import ClassifierTraining, FeaturesTrainConfig
+from ldm_explorer.training.tasks.classifier import ClassifierTrainConfig, ClassifierTraining
 
 
-def main(config: FeaturesTrainConfig) -> None:
+def main(config: ClassifierTrainConfig) -> None:
     drive(ClassifierTraining(config))
 
 
 if __name__ == "__main__":
-    main_of(FeaturesTrainConfig, main)
+    main_of(ClassifierTrainConfig, main)

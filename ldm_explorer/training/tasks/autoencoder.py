@@ -104,7 +104,7 @@ def load_perceptual(config: VAETrainConfig) -> FeatureNet | None:
 
 
 @dataclass
-class VAETask:
+class AutoencoderTask:
     """Mean squared error over pixels, plus `kl_weight` times the KL per pixel (Kingma & Welling 2014, eq. 10).
 
     With a `perceptual` network the distance in its feature maps comes on top.
@@ -178,7 +178,7 @@ class AutoencoderTraining:
     def __init__(self, config: VAETrainConfig):
         self.config, self.name = config, config.name
 
-    def make_task(self, accelerator: Accelerator, folder: Path) -> VAETask:  # noqa: ARG002
+    def make_task(self, accelerator: Accelerator, folder: Path) -> AutoencoderTask:  # noqa: ARG002
         """Raises what `load_split` and `load_perceptual` do."""
         config = self.config
-        return VAETask(config, config.load("train"), config.load("validation"), load_perceptual(config))
+        return AutoencoderTask(config, config.load("train"), config.load("validation"), load_perceptual(config))

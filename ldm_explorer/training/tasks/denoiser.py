@@ -31,7 +31,7 @@ FILM_STEPS = 25
 
 
 @dataclass
-class LDMTask:
+class DenoiserTask:
     """Mean squared error of the prediction, over stratified timesteps (Kingma et al. 2021, app. I.1)."""
 
     config: LDMTrainConfig
@@ -154,11 +154,11 @@ class DenoiserTraining:
         self.name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
         self.files = (*PIPELINE_FILES, STATISTICS_FILE, *film_files(config.max_steps))
 
-    def make_task(self, accelerator: Accelerator, folder: Path) -> LDMTask:
+    def make_task(self, accelerator: Accelerator, folder: Path) -> DenoiserTask:
         """Encode the images, and write the statistics of the latents. Raises what `load_split` does."""
         training, validation = self.config.load("train"), self.config.load("validation")
         self.vae.to(accelerator.device)
-        task = LDMTask(
+        task = DenoiserTask(
             self.config,
             self.vae,
             encode_divided(accelerator, self.codec, training.images),
