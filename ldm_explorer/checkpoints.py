@@ -61,9 +61,9 @@ PARTS: dict[Kind, dict[str, str]] = {
 _log = logging.getLogger(__name__)
 
 
-def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
+def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None:
     """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
-    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: figures})
+    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: measures})
 
 
 PIPELINE_FILES = (PIPELINE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))

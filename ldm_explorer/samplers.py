@@ -61,7 +61,7 @@ else:
 DEFAULT_SAMPLER = "unipc"
 DEFAULT_NUM_STEPS = 10
 """The sampler with the lowest feature FD on ldm-8x8x4-cosine, with the fewest evaluations that bring it within 5 % of
-that, by the stored figures of `train/evaluate.py --few-evaluations`."""
+that, by the stored measures of `train/evaluate.py --few-evaluations`."""
 
 
 def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:

@@ -376,7 +376,7 @@ class TestEvaluate:
         assert contents(folder) == before
         output = capsys.readouterr().out
         assert "| theirs |" in output
-        assert "theirs has no mark of a run of ours: its figures are printed and kept nowhere" in output
+        assert "theirs has no mark of a run of ours: its measures are printed and kept nowhere" in output
 
     def test_a_folder_of_samples_is_only_read(self, tmp_path, capsys):
         for number, image in enumerate(draw_shapes(120, seed=0).images[:, :, 2:30, 2:30]):

@@ -337,7 +337,7 @@ def test_the_classifier_that_measures_is_refused_as_a_loss(tmp_path):
         save_model(FeatureNet(1, 10, widths=(8, 16)), folder / "features")
     dataset = f"folder:{tmp_path}"
     config = SimpleNamespace(spec=VAE_CONFIG.spec, dataset=dataset, perceptual=reference)
-    with pytest.raises(ValueError, match="is what figures are measured with"):
+    with pytest.raises(ValueError, match="is what evaluations measure with"):
         load_perceptual(config)
     config.perceptual = other
     assert not any(parameter.requires_grad for parameter in load_perceptual(config).parameters())

@@ -1,4 +1,4 @@
-"""Write checkpoints/sizes/seeds.json: the figures of runs that differ in their seed alone, by latent shape.
+"""Write checkpoints/sizes/seeds.json: the measures of runs that differ in their seed alone, by latent shape.
 
 `python tools/seeds.py RUN ...` with denoisers that train/evaluate.py has measured, three or more of each shape. Every
 difference that the app claims is measured against their spread, so runs that differ in more, or are the same, are

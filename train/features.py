@@ -1,4 +1,4 @@
-"""Train the classifier that figures are measured with: `accelerate launch train/features.py`."""
+"""Train the classifier in whose features distances are measured: `accelerate launch train/features.py`."""
 
 import _checkout  # noqa: F401
 

@@ -21,10 +21,10 @@ class EvaluationConfig:
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
     features: Path | None = None
     """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint;
-    figures by another than that are stored in columns of their own, which the app does not show."""
+    measures by another than that are stored in columns of their own, which the app does not show."""
     sampler: SamplerName = DEFAULT_SAMPLER
     steps: int = DEFAULT_NUM_STEPS
-    """Network evaluations per sample. Figures by another sampler or number are stored in columns of their own."""
+    """Network evaluations per sample. Measures by another sampler or number are stored in columns of their own."""
     quick: bool = False
     """2,000 images and one seed, stored in columns of their own."""
     few_evaluations: bool = False
@@ -51,7 +51,7 @@ class EvaluationConfig:
 
     @property
     def section(self) -> str:
-        """Where the figures stand in metrics.json: those by another sampler or number have their own."""
+        """Where the measures stand in metrics.json: those by another sampler or number have their own."""
         if self.few_evaluations:
             name = "few_evaluations"
         elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):

@@ -26,7 +26,7 @@ def evaluate_images(
 
     `images` are `(N, C, side, side) uint8` at the dataset's own side, with `labels (N,)` 0..K-1 where they were made
     for some; or a folder of pictures of that size, whose subfolders may be class names. Hundreds say little, 10,000
-    are what shipped figures are of. `dataset` is a registered name or `folder:PATH` with pictures of `image_side`;
+    are what shipped measures are of. `dataset` is a registered name or `folder:PATH` with pictures of `image_side`;
     its files are in `data_dir`, on the system or downloaded. `features` is the folder of the classifier in whose
     features distances are measured, by default the dataset's shipped one. `quick` asks of 2,000 test images in place
     of all how near they lie to training images, which is what copying is judged by. Nothing is written.

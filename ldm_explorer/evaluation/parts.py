@@ -46,20 +46,20 @@ class Parts:
         return stored if self.resume and known else None
 
     def measure(self, name: str, measurement: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The figures of a part: as they were kept, or measured now and kept."""
+        """The measures of a part: as they were kept, or measured now and kept."""
         if name not in self.measured:
             self.measured[name] = rounded(measurement())
             if self.keeps:
                 self.run.write_json(self.file, {"conditions": self.conditions, "parts": self.measured})
         return self.measured[name]
 
-    def finish(self, figures: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, measures: dict[str, Any]) -> dict[str, Any]:
         """Store the whole section."""
-        figures = rounded(figures) | {"conditions": self.conditions}
+        measures = rounded(measures) | {"conditions": self.conditions}
         if self.keeps:
-            update_metrics(self.run.path, self.section, figures)
+            update_metrics(self.run.path, self.section, measures)
             self.run.remove([self.file])
-        return figures
+        return measures
 
 
 def partial_file(section: str) -> str:

@@ -80,7 +80,7 @@ def read_subjects(folders: Iterable[Path], config: EvaluationConfig) -> dict[str
         else:
             subject = read_checkpoint(folder)
             if run.is_marked and not os.access(folder, os.W_OK):
-                raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it elsewhere first")
+                raise ValueError(f"{folder} cannot be written to, and measures are kept there: copy it elsewhere first")
         if isinstance(subject, Checkpoint) and subject.kind == "ldm":
             _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
         elif config.few_evaluations:

@@ -44,7 +44,7 @@ class RunTask(Task, Protocol):
         """The images `(B, C, side, side) uint8` of a frame by the averaged model; None where there is no film."""
 
     def export(self, model: Any, folder: Path) -> dict[str, Any]:
-        """Write the averaged model, which is on the CPU, into the run folder; returns figures for metrics.json."""
+        """Write the averaged model, which is on the CPU, into the run folder; returns measures for metrics.json."""
 
 
 class Training(Protocol):
@@ -138,10 +138,10 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         try:
-            figures = self.task.export(self.averaged.cpu().eval(), self.folder)
+            measures = self.task.export(self.averaged.cpu().eval(), self.folder)
             cost = training_cost(self.task, self.folder, self.command) | {"precision": precision_of(self.accelerator)}
             parameters = self.num_parameters
-            update_metrics(self.folder, "training", cost | {"parameters": parameters} | figures)
+            update_metrics(self.folder, "training", cost | {"parameters": parameters} | measures)
             RunFolder(self.folder).write_text(CARD_FILE, run_card(self.folder.name, self.config, cost, parameters))
         except OSError as error:
             raise cannot_write(self.folder, error) from error

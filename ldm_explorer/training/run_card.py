@@ -47,5 +47,5 @@ datasets: [{config.dataset_name}]
 {command}Trained on {config.dataset_name}: {parameters / 1e6:.2f} M parameters, {cost["images"]:,} images in
 {cost["steps"]:,} steps, {cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The
 weights are the moving average of training, in fp16. Options are in `train_config.json`, the loss in `train_log.jsonl`,
-figures in `metrics.json`.
+measures in `metrics.json`.
 """

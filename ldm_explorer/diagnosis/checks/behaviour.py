@@ -43,9 +43,9 @@ def prediction_type(case: Case) -> Finding:
     """The reading of the output that the config names has to fit best."""
     ratios, said = _ratios(case), case.prediction_type
     best = min(ratios, key=lambda kind: ratios[kind])
-    figures = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
+    numbers = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
     source = (case.stored_latents or case.sampled_latents(said)).source
-    evidence = f"Error over the white floor on {source}, the output read as {figures} (below 1 for the right one)"
+    evidence = f"Error over the white floor on {source}, the output read as {numbers} (below 1 for the right one)"
     if ratios[best] < FITS and not ratios[best] > CLEARLY_BETTER * ratios[said]:
         trained = case.config.get("prediction")
         recorded = f"; train_config.json says {trained}" if trained else ""
@@ -56,7 +56,7 @@ def prediction_type(case: Case) -> Finding:
             severity=3,
         )
     if not beats_white(ratios[said], 1):
-        raise NotRun(f"no reading of the output fits: {figures} times the white floor, so it has not learned enough")
+        raise NotRun(f"no reading of the output fits: {numbers} times the white floor, so it has not learned enough")
     return Finding(f"{evidence}; the config says {said}.")
 
 
@@ -135,15 +135,15 @@ def labels_match(case: Case) -> Finding:
     if not beats_white(losses[best], white):
         raise NotRun("with no label does the network know more than the scale of the latents")
     other = sum(loss for shift, loss in losses.items() if shift) / (len(losses) - 1)
-    figures = f"Error at t = {timestep} with the right label {losses[0]:.3f}, with the others {other:.3f} on average"
+    numbers = f"Error at t = {timestep} with the right label {losses[0]:.3f}, with the others {other:.3f} on average"
     if losses[best] < LABEL_TELLS * losses[0]:
         return Finding(
-            f"{figures}, with label + {best} modulo {classes} {losses[best]:.3f} (the right one should be lowest).",
+            f"{numbers}, with label + {best} modulo {classes} {losses[best]:.3f} (the right one should be lowest).",
             f"Labels are shifted: class k answers to label k + {best}",
             f"unet/: the rows of class_embedding or the labels in training are shifted; meanwhile give label + {best}",
             severity=2,
         )
-    return Finding(f"{figures} (the right one should be lowest).")
+    return Finding(f"{numbers} (the right one should be lowest).")
 
 
 _UNTRAINED = Finding(

@@ -42,8 +42,8 @@ class VAETrainConfig(TrainConfig):
     kl_weight: float = 1e-4
     """Weight of the KL term, (KL summed over latent values) / pixels, beside the mean squared error."""
     perceptual: Path | None = None
-    """Folder of a classifier (train/features.py) in whose feature maps images are compared as well; not the one that
-    figures are measured with."""
+    """Folder of a classifier (train/features.py) in whose feature maps images are compared as well; not the one in
+    whose features distances are measured."""
     perceptual_weight: float = 0.05
     batch_size: int = 16
     grad_clip_norm: float = 0.25
@@ -89,7 +89,7 @@ class Autoencoder(nn.Module):
 def load_perceptual(config: VAETrainConfig) -> FeatureNet | None:
     """The classifier of the loss, if there is to be one.
 
-    Raises `CheckpointError` for a folder without a fitting one, `ValueError` for the one that measures figures.
+    Raises `CheckpointError` for a folder without a fitting one, `ValueError` for the one that evaluations measure with.
     """
     if config.perceptual is None:
         return None
@@ -97,7 +97,7 @@ def load_perceptual(config: VAETrainConfig) -> FeatureNet | None:
     reference = classifier_folder(config.dataset, config.perceptual.parent)
     if reference is not None and digest(reference) == digest(config.perceptual):
         raise ValueError(
-            f"{config.perceptual} is what figures are measured with, and would flatter what was trained on it: train "
+            f"{config.perceptual} is what evaluations measure with, and would flatter what was trained on it: train "
             "another with train/features.py, with --seed, --widths and --out of its own"
         )
     return network.eval().requires_grad_(False)
@@ -150,10 +150,10 @@ class AutoencoderTask:
         for part in pixels.to(device).split(BATCH_IMAGES):
             reconstruction, kl = model(part, torch.zeros(len(part), *self.latent_shape, device=device))
             reconstruction = reconstruction.clamp(-1, 1)
-            figures = self._losses(reconstruction, part, kl)
-            figures["psnr_db"] = psnr_db(*(crop(images, self.config.spec) for images in (reconstruction, part))).mean()
+            measures = self._losses(reconstruction, part, kl)
+            measures["psnr_db"] = psnr_db(*(crop(images, self.config.spec) for images in (reconstruction, part))).mean()
             for name in totals:
-                totals[name] += float(figures[name]) * len(part) / len(pixels)
+                totals[name] += float(measures[name]) * len(part) / len(pixels)
         return totals
 
     @property

@@ -1,4 +1,4 @@
-"""The training of the classifier that figures are measured with: `accelerate launch train/features.py`."""
+"""The training of the classifier in whose features distances are measured: `accelerate launch train/features.py`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
