@@ -203,6 +203,7 @@ class RunFolder:
         with self._temporary() as temporary:
             temporary.write_text(json.dumps({"format": FORMAT, "files": sorted(names)}, indent=1) + "\n")
             self._put(temporary, f"{MARK}/files.json")
+        _read_list.cache_clear()  # an inode may be used again within one tick of the file system's clock
 
     def check_mark(self) -> None:
         """Raise `FolderRefused` for a link where the mark keeps its files: files would land elsewhere."""
