@@ -20,6 +20,7 @@ from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, 
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.network_files import load_model, model_files, read_network_config
+from ldm_explorer.options import as_path
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.run_files import (
@@ -165,6 +166,9 @@ class Checkpoint:
 
     @cached_property
     def pipeline(self) -> LatentDiffusionPipeline:
+        """The diffusers pipeline that samples from the denoiser."""
+        if self.kind != "ldm":
+            raise CheckpointError(f"{printable(self.folder)} is an autoencoder alone: give one with a denoiser")
         return load_pipeline(self.folder)
 
     @property
@@ -216,11 +220,14 @@ def read_checkpoint(folder: Path | str) -> Checkpoint:
 
     Raises `CheckpointError` when it is none, or not whole.
     """
-    check_name(Path(folder))
-    folder = find_checkpoint(Path(folder))
+    given = as_path(folder, "the folder of a checkpoint")
+    check_name(given)
+    folder = find_checkpoint(given)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder")
+        raise CheckpointError(f"{folder} is no folder: give that of a checkpoint")
     run = RunFolder(folder)
+    if holds_classifier(run) and not run.has_part(VAE):
+        raise CheckpointError(f"{folder} holds a classifier: give the folder of an autoencoder or a denoiser")
     if run.has(CONFIG_FILE) and not run.has_part(VAE):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     kind: Kind = "ldm" if run.has(PIPELINE_FILE) else "vae"

@@ -3,6 +3,7 @@
 Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +18,7 @@ from diffusers import (
 from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser
+from ldm_explorer.files import shown
 from ldm_explorer.prediction import PredictionType, to_z0
 from ldm_explorer.schedules import Schedule
 
@@ -113,12 +115,14 @@ def denoise(
     With `first_step` above 0, `noise` is an image's latent noised to the timestep of that step, and the earlier steps
     are left out (image to image; Meng et al. 2021). `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho &
     Salimans 2022; 1 is no guidance and costs one evaluation instead of two). `generators`, one per image, serve the
-    samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance without labels, or a
-    sampler that adds noise without generators.
+    samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance that is no number or
+    without labels, or a sampler that adds noise without generators.
     """
     num_timesteps = sampler.config.num_train_timesteps
-    if not 1 <= num_steps <= num_timesteps:
-        raise ValueError(f"{num_steps} steps: give 1 to {num_timesteps}, the schedule's length")
+    if not isinstance(num_steps, int) or not 1 <= num_steps <= num_timesteps:
+        raise ValueError(f"{shown(num_steps)} steps: give 1 to {num_timesteps}, the schedule's length")
+    if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
+        raise ValueError(f"guidance_scale is {shown(guidance_scale)}: give a finite number, 1 for none")
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")

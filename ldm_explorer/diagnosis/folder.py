@@ -21,10 +21,12 @@ MAX_SIDES_APART = 4
 def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor | None = None) -> Case:
     """Load a folder. Raises `CheckpointError`, in one sentence, for one that holds no diffusers model we can read."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder")
+        raise CheckpointError(f"{printable(folder)} is no folder: give that of a model")
     vae, unet = _load(AutoencoderKL, folder, VAE), _load(UNet2DModel, folder, UNET)
     if vae is None and unet is None:
-        raise CheckpointError(f"{folder} holds no model: it has neither {config_of(VAE)} nor {config_of(UNET)}")
+        raise CheckpointError(
+            f"{printable(folder)} holds no model: it has neither {config_of(VAE)} nor {config_of(UNET)}"
+        )
     scheduler_config = read_scheduler_config(folder)
     scheduler = None if unet is None else load_scheduler(folder)
     if vae is not None and unet is not None and vae.config.latent_channels != unet.config.in_channels:

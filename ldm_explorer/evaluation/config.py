@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldm_explorer.options import settle_types
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SamplerName
 
 SEEDS = (0, 1, 2)
@@ -36,6 +37,7 @@ class EvaluationConfig:
     """Compile the denoiser first: minutes, once, for 1.6 times the speed; needs a C++ compiler (torch.compile)."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"--steps is {self.steps}: give 1 to 1000")
         if self.few_evaluations and (self.sampler, self.steps) != (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):

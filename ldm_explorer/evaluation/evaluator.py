@@ -23,6 +23,7 @@ from ldm_explorer.evaluation.processes import OneProcess, Processes
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.reference import Reference, mean_and_spread
 from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
+from ldm_explorer.evaluation.variety import NUM_NEIGHBOURS
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import METRICS_FILE, VAE
@@ -204,6 +205,8 @@ class Evaluation:
     def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
         """The measures of a folder of pictures, beside the test images themselves where copying is asked about."""
         self.subject = samples.name
+        if len(samples.images) <= NUM_NEIGHBOURS:
+            raise ValueError(f"{samples.name} has {len(samples.images)} images: give more than {NUM_NEIGHBOURS}")
         reference = self.reference(*self.reference_key(samples))
         measures = reference.samples(samples.images, samples.labels, reference.distances_to_known(reference.images))
         count = len(samples.images)

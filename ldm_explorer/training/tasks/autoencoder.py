@@ -18,6 +18,7 @@ from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import BATCH_IMAGES, kl_per_value, measure_statistics
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.network_files import model_files
+from ldm_explorer.options import check_kind
 from ldm_explorer.run_layout import VAE
 from ldm_explorer.training.dataset import TrainConfig
 
@@ -176,6 +177,8 @@ class AutoencoderTraining:
     files = model_files(VAE)
 
     def __init__(self, config: VAETrainConfig):
+        """Raises `TypeError` for options of another training."""
+        check_kind(config, VAETrainConfig, "VAETrainConfig(...)")
         self.config, self.name = config, config.name
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> AutoencoderTask:  # noqa: ARG002

@@ -16,6 +16,7 @@ from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.film import film_files
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior
 from ldm_explorer.network_files import weights_sha256
+from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, min_snr_weight, target
 from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE, VAE
@@ -143,9 +144,10 @@ class DenoiserTraining:
     def __init__(self, config: LDMTrainConfig):
         """Load the autoencoder.
 
-        Raises `CheckpointError` where there is none, and `ValueError` where its latents are of no known scale or do not
-        fit the dataset or the UNet.
+        Raises `CheckpointError` where there is none, `ValueError` where its latents are of no known scale or do not
+        fit the dataset or the UNet, and `TypeError` for options of another training.
         """
+        check_kind(config, LDMTrainConfig, "LDMTrainConfig(...)")
         self.vae = load_frozen_vae(config)
         self.codec, unet_config = LatentCodec(self.vae), config.unet_for(self.vae)
         self.config = replace(config, widths=unet_config.widths)
