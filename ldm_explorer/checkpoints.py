@@ -37,6 +37,7 @@ from ldm_explorer.run_layout import (
     CONFIG_FILE,
     LOG_FILE,
     METRICS_FILE,
+    NETWORK_CONFIG,
     PIPELINE_FILE,
     SCHEDULER,
     SCHEDULER_CONFIG,
@@ -94,7 +95,7 @@ def save_model(model: ModelMixin, folder: Path) -> None:
     """Write the subfolder of a run that holds a network, in fp16."""
     # Not from_config: it drops config fields that were registered after construction (latents_mean, latents_std).
     half = copy.deepcopy(model).half()
-    with RunFolder(folder.parent).replacing(folder.name, last="config.json") as temporary:
+    with RunFolder(folder.parent).replacing(folder.name, last=NETWORK_CONFIG) as temporary:
         half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
 
 

@@ -28,7 +28,7 @@ FOLDER_PREFIX = "folder:"
 FOLDER_SIDE = 64
 SIDE_MULTIPLE = 8
 MAX_SIDE = 512
-"""Of the images that a model here is made for."""
+"""The side of the largest images that a model here is made for."""
 
 
 @dataclass(frozen=True)

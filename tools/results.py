@@ -6,13 +6,15 @@ What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced
 from pathlib import Path
 
 from ldm_explorer.atomic import write_text
-from ldm_explorer.checkpoints import discover, read_json
+from ldm_explorer.checkpoints import discover
 from ldm_explorer.evaluation.measures import MEASURES, measures_table
 from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_numbers, answer_in_short, continuity_in_numbers
 from ldm_explorer.explore.size_measures import FAMILY, read_measures, read_training_spread
+from ldm_explorer.files import read_json
+from ldm_explorer.run_layout import METRICS_FILE
 from ldm_explorer.shipped import shipped_checkpoints
 
 REPO = Path(__file__).resolve().parents[1]
@@ -27,7 +29,7 @@ HEADLINE = ("psnr_db", "rfd_percent", "fd_percent", "class_consistency")
 def command_table(group: str) -> str:
     """What trained each checkpoint, and what it cost; a dash for what was not kept."""
     rows = ["| checkpoint | command | M parameters | images | precision | CPU-minutes |", f"|{' --- |' * 6}"]
-    for path in sorted(shipped_checkpoints().glob(f"{group}/*/metrics.json")):
+    for path in sorted(shipped_checkpoints().glob(f"{group}/*/{METRICS_FILE}")):
         if cost := read_json(path).get("training"):
             rows.append(
                 f"| {path.parent.name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "

@@ -11,7 +11,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, first_line
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.classifier import classifier_folder, knows_classes, load_classifier
@@ -24,6 +24,7 @@ from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.reference import Reference, mean_and_spread
 from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
 from ldm_explorer.evaluation.variety import NUM_NEIGHBOURS
+from ldm_explorer.files import first_line
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import METRICS_FILE, VAE
@@ -172,7 +173,7 @@ class Evaluation:
         return measures | {"latents_std": float(made.latents.std())}
 
     def _distances_if_not_copied(self, checkpoint: Checkpoint, reference: Reference) -> Tensor:
-        """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
+        """The distances of reconstructed test images to known ones: what the decoder does to an image that is new."""
         key = reference, digest(checkpoint.folder, VAE)
         if key not in self._not_copied:
             images = reconstruct(checkpoint.codec, reference.padded, reference.spec, self.batched)

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, read_json
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.claims import locked
 from ldm_explorer.data import DatasetSpec, find_dataset
 from ldm_explorer.evaluation.config import FEW_EVALUATIONS, EvaluationConfig
-from ldm_explorer.files import unique_name
+from ldm_explorer.files import read_json, unique_name
 from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import SCHEDULER_FILE, VAE, holds_classifier, holds_run

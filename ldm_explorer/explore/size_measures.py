@@ -16,8 +16,9 @@ from ldm_explorer.files import MAX_SHOWN, CheckpointError, read_json
 from ldm_explorer.run_files import is_number
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 
-FAMILY = "sizes"
-"""The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them."""
+FAMILY, SEEDS_FILE = "sizes", "seeds.json"
+"""The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them;
+and the measures of trainings that differ in their seed alone, which tools/seeds.py writes there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +152,7 @@ def read_training_spread(folder: Path) -> dict[str, float]:
     The larger one where seeds were trained at several sizes. {} where there is no such file, or none that can be read.
     """
     try:
-        content = read_json(folder / "seeds.json")
+        content = read_json(folder / SEEDS_FILE)
     except CheckpointError:
         return {}
     spread: dict[str, float] = {}

@@ -13,6 +13,7 @@ from ldm_explorer.diagnosis.reading import floors_of, mean_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_z0
+from ldm_explorer.run_layout import CONFIG_FILE
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
 
 FITS = 0.9
@@ -48,7 +49,7 @@ def prediction_type(case: Case) -> Finding:
     evidence = f"Error over the white floor on {source}, the output read as {numbers} (below 1 for the right one)"
     if ratios[best] < FITS and not ratios[best] > CLEARLY_BETTER * ratios[said]:
         trained = case.config.get("prediction")
-        recorded = f"; train_config.json says {trained}" if trained else ""
+        recorded = f"; {CONFIG_FILE} says {trained}" if trained else ""
         return Finding(
             f"{evidence}{recorded}; the config says {said}.",
             f"The output is read as {said}, and it is {best}",
@@ -63,7 +64,7 @@ def prediction_type(case: Case) -> Finding:
 def schedule_by_behaviour(case: Case) -> Finding:
     """For a folder without a record: at given noise, the timestep of the config has to be the one that serves best."""
     if case.config.get("schedule") in SCHEDULES:
-        raise NotRun("train_config.json says along which schedule it was trained, and that is checked")
+        raise NotRun(f"{CONFIG_FILE} says along which schedule it was trained, and that is checked")
     told = [int((case.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
     candidates = torch.linspace(0, max(1000, case.num_timesteps) - 1, CANDIDATE_TIMES).round().long().tolist()
     errors = [_errors_when_told(case, timestep, [*candidates, timestep]) for timestep in told]

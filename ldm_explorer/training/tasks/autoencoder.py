@@ -133,9 +133,9 @@ class AutoencoderTask:
 
     def _losses(self, reconstruction: Tensor, pixels: Tensor, kl: Tensor) -> dict[str, Tensor]:
         reconstruction = reconstruction.float()
-        mse, kl_per_value = (reconstruction - pixels).square().mean(), kl.float().mean()
-        loss = mse + self.config.kl_weight * kl_per_value * kl[0].numel() / pixels[0].numel()
-        losses = {"loss": loss, "mse": mse, "kl_per_value": kl_per_value}
+        mse, mean_kl = (reconstruction - pixels).square().mean(), kl.float().mean()
+        loss = mse + self.config.kl_weight * mean_kl * kl[0].numel() / pixels[0].numel()
+        losses = {"loss": loss, "mse": mse, "kl_per_value": mean_kl}
         if self.perceptual is not None:
             images = (crop(image, self.config.spec) for image in (reconstruction, pixels))
             distance = perceptual_distance(self.perceptual.to(pixels.device), *images)

@@ -14,7 +14,7 @@ from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import BATCH_IMAGES
 from ldm_explorer.network_files import model_files
-from ldm_explorer.run_layout import CLASSIFIER
+from ldm_explorer.run_layout import CLASSIFIER, CLASSIFIER_RUN
 from ldm_explorer.training.config import OptimizerName
 from ldm_explorer.training.dataset import TrainConfig
 
@@ -91,7 +91,7 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
 class ClassifierTraining:
     """The training of a classifier with some options: `train(ClassifierTraining(ClassifierTrainConfig()))`."""
 
-    name, files = "features", model_files(CLASSIFIER)
+    name, files = CLASSIFIER_RUN, model_files(CLASSIFIER)
 
     def __init__(self, config: ClassifierTrainConfig):
         """Raises `ValueError` for images without classes."""

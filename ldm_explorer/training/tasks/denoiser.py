@@ -9,10 +9,11 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import PIPELINE_FILES, read_json, save_pipeline
+from ldm_explorer.checkpoints import PIPELINE_FILES, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
+from ldm_explorer.files import read_json
 from ldm_explorer.film import film_files
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior
 from ldm_explorer.network_files import weights_sha256
