@@ -61,7 +61,7 @@ def _rooms(library: Library, name: str) -> Iterator[tuple[str, Callable[[], obje
     yield "denoising", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, steps=2)
     yield "few evaluations", asked(few_evaluations.show_few_evaluations, name)
     yield "film", asked(denoising.open_film, name)
-    yield "latent size", asked(latent_size.show_figures, name, [name])
+    yield "latent size", asked(latent_size.show_measures, name, [name])
     yield "faults", asked(lab.break_it, name, 0, lab.DEFAULT_FAULT, "network", steps=1)
     yield "exact denoiser", asked(denoising.denoise, name, 0, class_name, "unipc", 2, 1, 1, "Gaussian", steps=1)
 

@@ -20,6 +20,7 @@ from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, 
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.network_files import load_model, model_files, read_network_config
+from ldm_explorer.options import as_path
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.run_files import (
@@ -36,6 +37,7 @@ from ldm_explorer.run_layout import (
     CONFIG_FILE,
     LOG_FILE,
     METRICS_FILE,
+    NETWORK_CONFIG,
     PIPELINE_FILE,
     SCHEDULER,
     SCHEDULER_CONFIG,
@@ -61,9 +63,9 @@ PARTS: dict[Kind, dict[str, str]] = {
 _log = logging.getLogger(__name__)
 
 
-def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
+def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None:
     """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
-    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: figures})
+    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: measures})
 
 
 PIPELINE_FILES = (PIPELINE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))
@@ -93,7 +95,7 @@ def save_model(model: ModelMixin, folder: Path) -> None:
     """Write the subfolder of a run that holds a network, in fp16."""
     # Not from_config: it drops config fields that were registered after construction (latents_mean, latents_std).
     half = copy.deepcopy(model).half()
-    with RunFolder(folder.parent).replacing(folder.name, last="config.json") as temporary:
+    with RunFolder(folder.parent).replacing(folder.name, last=NETWORK_CONFIG) as temporary:
         half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
 
 
@@ -165,6 +167,9 @@ class Checkpoint:
 
     @cached_property
     def pipeline(self) -> LatentDiffusionPipeline:
+        """The diffusers pipeline that samples from the denoiser."""
+        if self.kind != "ldm":
+            raise CheckpointError(f"{printable(self.folder)} is an autoencoder alone: give one with a denoiser")
         return load_pipeline(self.folder)
 
     @property
@@ -216,11 +221,14 @@ def read_checkpoint(folder: Path | str) -> Checkpoint:
 
     Raises `CheckpointError` when it is none, or not whole.
     """
-    check_name(Path(folder))
-    folder = find_checkpoint(Path(folder))
+    given = as_path(folder, "the folder of a checkpoint")
+    check_name(given)
+    folder = find_checkpoint(given)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder")
+        raise CheckpointError(f"{folder} is no folder: give that of a checkpoint")
     run = RunFolder(folder)
+    if holds_classifier(run) and not run.has_part(VAE):
+        raise CheckpointError(f"{folder} holds a classifier: give the folder of an autoencoder or a denoiser")
     if run.has(CONFIG_FILE) and not run.has_part(VAE):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     kind: Kind = "ldm" if run.has(PIPELINE_FILE) else "vae"

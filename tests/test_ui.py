@@ -84,11 +84,11 @@ def test_a_run_without_a_film_hides_it(library):
 
 
 def test_latent_size_tab_shows_dashes_for_what_was_not_measured(library):
-    words, _, _, _, table, *_ = latent_size.show_figures(library, "tiny-ldm", ["tiny-ldm", "tiny-vae"])
+    words, _, _, _, table, *_ = latent_size.show_measures(library, "tiny-ldm", ["tiny-ldm", "tiny-vae"])
     assert words == NOT_KNOWN
     assert "<td>\u2013</td>" in table
     with pytest.raises(ValueError, match="at least one"):
-        latent_size.show_figures(library, "tiny-ldm", [])
+        latent_size.show_measures(library, "tiny-ldm", [])
     with pytest.raises(ValueError, match="at least one"):
         list(latent_size.compare_pictures(library, *IMAGE, 0, []))
 
@@ -121,7 +121,7 @@ def test_checkpoints_over_other_images_are_not_compared(mixed_library):
     pictures = list(latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-ldm", "tiny-color"]))[-1]
     assert "tiny-color was trained on other images" in pictures
     assert "tiny-ldm: 8x8x4" in list(latent_size.compare_pictures(mixed_library, *IMAGE, 0, ["tiny-color"]))[-1]
-    table = latent_size.show_figures(mixed_library, "tiny-ldm", ["tiny-color"])[4]
+    table = latent_size.show_measures(mixed_library, "tiny-ldm", ["tiny-color"])[4]
     assert "tiny-ldm" in table
     assert "tiny-color" not in table
 

@@ -14,6 +14,7 @@ from ldm_explorer.data import DATASETS, DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import SHIPPED_IMAGES, Examples, read_examples
 from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
+from ldm_explorer.run_layout import EXAMPLES
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ImageToExplore:
 
 def example_images(checkpoint: Checkpoint) -> Examples:
     """Test images of a checkpoint's dataset. Raises `ValueError` when there are none."""
-    own, shipped = checkpoint.folder / "images", SHIPPED_IMAGES / checkpoint.dataset
+    own, shipped = checkpoint.folder / EXAMPLES, SHIPPED_IMAGES / checkpoint.dataset
     known = checkpoint.dataset in DATASETS and shipped.is_dir()  # a name from a file may be any path
     return _read_once(shipped if known else own, checkpoint.spec)
 

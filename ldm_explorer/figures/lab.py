@@ -7,17 +7,15 @@ import plotly.graph_objects as go
 from ldm_explorer.figures.style import BROKEN_COLOR, RIGHT_COLOR, styled
 
 
-def symptom_figure(
-    name: str, timesteps: Sequence[tuple[int, int]], figures: Sequence[tuple[float, float]]
-) -> go.Figure:
-    """A figure of the right and the broken run's predictions over the steps of the sampler."""
+def symptom_figure(name: str, timesteps: Sequence[tuple[int, int]], values: Sequence[tuple[float, float]]) -> go.Figure:
+    """A measure of the right and the broken run's predictions over the steps of the sampler."""
     figure = go.Figure()
-    right, broken = zip(*figures, strict=True)
+    right, broken = zip(*values, strict=True)
     curves = zip(("right", "broken"), (right, broken), zip(*timesteps, strict=True), strict=True)
-    for (label, values, times), color in zip(curves, (RIGHT_COLOR, BROKEN_COLOR), strict=True):
+    for (label, curve, times), color in zip(curves, (RIGHT_COLOR, BROKEN_COLOR), strict=True):
         figure.add_scatter(
-            x=list(range(1, len(values) + 1)),
-            y=list(values),
+            x=list(range(1, len(curve) + 1)),
+            y=list(curve),
             name=label,
             mode="lines+markers",
             line={"color": color, "width": 3},

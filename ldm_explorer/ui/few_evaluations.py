@@ -26,7 +26,7 @@ def show_few_evaluations(library: Library, checkpoint: str):
 
 
 def build_few_evaluations(library: Library, shared: SharedChoices) -> None:
-    """Lay it out, hidden where the chosen checkpoint has no such figures."""
+    """Lay it out, hidden where the chosen checkpoint has no such measures."""
     handler = bind(show_few_evaluations, library)
     shown, figure, link = handler(shared.checkpoint.value)
     with gr.Column(visible=shown["visible"]) as section:

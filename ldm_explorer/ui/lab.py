@@ -18,7 +18,7 @@ from ldm_explorer.ui.server.work import LONG
 TITLE = "What does a fault look like?"
 WHAT_TO_LOOK_AT = (
     "Pick a fault: the same noise goes through the right run and through the broken one. Compare the predictions step "
-    "by step, and the one figure that gives the fault away; beside them stands the line that fixes it."
+    "by step, and the one measure that gives the fault away; beside them stands the line that fixes it."
 )
 CHOICES = [(fault.title, name) for name, fault in FAULTS.items()]
 DEFAULT_FAULT = "clip_sample"
@@ -46,9 +46,9 @@ def _pictures(step: LabFrame, symptom: str) -> Markup:
         Picture(
             grid(moment.predicted),
             title,
-            f"step {step.index} of {step.total}, t = {moment.timestep}: {symptom} {figure:.3g}",
+            f"step {step.index} of {step.total}, t = {moment.timestep}: {symptom} {value:.3g}",
         )
-        for title, moment, figure in runs
+        for title, moment, value in runs
     ]
     return picture_row(pictures, layout="large")
 

@@ -8,7 +8,7 @@ import torch
 from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
+from ldm_explorer.explore.size_answer import answer_in_numbers, answer_in_short, continuity_in_numbers
 from ldm_explorer.explore.size_measures import (
     SizeMeasures,
     comparable_names,
@@ -47,7 +47,7 @@ HOW_TO_READ = (
     "evaluation at 32x32 would cost 15 times as much.\n\n"
     "The spread of seeds is how far apart three short trainings end that differ in their seed alone, relative to their "
     "mean but for decibels; it was measured at 8x8x4 and 32x32x1, and the larger spread counts. A smaller difference "
-    "is called luck; in each figure next to none to a third of the pairs of latents that are equally good would still "
+    "is called luck; in each measure next to none to a third of the pairs of latents that are equally good would still "
     "be told apart, by how much their own seeds vary. Whiskers show this spread."
 )
 WHAT_KL_SHOWS = (
@@ -62,15 +62,15 @@ WHAT_CONTINUITY_IS = (
 MAIN_COLUMNS = [*ROWS, "pca_psnr_db", "fd_percent_spread", "fd_floor_percent"]
 
 
-def show_figures(library: Library, checkpoint: str, names: list[str]):
-    """Stored figures of checkpoints: the answer in words, the figure of it, the answer in figures, a table, the figure
-    over KL weights, and those of continuity; each Plotly figure followed by its table as a link to CSV in HTML."""
-    figures = read_measures(library, comparable_names(library, checkpoint, names))
+def show_measures(library: Library, checkpoint: str, names: list[str]):
+    """Stored measures of checkpoints: the answer in words, its figure, the answer in numbers, a table, the figure over
+    KL weights, and those of continuity; each Plotly figure followed by its table as a link to CSV in HTML."""
+    sizes = read_measures(library, comparable_names(library, checkpoint, names))
     family, spread = _family(library, checkpoint), family_spread(library, checkpoint)
-    main = answer_figure(figures, spread), csv_link(csv_table(figures, MAIN_COLUMNS), "latent-size")
-    answers = answer_in_short(family, spread), *main, answer_in_figures(family, spread)
-    of_continuity = continuity_in_figures(family, spread), *_panels(figures, spread)
-    return *answers, size_table(figures), *_kl(family, spread), *of_continuity
+    main = answer_figure(sizes, spread), csv_link(csv_table(sizes, MAIN_COLUMNS), "latent-size")
+    answers = answer_in_short(family, spread), *main, answer_in_numbers(family, spread)
+    of_continuity = continuity_in_numbers(family, spread), *_panels(sizes, spread)
+    return *answers, size_table(sizes), *_kl(family, spread), *of_continuity
 
 
 def compare_pictures(
@@ -95,10 +95,10 @@ def compare_pictures(
         yield shown
 
 
-def size_figures(library: Library, names: list[str]) -> str:
-    """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
-    figures = read_measures(library, names)
-    return csv_table(figures, list(dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures)])))
+def measures_csv(library: Library, names: list[str]) -> str:
+    """All stored measures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
+    sizes = read_measures(library, names)
+    return csv_table(sizes, list(dict.fromkeys([*MEASURES, *(name for item in sizes for name in item.measures)])))
 
 
 def _family(library: Library, checkpoint: str) -> tuple[SizeMeasures, ...]:
@@ -114,10 +114,10 @@ def _kl(family: tuple[SizeMeasures, ...], spread: dict[str, float]) -> tuple:
     return gr.update(visible=True), kl_figure(row, spread), csv_link(csv_table(row, KL_MEASURES), "kl-weight")
 
 
-def _panels(figures: tuple[SizeMeasures, ...], spread: dict[str, float]) -> list:
+def _panels(sizes: tuple[SizeMeasures, ...], spread: dict[str, float]) -> list:
     shown = []
     for name, panel in PANELS.items():
-        shown += [panel_figure(panel, figures, spread), csv_link(csv_table(figures, panel.columns), name)]
+        shown += [panel_figure(panel, sizes, spread), csv_link(csv_table(sizes, panel.columns), name)]
     return shown
 
 
@@ -142,8 +142,8 @@ def build(library: Library, shared: SharedChoices) -> None:
         label="Checkpoints to compare",
         render=False,
     )
-    figures, pictures = bind(show_figures, library), bind(compare_pictures, library, LONG)
-    first = iter(opening(figures, [shared.checkpoint, names]))
+    measures, pictures = bind(show_measures, library), bind(compare_pictures, library, LONG)
+    first = iter(opening(measures, [shared.checkpoint, names]))
     tab = gr.Markdown(WHAT_TO_LOOK_AT).parent
     shown = [gr.Markdown(next(first)), *_figure(first), gr.Markdown(next(first))]
     gr.Markdown(HOW_TO_READ)
@@ -154,10 +154,10 @@ def build(library: Library, shared: SharedChoices) -> None:
     inputs = [*shared.image, shared.seed, names]
     shown_pictures = gr.HTML("")
     shown += _build_continuity(first)
-    answer_changes(figures, [shared.checkpoint, names], shown, "compare_sizes")
+    answer_changes(measures, [shared.checkpoint, names], shown, "compare_sizes")
     answer_when_opened(tab, pictures, inputs, shown_pictures)
     answer_changes(pictures, inputs, shown_pictures, "compare_pictures")
-    gr.api(bind(size_figures, library), api_name="size_figures", api_description=size_figures.__doc__)
+    gr.api(bind(measures_csv, library), api_name="size_figures", api_description=measures_csv.__doc__)
     build_views(library, tab, shared, names)
 
 

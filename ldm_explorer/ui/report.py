@@ -44,17 +44,17 @@ def show_stages(stages: tuple[Stage, ...]) -> Markup:
 def _stage(number: int, stage: Stage) -> Markup:
     floors = stage.reading.mean_floors
     loss = stage.reading.validation_last_tenth
-    target = {"epsilon": "epsilon", "v_prediction": "velocity", "sample": "z0"}[stage.reading.prediction_type]
-    figures = (
-        f"Loss ({target}) {loss:.3f}; floors: zero {floors['zero']:.3f}, white {floors['white']:.3f}, Gaussian "
-        f"{floors['gaussian']:.3f}, Gaussian of the class {floors['gaussian_per_class']:.3f}."
+    floors_said = (
+        f"Loss ({stage.reading.prediction_type}) {loss:.3f}; floors: zero {floors['zero']:.3f}, white "
+        f"{floors['white']:.3f}, Gaussian {floors['gaussian']:.3f}, Gaussian of the class "
+        f"{floors['gaussian_per_class']:.3f}."
     )
     words = html(
         "<h2>{}. {}</h2><p>{}</p><p>{} {}</p><p><code>{}</code></p>",
         number,
         stage.title,
         stage.change,
-        figures,
+        floors_said,
         stage.reading.sentence(),
         stage.command,
     )

@@ -29,11 +29,11 @@ def explanation() -> str:
     return "\n".join([HOW_SAMPLED, "", *lines])
 
 
-def size_table(figures: Sequence[SizeMeasures]) -> Markup:
+def size_table(sizes: Sequence[SizeMeasures]) -> Markup:
     """A row per checkpoint, as HTML."""
     titles = [*(title for title, _ in FACTS), *(f"{m.heading}{ARROWS[m.better]}" for m in _compared())]
     rows = [
-        [*(fact(item) for _, fact in FACTS), *(_beside(item, measure) for measure in _compared())] for item in figures
+        [*(fact(item) for _, fact in FACTS), *(_beside(item, measure) for measure in _compared())] for item in sizes
     ]
     return scrolling(table(titles, rows), "comparison")
 
