@@ -1,4 +1,4 @@
-"""Checkpoint folders: save, load, discover. Weights are fp16 safetensors, everything beside them is JSON.
+"""Checkpoint folders: save and load. Weights are fp16 safetensors, everything beside them is JSON.
 
 checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline);
                                README.md (run card), train_config.json, train_log.jsonl, metrics.json;
@@ -7,7 +7,6 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 """
 
 import copy
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,12 +42,10 @@ from ldm_explorer.run_layout import (
     SCHEDULER_CONFIG,
     SCHEDULER_FILE,
     SPEC_FILE,
-    STATE_PREFIX,
     UNET,
     VAE,
     config_of,
     holds_classifier,
-    holds_run,
 )
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.shipped import find_checkpoint
@@ -60,7 +57,6 @@ PARTS: dict[Kind, dict[str, str]] = {
     "ldm": {VAE: "AutoencoderKL", UNET: "UNet2DModel"},
 }
 """The networks of a checkpoint: their subfolders and diffusers' classes."""
-_log = logging.getLogger(__name__)
 
 
 def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None:
@@ -196,26 +192,6 @@ class Checkpoint:
         return read_log(self.folder / LOG_FILE)
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A folder that is not shown, and why, in one sentence."""
-
-    folder: Path
-    reason: str
-
-
-def passed_over(folder: Path, error: Exception, name: str = "") -> Skipped:
-    """A folder that something could not be read of, by `name` where the error does not say which.
-
-    What no reader foresaw is also a line in the log.
-    """
-    reason = f"{printable(name)}: {first_line(error)}" if name else first_line(error)
-    if not isinstance(error, ValueError):
-        reason = f"{printable(folder)} cannot be read ({type(error).__name__}: {first_line(error)})"
-        _log.warning("passed over: %s", reason)
-    return Skipped(folder, reason)
-
-
 def read_checkpoint(folder: Path | str) -> Checkpoint:
     """Look at a folder without loading its weights: one that is here, or `checkpoints/...` as `find_checkpoint` does.
 
@@ -249,58 +225,3 @@ def check_name(folder: Path) -> None:
     """Raises `CheckpointError` for a path that is no text."""
     if not is_text(folder):
         raise CheckpointError(f"{printable(folder)} has a name with characters that are no text: rename it")
-
-
-def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
-    """Every checkpoint at or below `root` (up to `<root>/<dataset>/<run>`), and every folder that was passed over.
-
-    The folder of a classifier (train/features.py) is neither. Raises `CheckpointError` where `root` is no folder.
-    """
-    checkpoints, skipped = [], []
-    for folder in find_run_folders(root):
-        try:
-            if not holds_classifier(RunFolder(folder)):
-                checkpoints.append(read_checkpoint(folder))
-        except Exception as error:  # whatever a reader raises costs this folder alone
-            skipped.append(passed_over(folder, error))
-    return checkpoints, skipped
-
-
-def find_run_folders(root: Path) -> list[Path]:
-    """Every folder at or below `root` that may be a run, whole or not. Raises `CheckpointError` for no folder."""
-    if not _is_folder(root):
-        raise CheckpointError(f"{printable(root)} is no folder: give one that holds checkpoints with --checkpoints")
-    try:
-        if _has_weights(root):
-            return [root]
-        return [run for folder in _children(root) for run in _runs_in(folder)]
-    except OSError as error:
-        raise CheckpointError(f"{printable(root)} cannot be looked through: {first_line(error)}") from error
-
-
-def _runs_in(folder: Path) -> list[Path]:
-    """The runs of a dataset, or the folder itself where it holds none; also where it cannot be looked through."""
-    try:
-        inner = [run for run in _children(folder) if not run.name.startswith(STATE_PREFIX)]
-        return inner if inner and not _has_weights(folder) else [folder]
-    except OSError:
-        return [folder]
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if not child.name.startswith(".") and _is_folder(child))
-
-
-def _is_folder(path: Path) -> bool:
-    """Also of one that cannot be entered; whoever reads it is told so."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return True
-
-
-def _has_weights(folder: Path) -> bool:
-    try:
-        return holds_run(RunFolder(folder))
-    except CheckpointError:  # a run with a damaged list of files; whoever reads it is told so
-        return True

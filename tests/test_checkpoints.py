@@ -17,7 +17,6 @@ from ldm_explorer import checkpoints, run_folder
 from ldm_explorer.atomic import write_json
 from ldm_explorer.checkpoints import (
     CheckpointError,
-    discover,
     load_pipeline,
     load_vae,
     read_checkpoint,
@@ -26,6 +25,7 @@ from ldm_explorer.checkpoints import (
     save_vae,
     update_metrics,
 )
+from ldm_explorer.discovery import discover
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import RunFolder

@@ -6,7 +6,7 @@ What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced
 from pathlib import Path
 
 from ldm_explorer.atomic import write_text
-from ldm_explorer.checkpoints import discover
+from ldm_explorer.discovery import discover
 from ldm_explorer.evaluation.measures import MEASURES, measures_table
 from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.evaluation.results_table import tables

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, check_name, find_run_folders, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint, check_name, read_checkpoint
 from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
 from ldm_explorer.diagnosis.statistics import read_statistics
+from ldm_explorer.discovery import find_run_folders
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import Milestone, read_milestones
 from ldm_explorer.files import CheckpointError, first_line, unique_name
