@@ -113,6 +113,13 @@ def test_decibels_spread_by_decibels_and_half_way_points_by_what_they_lose_beyon
     assert [spread_around(name, 10.0, 0.5) for name in ("psnr_db", "fd_percent")] == [0.5, 5.0]
 
 
+def test_a_measure_of_fewer_seeds_costs_the_derived_ones_of_the_others_nothing(tmp_path):
+    of_three = {"ifd_percent": [3.0, 4.0, 5.0], "rfd_percent": [1.0, 1.0, 1.0]}
+    seeds = of_three | {"fd_percent": [1.0, 2.0]}
+    (tmp_path / "seeds.json").write_text(json.dumps({"8x8x4": seeds}))
+    assert read_training_spread(tmp_path)["ifd_above_rfd_percent"] > 0
+
+
 @pytest.mark.parametrize(("of_the_pair", "of_the_other_size", "share"), [(1, 1, 0.18), (8, 1, 0.31), (1, 8, 0.01)])
 def test_of_latents_that_are_equally_good_at_most_a_third_are_told_apart(
     of_the_pair, of_the_other_size, share, tmp_path

@@ -167,12 +167,13 @@ def read_training_spread(folder: Path) -> dict[str, float]:
 
 
 def _derived_of_seeds(known: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The derived measures, a value for each seed, where all were stored for as many seeds, else {}."""
-    lengths = [len(values) for values in known.values()]
-    if len(set(lengths)) != 1:
-        return {}
-    rows = [derive(dict(zip(known, row, strict=True))) for row in zip(*known.values(), strict=True)]
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    """The derived measures, a value for each seed, of those that were stored for as many seeds as one another."""
+    derived: dict[str, list[float]] = {}
+    for count in {len(values) for values in known.values()}:
+        stored = {name: values for name, values in known.items() if len(values) == count}
+        rows = [derive(dict(zip(stored, row, strict=True))) for row in zip(*stored.values(), strict=True)]
+        derived |= {name: [row[name] for row in rows] for name in rows[0]}
+    return derived
 
 
 def spread_around(measure: str, value: float, spread: float) -> float:
