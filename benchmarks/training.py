@@ -32,13 +32,13 @@ from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training import fit, make_accelerator, precision_of
 from ldm_explorer.training.run_card import flops_per_image
-from ldm_explorer.training.tasks.denoiser import LDMTask, LDMTrainConfig
+from ldm_explorer.training.tasks.denoiser import DenoiserTask, LDMTrainConfig
 
 IMAGES, STEPS, PAIRS = 8192, 24, 5
 
 
 @dataclass
-class EncodingTask(LDMTask):
+class EncodingTask(DenoiserTask):
     """As the parent, but every batch goes through the encoder."""
 
     codec: LatentCodec | None = None
@@ -49,7 +49,7 @@ class EncodingTask(LDMTask):
         return super().batch(indices, generator)
 
 
-def our_loop(task: LDMTask, config: LDMTrainConfig) -> float:
+def our_loop(task: DenoiserTask, config: LDMTrainConfig) -> float:
     """Seconds per step, the first ones left out."""
     AcceleratorState._reset_state(reset_partial_state=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -147,15 +147,17 @@ def main(batch_size: int) -> None:
     }
     print(", ".join(f"{name} convolution {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
     pairs = in_turn(
-        lambda: our_loop(LDMTask(*arguments), config),
+        lambda: our_loop(DenoiserTask(*arguments), config),
         lambda: plain_loop(config.unet_for(codec.vae).build(), posterior.mean, labels, config),
     )
     report("plain loop", pairs, config.batch_size)
-    reached = flops_per_image(LDMTask(*arguments)) * config.batch_size / statistics.median(ours for ours, _ in pairs)
+    reached = (
+        flops_per_image(DenoiserTask(*arguments)) * config.batch_size / statistics.median(ours for ours, _ in pairs)
+    )
     shares = ", ".join(f"{reached / rate:.0%} of the {name} rate" for name, rate in rates.items())
     print(f"{reached / 1e9:.0f} GFLOP/s: {shares}")
     pairs = in_turn(
-        lambda: our_loop(LDMTask(*arguments), config),
+        lambda: our_loop(DenoiserTask(*arguments), config),
         lambda: our_loop(EncodingTask(*arguments, codec=codec, images=images), config),
     )
     report("encoding every batch", pairs, config.batch_size)

@@ -1,4 +1,4 @@
-"""Checkpoint folders: save, load, discover. Weights are fp16 safetensors, everything beside them is JSON.
+"""Checkpoint folders: save and load. Weights are fp16 safetensors, everything beside them is JSON.
 
 checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline);
                                README.md (run card), train_config.json, train_log.jsonl, metrics.json;
@@ -7,7 +7,6 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 """
 
 import copy
-import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, 
 from ldm_explorer.latents import LatentCodec
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.network_files import load_model, model_files, read_network_config
+from ldm_explorer.options import as_path
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.run_files import (
@@ -36,17 +36,16 @@ from ldm_explorer.run_layout import (
     CONFIG_FILE,
     LOG_FILE,
     METRICS_FILE,
+    NETWORK_CONFIG,
     PIPELINE_FILE,
     SCHEDULER,
     SCHEDULER_CONFIG,
     SCHEDULER_FILE,
     SPEC_FILE,
-    STATE_PREFIX,
     UNET,
     VAE,
     config_of,
     holds_classifier,
-    holds_run,
 )
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.shipped import find_checkpoint
@@ -58,12 +57,11 @@ PARTS: dict[Kind, dict[str, str]] = {
     "ldm": {VAE: "AutoencoderKL", UNET: "UNet2DModel"},
 }
 """The networks of a checkpoint: their subfolders and diffusers' classes."""
-_log = logging.getLogger(__name__)
 
 
-def update_metrics(folder: Path, section: str, figures: dict[str, Any]) -> None:
+def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None:
     """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
-    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: figures})
+    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: measures})
 
 
 PIPELINE_FILES = (PIPELINE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))
@@ -93,7 +91,7 @@ def save_model(model: ModelMixin, folder: Path) -> None:
     """Write the subfolder of a run that holds a network, in fp16."""
     # Not from_config: it drops config fields that were registered after construction (latents_mean, latents_std).
     half = copy.deepcopy(model).half()
-    with RunFolder(folder.parent).replacing(folder.name, last="config.json") as temporary:
+    with RunFolder(folder.parent).replacing(folder.name, last=NETWORK_CONFIG) as temporary:
         half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
 
 
@@ -165,6 +163,9 @@ class Checkpoint:
 
     @cached_property
     def pipeline(self) -> LatentDiffusionPipeline:
+        """The diffusers pipeline that samples from the denoiser."""
+        if self.kind != "ldm":
+            raise CheckpointError(f"{printable(self.folder)} is an autoencoder alone: give one with a denoiser")
         return load_pipeline(self.folder)
 
     @property
@@ -191,36 +192,19 @@ class Checkpoint:
         return read_log(self.folder / LOG_FILE)
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A folder that is not shown, and why, in one sentence."""
-
-    folder: Path
-    reason: str
-
-
-def passed_over(folder: Path, error: Exception, name: str = "") -> Skipped:
-    """A folder that something could not be read of, by `name` where the error does not say which.
-
-    What no reader foresaw is also a line in the log.
-    """
-    reason = f"{printable(name)}: {first_line(error)}" if name else first_line(error)
-    if not isinstance(error, ValueError):
-        reason = f"{printable(folder)} cannot be read ({type(error).__name__}: {first_line(error)})"
-        _log.warning("passed over: %s", reason)
-    return Skipped(folder, reason)
-
-
 def read_checkpoint(folder: Path | str) -> Checkpoint:
     """Look at a folder without loading its weights: one that is here, or `checkpoints/...` as `find_checkpoint` does.
 
     Raises `CheckpointError` when it is none, or not whole.
     """
-    check_name(Path(folder))
-    folder = find_checkpoint(Path(folder))
+    given = as_path(folder, "the folder of a checkpoint")
+    check_name(given)
+    folder = find_checkpoint(given)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder")
+        raise CheckpointError(f"{folder} is no folder: give that of a checkpoint")
     run = RunFolder(folder)
+    if holds_classifier(run) and not run.has_part(VAE):
+        raise CheckpointError(f"{folder} holds a classifier: give the folder of an autoencoder or a denoiser")
     if run.has(CONFIG_FILE) and not run.has_part(VAE):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     kind: Kind = "ldm" if run.has(PIPELINE_FILE) else "vae"
@@ -241,58 +225,3 @@ def check_name(folder: Path) -> None:
     """Raises `CheckpointError` for a path that is no text."""
     if not is_text(folder):
         raise CheckpointError(f"{printable(folder)} has a name with characters that are no text: rename it")
-
-
-def discover(root: Path) -> tuple[list[Checkpoint], list[Skipped]]:
-    """Every checkpoint at or below `root` (up to `<root>/<dataset>/<run>`), and every folder that was passed over.
-
-    The folder of a classifier (train/features.py) is neither. Raises `CheckpointError` where `root` is no folder.
-    """
-    checkpoints, skipped = [], []
-    for folder in find_run_folders(root):
-        try:
-            if not holds_classifier(RunFolder(folder)):
-                checkpoints.append(read_checkpoint(folder))
-        except Exception as error:  # whatever a reader raises costs this folder alone
-            skipped.append(passed_over(folder, error))
-    return checkpoints, skipped
-
-
-def find_run_folders(root: Path) -> list[Path]:
-    """Every folder at or below `root` that may be a run, whole or not. Raises `CheckpointError` for no folder."""
-    if not _is_folder(root):
-        raise CheckpointError(f"{printable(root)} is no folder: give one that holds checkpoints with --checkpoints")
-    try:
-        if _has_weights(root):
-            return [root]
-        return [run for folder in _children(root) for run in _runs_in(folder)]
-    except OSError as error:
-        raise CheckpointError(f"{printable(root)} cannot be looked through: {first_line(error)}") from error
-
-
-def _runs_in(folder: Path) -> list[Path]:
-    """The runs of a dataset, or the folder itself where it holds none; also where it cannot be looked through."""
-    try:
-        inner = [run for run in _children(folder) if not run.name.startswith(STATE_PREFIX)]
-        return inner if inner and not _has_weights(folder) else [folder]
-    except OSError:
-        return [folder]
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if not child.name.startswith(".") and _is_folder(child))
-
-
-def _is_folder(path: Path) -> bool:
-    """Also of one that cannot be entered; whoever reads it is told so."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return True
-
-
-def _has_weights(folder: Path) -> bool:
-    try:
-        return holds_run(RunFolder(folder))
-    except CheckpointError:  # a run with a damaged list of files; whoever reads it is told so
-        return True

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ldm_explorer.files import is_text, printable
-from ldm_explorer.run_folder import MARK, FolderRefused, RunFolder
+from ldm_explorer.run_folder import HOLDER_FILE, LOCK_FILE, MARK, TEMPORARY, FolderRefused, RunFolder
 from ldm_explorer.run_layout import CONFIG_FILE, LOG_FILE
 
 MAX_NAMED_FILES = 4
@@ -55,7 +55,7 @@ def locked(run: RunFolder) -> Iterator[None]:
     """
     run.check_mark()
     mark = run.path / MARK
-    lock = FileLock(str(mark / "lock"), timeout=0)
+    lock = FileLock(str(mark / LOCK_FILE), timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -65,13 +65,13 @@ def locked(run: RunFolder) -> Iterator[None]:
             raise
         _log.warning("%s lies where files cannot be locked: see that no other process writes there", run.path)
     try:
-        shutil.rmtree(mark / "tmp", ignore_errors=True)
-        (mark / "holder.json").unlink(missing_ok=True)  # it may be a hard link to somebody's file
-        (mark / "holder.json").write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        shutil.rmtree(mark / TEMPORARY, ignore_errors=True)
+        (mark / HOLDER_FILE).unlink(missing_ok=True)  # it may be a hard link to somebody's file
+        (mark / HOLDER_FILE).write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         yield
     finally:
-        shutil.rmtree(mark / "tmp", ignore_errors=True)
-        (mark / "holder.json").unlink(missing_ok=True)
+        shutil.rmtree(mark / TEMPORARY, ignore_errors=True)
+        (mark / HOLDER_FILE).unlink(missing_ok=True)
         lock.release()
 
 
@@ -114,7 +114,7 @@ def _others(path: Path) -> list[str]:
 
 def _holder(mark: Path) -> str:
     try:
-        holder = json.loads((mark / "holder.json").read_text())
+        holder = json.loads((mark / HOLDER_FILE).read_text())
         return f"process {holder['pid']} on {holder['host']}"
     except (OSError, ValueError, KeyError, TypeError):  # it is just starting
         return "another process"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,13 +20,15 @@ from torch.nn import functional as F
 from torchvision import datasets
 from torchvision.datasets.utils import download_and_extract_archive
 
+from ldm_explorer.files import shown
 from ldm_explorer.image_folder import DataError, Split, read_image_folder
+from ldm_explorer.options import as_path
 
 FOLDER_PREFIX = "folder:"
 FOLDER_SIDE = 64
 SIDE_MULTIPLE = 8
 MAX_SIDE = 512
-"""Of the images that a model here is made for."""
+"""The side of the largest images that a model here is made for."""
 
 
 @dataclass(frozen=True)
@@ -87,27 +90,40 @@ def find_dataset(name: str, image_side: int | None = None) -> Dataset:
 
     Raises `ValueError` for an unknown name or a side that does not fit, `DataError` for a folder without images.
     """
-    if name.startswith(FOLDER_PREFIX):
+    if isinstance(name, str) and name.startswith(FOLDER_PREFIX):
         return _folder_dataset(Path(name.removeprefix(FOLDER_PREFIX)).expanduser(), image_side or FOLDER_SIDE)
     if image_side not in (None, dataset_spec(name).side):
-        raise ValueError(f"--image-side is {image_side}: the images of {name} have side {dataset_spec(name).side}")
+        raise ValueError(
+            f"--image-side is {shown(image_side)}: the images of {name} have side {dataset_spec(name).side}"
+        )
     return DATASETS[name]
 
 
-def load_split(name: str, split: Split, data_dir: Path | None = None, image_side: int | None = None) -> ImageSet:
+def load_split(name: str, split: Split, data_dir: Path | str | None = None, image_side: int | None = None) -> ImageSet:
     """Load one split of a dataset, padded to the model's side.
 
-    Raises `ValueError` as `find_dataset` does and `DataError` when the files are nowhere to be had.
+    Raises `ValueError` for an unknown split and as `find_dataset` does, `DataError` when the files are nowhere to be
+    had, or hold other images or classes than the dataset's.
     """
+    if split not in get_args(Split):
+        raise ValueError(f"unknown split {shown(split)}: choose one of {', '.join(get_args(Split))}")
     dataset = find_dataset(name, image_side)
-    images, labels = dataset.load(data_dir, split)
+    folder = None if data_dir is None else as_path(data_dir, "the folder with the dataset's files")
+    images, labels = dataset.load(folder, split)
+    spec, shape = dataset.spec, tuple(images.shape[1:])
+    if shape != (wanted := (spec.channels, spec.side, spec.side)):
+        raise DataError(f"images of {name} have the shape {shape}: {wanted} is what is known of them")
+    if spec.num_classes and int(labels.max()) >= spec.num_classes:
+        raise DataError(
+            f"{name} has labels up to {int(labels.max())}, and {spec.num_classes} names of classes: give as many names"
+        )
     return ImageSet(pad(images, dataset.spec), labels)
 
 
 def dataset_spec(name: str) -> DatasetSpec:
     """The images of a registered dataset. Raises `ValueError` for another name."""
-    if name not in DATASETS:
-        raise ValueError(f"unknown dataset {name!r}: choose one of {', '.join(DATASETS)}, or {FOLDER_PREFIX}PATH")
+    if not isinstance(name, str) or name not in DATASETS:
+        raise ValueError(f"unknown dataset {shown(name)}: choose one of {', '.join(DATASETS)}, or {FOLDER_PREFIX}PATH")
     return DATASETS[name].spec
 
 
@@ -122,6 +138,18 @@ def crop(images: Tensor, spec: DatasetSpec) -> Tensor:
     """Undo `pad`: `(..., model_side, model_side)` to `(..., side, side)`."""
     low = (spec.model_side - spec.side) // 2
     return images[..., low : low + spec.side, low : low + spec.side]
+
+
+def check_uint8(images: object, channels: int, side: int) -> None:
+    """Raise `ValueError` for what is no tensor `(N, channels, side, side) uint8` of one image or more."""
+    wanted = f"give a tensor (N, {channels}, {side}, {side}) uint8"
+    if not isinstance(images, Tensor):
+        raise ValueError(f"the images are of type {type(images).__name__}: {wanted}")
+    if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (channels, side, side):
+        found = f"{str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
+        raise ValueError(f"the images are {found}: {wanted}")
+    if not len(images):
+        raise ValueError(f"there are no images: {wanted}")
 
 
 def to_model(images: Tensor) -> Tensor:
@@ -247,9 +275,9 @@ def _read_cifar10_batch(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def _folder_dataset(path: Path, side: int) -> Dataset:
-    if not SIDE_MULTIPLE <= side <= MAX_SIDE or side % SIDE_MULTIPLE:
+    if not isinstance(side, int) or not SIDE_MULTIPLE <= side <= MAX_SIDE or side % SIDE_MULTIPLE:
         raise ValueError(
-            f"--image-side is {side}: give a multiple of {SIDE_MULTIPLE} up to {MAX_SIDE}, such as {FOLDER_SIDE}"
+            f"--image-side is {shown(side)}: give a multiple of {SIDE_MULTIPLE} up to {MAX_SIDE}, such as {FOLDER_SIDE}"
         )
     folder = read_image_folder(path, side)
     spec = DatasetSpec(folder.images.shape[1], side, side, folder.class_names, background=0)

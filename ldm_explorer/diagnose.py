@@ -44,7 +44,7 @@ def _wrapped(text: str, indent: str = "", first: str | None = None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ldm_explorer.diagnose", description="Find out why a model fails.")
+    parser = argparse.ArgumentParser(prog="ldm-diagnose", description="Find out why a model fails.")
     parser.add_argument("folder", type=Path, help="a run, or any folder of a diffusers VAE, UNet and scheduler")
     parser.add_argument("--images", type=Path, help="folder of images like those of its training; subfolders: classes")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")

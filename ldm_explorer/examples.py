@@ -13,6 +13,7 @@ from ldm_explorer.data import DatasetSpec, ImageSet, crop, pad
 from ldm_explorer.files import printable
 from ldm_explorer.image_folder import read_picture
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import EXAMPLES
 
 SHIPPED_IMAGES = Path(__file__).resolve().parent / "images"
 """<dataset>/<label>/<index in the test set>.png"""
@@ -33,8 +34,8 @@ class Examples:
 
 
 def write_examples(run_dir: Path, test: ImageSet, spec: DatasetSpec) -> None:
-    """Write the `images` of a run."""
-    with RunFolder(run_dir).replacing("images") as folder:
+    """Write the test images of a run, in place of those that it wrote before."""
+    with RunFolder(run_dir).replacing(EXAMPLES) as folder:
         draw_examples(folder, test, spec)
 
 

@@ -52,6 +52,11 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
+def as_sentence(text: str) -> str:
+    """With a capital at its beginning, but where that is the name of a file."""
+    return text if "." in text.split(maxsplit=1)[0] else text[0].upper() + text[1:]
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without the rest, as it can be printed; its kind when it says nothing."""
     lines = str(error).strip().splitlines()

@@ -13,9 +13,10 @@ from torch import Tensor
 from ldm_explorer.files import printable
 from ldm_explorer.image_folder import read_picture
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import FILM
 
-_FRAMES = "film/step-*.webp"
-_FRAME = re.compile(r"film/step-([0-9]{9,12})\.webp")
+FRAMES = f"{FILM}/step-*.webp"
+_FRAME = re.compile(rf"{FILM}/step-([0-9]{{9,12}})\.webp")
 MAX_FRAMES = 64
 MAX_PIXELS, MAX_PIXELS_EACH = 100_000_000, 8_400_000
 MAX_IMAGES = 1000
@@ -41,7 +42,7 @@ def film_files(max_steps: int | None) -> tuple[str, ...]:
 
 
 def _file(step: int) -> str:
-    return f"film/step-{step:09d}.webp"
+    return f"{FILM}/step-{step:09d}.webp"
 
 
 def write_frame(run_dir: Path, frame: FilmFrame) -> None:
@@ -57,9 +58,9 @@ def read_film(run_dir: Path, channels: int) -> tuple[FilmFrame, ...]:
 
     Raises `ValueError` for a broken one, and for more or larger frames than a training writes.
     """
-    paths = sorted(islice(RunFolder(run_dir).find(_FRAMES, _FRAME), MAX_FRAMES + 1), key=_step)
+    paths = sorted(islice(RunFolder(run_dir).find(FRAMES, _FRAME), MAX_FRAMES + 1), key=_step)
     if len(paths) > MAX_FRAMES:
-        raise ValueError(f"{printable(run_dir)}/film holds more than {MAX_FRAMES} frames, which no training writes")
+        raise ValueError(f"{printable(run_dir)}/{FILM} holds more than {MAX_FRAMES} frames, which no training writes")
     frames, pixels_left = [], MAX_PIXELS
     for path in paths:
         frames.append(_read(path, channels, min(MAX_PIXELS_EACH, pixels_left)))

@@ -77,7 +77,7 @@ def read_image_folder(folder: Path, side: int) -> ImageFolder:
 
 def _image_paths(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder: give one that holds images, as in --dataset folder:PATH")
+        raise DataError(f"{folder} is no folder: give one that holds images")
     inside = (path for path in folder.rglob("*") if not any(part[0] == "." for part in path.relative_to(folder).parts))
     paths = sorted(path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not paths:

@@ -17,12 +17,12 @@ from typing_extensions import TypedDict
 from ldm_explorer.files import CheckpointError, first_line, open_regular, printable, read_bytes, read_typed
 from ldm_explorer.run_files import STRICT, Finite, Name, Positive, Timesteps
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import CLASSIFIER, CONFIG_FILE, UNET, VAE, config_of
+from ldm_explorer.run_layout import CLASSIFIER, CONFIG_FILE, NETWORK_CONFIG, UNET, VAE, config_of
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MAX_HEADER_BYTES = 4_000_000
 MAX_VALUES = 500_000_000
-"""Of all tensors of a network: 2 GB in fp32."""
+"""The values of all tensors of a network: 2 GB in fp32."""
 
 T = TypeVar("T")
 Width = Annotated[int, Field(ge=1, le=8192)]
@@ -123,7 +123,7 @@ def model_files(part: str) -> tuple[str, str]:
 
 def read_network_config(folder: Path, class_name: str) -> dict[str, Any]:
     """The config.json of a network of one of these classes, {} where there is none. Raises `CheckpointError`."""
-    path = folder / "config.json"
+    path = folder / NETWORK_CONFIG
     config = read_typed(path, _CONFIGS[class_name]) or {}
     for name in ("latents_mean", "latents_std"):
         values, channels = config.get(name), config.get("latent_channels", 4)
@@ -161,7 +161,7 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
 
 
 def weights_sha256(folder: Path) -> str:
-    """Of the network in a folder, as `cat FOLDER/*.safetensors | sha256sum` prints it. Raises `CheckpointError`."""
+    """The SHA-256 of a network, as `cat FOLDER/*.safetensors | sha256sum` prints it. Raises `CheckpointError`."""
     content = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         content.update(read_bytes(path))

@@ -10,7 +10,9 @@ from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import to_uint8
 from ldm_explorer.denoiser import Denoiser, NetworkDenoiser
+from ldm_explorer.files import shown
 from ldm_explorer.latents import LatentCodec, in_batches, latent_shape
+from ldm_explorer.options import whole_numbers
 from ldm_explorer.samplers import (
     DEFAULT_NUM_STEPS,
     DEFAULT_SAMPLER,
@@ -61,9 +63,10 @@ class LatentDiffusionPipeline(DiffusionPipeline):
     ) -> Iterator[DenoiseStep]:
         """One latent per seed, step by step; `denoiser` answers in the place of the pipeline's own.
 
-        Raises `ValueError` for labels the network does not know.
+        Raises `ValueError` for labels the network does not know, and as `samplers.denoise` does.
         """
-        if not len(seeds):
+        seeds = whole_numbers(seeds, "seeds")
+        if not seeds:
             raise ValueError("no seeds: give one per image")
         labels = self._labels(class_labels, len(seeds))
         noise, generators = draw_noise(self.latent_shape, seeds)
@@ -78,11 +81,11 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         )
 
     def _labels(self, class_labels: Sequence[int] | None, count: int) -> Tensor | None:
-        if self.null_class is None:
-            if class_labels is not None:
-                raise ValueError("this network was trained without class labels")
+        if class_labels is None:
             return None
-        labels = [self.null_class] * count if class_labels is None else list(class_labels)
+        if self.null_class is None:
+            raise ValueError("this network was trained without class labels: leave them out")
+        labels = whole_numbers(class_labels, "class_labels")
         if len(labels) != count:
             raise ValueError(f"{len(labels)} class labels for {count} seeds: give one label per seed")
         if bad := [label for label in labels if not 0 <= label <= self.null_class]:
@@ -100,7 +103,12 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         sampler: str = DEFAULT_SAMPLER,
         output_type: str = "pil",
     ) -> ImagePipelineOutput:
-        """Images as a list of PIL images ("pil") or a tensor `(B, C, S, S) in [-1, 1]` ("pt")."""
+        """Images as a list of PIL images ("pil") or a tensor `(B, C, S, S) in [-1, 1]` ("pt").
+
+        Raises `ValueError` as `denoise` does, and for another `output_type`.
+        """
+        if output_type not in ("pil", "pt"):
+            raise ValueError(f"output_type is {output_type!r}: give 'pil' or 'pt'")
         steps = self.denoise(
             class_labels,
             seeds,
@@ -114,5 +122,11 @@ class LatentDiffusionPipeline(DiffusionPipeline):
 
 
 def to_pil(pixels: Tensor) -> list[Image.Image]:
-    """`(B, C, S, S) in [-1, 1]` to PIL images."""
+    """`(B, C, S, S) float in [-1, 1]`, grey or RGB, to PIL images. Raises `ValueError` for anything else."""
+    is_float = isinstance(pixels, Tensor) and pixels.is_floating_point()
+    if not is_float or pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or not pixels.isfinite().all():
+        found = f"{pixels.dtype} of shape {tuple(pixels.shape)}" if isinstance(pixels, Tensor) else shown(pixels)
+        raise ValueError(
+            f"{found} is no picture: give finite floats (B, 1 or 3, S, S) in [-1, 1], of uint8 by to_model"
+        )
     return [to_pil_image(image) for image in to_uint8(pixels)]

@@ -22,7 +22,7 @@ from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, MAX_NUM_TIMESTEPS, Sch
 MAX_LOG_BYTES = 16_000_000
 MAX_RECORDS = 100_000
 
-MAX_FIGURE = 1e30
+MAX_NUMBER = 1e30
 
 STRICT = ConfigDict(strict=True, extra="allow")
 Count = Annotated[int, Field(ge=1, le=10**12)]
@@ -31,7 +31,7 @@ Name = Annotated[str, Field(max_length=1000)]
 ClassName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Positive = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
-Figure = Annotated[float, Field(gt=-MAX_FIGURE, lt=MAX_FIGURE, allow_inf_nan=False)]
+Number = Annotated[float, Field(gt=-MAX_NUMBER, lt=MAX_NUMBER, allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -224,6 +224,6 @@ def read_whole_log(path: Path) -> tuple[LogRecord, ...]:
     return tuple(kept)
 
 
-def is_figure(value: object) -> bool:
+def is_number(value: object) -> bool:
     """Whether something in a metrics.json is a measured number: finite, and no larger than any measure is."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_FIGURE
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER

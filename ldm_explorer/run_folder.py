@@ -23,6 +23,7 @@ from ldm_explorer.atomic import put
 from ldm_explorer.files import MAX_JSON_BYTES, CheckpointError, read_bytes
 
 MARK = ".ldm-explorer"
+NAMES_FILE, HOLDER_FILE, LOCK_FILE, TEMPORARY = "files.json", "holder.json", "lock", "tmp"
 FORMAT = 1
 MAX_NAMES = 10_000
 _held: set[Path] = set()
@@ -42,7 +43,7 @@ class RunFolder:
     @property
     def is_marked(self) -> bool:
         mark = self.path / MARK
-        return not mark.is_symlink() and (mark / "files.json").is_file()
+        return not mark.is_symlink() and (mark / NAMES_FILE).is_file()
 
     @property
     def lost_its_mark(self) -> bool:
@@ -62,7 +63,7 @@ class RunFolder:
             )
         if not self.is_marked:
             return frozenset()
-        path = self.path / MARK / "files.json"
+        path = self.path / MARK / NAMES_FILE
         status = os.stat(path)
         names = _read_list(path, status.st_ino, status.st_mtime_ns, status.st_size)
         if isinstance(names, str):
@@ -202,12 +203,13 @@ class RunFolder:
     def _save(self, names: Iterable[str]) -> None:
         with self._temporary() as temporary:
             temporary.write_text(json.dumps({"format": FORMAT, "files": sorted(names)}, indent=1) + "\n")
-            self._put(temporary, f"{MARK}/files.json")
+            self._put(temporary, f"{MARK}/{NAMES_FILE}")
+        _read_list.cache_clear()  # an inode may be used again within one tick of the file system's clock
 
     def check_mark(self) -> None:
         """Raise `FolderRefused` for a link where the mark keeps its files: files would land elsewhere."""
         mark = self.path / MARK
-        for path in (mark, *(mark / name for name in ("files.json", "tmp", "lock", "holder.json"))):
+        for path in (mark, *(mark / name for name in (NAMES_FILE, TEMPORARY, LOCK_FILE, HOLDER_FILE))):
             if path.is_symlink():
                 raise FolderRefused(f"{path} is a link, which no run of ours makes: move it away")
 
@@ -215,7 +217,7 @@ class RunFolder:
     def _temporary(self) -> Iterator[Path]:
         """A name for a file or folder on the same disk, which is gone afterwards."""
         self.check_mark()
-        folder = self.path / MARK / "tmp"
+        folder = self.path / MARK / TEMPORARY
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / uuid4().hex
         try:

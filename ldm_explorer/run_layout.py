@@ -11,11 +11,17 @@ METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"
 SPEC_FILE = "dataset.json"
 STATISTICS_FILE = "latents.safetensors"
+EXAMPLES, FILM = "images", "film"
+"""The subfolders of pictures."""
+
 PIPELINE_FILE = "model_index.json"
 SCHEDULER, SCHEDULER_CONFIG = "scheduler", "scheduler_config.json"
 SCHEDULER_FILE = f"{SCHEDULER}/{SCHEDULER_CONFIG}"
 VAE, UNET, CLASSIFIER = "vae", "unet", "features"
 """The subfolders of networks."""
+NETWORK_CONFIG = "config.json"
+CLASSIFIER_RUN = "features"
+"""The folder beside the other runs of a dataset that holds the classifier of its images."""
 
 PROGRESS_FILE, TENSORS_FILE = "progress.json", "state.safetensors"
 """The files of a state, in a subfolder of its own; progress.json is written last."""
@@ -26,7 +32,7 @@ STATE = re.compile(rf"{STATE_PREFIX}([0-9]{{9,12}})/({re.escape(PROGRESS_FILE)}|
 
 def config_of(part: str) -> str:
     """The config of a network."""
-    return f"{part}/config.json"
+    return f"{part}/{NETWORK_CONFIG}"
 
 
 def state_folder(step: int) -> str:

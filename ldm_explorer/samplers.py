@@ -3,6 +3,8 @@
 Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained.
 """
 
+import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +19,7 @@ from diffusers import (
 from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser
+from ldm_explorer.files import shown
 from ldm_explorer.prediction import PredictionType, to_z0
 from ldm_explorer.schedules import Schedule
 
@@ -61,7 +64,7 @@ else:
 DEFAULT_SAMPLER = "unipc"
 DEFAULT_NUM_STEPS = 10
 """The sampler with the lowest feature FD on ldm-8x8x4-cosine, with the fewest evaluations that bring it within 5 % of
-that, by the stored figures of `train/evaluate.py --few-evaluations`."""
+that, by the stored measures of `train/evaluate.py --few-evaluations`."""
 
 
 def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:
@@ -95,8 +98,8 @@ def set_timesteps(sampler: SchedulerMixin, num_steps: int) -> None:
     Raises `ValueError` for a number of steps outside 1..T.
     """
     num_timesteps = sampler.config.num_train_timesteps
-    if not 1 <= num_steps <= num_timesteps:
-        raise ValueError(f"{num_steps} steps: give 1 to {num_timesteps}, the schedule's length")
+    if not isinstance(num_steps, int) or not 1 <= num_steps <= num_timesteps:
+        raise ValueError(f"{shown(num_steps)} steps: give 1 to {num_timesteps}, the schedule's length")
     sampler.set_timesteps(num_steps)
     if len(sampler.timesteps) > num_steps:
         sampler.set_timesteps(num_steps - 1e-9)
@@ -119,15 +122,18 @@ def denoise(
     With `first_step` above 0, `noise` is an image's latent noised to the timestep of that step, and the earlier steps
     are left out (image to image; Meng et al. 2021). `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho &
     Salimans 2022; 1 is no guidance and costs one evaluation instead of two). `generators`, one per image, serve the
-    samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance without labels, or a
-    sampler that adds noise without generators.
+    samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance that is no number or
+    without labels, or a sampler that adds noise without generators.
     """
+    if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
+        raise ValueError(f"guidance_scale is {shown(guidance_scale)}: give a finite number, 1 for none")
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")
-    stochastic = {"generator": generators} if isinstance(sampler, DDPMScheduler) else {}
-    if stochastic and generators is None:
+    if isinstance(sampler, DDPMScheduler) and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")
+    takes_generators = "generator" in inspect.signature(sampler.step).parameters
+    stochastic = {"generator": generators} if takes_generators else {}
     set_timesteps(sampler, num_steps)
     if first_step and hasattr(sampler, "set_begin_index"):
         sampler.set_begin_index(first_step)

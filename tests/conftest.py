@@ -35,6 +35,12 @@ from ldm_explorer.training import make_accelerator
 LATENT_SHAPE = (4, 8, 8)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Tests that one worker has to run in a row come first: begun last, they would leave the other workers idle."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)

@@ -17,7 +17,6 @@ from ldm_explorer import checkpoints, run_folder
 from ldm_explorer.atomic import write_json
 from ldm_explorer.checkpoints import (
     CheckpointError,
-    discover,
     load_pipeline,
     load_vae,
     read_checkpoint,
@@ -26,6 +25,7 @@ from ldm_explorer.checkpoints import (
     save_vae,
     update_metrics,
 )
+from ldm_explorer.discovery import discover
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import RunFolder
@@ -311,7 +311,7 @@ def test_a_checkpoint_loads_its_weights_once(ldm_folder, vae_folder):
     assert ldm.pipeline is ldm.pipeline
     assert ldm.vae is ldm.pipeline.vae
     assert vae.vae is vae.vae
-    with pytest.raises(CheckpointError, match="unet"):
+    with pytest.raises(CheckpointError, match="is an autoencoder alone: give one with a denoiser"):
         _ = vae.pipeline
 
 
@@ -372,7 +372,7 @@ def test_a_checkpoint_gives_what_its_pipeline_works_with(ldm_folder, vae_folder)
     assert torch.equal(checkpoint.schedule.alpha_bars, pipeline.scheduler.alphas_cumprod)
     assert torch.equal(checkpoint.codec.encode(pixels), pipeline.codec.encode(pixels))
     assert torch.equal(autoencoder.codec.encode(pixels), pipeline.codec.encode(pixels))
-    with pytest.raises(CheckpointError, match="tiny-vae is no checkpoint: it has no unet"):
+    with pytest.raises(CheckpointError, match="tiny-vae is an autoencoder alone: give one with a denoiser"):
         _ = autoencoder.schedule
 
 

@@ -1,6 +1,7 @@
 """What CONTRIBUTING says is to be added works when it is added."""
 
 import re
+import shutil
 from pathlib import Path
 
 import diffusers
@@ -14,37 +15,39 @@ from ldm_explorer.schedules import make_schedule
 CONTRIBUTING = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
 
 
-def entries(heading: str, module, name: str, **imported) -> dict:
-    """The list `name` of a module with the entry that the Python below a heading adds to it."""
+def entries(heading: str, module, name: str, **imported) -> tuple[dict, str]:
+    """The list `name` of a module with the entry that the Python below a heading adds to it, and the entry's name.
+
+    Also where somebody has done as the text says, and the list has it already.
+    """
     section = CONTRIBUTING.split(f"### {heading}\n")[1].split("\n### ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (added,) = re.findall(r'^    "(\w+)": ', code, re.MULTILINE)
     scope = vars(module) | imported
     exec(code.replace("    ...\n", f"    **{name},\n"), scope)
-    return scope[name]
+    return scope[name], added
 
 
 def test_the_schedule_takes_signal_away_at_every_step(monkeypatch):
-    known = set(schedules.SCHEDULES)
-    monkeypatch.setattr(schedules, "SCHEDULES", entries("A schedule", schedules, "SCHEDULES"))
-    (added,) = set(schedules.SCHEDULES) - known
+    listed, added = entries("A schedule", schedules, "SCHEDULES")
+    monkeypatch.setattr(schedules, "SCHEDULES", listed)
     alpha_bars = make_schedule(added).alpha_bars
     assert alpha_bars.shape == (1000,)
     assert (alpha_bars.diff() < 0).all()
 
 
 def test_the_sampler_keeps_the_trained_betas(monkeypatch):
-    known, imported = set(samplers.SAMPLERS), {"EulerDiscreteScheduler": diffusers.EulerDiscreteScheduler}
-    monkeypatch.setattr(samplers, "SAMPLERS", entries("A sampler", samplers, "SAMPLERS", **imported))
-    (added,) = set(samplers.SAMPLERS) - known
+    euler = {"EulerDiscreteScheduler": diffusers.EulerDiscreteScheduler}
+    listed, added = entries("A sampler", samplers, "SAMPLERS", **euler)
+    monkeypatch.setattr(samplers, "SAMPLERS", listed)
     schedule = make_schedule("cosine", 100)
     sampler = samplers.make_sampler(added, samplers.make_scheduler(schedule, "v_prediction"))
     assert torch.equal(sampler.alphas_cumprod, schedule.alpha_bars)
 
 
 def test_the_dataset_is_read_when_it_is_asked_for_and_not_before(monkeypatch, tmp_path):
-    known = set(data.DATASETS)
-    monkeypatch.setattr(data, "DATASETS", entries("A dataset", data, "DATASETS"))
-    (added,) = set(data.DATASETS) - known
+    listed, added = entries("A dataset", data, "DATASETS")
+    monkeypatch.setattr(data, "DATASETS", listed)
     with pytest.raises(data.DataError):
         data.load_split(added, "train", tmp_path / "nowhere")
     spec = data.dataset_spec(added)
@@ -54,3 +57,7 @@ def test_the_dataset_is_read_when_it_is_asked_for_and_not_before(monkeypatch, tm
     images = data.load_split(added, "train", tmp_path)
     assert images.images.shape[1:] == (spec.channels, spec.model_side, spec.model_side)
     assert set(images.labels.tolist()) == set(range(spec.num_classes))
+    third = shutil.copytree(tmp_path, tmp_path / "with a third")  # read anew, as a folder is read once
+    shutil.copytree(tmp_path / spec.class_names[0], third / "zebra")
+    with pytest.raises(data.DataError, match="labels up to 2, and 2 names of classes"):
+        data.load_split(added, "train", third)

@@ -11,12 +11,13 @@ from folder_faults import FAULTS, edit_json, scheduler
 from PIL import Image
 
 from ldm_explorer import diagnose
-from ldm_explorer.checkpoints import CheckpointError, discover
+from ldm_explorer.checkpoints import CheckpointError
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.examination import FAILED
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, NotRun, Verdict, explain
+from ldm_explorer.discovery import discover
 from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.shipped import shipped_checkpoints
 

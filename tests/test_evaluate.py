@@ -81,9 +81,21 @@ def test_images_are_measured_from_python_as_a_tensor_and_as_a_folder(reference, 
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
-        (torch.zeros(9, 1, 28, 28), None, r"the images are float32 of shape \(9, 1, 28, 28\): give \(N, 1, 28, 28\)"),
-        (torch.zeros(9, 1, 32, 32, dtype=torch.uint8), None, r"uint8 of shape \(9, 1, 32, 32\): give \(N, 1, 28, 28\)"),
-        (torch.zeros(9, 1, 28, 28, dtype=torch.uint8), torch.zeros(8), r"labels of shape \(8,\) for 9 images"),
+        (
+            torch.zeros(9, 1, 28, 28),
+            None,
+            r"the images are float32 of shape \(9, 1, 28, 28\): give a tensor \(N, 1, 28, 28\)",
+        ),
+        (
+            torch.zeros(9, 1, 32, 32, dtype=torch.uint8),
+            None,
+            r"uint8 of shape \(9, 1, 32, 32\): give a tensor \(N, 1, 28, 28\)",
+        ),
+        (
+            torch.zeros(9, 1, 28, 28, dtype=torch.uint8),
+            torch.zeros(8),
+            r"labels .* for 9 images: give a tensor of whole numbers, one for each",
+        ),
         (torch.zeros(9, 1, 28, 28, dtype=torch.uint8), torch.arange(9) + 3, r"labels \[10, 11\]: the dataset has 10"),
     ],
 )

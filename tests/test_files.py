@@ -8,7 +8,16 @@ from mutant_bytes import png_header
 from mutants import DEEP
 from PIL import Image
 
-from ldm_explorer.files import CheckpointError, first_line, open_picture, printable, read_bytes, read_json, shown
+from ldm_explorer.files import (
+    CheckpointError,
+    as_sentence,
+    first_line,
+    open_picture,
+    printable,
+    read_bytes,
+    read_json,
+    shown,
+)
 
 
 def test_only_regular_files_are_opened(tmp_path):
@@ -80,3 +89,8 @@ def test_a_picture_is_judged_by_its_head_before_it_is_decoded(tmp_path):
         image.load()
     with open_picture(tmp_path / "large.png") as image:
         assert image.size == (5000, 5000)
+
+
+@pytest.mark.parametrize(("said", "sentence"), [("it fits", "It fits"), ("train_config.json says so", None)])
+def test_a_sentence_begins_with_a_capital_but_for_the_name_of_a_file(said, sentence):
+    assert as_sentence(said) == (sentence or said)

@@ -38,7 +38,7 @@ SHORT = {"max_steps": 2, "batch_size": 4, "threads": 1, "precision": "fp32", "im
 TRAININGS = {
     "vae": (autoencoder.AutoencoderTraining, autoencoder.VAETrainConfig, {"widths": (16,), "layers_per_block": 1}),
     "ldm": (denoiser.DenoiserTraining, denoiser.LDMTrainConfig, {"widths": (16, 32), "layers_per_block": 1}),
-    "features": (classifier.ClassifierTraining, classifier.FeaturesTrainConfig, {"widths": (8, 16, 16)}),
+    "features": (classifier.ClassifierTraining, classifier.ClassifierTrainConfig, {"widths": (8, 16, 16)}),
 }
 
 
@@ -180,14 +180,14 @@ def test_an_incomplete_copy_of_a_run_is_not_begun_again(training, tmp_path, monk
 def test_a_mark_that_is_deleted_while_a_run_trains_is_said_to_be_gone_and_not_made_anew(
     training, tmp_path, monkeypatch, save_every_steps
 ):
-    batch, mark = autoencoder.VAETask.batch, tmp_path / "run" / MARK
+    batch, mark = autoencoder.AutoencoderTask.batch, tmp_path / "run" / MARK
 
     def delete_the_mark(task, indices, generator):
         if (tmp_path / "run" / "train_log.jsonl").exists() and mark.exists():
             shutil.move(mark, tmp_path / "mark")
         return batch(task, indices, generator)
 
-    monkeypatch.setattr(autoencoder.VAETask, "batch", delete_the_mark)
+    monkeypatch.setattr(autoencoder.AutoencoderTask, "batch", delete_the_mark)
     options = {"max_steps": 4, "save_every_steps": save_every_steps}
     with pytest.raises(TrainingFailed) as failed:
         training("vae", tmp_path / "run", **options)
@@ -226,7 +226,7 @@ def test_ctrl_c_says_what_is_kept(training, tmp_path, monkeypatch, capsys, momen
 
     place, name = {
         "loading": (dataset_options, "load_split"),
-        "first step": (autoencoder.VAETask, "batch"),
+        "first step": (autoencoder.AutoencoderTask, "batch"),
         "export": (autoencoder, "save_vae"),
     }[moment]
     monkeypatch.setattr(place, name, interrupted)
@@ -376,7 +376,7 @@ class TestEvaluate:
         assert contents(folder) == before
         output = capsys.readouterr().out
         assert "| theirs |" in output
-        assert "theirs has no mark of a run of ours: its figures are printed and kept nowhere" in output
+        assert "theirs has no mark of a run of ours: its measures are printed and kept nowhere" in output
 
     def test_a_folder_of_samples_is_only_read(self, tmp_path, capsys):
         for number, image in enumerate(draw_shapes(120, seed=0).images[:, :, 2:30, 2:30]):

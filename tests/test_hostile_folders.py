@@ -300,7 +300,7 @@ def test_figures_that_are_no_measure_count_as_not_measured(dataset):
         dataset / "bad" / "metrics.json", evaluation={"reconstruction": figures, "generation": {"sampler": ["a"]}}
     )
     (read,) = read_measures(open_library(dataset.parent), ["bad"])
-    assert read.figures.keys() == {"rfd_percent", "gflops_per_image"}
+    assert read.measures.keys() == {"rfd_percent", "gflops_per_image"}
     assert read.sampler is None
 
 

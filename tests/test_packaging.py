@@ -109,3 +109,10 @@ def test_the_app_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(SystemExit, match=r"needs gradio, .* pip install 'ldm-explorer\[app\]'"):
         app.main(["--help"])
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "many"])
+def test_a_port_that_is_none_is_refused_before_anything_is_read(port, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.parse_options([f"--port={port}"])
+    assert f"'{port}' is no port: give 1 to 65535" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from helpers import draw_shapes
 
 from ldm_explorer import data
 from ldm_explorer.data import crop
+from ldm_explorer.diagnosis.verdicts import Diagnosis
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = (REPO / "README.md", *sorted((REPO / "docs").glob("*.md")))
@@ -31,6 +32,12 @@ def small_fashion_mnist(monkeypatch):
         return crop(shapes.images, dataset.spec), shapes.labels
 
     monkeypatch.setitem(data.DATASETS, "fashion_mnist", replace(dataset, load=load))
+
+
+@pytest.fixture
+def everything_is_accused(monkeypatch):
+    """A shipped checkpoint is healthy, so a loop over its causes would say nothing."""
+    monkeypatch.setattr(Diagnosis, "causes", property(lambda diagnosis: list(diagnosis.verdicts)))
 
 
 @pytest.fixture
@@ -57,7 +64,7 @@ def test_the_readme_samples_an_image_and_reads_a_loss(tmp_path, monkeypatch, cap
     assert "The validation loss ended at" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("small_fashion_mnist", "fresh_accelerate", "one_thread_again")
+@pytest.mark.usefixtures("small_fashion_mnist", "everything_is_accused", "fresh_accelerate", "one_thread_again")
 @pytest.mark.parametrize(
     "path", [path for path in DOCUMENTS if path.name not in ("README.md", "api.md")], ids=lambda path: path.name
 )

@@ -127,7 +127,7 @@ def test_the_chosen_size_reconstructs_generates_and_interpolates(library):
         answered(chosen, library, size="nothing")
 
 
-def test_the_answer_in_figures_explains_its_terms_and_has_a_table(library):
+def test_the_answer_in_numbers_explains_its_terms_and_has_a_table(library):
     ((short, in_figures, link),) = answered(words, library)
     assert short.startswith("- **More side at equal values**: 16x16x1 (256 values) in the place of 8x8x4 (256 values)")
     assert "PSNR 30.0 → 33.0 dB, **better**" in in_figures

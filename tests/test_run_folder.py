@@ -1,6 +1,7 @@
 """A run folder is recognised by its mark, and nothing but the run's own files in it ever changes."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,19 @@ class TestWriting:
         with pytest.raises(FolderRefused, match="is a link, which no run of ours makes"):
             RunFolder(tmp_path / "run").write_text("b", "ours")
         assert contents(tmp_path) == before
+
+
+def test_a_run_knows_what_it_has_just_written_on_a_file_system_with_a_coarse_clock(tmp_path, monkeypatch):
+    """There a new list of files may have inode, time and size of one before it."""
+    whole = os.stat
+
+    def coarse(path, *arguments, **options):
+        status = whole(path, *arguments, **options)
+        is_list = str(path).endswith("files.json")
+        return os.stat_result((status.st_mode, 1, 1, 1, 0, 0, 100, 0, 0, 0)) if is_list else status
+
+    monkeypatch.setattr(os, "stat", coarse)
+    run = RunFolder(tmp_path)
+    for name in ("a", "b", "c"):
+        run.adopt([name])
+        assert name in run.names

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from ldm_explorer.checkpoints import (
-    discover,
     load_model,
     read_checkpoint,
     read_json,
 )
 from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
+from ldm_explorer.discovery import discover
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
 from ldm_explorer.explore.reconstruction import latent_size

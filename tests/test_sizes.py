@@ -22,9 +22,9 @@ from ldm_explorer.explore.reconstruction import LatentSize
 from ldm_explorer.explore.size_answer import (
     NOT_KNOWN,
     NOTHING_TO_COMPARE,
-    answer_in_figures,
+    answer_in_numbers,
     answer_in_short,
-    continuity_in_figures,
+    continuity_in_numbers,
     find_differences,
 )
 from ldm_explorer.explore.size_measures import (
@@ -117,6 +117,13 @@ def test_decibels_spread_by_decibels_and_half_way_points_by_what_they_lose_beyon
     assert [spread_around(name, 10.0, 0.5) for name in ("psnr_db", "fd_percent")] == [0.5, 5.0]
 
 
+def test_a_measure_of_fewer_seeds_costs_the_derived_ones_of_the_others_nothing(tmp_path):
+    of_three = {"ifd_percent": [3.0, 4.0, 5.0], "rfd_percent": [1.0, 1.0, 1.0]}
+    seeds = of_three | {"fd_percent": [1.0, 2.0]}
+    (tmp_path / "seeds.json").write_text(json.dumps({"8x8x4": seeds}))
+    assert read_training_spread(tmp_path)["ifd_above_rfd_percent"] > 0
+
+
 @pytest.mark.parametrize(("of_the_pair", "of_the_other_size", "share"), [(1, 1, 0.18), (8, 1, 0.31), (1, 8, 0.01)])
 def test_of_latents_that_are_equally_good_at_most_a_third_are_told_apart(
     of_the_pair, of_the_other_size, share, tmp_path
@@ -136,7 +143,7 @@ def test_of_latents_that_are_equally_good_at_most_a_third_are_told_apart(
 def test_samples_of_other_samplers_or_numbers_of_evaluations_are_not_compared():
     def measures(second: SizeMeasures) -> list[str]:
         measured = {"psnr_db": 40.0, "fd_percent": 0.6, "gflops_per_image": 10.0}
-        figures = [made(8, 4, **measured), replace(second, figures=measured)]
+        figures = [made(8, 4, **measured), replace(second, measures=measured)]
         return [item.measure for item in find_differences(figures, ("8x8x4", "32x32x1"), list(measured), SPREAD)]
 
     assert measures(made(32, 1)) == ["psnr_db", "fd_percent", "gflops_per_image"]
@@ -160,7 +167,7 @@ def test_the_family_comes_first_where_there_is_one(library):
 def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
     figures = [made(8, 4, psnr_db=30.0, fd_percent=0.3, gflops_per_image=6.0)]
     figures += [made(32, 1, psnr_db=40.0, fd_percent=0.6, gflops_per_image=10.0)]
-    text = answer_in_figures(figures, SPREAD)
+    text = answer_in_numbers(figures, SPREAD)
     raw = "32x32x1 (1,024 values, no compression: pixel diffusion in disguise)"
     assert f"8x8x4 (256 values) → {raw}" in text
     assert "PSNR 30.0 → 40.0 dB, **better** (spread of seeds 0.3 dB)" in text
@@ -173,22 +180,22 @@ def test_a_difference_beyond_the_spread_of_seeds_is_claimed_with_its_figures():
 
 def test_a_difference_within_the_spread_of_seeds_is_not_claimed():
     figures = [made(4, 8, psnr_db=30.0, fd_percent=0.30), made(4, 32, psnr_db=30.2, fd_percent=0.32)]
-    text = answer_in_figures(figures, SPREAD)
+    text = answer_in_numbers(figures, SPREAD)
     assert "PSNR 30.0 → 30.2 dB, no difference beyond the spread of seeds (0.3 dB)" in text
     assert "better" not in text
     assert "worse" not in text
     says = "- **8 or 32 channels**: 4x4x32 (512 values) in the place of 4x4x8 (128 values) "
     says += "reconstructs and generates no differently beyond luck"
     assert answer_in_short(figures, SPREAD) == f"{says}."
-    figures = [replace(item, figures=item.figures | {"gflops_per_image": 2.0}) for item in figures]
+    figures = [replace(item, measures=item.measures | {"gflops_per_image": 2.0}) for item in figures]
     assert answer_in_short(figures, SPREAD) == f"{says} and an image costs as much."
-    figures = [replace(item, figures=item.figures | {"turn_error": 1.0}) for item in figures]
+    figures = [replace(item, measures=item.measures | {"turn_error": 1.0}) for item in figures]
     assert answer_in_short(figures, SPREAD) == f"{says}, keeps its continuity within luck, and an image costs as much."
 
 
 def test_of_several_shapes_those_within_the_spread_of_the_best_are_named():
     figures = [made(4, 16, psnr_db=28.0), made(8, 4, psnr_db=33.0), made(16, 1, psnr_db=32.9)]
-    assert "PSNR 28.0 → 33.0 → 32.9 dB, **best with 8x8x4 and 16x16x1**" in answer_in_figures(figures, SPREAD)
+    assert "PSNR 28.0 → 33.0 → 32.9 dB, **best with 8x8x4 and 16x16x1**" in answer_in_numbers(figures, SPREAD)
     worst_last = [made(4, 16, psnr_db=33.0), made(8, 4, psnr_db=32.9), made(16, 1, psnr_db=28.0)]
     (difference,) = find_differences(worst_last, ("4x4x16", "8x8x4", "16x16x1"), ["psnr_db"], SPREAD)
     assert difference.best == ("4x4x16", "8x8x4")
@@ -200,7 +207,7 @@ def test_a_figure_that_some_shapes_lack_says_of_which_it_is():
         made(8, 2, psnr_db=27.0, fd_percent=0.9),
         made(8, 8, psnr_db=38.0, fd_percent=0.2),
     ]
-    text = answer_in_figures(figures, SPREAD)
+    text = answer_in_numbers(figures, SPREAD)
     assert "PSNR 22.0 → 27.0 → 38.0 dB, **best with 8x8x8**" in text
     assert "FD 0.900 → 0.200 % (8x8x2 → 8x8x8), **better**" in text
 
@@ -208,19 +215,19 @@ def test_a_figure_that_some_shapes_lack_says_of_which_it_is():
 def test_measures_of_continuity_are_sorted_by_what_happens_to_them():
     figures = [made(8, 4, ifd_above_rfd_percent=0.1, turn_error=0.5, stretch_variation=0.3, length_over_chord=1.5)]
     figures += [made(32, 1, ifd_above_rfd_percent=0.8, turn_error=0.2, stretch_variation=0.31, length_over_chord=2.5)]
-    text = continuity_in_figures(figures, SPREAD)
+    text = continuity_in_numbers(figures, SPREAD)
     above = "iFD of nearest pairs above rFD"
     assert f"**worse**: {above} (0.1 → 0.8, spread 10%); **better**: turn error (0.5 → 0.2, " in text
     assert "no difference beyond the spread of seeds: stretch variation (0.3 → 0.31, spread 10%)" in text
     assert "path over chord" not in text, "its seeds were not measured"
     short = "**gains continuity** in quarter turns and **loses continuity** in midpoints of nearest pairs"
     assert f"{short} (no denoiser was trained on 8x8x4 and 32x32x1)." in answer_in_short(figures, SPREAD)
-    assert continuity_in_figures(figures, {}) == ""
+    assert continuity_in_numbers(figures, {}) == ""
 
 
 def test_without_seeds_nothing_is_claimed():
     figures = [made(8, 4, psnr_db=30.0), made(32, 1, psnr_db=40.0)]
-    assert (answer_in_short(figures, {}), answer_in_figures(figures, {})) == (NOT_KNOWN, "")
+    assert (answer_in_short(figures, {}), answer_in_numbers(figures, {})) == (NOT_KNOWN, "")
     assert answer_in_a_sentence(figures, {}) == NOT_KNOWN
     assert answer_in_a_sentence([], SPREAD) == NOTHING_TO_COMPARE
 
@@ -254,7 +261,7 @@ def test_the_sentence_speaks_of_reconstructions_where_no_two_denoisers_were_meas
         "**8x8x4** (side 8, 4 channels, 256 values) is enough: no latent here reconstructs better beyond luck, none as "
         "good is smaller; **8x8x8** (side 8, 8 channels, 512 values) reconstructs no differently beyond luck."
     )
-    assert (answer_in_short([], SPREAD), answer_in_figures([], SPREAD)) == (NOTHING_TO_COMPARE, "")
+    assert (answer_in_short([], SPREAD), answer_in_numbers([], SPREAD)) == (NOTHING_TO_COMPARE, "")
 
 
 def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
@@ -405,7 +412,7 @@ def test_stored_figures_of_a_strange_kind_are_as_good_as_none(ldm_folder, evalua
     metrics = {"evaluation": evaluation, "few_evaluations": {"fd_percent": [1]}}
     strange = replace(read_checkpoint(ldm_folder), metrics=metrics)
     library = Library({"strange": strange}, (), {})
-    assert set(read_measures(library, ["strange"])[0].figures) == {"gflops_per_image"}
+    assert set(read_measures(library, ["strange"])[0].measures) == {"gflops_per_image"}
     assert read_few_evaluations(strange) is None
 
 

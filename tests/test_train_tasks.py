@@ -18,23 +18,23 @@ from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
 from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, make_schedule
-from ldm_explorer.training.tasks.autoencoder import VAETask, VAETrainConfig, load_perceptual
-from ldm_explorer.training.tasks.denoiser import VALIDATION_BINS, LDMTask
+from ldm_explorer.training.tasks.autoencoder import AutoencoderTask, VAETrainConfig, load_perceptual
+from ldm_explorer.training.tasks.denoiser import VALIDATION_BINS, DenoiserTask
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, default_widths
 
 LDM_CONFIG = LDMTrainConfig(max_steps=1, widths=(16, 32), layers_per_block=1, threads=1)
 VAE_CONFIG = VAETrainConfig(max_steps=1, widths=(16,), kl_weight=0.5, threads=1)
 
 
-def ldm_task(tiny_vae, shapes, other_shapes, **options) -> LDMTask:
+def ldm_task(tiny_vae, shapes, other_shapes, **options) -> DenoiserTask:
     codec = LatentCodec(tiny_vae)
     training, validation = encode_posterior(codec, shapes.images), encode_posterior(codec, other_shapes.images)
     config = replace(LDM_CONFIG, **options)
-    return LDMTask(config, tiny_vae, training, shapes.labels, validation, other_shapes.labels)
+    return DenoiserTask(config, tiny_vae, training, shapes.labels, validation, other_shapes.labels)
 
 
 @pytest.fixture
-def task(tiny_vae, shapes, other_shapes) -> LDMTask:
+def task(tiny_vae, shapes, other_shapes) -> DenoiserTask:
     return ldm_task(tiny_vae, shapes, other_shapes)
 
 
@@ -300,7 +300,7 @@ def test_bad_options_of_the_autoencoder_are_refused(options, said):
 
 
 def test_the_autoencoder_loss_is_the_squared_error_and_the_weighted_kl_per_pixel(shapes, other_shapes):
-    task = VAETask(VAE_CONFIG, shapes, other_shapes)
+    task = AutoencoderTask(VAE_CONFIG, shapes, other_shapes)
     batch = task.batch(torch.arange(16), generator())
     pixels = to_model(shapes.images[:16])
     assert torch.equal(batch["pixels"], pixels)
@@ -316,12 +316,12 @@ def test_the_autoencoder_loss_is_the_squared_error_and_the_weighted_kl_per_pixel
 
 def test_a_perceptual_loss_compares_feature_maps_at_the_images_own_side(shapes, other_shapes):
     network = FeatureNet(1, 10, widths=(8, 16)).requires_grad_(False)
-    task = VAETask(replace(VAE_CONFIG, perceptual_weight=0.5), shapes, other_shapes, network)
+    task = AutoencoderTask(replace(VAE_CONFIG, perceptual_weight=0.5), shapes, other_shapes, network)
     batch = task.batch(torch.arange(8), generator())
     seen = []
     network.stem.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     losses = task.loss(task.model, batch)
-    plain = VAETask(VAE_CONFIG, shapes, other_shapes).loss(task.model, batch)
+    plain = AutoencoderTask(VAE_CONFIG, shapes, other_shapes).loss(task.model, batch)
     assert [tuple(images.shape) for images in seen] == [(8, 1, 28, 28)] * 2
     assert torch.equal(seen[1], crop(batch["pixels"], VAE_CONFIG.spec))
     assert float(losses["loss"]) == pytest.approx(float(plain["loss"] + 0.5 * losses["perceptual"]), rel=1e-5)
@@ -337,7 +337,7 @@ def test_the_classifier_that_measures_is_refused_as_a_loss(tmp_path):
         save_model(FeatureNet(1, 10, widths=(8, 16)), folder / "features")
     dataset = f"folder:{tmp_path}"
     config = SimpleNamespace(spec=VAE_CONFIG.spec, dataset=dataset, perceptual=reference)
-    with pytest.raises(ValueError, match="is what figures are measured with"):
+    with pytest.raises(ValueError, match="is what evaluations measure with"):
         load_perceptual(config)
     config.perceptual = other
     assert not any(parameter.requires_grad for parameter in load_perceptual(config).parameters())
@@ -347,7 +347,7 @@ def test_the_classifier_that_measures_is_refused_as_a_loss(tmp_path):
 
 
 def test_autoencoder_validation_measures_the_mode_per_image(shapes, other_shapes):
-    task = VAETask(VAE_CONFIG, shapes, other_shapes)
+    task = AutoencoderTask(VAE_CONFIG, shapes, other_shapes)
     pixels = to_model(other_shapes.images)
     with torch.no_grad():
         figures = task.validate(task.model)
@@ -359,7 +359,7 @@ def test_autoencoder_validation_measures_the_mode_per_image(shapes, other_shapes
 
 
 def test_building_a_task_twice_gives_the_same_start(shapes, other_shapes, task, tiny_vae):
-    one, other = VAETask(VAE_CONFIG, shapes, other_shapes), VAETask(VAE_CONFIG, shapes, other_shapes)
+    one, other = AutoencoderTask(VAE_CONFIG, shapes, other_shapes), AutoencoderTask(VAE_CONFIG, shapes, other_shapes)
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
     again = ldm_task(tiny_vae, shapes, other_shapes)
     assert all(torch.equal(a, b) for a, b in zip(task.model.parameters(), again.model.parameters(), strict=True))

@@ -406,6 +406,11 @@ def test_a_second_training_of_a_process_takes_the_precision_of_the_first(tmp_pat
     for bf16_is_faster in (True, False):
         monkeypatch.setattr(processes, "bf16_is_faster", lambda device, answer=bf16_is_faster: answer)
         assert make_accelerator(replace(CONFIG, precision="auto"), tmp_path).mixed_precision == "bf16"
+    other = {"fp32": "bf16", "bf16": "fp32"}[processes.precision_of(AcceleratorState())]
+    with pytest.raises(
+        ValueError, match=f"--precision is {other}, and an earlier training of this process computed in"
+    ):
+        make_accelerator(replace(CONFIG, precision=other), tmp_path / "other")
 
 
 @pytest.mark.parametrize(("bf16_seconds", "worth_it"), [(0.4, True), (0.9, False), (1.8, False)])

@@ -8,24 +8,42 @@ import re
 import sys
 from pathlib import Path
 
+from ldm_explorer.evaluation.parts import partial_file
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import (
+    CARD_FILE,
+    CLASSIFIER,
+    CONFIG_FILE,
+    EXAMPLES,
+    FILM,
+    LOG_FILE,
+    METRICS_FILE,
+    PIPELINE_FILE,
+    SCHEDULER_FILE,
+    SPEC_FILE,
+    STATE,
+    STATISTICS_FILE,
+    UNET,
+    VAE,
+)
 
-NETWORK = r"(vae|unet|features)/(config\.json|diffusion_pytorch_model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?)"
+FILES = (CARD_FILE, CONFIG_FILE, METRICS_FILE, SPEC_FILE, PIPELINE_FILE, LOG_FILE, STATISTICS_FILE, SCHEDULER_FILE)
+NETWORK = r"(config\.json|diffusion_pytorch_model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?)"
 WRITTEN = (
-    r"README\.md|(train_config|metrics|dataset|model_index|[^/]+\.partial)\.json|train_log\.jsonl|latents\.safetensors",
-    NETWORK,
-    r"scheduler/scheduler_config\.json",
-    r"state-\d{9,}/(progress\.json|state\.safetensors)",
-    r"film/step-\d{9,}\.webp",
-    r"images/\d+/\d{5,}\.png",
+    *map(re.escape, FILES),
+    re.escape(partial_file("SECTION")).replace("SECTION", "[^/]+"),
+    rf"({VAE}|{UNET}|{CLASSIFIER})/{NETWORK}",
+    STATE.pattern,
+    rf"{FILM}/step-\d{{9,}}\.webp",
+    rf"{EXAMPLES}/\d+/\d{{5,}}\.png",
 )
 """The names of what a run writes."""
 
 
 def mark(folder: Path) -> list[str]:
     """Mark a run; returns the names of the files that count as its own."""
-    if not (folder / "train_config.json").is_file():
-        sys.exit(f"error: {folder} is no run: it has no train_config.json")
+    if not (folder / CONFIG_FILE).is_file():
+        sys.exit(f"error: {folder} is no run: it has no {CONFIG_FILE}")
     if RunFolder(folder).is_marked:
         sys.exit(f"error: {folder} is marked already")
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

@@ -6,13 +6,15 @@ What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced
 from pathlib import Path
 
 from ldm_explorer.atomic import write_text
-from ldm_explorer.checkpoints import discover, read_json
-from ldm_explorer.evaluation.measures import measures_table
+from ldm_explorer.discovery import discover
+from ldm_explorer.evaluation.measures import MEASURES, measures_table
 from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.explore.library import open_library
-from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short, continuity_in_figures
-from ldm_explorer.explore.size_measures import FAMILY, MEASURES, read_measures, read_training_spread
+from ldm_explorer.explore.size_answer import answer_in_numbers, answer_in_short, continuity_in_numbers
+from ldm_explorer.explore.size_measures import FAMILY, read_measures, read_training_spread
+from ldm_explorer.files import read_json
+from ldm_explorer.run_layout import METRICS_FILE
 from ldm_explorer.shipped import shipped_checkpoints
 
 REPO = Path(__file__).resolve().parents[1]
@@ -27,7 +29,7 @@ HEADLINE = ("psnr_db", "rfd_percent", "fd_percent", "class_consistency")
 def command_table(group: str) -> str:
     """What trained each checkpoint, and what it cost; a dash for what was not kept."""
     rows = ["| checkpoint | command | M parameters | images | precision | CPU-minutes |", f"|{' --- |' * 6}"]
-    for path in sorted(shipped_checkpoints().glob(f"{group}/*/metrics.json")):
+    for path in sorted(shipped_checkpoints().glob(f"{group}/*/{METRICS_FILE}")):
         if cost := read_json(path).get("training"):
             rows.append(
                 f"| {path.parent.name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
@@ -54,7 +56,7 @@ def headline_table(group: str = "fashion_mnist") -> str:
     flagship = measured["ldm-8x8x4-cosine"]
     floor, accuracy = flagship["fd_floor_percent"], flagship["classifier_accuracy"]
     measured["other real images"] = {"rfd_percent": floor, "fd_percent": floor, "class_consistency": accuracy}
-    titles = [f"{MEASURES[name].title} {MEASURES[name].unit}".rstrip() for name in HEADLINE]
+    titles = [MEASURES[name].heading for name in HEADLINE]
     rows = [["checkpoint", *titles], ["---"] * (len(HEADLINE) + 1)]
     rows += [
         [run, *(f"{measures[name]:.3g}" if name in measures else "-" for name in HEADLINE)]
@@ -69,8 +71,8 @@ def latent_size_answer() -> str:
     family, spread = read_measures(library, library.names()), read_training_spread(shipped_checkpoints() / FAMILY)
     lists = {
         "": answer_in_short(family, spread),
-        "In numbers:\n\n": answer_in_figures(family, spread),
-        "[Continuity](measures.md) in numbers, of all of which less is better:\n\n": continuity_in_figures(
+        "In numbers:\n\n": answer_in_numbers(family, spread),
+        "[Continuity](measures.md) in numbers, of all of which less is better:\n\n": continuity_in_numbers(
             family, spread
         ),
     }

@@ -1,4 +1,4 @@
-"""Write checkpoints/sizes/seeds.json: the figures of runs that differ in their seed alone, by latent shape.
+"""Write checkpoints/sizes/seeds.json: the measures of runs that differ in their seed alone, by latent shape.
 
 `python tools/seeds.py RUN ...` with denoisers that train/evaluate.py has measured, three or more of each shape. Every
 difference that the app claims is measured against their spread, so runs that differ in more, or are the same, are
@@ -14,10 +14,10 @@ from ldm_explorer.atomic import write_json
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.explore.reconstruction import latent_size
-from ldm_explorer.explore.size_measures import FAMILY
+from ldm_explorer.explore.size_measures import FAMILY, SEEDS_FILE
 from ldm_explorer.shipped import shipped_checkpoints
 
-FILE = shipped_checkpoints() / FAMILY / "seeds.json"
+FILE = shipped_checkpoints() / FAMILY / SEEDS_FILE
 MIN_RUNS = 3
 NOT_THE_RECIPE = ("seed", "vae", "threads", "resume")
 

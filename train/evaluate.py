@@ -42,12 +42,12 @@ def main(config: EvaluateConfig) -> None:
     evaluation = Evaluation(config, processes)
     evaluation.check(subjects.values())
     for folder in kept_nowhere(subjects.values()) if processes.is_main_process else ():
-        print(f"{folder} has no mark of a run of ours: its figures are printed and kept nowhere")
+        print(f"{folder} has no mark of a run of ours: its measures are printed and kept nowhere")
     results: dict[str, dict[str, Any]] = {}
     try:
-        for name, figures in evaluation.measure_all(subjects):
-            results[name] = figures
-    finally:  # the figures of samples are stored nowhere
+        for name, measures in evaluation.measure_all(subjects):
+            results[name] = measures
+    finally:  # the measures of samples are stored nowhere
         if results and processes.is_main_process:
             print("\n\n".join(tables(results)))
 

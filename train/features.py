@@ -1,15 +1,15 @@
-"""Train the classifier that figures are measured with: `accelerate launch train/features.py`."""
+"""Train the classifier in whose features distances are measured: `accelerate launch train/features.py`."""
 
 import _checkout  # noqa: F401
 
 from ldm_explorer.training.command_line import main_of
 from ldm_explorer.training.drive import drive
-from ldm_explorer.training.tasks.classifier import ClassifierTraining, FeaturesTrainConfig
+from ldm_explorer.training.tasks.classifier import ClassifierTrainConfig, ClassifierTraining
 
 
-def main(config: FeaturesTrainConfig) -> None:
+def main(config: ClassifierTrainConfig) -> None:
     drive(ClassifierTraining(config))
 
 
 if __name__ == "__main__":
-    main_of(FeaturesTrainConfig, main)
+    main_of(ClassifierTrainConfig, main)

@@ -228,9 +228,14 @@ class Case:
         return {kind: torch.tensor(values) for kind, values in errors.items()}
 
     def floors(self, prediction_type: PredictionType, timesteps: list[int] | None = None) -> LossFloors:
-        """At `timesteps` or at others; the Gaussian one only says something where `eigenvalues` are known."""
+        """At `timesteps` or at others; the Gaussian one only says something where `eigenvalues` are known.
+
+        Raises `NotRun` for latents that are not finite.
+        """
         known = self.stored_latents or self.sampled_latents(prediction_type)
         spectrum = self.eigenvalues if self.eigenvalues is not None else known.z0.var(0).mean()[None]
+        if not bool(spectrum.isfinite().all()):
+            raise NotRun(f"{known.source} are not finite")
         channels = None if self.statistics is None else self.statistics.channel_variances
         return loss_floors(prediction_type, self.alpha_bars[timesteps or self.timesteps], spectrum, channels)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ldm_explorer.files import shown
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, add_noise, coefficients
 
@@ -18,6 +19,9 @@ MEMORISING_SLICE = 8192
 
 TIMESTEPS_SLICE = 1000
 """Timesteps in memory at a time."""
+
+ROUNDING = 1e-3
+"""Eigenvalues of a covariance in float32 may lie below 0 by less than this share of the largest."""
 
 SMALLEST_LOG_WEIGHT = -60.0
 """Smaller weights become denormal numbers, with which a matrix product takes thirty times as long."""
@@ -55,8 +59,14 @@ def loss_floors(
     det^2 lambda / (a^2 lambda + b^2) where it knows the covariance (det as in `prediction`), averaged over the
     eigenvalues `(D,)` of the latents' covariance. `channel_variances (c,)` are the scales that the white floor knows,
     by default one for all: they differ where latents are not normalised. Raises `ValueError` for an unknown prediction
-    type.
+    type, and for values that are no tensor of one dimension, or no `alpha_bars` from 0 to 1.
     """
+    _check_values("alpha_bars", alpha_bars)
+    _check_values("eigenvalues", eigenvalues)
+    if channel_variances is not None:
+        _check_values("channel_variances", channel_variances)
+    if float(alpha_bars.max()) > 1:
+        raise ValueError(f"alpha_bars are {shown(alpha_bars.tolist())}: give those of a schedule, from 0 to 1")
     c = coefficients(prediction_type, alpha_bars.double()[:, None])
     eigenvalues = eigenvalues.double()
     variance = eigenvalues.mean()
@@ -69,6 +79,14 @@ def loss_floors(
         return torch.cat([(det2 * spectrum / (a2 * spectrum + b2)).mean(1).float() for a2, b2, det2 in rows])
 
     return LossFloors(zero[:, 0].float(), wiener(scales), wiener(eigenvalues))
+
+
+def _check_values(name: str, values: object) -> None:
+    if not isinstance(values, Tensor) or values.ndim != 1 or not len(values):
+        found = f"a tensor of shape {tuple(values.shape)}" if isinstance(values, Tensor) else shown(values)
+        raise ValueError(f"{name} is {found}: give a tensor of one dimension")
+    if not values.isfinite().all() or float(values.min()) < -ROUNDING * float(values.max()):
+        raise ValueError(f"{name} are {shown(values.tolist())}: give finite ones, none below 0")
 
 
 def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, printable
 from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import LOG_FILE, UNET, VAE, config_of
+from ldm_explorer.run_layout import LOG_FILE, NETWORK_CONFIG, UNET, VAE, config_of
 
 MAX_SIDES_APART = 4
 """Autoencoders are used on larger images than they were trained on, but not on so much larger ones."""
@@ -21,10 +21,12 @@ MAX_SIDES_APART = 4
 def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor | None = None) -> Case:
     """Load a folder. Raises `CheckpointError`, in one sentence, for one that holds no diffusers model we can read."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder")
+        raise CheckpointError(f"{printable(folder)} is no folder: give that of a model")
     vae, unet = _load(AutoencoderKL, folder, VAE), _load(UNet2DModel, folder, UNET)
     if vae is None and unet is None:
-        raise CheckpointError(f"{folder} holds no model: it has neither {config_of(VAE)} nor {config_of(UNET)}")
+        raise CheckpointError(
+            f"{printable(folder)} holds no model: it has neither {config_of(VAE)} nor {config_of(UNET)}"
+        )
     scheduler_config = read_scheduler_config(folder)
     scheduler = None if unet is None else load_scheduler(folder)
     if vae is not None and unet is not None and vae.config.latent_channels != unet.config.in_channels:
@@ -33,7 +35,7 @@ def open_case(folder: Path, images: Tensor | None = None, image_labels: Tensor |
             f"{unet.config.in_channels}: they were not trained together"
         )
     if unet is not None and unet.config.sample_size is None:
-        raise CheckpointError(f"{folder}/unet/config.json has no sample_size: write the side of its input there")
+        raise CheckpointError(f"{folder}/{config_of(UNET)} has no sample_size: write the side of its input there")
     _check_sides(folder, vae, unet)
     has_statistics = vae is not None and _settle_statistics(vae)
     try:
@@ -61,7 +63,7 @@ def _load(model_class: type, folder: Path, part: str):
     config = read_json(folder / config_of(part)) if run.has(config_of(part)) else {}
     if not config:
         if run.has_part(part):
-            raise CheckpointError(f"{path} is half-written: it has no config.json")
+            raise CheckpointError(f"{path} is half-written: it has no {NETWORK_CONFIG}")
         return None
     if (name := config.get("_class_name")) != model_class.__name__:
         raise CheckpointError(

@@ -10,8 +10,10 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung, judge, last_tenth, rose_again
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
+from ldm_explorer.options import check_kind
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_files import LogRecord
+from ldm_explorer.run_layout import LOG_FILE, STATISTICS_FILE
 
 CLOSED = 0.1
 """A share of the gap closed under this counts as none."""
@@ -191,7 +193,7 @@ def reading_of(log: Sequence[LogRecord], prediction_type: PredictionType, floors
     """Read the lines of a train_log.jsonl beside the floors. Raises `ValueError` when no validation is among them."""
     validations = [line for line in log if "validation_loss_per_bin" in line]
     if not validations:
-        raise ValueError("train_log.jsonl holds no validation loss yet")
+        raise ValueError(f"{LOG_FILE} holds no validation loss yet")
     return LossReading(
         prediction_type=prediction_type,
         images=tuple(line["images"] for line in log),
@@ -205,14 +207,19 @@ def reading_of(log: Sequence[LogRecord], prediction_type: PredictionType, floors
 
 
 def read_loss(checkpoint: Checkpoint) -> LossReading:
-    """Read a run's log. Raises `ValueError` when it holds no validation, or the folder no statistics of its latents."""
+    """Read a denoiser's log.
+
+    Raises `ValueError` when it holds no validation or the folder no statistics of its latents, and `CheckpointError`
+    for an autoencoder alone.
+    """
+    check_kind(checkpoint, Checkpoint, "what read_checkpoint returns")
+    pipeline = checkpoint.pipeline
     statistics = read_statistics(checkpoint.folder)
     if statistics is None:
         raise ValueError(
-            f"the loss of {checkpoint.name} has no floors to be read by: write its latents.safetensors with "
+            f"the loss of {checkpoint.name} has no floors to be read by: write its {STATISTICS_FILE} with "
             "`python train/latents.py`"
         )
-    pipeline = checkpoint.pipeline
     prediction_type = pipeline.scheduler.config.prediction_type
     conditional = pipeline.null_class is not None
     floors = floors_of(statistics, prediction_type, pipeline.scheduler.alphas_cumprod, conditional)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from ldm_explorer.files import as_sentence
+
 Status = Literal["ok", "suspect", "not run"]
 
 OUT_OF_REACH = (
@@ -123,5 +125,5 @@ def by_reason(not_run: Iterable[Verdict]) -> dict[str, list[str]]:
     """The reasons why checks were not run, as sentences, and the checks that each kept."""
     reasons: dict[str, list[str]] = {}
     for verdict in not_run:
-        reasons.setdefault(f"{verdict.evidence[0].upper()}{verdict.evidence[1:]}.", []).append(verdict.title)
+        reasons.setdefault(f"{as_sentence(verdict.evidence)}.", []).append(verdict.title)
     return reasons

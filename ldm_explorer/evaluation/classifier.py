@@ -8,15 +8,15 @@ from ldm_explorer.files import CheckpointError
 from ldm_explorer.network_files import load_model
 from ldm_explorer.run_files import read_run_config, read_spec
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import CLASSIFIER, holds_classifier
+from ldm_explorer.run_layout import CLASSIFIER, CLASSIFIER_RUN, holds_classifier
 from ldm_explorer.shipped import find_shipped_checkpoints
 
 
 def classifier_folder(dataset: str, beside: Path) -> Path | None:
     """Where the classifier of a dataset is: shipped, else in the folder `beside`, where a checkpoint lies."""
-    folders, shipped = [beside / "features"], find_shipped_checkpoints()
+    folders, shipped = [beside / CLASSIFIER_RUN], find_shipped_checkpoints()
     if shipped and dataset in DATASETS:  # else it may be any path
-        folders.insert(0, shipped / dataset / "features")
+        folders.insert(0, shipped / dataset / CLASSIFIER_RUN)
     return next((folder for folder in folders if _may_hold_classifier(folder)), None)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldm_explorer.options import settle_types
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SamplerName
 
 SEEDS = (0, 1, 2)
@@ -21,10 +22,10 @@ class EvaluationConfig:
     """Folder with the dataset's own files; by default they are found on the system or downloaded."""
     features: Path | None = None
     """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint;
-    figures by another than that are stored in columns of their own, which the app does not show."""
+    measures by another than that are stored in columns of their own, which the app does not show."""
     sampler: SamplerName = DEFAULT_SAMPLER
     steps: int = DEFAULT_NUM_STEPS
-    """Network evaluations per sample. Figures by another sampler or number are stored in columns of their own."""
+    """Network evaluations per sample. Measures by another sampler or number are stored in columns of their own."""
     quick: bool = False
     """2,000 images and one seed, stored in columns of their own."""
     few_evaluations: bool = False
@@ -36,6 +37,7 @@ class EvaluationConfig:
     """Compile the denoiser first: minutes, once, for 1.6 times the speed; needs a C++ compiler (torch.compile)."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
         if not 1 <= self.steps <= 1000:
             raise ValueError(f"--steps is {self.steps}: give 1 to 1000")
         if self.few_evaluations and (self.sampler, self.steps) != (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
@@ -51,7 +53,7 @@ class EvaluationConfig:
 
     @property
     def section(self) -> str:
-        """Where the figures stand in metrics.json: those by another sampler or number have their own."""
+        """Where the measures stand in metrics.json: those by another sampler or number have their own."""
         if self.few_evaluations:
             name = "few_evaluations"
         elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):

@@ -1,4 +1,4 @@
-"""Measure checkpoints and folders of samples, one after the other, and keep the figures beside the weights."""
+"""Measure checkpoints and folders of samples, one after the other, and keep the measures beside the weights."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -11,7 +11,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, first_line
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.classifier import classifier_folder, knows_classes, load_classifier
@@ -23,6 +23,8 @@ from ldm_explorer.evaluation.processes import OneProcess, Processes
 from ldm_explorer.evaluation.reconstruction import reconstruct
 from ldm_explorer.evaluation.reference import Reference, mean_and_spread
 from ldm_explorer.evaluation.subjects import SampleFolder, Subject, locked_runs
+from ldm_explorer.evaluation.variety import NUM_NEIGHBOURS
+from ldm_explorer.files import first_line
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import METRICS_FILE, VAE
@@ -34,7 +36,7 @@ class Evaluation:
 
     def __init__(self, config: EvaluationConfig, processes: Processes | None = None):
         self.config, self.processes, self.subject = config, processes or OneProcess(), ""
-        torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's figures would not be those of a CPU
+        torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's measures would not be those of a CPU
         self.reference = cache(self._reference)
         self._of_autoencoders: dict[tuple[Reference, str], dict[str, Any]] = {}
         self._not_copied: dict[tuple[Reference, str], Tensor] = {}
@@ -51,7 +53,7 @@ class Evaluation:
         return Reference(spec, network, *images, self.config.num_images, self.batched, knows_classes(classifier, spec))
 
     def check(self, subjects: Iterable[Subject]) -> None:
-        """Raise `ValueError` where there is no classifier to measure with, no place to keep figures or no compiler."""
+        """Raise `ValueError` where there is no classifier to measure with, no place to keep measures or no compiler."""
         for subject in subjects:
             _, _, spec, classifier = self.reference_key(subject)
             load_classifier(classifier, spec)
@@ -61,7 +63,7 @@ class Evaluation:
             check_that_it_compiles(self.processes.device)
 
     def measure_all(self, subjects: dict[str, Subject]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the figures of each by its name; those of runs of ours are stored in their folders.
+        """Yield the measures of each by its name; those of runs of ours are stored in their folders.
 
         Raises `FolderRefused` where another process writes in one of these.
         """
@@ -73,7 +75,7 @@ class Evaluation:
                     yield name, self.measure_samples(subject)
 
     def section(self, checkpoint: Checkpoint) -> str:
-        """In metrics.json: figures by another classifier than the checkpoint would be measured with have their own."""
+        """In metrics.json: measures by another classifier than the checkpoint would be measured with have their own."""
         own, given = classifier_folder(checkpoint.dataset, checkpoint.folder.parent), self.config.features
         if given is None or own is None or (weights := digest(given)) == digest(own):
             return self.config.section
@@ -90,7 +92,7 @@ class Evaluation:
         return subject.dataset, image_side, subject.spec, classifier
 
     def conditions(self, checkpoint: Checkpoint, key: tuple) -> dict[str, Any]:
-        """What figures depend on besides the code."""
+        """What measures depend on besides the code."""
         dataset, image_side, _, classifier = key
         sampling = {}
         if self.config.few_evaluations:
@@ -110,7 +112,7 @@ class Evaluation:
         }
 
     def measure(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """All figures of one checkpoint, stored in its metrics.json."""
+        """All measures of one checkpoint, stored in its metrics.json."""
         self.subject = checkpoint.name
         key = self.reference_key(checkpoint)
         conditions = self.conditions(checkpoint, key)
@@ -125,15 +127,15 @@ class Evaluation:
 
     def _everything(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
-        loss = {"loss": loss_figures(checkpoint)} if logged else {}
+        loss = {"loss": loss_measures(checkpoint)} if logged else {}
         codec, key = checkpoint.codec, (reference, digest(checkpoint.folder, VAE))
         known = self._of_autoencoders.setdefault(key, {})
         for name in ("reconstruction", "latent_space", "continuity"):
             known[name] = known.get(name) or parts.measure(name, partial(getattr(reference, name), codec))
-        figures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
+        measures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
         if checkpoint.kind == "ldm":
-            figures["generation"] = self._generation(checkpoint, reference, parts)
-        return figures
+            measures["generation"] = self._generation(checkpoint, reference, parts)
+        return measures
 
     def _generation(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         """Samples at guidance 1, labels balanced: mean and spread over sampling seeds."""
@@ -143,7 +145,7 @@ class Evaluation:
             arguments = (pipeline.codec, pipeline.latent_shape, reference.spec, config.num_images, self.batched)
             return {"fd_percent": reference.fd_percent(decoded_noise(*arguments))}
 
-        figures = [
+        measures = [
             parts.measure(f"seed {seed}", partial(self._samples, checkpoint, reference, seed)) for seed in config.seeds
         ]
         return {
@@ -151,7 +153,7 @@ class Evaluation:
             "seeds": list(config.seeds),
             "sampler": config.sampler,
             "evaluations": config.steps,
-            **mean_and_spread(figures),
+            **mean_and_spread(measures),
             "fd_decoded_noise_percent": parts.measure("decoded noise", of_noise)["fd_percent"],
             **reference.context(config.num_images),
         }
@@ -167,11 +169,11 @@ class Evaluation:
         arguments = (pipeline, reference.spec, config.num_images, seed)
         made = generate(*arguments, num_steps=config.steps, sampler=config.sampler, batched=self.batched)
         labels = made.labels if pipeline.null_class is not None else None
-        figures = reference.samples(made.images, labels, self._distances_if_not_copied(checkpoint, reference))
-        return figures | {"latents_std": float(made.latents.std())}
+        measures = reference.samples(made.images, labels, self._distances_if_not_copied(checkpoint, reference))
+        return measures | {"latents_std": float(made.latents.std())}
 
     def _distances_if_not_copied(self, checkpoint: Checkpoint, reference: Reference) -> Tensor:
-        """Of the autoencoder's reconstructions of test images: what its decoder does to an image that is not known."""
+        """The distances of reconstructed test images to known ones: what the decoder does to an image that is new."""
         key = reference, digest(checkpoint.folder, VAE)
         if key not in self._not_copied:
             images = reconstruct(checkpoint.codec, reference.padded, reference.spec, self.batched)
@@ -202,12 +204,14 @@ class Evaluation:
         }
 
     def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
-        """The figures of a folder of pictures, beside the test images themselves where copying is asked about."""
+        """The measures of a folder of pictures, beside the test images themselves where copying is asked about."""
         self.subject = samples.name
+        if len(samples.images) <= NUM_NEIGHBOURS:
+            raise ValueError(f"{samples.name} has {len(samples.images)} images: give more than {NUM_NEIGHBOURS}")
         reference = self.reference(*self.reference_key(samples))
-        figures = reference.samples(samples.images, samples.labels, reference.distances_to_known(reference.images))
+        measures = reference.samples(samples.images, samples.labels, reference.distances_to_known(reference.images))
         count = len(samples.images)
-        return {"generation": rounded({"num_images": count} | figures | reference.context(count))}
+        return {"generation": rounded({"num_images": count} | measures | reference.context(count))}
 
 
 def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
@@ -223,7 +227,7 @@ def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:
     )
 
 
-def loss_figures(checkpoint: Checkpoint) -> dict[str, Any]:
+def loss_measures(checkpoint: Checkpoint) -> dict[str, Any]:
     """The logged validation loss beside the floors of the latents it was trained on."""
     reading = read_loss(checkpoint)
     return {

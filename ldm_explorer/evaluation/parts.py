@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ldm_explorer.checkpoints import Checkpoint, read_json, update_metrics
+from ldm_explorer.checkpoints import Checkpoint, update_metrics
 from ldm_explorer.evaluation.processes import Processes
-from ldm_explorer.files import read_bytes
+from ldm_explorer.files import read_bytes, read_json
 from ldm_explorer.run_folder import MARK, RunFolder
+from ldm_explorer.run_layout import NETWORK_CONFIG, SCHEDULER_CONFIG
 
 
 @dataclass
@@ -46,20 +47,20 @@ class Parts:
         return stored if self.resume and known else None
 
     def measure(self, name: str, measurement: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """The figures of a part: as they were kept, or measured now and kept."""
+        """The measures of a part: as they were kept, or measured now and kept."""
         if name not in self.measured:
             self.measured[name] = rounded(measurement())
             if self.keeps:
                 self.run.write_json(self.file, {"conditions": self.conditions, "parts": self.measured})
         return self.measured[name]
 
-    def finish(self, figures: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, measures: dict[str, Any]) -> dict[str, Any]:
         """Store the whole section."""
-        figures = rounded(figures) | {"conditions": self.conditions}
+        measures = rounded(measures) | {"conditions": self.conditions}
         if self.keeps:
-            update_metrics(self.run.path, self.section, figures)
+            update_metrics(self.run.path, self.section, measures)
             self.run.remove([self.file])
-        return figures
+        return measures
 
 
 def partial_file(section: str) -> str:
@@ -68,17 +69,17 @@ def partial_file(section: str) -> str:
 
 
 def digest(folder: Path, part: str = "") -> str:
-    """Of the weights in a folder or a part of it, of what normalises an autoencoder's latents, and of the betas.
+    """A digest of the weights in a folder or a part of it, of what normalises latents, and of the betas.
 
     Raises `CheckpointError` for a file that cannot be read.
     """
     content = hashlib.sha256()
     for path in _files(folder, part, "*.safetensors"):
         content.update(read_bytes(path))
-    for path in _files(folder, part, "config.json"):
+    for path in _files(folder, part, NETWORK_CONFIG):
         config = read_json(path)
         content.update(json.dumps([config.get("latents_mean"), config.get("latents_std")]).encode())
-    for path in _files(folder, part, "scheduler_config.json"):
+    for path in _files(folder, part, SCHEDULER_CONFIG):
         content.update(read_bytes(path))
     return content.hexdigest()[:16]
 

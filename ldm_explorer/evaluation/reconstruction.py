@@ -6,12 +6,19 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from ldm_explorer.data import DatasetSpec, crop, to_model
+from ldm_explorer.data import DatasetSpec, check_uint8, crop, to_model
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
+from ldm_explorer.options import check_kind
 
 
 def reconstruct(codec: LatentCodec, images: Tensor, spec: DatasetSpec, batched: BatchMap = in_batches) -> Tensor:
-    """Padded `(N, C, S, S) uint8` to reconstructions `(N, C, side, side)` in [-1, 1]: posterior mode, clamped."""
+    """Padded `(N, C, S, S) uint8` to reconstructions `(N, C, side, side)` in [-1, 1]: posterior mode, clamped.
+
+    Raises `ValueError` for other images, `TypeError` for a codec or a spec that is none.
+    """
+    check_kind(codec, LatentCodec, "the codec of a checkpoint")
+    check_kind(spec, DatasetSpec, "the spec of a checkpoint")
+    check_uint8(images, spec.channels, spec.model_side)
 
     def reconstructed(part: Tensor) -> Tensor:
         return crop(codec.decode(codec.encode(to_model(part))).clamp(-1, 1).cpu(), spec)

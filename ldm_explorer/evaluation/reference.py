@@ -22,7 +22,7 @@ from ldm_explorer.evaluation.measures import compute
 from ldm_explorer.evaluation.reconstruction import PCA
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
 from ldm_explorer.lazy import cached_property
-from ldm_explorer.run_files import is_figure
+from ldm_explorer.run_files import is_number
 
 SECTIONS = ("reconstruction", "latent_space", "continuity", "generation", "cost")
 """Where measures stand in an evaluation, by whose names they can also be put side by side: see `flat_measures`."""
@@ -123,17 +123,17 @@ def flat_measures(evaluation: dict[str, Any]) -> dict[str, float]:
     for section in SECTIONS:
         stored = evaluation.get(section)
         for name, value in stored.items() if isinstance(stored, dict) else ():
-            if is_figure(value):
+            if is_number(value):
                 found.setdefault(name, value)
     return found
 
 
-def mean_and_spread(figures: list[dict[str, float | None]]) -> dict[str, float | None]:
+def mean_and_spread(seeds: list[dict[str, float | None]]) -> dict[str, float | None]:
     """Summarise measures of several seeds as their mean and, as NAME_spread, the largest minus the smallest."""
     summary: dict[str, float | None] = {}
-    for name in figures[0]:
-        values = [value for figure in figures if (value := figure[name]) is not None]
-        all_known = len(values) == len(figures)
+    for name in seeds[0]:
+        values = [value for measures in seeds if (value := measures[name]) is not None]
+        all_known = len(values) == len(seeds)
         summary[name] = sum(values) / len(values) if all_known else None
         summary[f"{name}_spread"] = max(values) - min(values) if all_known and len(values) > 1 else None
     return summary

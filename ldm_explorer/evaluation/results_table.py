@@ -84,7 +84,7 @@ def _few_evaluations(results: dict[str, Stored]) -> dict[str, Column]:
 
 
 def _table(results: dict[str, Stored], columns: dict[str, Column]) -> str:
-    """With the rows that have a figure in the first column, and the columns that have one in some row."""
+    """With the rows that have a measure in the first column, and the columns that have one in some row."""
     rows = {name: [_cell(column, stored) for column in columns.values()] for name, stored in results.items()}
     rows = {name: cells for name, cells in rows.items() if cells and cells[0] != "-"}
     if not rows:
@@ -97,7 +97,7 @@ def _table(results: dict[str, Stored], columns: dict[str, Column]) -> str:
 
 
 def _cell(column: Column, stored: Stored) -> str:
-    """A figure that a checkpoint does not have is a dash."""
+    """A measure that a checkpoint does not have is a dash."""
     try:
         value = column(stored)
     except KeyError:

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, read_json
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.claims import locked
 from ldm_explorer.data import DatasetSpec, find_dataset
 from ldm_explorer.evaluation.config import FEW_EVALUATIONS, EvaluationConfig
-from ldm_explorer.files import unique_name
+from ldm_explorer.files import read_json, unique_name
 from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import SCHEDULER_FILE, VAE, holds_classifier, holds_run
@@ -80,7 +80,7 @@ def read_subjects(folders: Iterable[Path], config: EvaluationConfig) -> dict[str
         else:
             subject = read_checkpoint(folder)
             if run.is_marked and not os.access(folder, os.W_OK):
-                raise ValueError(f"{folder} cannot be written to, and figures are kept there: copy it elsewhere first")
+                raise ValueError(f"{folder} cannot be written to, and measures are kept there: copy it elsewhere first")
         if isinstance(subject, Checkpoint) and subject.kind == "ldm":
             _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
         elif config.few_evaluations:

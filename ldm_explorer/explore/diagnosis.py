@@ -16,7 +16,9 @@ from ldm_explorer.diagnosis.verdicts import Diagnosis
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.image_folder import read_image_folder
+from ldm_explorer.options import as_path
 from ldm_explorer.run_folder import MARK
+from ldm_explorer.shipped import find_checkpoint
 
 
 def diagnose_checkpoint(checkpoint: Checkpoint) -> Iterator[Diagnosis]:
@@ -48,10 +50,10 @@ def diagnose_folder(folder: Path | str, images: Path | str | None = None) -> Dia
     those beside the run. What a check cannot run on is no error, its verdict says so. Raises `CheckpointError` for a
     folder that holds no model we can read, `DataError` for one without images.
     """
-    folder = Path(folder)
+    folder = find_checkpoint(as_path(folder, "the folder of a model"))
     case = open_case(folder)
     if images is not None:
-        pixels, labels = _images_in(Path(images), case, _spec_of(folder))
+        pixels, labels = _images_in(as_path(images, "a folder of images"), case, _spec_of(folder))
         return examine(replace(case, images=pixels, image_labels=labels))
     try:
         examples = example_images(read_checkpoint(folder))

@@ -170,11 +170,11 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
 
 def run_experiment(experiment: Experiment, subject: Subject) -> Iterator[FaultFrame]:
     """Both runs step by step, from the same noise."""
-    figure = SYMPTOMS[experiment.fault.symptom]
+    measure = SYMPTOMS[experiment.fault.symptom]
     runs = (run_sampling(sampling, subject) for sampling in (experiment.right, experiment.broken))
     for index, (right, broken) in enumerate(zip(*runs, strict=True), 1):
         total = experiment.right.num_steps - experiment.right.first_step
-        yield FaultFrame(index, total, right, broken, figure(right, subject), figure(broken, subject))
+        yield FaultFrame(index, total, right, broken, measure(right, subject), measure(broken, subject))
 
 
 def final_symptom(sampling: Sampling, subject: Subject, symptom: str) -> float:

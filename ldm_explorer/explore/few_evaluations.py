@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.explore.size_measures import write_csv
-from ldm_explorer.run_files import STRICT, Count, Figure, Name
+from ldm_explorer.run_files import STRICT, Count, Name, Number
 
 
 @with_config(STRICT)
@@ -19,8 +19,8 @@ class _Stored(TypedDict):
 
     num_images: Count
     evaluations: Annotated[list[Count], Field(min_length=1, max_length=1000)]
-    fd_percent: Annotated[dict[Name, list[Figure | None]], Field(max_length=100)]
-    fd_floor_percent: NotRequired[Figure | None]
+    fd_percent: Annotated[dict[Name, list[Number | None]], Field(max_length=100)]
+    fd_floor_percent: NotRequired[Number | None]
 
 
 _STORED = TypeAdapter(_Stored)
@@ -53,12 +53,12 @@ def read_few_evaluations(checkpoint: Checkpoint) -> FewEvaluations | None:
     curves, evaluations = measured["fd_percent"], measured["evaluations"]
     if any(len(distances) != len(evaluations) for distances in curves.values()):
         return None
-    figures = flat_measures(evaluation if isinstance(evaluation, dict) else {})
+    measures = flat_measures(evaluation if isinstance(evaluation, dict) else {})
     return FewEvaluations(
         name=checkpoint.name,
         num_images=measured["num_images"],
         evaluations=tuple(evaluations),
         fd_percent={sampler: tuple(distances) for sampler, distances in curves.items()},
-        rfd_percent=figures.get("rfd_percent"),
+        rfd_percent=measures.get("rfd_percent"),
         fd_floor_percent=measured.get("fd_floor_percent"),
     )

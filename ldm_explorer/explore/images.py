@@ -15,6 +15,7 @@ from ldm_explorer.data import DATASETS, DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import SHIPPED_IMAGES, Examples, example_file, read_examples
 from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
+from ldm_explorer.run_layout import EXAMPLES
 
 ANY_CLASS = "any"
 """Stands for the class where images have none."""
@@ -34,7 +35,7 @@ def example_images(checkpoint: Checkpoint) -> Examples:
 
 
 def _examples_folder(checkpoint: Checkpoint) -> Path:
-    own, shipped = checkpoint.folder / "images", SHIPPED_IMAGES / checkpoint.dataset
+    own, shipped = checkpoint.folder / EXAMPLES, SHIPPED_IMAGES / checkpoint.dataset
     known = checkpoint.dataset in DATASETS and shipped.is_dir()  # a name from a file may be any path
     return shipped if known else own
 

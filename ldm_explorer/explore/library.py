@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldm_explorer.checkpoints import Checkpoint, Skipped, discover, passed_over
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.discovery import Skipped, discover, passed_over
 from ldm_explorer.evaluation.classifier import classifier_folder, load_classifier
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import CheckpointError
 from ldm_explorer.diagnosis.faults import lab_checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.reading import LossReading, read_loss
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.training_film import training_film
+from ldm_explorer.files import CheckpointError
 from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE
 from ldm_explorer.schedules import SCHEDULES, STABLE_DIFFUSION_BETAS, make_schedule
 

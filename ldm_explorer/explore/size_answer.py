@@ -23,8 +23,8 @@ COMPARISONS = {
 """From the smallest latent on. In short, and of continuity, the last one is compared with the first."""
 
 NOT_KNOWN = (
-    "How far figures differ between training seeds is not known here, so no difference between latents is claimed: the "
-    "figures below are of one training each."
+    "How far measures differ between training seeds is not known here, so no difference between latents is claimed: "
+    "the numbers below are of one training each."
 )
 NOTHING_TO_COMPARE = "There are no two latents here of those that are compared in words."
 
@@ -60,23 +60,23 @@ class Difference:
 
 
 def find_differences(
-    figures: Sequence[SizeMeasures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
+    sizes: Sequence[SizeMeasures], shapes: Sequence[str], measures: Iterable[str], spread: dict[str, float]
 ) -> tuple[Difference, ...]:
     """Compare in each measure that two of the shapes and the training seeds have; the others are left out."""
-    of_shape = by_shape(figures)
+    of_shape = by_shape(sizes)
     found = []
     for measure in measures:
-        items = [of_shape[shape] for shape in shapes if shape in of_shape and measure in of_shape[shape].figures]
+        items = [of_shape[shape] for shape in shapes if shape in of_shape and measure in of_shape[shape].measures]
         of_seeds = 0.0 if measure in EXACT else spread.get(measure)
         if len(items) > 1 and of_seeds is not None and _are_measured_alike(items, measure):
-            compared = tuple(item.size.shape for item in items), tuple(item.figures[measure] for item in items)
+            compared = tuple(item.size.shape for item in items), tuple(item.measures[measure] for item in items)
             found.append(Difference(measure, *compared, of_seeds))
     return tuple(found)
 
 
-def by_shape(figures: Sequence[SizeMeasures]) -> dict[str, SizeMeasures]:
+def by_shape(sizes: Sequence[SizeMeasures]) -> dict[str, SizeMeasures]:
     """The family's one of each shape."""
-    return {item.size.shape: item for item in figures if item.of_its_shape}
+    return {item.size.shape: item for item in sizes if item.of_its_shape}
 
 
 def _are_measured_alike(items: Sequence[SizeMeasures], measure: str) -> bool:
@@ -86,14 +86,14 @@ def _are_measured_alike(items: Sequence[SizeMeasures], measure: str) -> bool:
     return all(len(ways) == 1 for ways in needed.get(measure, ()))
 
 
-def _ends(figures: Sequence[SizeMeasures], title: str) -> tuple[str, ...]:
+def _ends(sizes: Sequence[SizeMeasures], title: str) -> tuple[str, ...]:
     """The first and the last shape of a comparison that are there; none where there are no two."""
-    there = by_shape(figures)
+    there = by_shape(sizes)
     known = [shape for shape in COMPARISONS[title] if shape in there]
     return (known[0], known[-1]) if len(known) > 1 else ()
 
 
-def answer_in_short(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
+def answer_in_short(sizes: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
     """What the larger latent of each comparison gives and costs, as Markdown with hardly a number; or why nothing is.
 
     From the family's measures and the spread of training seeds.
@@ -101,27 +101,27 @@ def answer_in_short(figures: Sequence[SizeMeasures], spread: dict[str, float]) -
     if not spread:
         return NOT_KNOWN
     lines = [
-        f"**{title}**: {_named(ends[-1], figures)} in the place of {_named(ends[0], figures)} {said}"
-        f"{_not_generated(ends, figures)}."
+        f"**{title}**: {_named(ends[-1], sizes)} in the place of {_named(ends[0], sizes)} {said}"
+        f"{_not_generated(ends, sizes)}."
         for title in COMPARISONS
-        if (ends := _ends(figures, title)) and (said := _in_short(figures, ends, spread))
+        if (ends := _ends(sizes, title)) and (said := _in_short(sizes, ends, spread))
     ]
     return _list(lines) or NOTHING_TO_COMPARE
 
 
-def answer_in_figures(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
+def answer_in_numbers(sizes: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
     """The same with numbers and spreads, as Markdown; "" where there are none."""
-    found = {title: find_differences(figures, shapes, HEADLINES, spread) for title, shapes in COMPARISONS.items()}
-    return _list([_headline(title, differences, figures) for title, differences in found.items() if differences])
+    found = {title: find_differences(sizes, shapes, HEADLINES, spread) for title, shapes in COMPARISONS.items()}
+    return _list([_headline(title, differences, sizes) for title, differences in found.items() if differences])
 
 
-def continuity_in_figures(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
+def continuity_in_numbers(sizes: Sequence[SizeMeasures], spread: dict[str, float]) -> str:
     """Which measures of continuity get worse and which do not, as Markdown; "" where there are none."""
-    ends = {title: _ends(figures, title) for title in COMPARISONS}
-    found = {title: find_differences(figures, shapes, CONTINUITY, spread) for title, shapes in ends.items()}
+    ends = {title: _ends(sizes, title) for title in COMPARISONS}
+    found = {title: find_differences(sizes, shapes, CONTINUITY, spread) for title, shapes in ends.items()}
     return _list(
         [
-            f"**{title}**, {' → '.join(_named(shape, figures) for shape in ends[title])}: {_by_verdict(differences)}."
+            f"**{title}**, {' → '.join(_named(shape, sizes) for shape in ends[title])}: {_by_verdict(differences)}."
             for title, differences in found.items()
             if differences
         ]
@@ -132,9 +132,9 @@ def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _in_short(figures: Sequence[SizeMeasures], shapes: tuple[str, ...], spread: dict[str, float]) -> str:
+def _in_short(sizes: Sequence[SizeMeasures], shapes: tuple[str, ...], spread: dict[str, float]) -> str:
     """Clauses on the measures that are known; "" where there are none."""
-    found = {item.measure: item for item in find_differences(figures, shapes, HEADLINES, spread)}
+    found = {item.measure: item for item in find_differences(sizes, shapes, HEADLINES, spread)}
     said = {
         verb: _adverb(found[measure].verdict)
         for verb, measure in (("reconstructs", "psnr_db"), ("generates", "fd_percent"))
@@ -143,7 +143,7 @@ def _in_short(figures: Sequence[SizeMeasures], shapes: tuple[str, ...], spread: 
     clauses = [f"{verb} {how}" for verb, how in said.items()]
     if len(said) > 1 and len(set(said.values())) == 1:
         clauses = [f"{' and '.join(said)} {said['generates']}"]
-    if continuity := find_differences(figures, shapes, CONTINUITY, spread):
+    if continuity := find_differences(sizes, shapes, CONTINUITY, spread):
         clauses += _gains_and_losses(continuity)
     if cost := found.get("gflops_per_image"):
         ratio = round(cost.values[1] / cost.values[0], 1)
@@ -151,10 +151,10 @@ def _in_short(figures: Sequence[SizeMeasures], shapes: tuple[str, ...], spread: 
     return _listed(clauses, comma=",")
 
 
-def _not_generated(shapes: tuple[str, ...], figures: Sequence[SizeMeasures]) -> str:
+def _not_generated(shapes: tuple[str, ...], sizes: Sequence[SizeMeasures]) -> str:
     """Which are autoencoders alone: silence on how they generate should not read as "the same"."""
-    of_denoisers, of_shape = {"fd_percent", "gflops_per_image"}, by_shape(figures)
-    alone = [shape for shape in shapes if not of_denoisers & of_shape[shape].figures.keys()]
+    of_denoisers, of_shape = {"fd_percent", "gflops_per_image"}, by_shape(sizes)
+    alone = [shape for shape in shapes if not of_denoisers & of_shape[shape].measures.keys()]
     return f" (no denoiser was trained on {_listed(alone)})" if alone else ""
 
 
@@ -179,15 +179,15 @@ def _listed(words: Sequence[str], comma: str = "") -> str:
     return f"{', '.join(words[:-1])}{comma} and {words[-1]}"
 
 
-def _headline(title: str, differences: tuple[Difference, ...], figures: Sequence[SizeMeasures]) -> str:
+def _headline(title: str, differences: tuple[Difference, ...], sizes: Sequence[SizeMeasures]) -> str:
     shapes = max((difference.shapes for difference in differences), key=len)
-    named = " → ".join(_named(shape, figures) for shape in shapes)
+    named = " → ".join(_named(shape, sizes) for shape in shapes)
     return f"**{title}**, {named}: {'; '.join(_in_words(item, shapes) for item in differences)}."
 
 
-def _named(shape: str, figures: Sequence[SizeMeasures]) -> str:
+def _named(shape: str, sizes: Sequence[SizeMeasures]) -> str:
     """A shape, which is side x side x channels, with its number of values."""
-    size = by_shape(figures)[shape].size
+    size = by_shape(sizes)[shape].size
     return (
         f"{shape} ({size.values:,} values{'' if size.compresses else ', no compression: pixel diffusion in disguise'})"
     )
@@ -197,12 +197,12 @@ def _in_words(difference: Difference, shapes: tuple[str, ...]) -> str:
     measure = MEASURES[difference.measure]
     where = "" if difference.shapes == shapes else f" ({' → '.join(difference.shapes)})"
     values = " → ".join(f"{value:#.3g}".rstrip(".") for value in difference.values)
-    figures = f"{measure.title} {values} {measure.unit}{where}"
+    said = f"{measure.title} {values} {measure.unit}{where}"
     if difference.measure in EXACT:
-        return figures
+        return said
     if difference.verdict == "same":
-        return f"{figures}, no difference beyond the spread of seeds ({_spread(difference)})"
-    return f"{figures}, **{difference.verdict}** (spread of seeds {_spread(difference)})"
+        return f"{said}, no difference beyond the spread of seeds ({_spread(difference)})"
+    return f"{said}, **{difference.verdict}** (spread of seeds {_spread(difference)})"
 
 
 def _spread(difference: Difference) -> str:

@@ -13,11 +13,12 @@ from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.files import MAX_SHOWN, CheckpointError, read_json
-from ldm_explorer.run_files import is_figure
+from ldm_explorer.run_files import is_number
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 
-FAMILY = "sizes"
-"""The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them."""
+FAMILY, SEEDS_FILE = "sizes", "seeds.json"
+"""The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them;
+and the measures of trainings that differ in their seed alone, which tools/seeds.py writes there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +32,10 @@ class SizeMeasures:
     kl_weight: float | None
     evaluations: int  # of the network per generated image, for FD and cost alike
     sampler: str | None  # that FD was measured with
-    figures: dict[str, float]  # by the names of train/evaluate.py, MEASURES among them
+    measures: dict[str, float]  # by the names of train/evaluate.py, MEASURES among them
 
     def get(self, measure: str) -> float | None:
-        return self.figures.get(measure)
+        return self.measures.get(measure)
 
     @property
     def label(self) -> str:
@@ -51,11 +52,11 @@ def read_measures(library: Library, names: Sequence[str]) -> tuple[SizeMeasures,
 
 def _read(checkpoint: Checkpoint) -> SizeMeasures:
     size, stored = latent_size(checkpoint), checkpoint.metrics.get("evaluation")
-    figures = flat_measures(stored if isinstance(stored, dict) else {})
-    evaluations = int(figures.get("evaluations", DEFAULT_NUM_STEPS))
-    if (gflops := _cost(checkpoint, figures).per_sample(evaluations)) is not None:
-        figures["gflops_per_image"] = gflops
-    figures |= derive(figures)
+    measures = flat_measures(stored if isinstance(stored, dict) else {})
+    evaluations = int(measures.get("evaluations", DEFAULT_NUM_STEPS))
+    if (gflops := _cost(checkpoint, measures).per_sample(evaluations)) is not None:
+        measures["gflops_per_image"] = gflops
+    measures |= derive(measures)
     return SizeMeasures(
         name=checkpoint.name,
         size=size,
@@ -64,15 +65,15 @@ def _read(checkpoint: Checkpoint) -> SizeMeasures:
         kl_weight=checkpoint.config.get("kl_weight"),
         evaluations=evaluations,
         sampler=_sampler(stored),
-        figures=figures,
+        measures=measures,
     )
 
 
-def _cost(checkpoint: Checkpoint, figures: dict[str, float]) -> Cost:
+def _cost(checkpoint: Checkpoint, measures: dict[str, float]) -> Cost:
     """As it is stored, else counted now."""
-    if not figures.keys() >= {"encode_gflops", "decode_gflops"}:
+    if not measures.keys() >= {"encode_gflops", "decode_gflops"}:
         return measure_cost(checkpoint)
-    return Cost(figures["encode_gflops"], figures["decode_gflops"], figures.get("evaluation_gflops"))
+    return Cost(measures["encode_gflops"], measures["decode_gflops"], measures.get("evaluation_gflops"))
 
 
 def _in_family(checkpoint: Checkpoint) -> bool:
@@ -126,13 +127,13 @@ def comparable_names(library: Library, checkpoint: str, names: Sequence[str]) ->
     return sorted(chosen, key=order)
 
 
-def kl_row(figures: Sequence[SizeMeasures]) -> tuple[SizeMeasures, ...]:
+def kl_row(sizes: Sequence[SizeMeasures]) -> tuple[SizeMeasures, ...]:
     """The family's autoencoders of one shape and several KL weights, by weight; () where there are not two.
 
     A denoiser's run does not store the weight of its autoencoder: it is that of the other shapes, as nothing else than
     the shape is varied among these.
     """
-    family = [item for item in figures if item.in_family]
+    family = [item for item in sizes if item.in_family]
     shapes = {item.size.shape for item in family if item.kl_weight is not None and not item.of_its_shape}
     common = next((item.kl_weight for item in family if item.of_its_shape and item.kl_weight is not None), None)
     by_weight: dict[float, SizeMeasures] = {}
@@ -146,18 +147,18 @@ def kl_row(figures: Sequence[SizeMeasures]) -> tuple[SizeMeasures, ...]:
 
 def read_training_spread(folder: Path) -> dict[str, float]:
     """Read for every measure in seeds.json: largest minus smallest of training seeds alone, over their mean;
-    of decibels, which are relative already, not over their mean. `spread_around` gives it for a figure.
+    of decibels, which are relative already, not over their mean. `spread_around` gives it for a measure.
 
     The larger one where seeds were trained at several sizes. {} where there is no such file, or none that can be read.
     """
     try:
-        content = read_json(folder / "seeds.json")
+        content = read_json(folder / SEEDS_FILE)
     except CheckpointError:
         return {}
     spread: dict[str, float] = {}
     for of_seeds in content.values():
         stored = of_seeds.items() if isinstance(of_seeds, dict) else ()
-        known = {name: values for name, values in stored if name in MEASURES and _are_figures(values)}
+        known = {name: values for name, values in stored if name in MEASURES and _are_numbers(values)}
         known |= _derived_of_seeds(known)
         for measure, values in known.items():
             if unit := spread_around(measure, sum(values) / len(values), 1):
@@ -166,12 +167,13 @@ def read_training_spread(folder: Path) -> dict[str, float]:
 
 
 def _derived_of_seeds(known: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The derived measures, a value for each seed, where all were stored for as many seeds, else {}."""
-    lengths = [len(values) for values in known.values()]
-    if len(set(lengths)) != 1:
-        return {}
-    rows = [derive(dict(zip(known, row, strict=True))) for row in zip(*known.values(), strict=True)]
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    """The derived measures, a value for each seed, of those that were stored for as many seeds as one another."""
+    derived: dict[str, list[float]] = {}
+    for count in {len(values) for values in known.values()}:
+        stored = {name: values for name, values in known.items() if len(values) == count}
+        rows = [derive(dict(zip(stored, row, strict=True))) for row in zip(*stored.values(), strict=True)]
+        derived |= {name: [row[name] for row in rows] for name in rows[0]}
+    return derived
 
 
 def spread_around(measure: str, value: float, spread: float) -> float:
@@ -179,9 +181,9 @@ def spread_around(measure: str, value: float, spread: float) -> float:
     return spread * (1 if MEASURES[measure].unit == "dB" else abs(value))
 
 
-def _are_figures(values: object) -> bool:
+def _are_numbers(values: object) -> bool:
     """Whether it is a list of two finite numbers or more."""
-    return isinstance(values, list) and len(values) > 1 and all(map(is_figure, values))
+    return isinstance(values, list) and len(values) > 1 and all(map(is_number, values))
 
 
 def family_spread(library: Library, checkpoint: str) -> dict[str, float]:
@@ -190,18 +192,18 @@ def family_spread(library: Library, checkpoint: str) -> dict[str, float]:
     return read_training_spread(library.get(names[0]).folder.parent) if names else {}
 
 
-def csv_table(figures: Sequence[SizeMeasures], measures: Sequence[str]) -> str:
+def csv_table(sizes: Sequence[SizeMeasures], measures: Sequence[str]) -> str:
     """A line per checkpoint; an empty cell for what was not measured. Units are in the names."""
     columns = {
-        "checkpoint": [item.name for item in figures],
-        "side": [item.size.side for item in figures],
-        "channels": [item.size.channels for item in figures],
-        "values": [item.size.values for item in figures],
-        "kl_weight": [item.kl_weight for item in figures],
-        "sampler": [item.sampler for item in figures],
-        "evaluations": [item.evaluations for item in figures],
+        "checkpoint": [item.name for item in sizes],
+        "side": [item.size.side for item in sizes],
+        "channels": [item.size.channels for item in sizes],
+        "values": [item.size.values for item in sizes],
+        "kl_weight": [item.kl_weight for item in sizes],
+        "sampler": [item.sampler for item in sizes],
+        "evaluations": [item.evaluations for item in sizes],
     }
-    columns |= {measure: [item.get(measure) for item in figures] for measure in measures if measure not in columns}
+    columns |= {measure: [item.get(measure) for item in sizes] for measure in measures if measure not in columns}
     return write_csv(list(columns), list(zip(*columns.values(), strict=True)))
 
 

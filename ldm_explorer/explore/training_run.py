@@ -8,13 +8,15 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, check_name, find_run_folders, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint, check_name, read_checkpoint
 from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
 from ldm_explorer.diagnosis.statistics import read_statistics
+from ldm_explorer.discovery import find_run_folders
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_film import Milestone, read_milestones, training_film
 from ldm_explorer.files import CheckpointError, first_line, unique_name
+from ldm_explorer.film import FRAMES
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_files import (
     LogRecord,
@@ -59,7 +61,7 @@ class Run:
         files = [self.folder / name for name in (LOG_FILE, CONFIG_FILE, STATISTICS_FILE)]
         try:
             written = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
-            return (*written, len(list(self.folder.glob("film/*.webp"))), self.finished)
+            return (*written, len(list(self.folder.glob(FRAMES))), self.finished)
         except OSError:  # whoever reads it then is told why not
             return ()
 

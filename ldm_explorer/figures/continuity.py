@@ -60,20 +60,20 @@ PANELS |= {
 """Those that have a title of their own, and one for each further measure."""
 
 
-def panel_figure(panel: Panel, figures: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
+def panel_figure(panel: Panel, sizes: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
     """The checkpoints side by side, in the colours of their sides; in the legend the symbols are grey."""
     figure = go.Figure()
-    labels = [as_text(item.label) for item in figures]
-    colors = [SIDE_COLORS.get(item.size.side, MARKER_COLOR) for item in figures]
+    labels = [as_text(item.label) for item in sizes]
+    colors = [SIDE_COLORS.get(item.size.side, MARKER_COLOR) for item in sizes]
     for measure, symbol in zip(panel.measures, ("circle", "diamond"), strict=False):
         name = MEASURES[measure].title
-        symbols = [symbol if item.size.compresses else f"{symbol}-open" for item in figures]
-        _add(figure, labels, [item.get(measure) for item in figures], name, symbols, colors)
-        whisker = whiskers(figures, measure, spread) | {"color": MARKER_COLOR}
+        symbols = [symbol if item.size.compresses else f"{symbol}-open" for item in sizes]
+        _add(figure, labels, [item.get(measure) for item in sizes], name, symbols, colors)
+        whisker = whiskers(sizes, measure, spread) | {"color": MARKER_COLOR}
         figure.data[-1].update(error_y=whisker, showlegend=False)
         _add(figure, [None], [None], name, symbol, MARKER_COLOR)
     for measure in panel.references:
-        values = [item.get(measure) for item in figures]
+        values = [item.get(measure) for item in sizes]
         _add(figure, labels, values, MEASURES[measure].label, "line-ew-open", MARKER_COLOR, size=16)
     styled(figure, "", hovermode="closest")
     several = len(panel.columns) > 1

@@ -7,18 +7,16 @@ import plotly.graph_objects as go
 from ldm_explorer.figures.style import BROKEN_COLOR, RIGHT_COLOR, styled
 
 
-def symptom_figure(
-    name: str, timesteps: Sequence[tuple[int, int]], figures: Sequence[tuple[float, float]]
-) -> go.Figure:
-    """A figure of the right and the broken run's predictions over the steps of the sampler."""
+def symptom_figure(name: str, timesteps: Sequence[tuple[int, int]], values: Sequence[tuple[float, float]]) -> go.Figure:
+    """A measure of the right and the broken run's predictions over the steps of the sampler."""
     figure = go.Figure()
-    right, broken = zip(*figures, strict=True)
+    right, broken = zip(*values, strict=True)
     curves = zip(("right", "broken"), (right, broken), zip(*timesteps, strict=True), strict=True)
     lines = ({"color": RIGHT_COLOR, "width": 3}, {"color": BROKEN_COLOR, "width": 3, "dash": "dot"})
-    for (label, values, times), line in zip(curves, lines, strict=True):
+    for (label, curve, times), line in zip(curves, lines, strict=True):
         figure.add_scatter(
-            x=list(range(1, len(values) + 1)),
-            y=list(values),
+            x=list(range(1, len(curve) + 1)),
+            y=list(curve),
             name=label,
             mode="lines+markers",
             line=line,

@@ -18,7 +18,7 @@ ROUND_NUMBERS = [factor * 10.0**power for power in range(-3, 5) for factor in (1
 SYMBOLS = dict(zip(SIDE_COLORS, ("circle", "square", "diamond", "triangle-up"), strict=True))
 
 
-def answer_figure(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
+def answer_figure(sizes: Sequence[SizeMeasures], spread: dict[str, float]) -> go.Figure:
     """Three rows over one axis. Points of one side have one colour and symbol, open where nothing is compressed; lines
     join the family's; whiskers are the spread of training seeds, for FD else of sampling seeds. Everything has its name
     beside it, so there is no legend, which would take a third of a phone. The ids of points name their checkpoints."""
@@ -29,16 +29,16 @@ def answer_figure(figures: Sequence[SizeMeasures], spread: dict[str, float]) -> 
     figure = make_subplots(len(ROWS), 1, shared_xaxes=True, **places)
     styled(figure, "", hovermode="closest")
     for row, measure in enumerate(ROWS, 1):
-        for side in sorted({item.size.side for item in figures}):
-            points = [item for item in figures if item.size.side == side]
+        for side in sorted({item.size.side for item in sizes}):
+            points = [item for item in sizes if item.size.side == side]
             if any(item.get(measure) is not None for item in points):
-                _add_side(figure, row, side, points, measure, spread, _label_places(figures, measure))
-    _add_references(figure, figures)
-    _lay_out(figure, figures, total)
+                _add_side(figure, row, side, points, measure, spread, _label_places(sizes, measure))
+    _add_references(figure, sizes)
+    _lay_out(figure, sizes, total)
     return figure
 
 
-def whiskers(figures: Sequence[SizeMeasures], measure: str, spread: dict[str, float]) -> dict:
+def whiskers(sizes: Sequence[SizeMeasures], measure: str, spread: dict[str, float]) -> dict:
     """Plotly's `error_y`: as long as the spread in all, so half of it up and down; nothing where it is not known."""
 
     def half(item: SizeMeasures) -> float | None:
@@ -48,15 +48,15 @@ def whiskers(figures: Sequence[SizeMeasures], measure: str, spread: dict[str, fl
         of_samples = item.get(f"{measure}_spread")
         return None if value is None or of_samples is None else of_samples / 2
 
-    return {"type": "data", "array": [half(item) or 0 for item in figures], "thickness": 1.5, "width": 4}
+    return {"type": "data", "array": [half(item) or 0 for item in sizes], "thickness": 1.5, "width": 4}
 
 
-def _label_places(figures: Sequence[SizeMeasures], measure: str) -> dict[str, str]:
+def _label_places(sizes: Sequence[SizeMeasures], measure: str) -> dict[str, str]:
     """Where a label stands, so that those of as many values do not cover one another; one point per shape has one."""
-    places, most = {}, max(item.size.values for item in figures)
-    for values in {item.size.values for item in figures}:
+    places, most = {}, max(item.size.values for item in sizes)
+    for values in {item.size.values for item in sizes}:
         of_shapes = {}
-        for item in sorted(figures, key=lambda item: item.of_its_shape):
+        for item in sorted(sizes, key=lambda item: item.of_its_shape):
             if item.size.values == values and (height := item.get(measure)) is not None:
                 of_shapes[item.size.shape] = height, item
         here = [item for _, item in sorted(of_shapes.values(), key=itemgetter(0))]
@@ -108,9 +108,9 @@ def _marker(items: list[SizeMeasures], side: int) -> dict:
     return {"symbol": open_or_not, "size": [11 if item.of_its_shape else 8 for item in items], "line_width": 2}
 
 
-def _add_references(figure: go.Figure, figures: Sequence[SizeMeasures]) -> None:
+def _add_references(figure: go.Figure, sizes: Sequence[SizeMeasures]) -> None:
     """PCA of as many values in the first row, the floor of FD in the second."""
-    pca = {item.size.values: item.get("pca_psnr_db") for item in figures if item.get("pca_psnr_db") is not None}
+    pca = {item.size.values: item.get("pca_psnr_db") for item in sizes if item.get("pca_psnr_db") is not None}
     pca_label, floor_label = MEASURES["pca_psnr_db"].label, MEASURES["fd_floor_percent"].label
     options = {"hovertemplate": "%{y:.3g}", "textfont": {"size": 11}, "cliponaxis": False, "col": 1}
     if pca:
@@ -119,16 +119,16 @@ def _add_references(figure: go.Figure, figures: Sequence[SizeMeasures]) -> None:
         text = {"mode": mode, "text": [*[""] * (len(values) - 1), pca_label], "textposition": "middle right"}
         heights = [pca[value] for value in values]
         figure.add_scatter(x=values, y=heights, name=pca_label, line=REFERENCE_LINE, row=1, **text, **options)
-    floors = [item.get("fd_floor_percent") for item in figures if item.get("fd_floor_percent") is not None]
+    floors = [item.get("fd_floor_percent") for item in sizes if item.get("fd_floor_percent") is not None]
     if floors:
-        ends = [min(item.size.values for item in figures), max(item.size.values for item in figures)]
+        ends = [min(item.size.values for item in sizes), max(item.size.values for item in sizes)]
         text = {"mode": "lines+text", "text": [floor_label], "textposition": "top right"}
         line = REFERENCE_LINE | {"dash": "dot"}
         figure.add_scatter(x=ends, y=[floors[0]] * 2, name=floor_label, line=line, row=2, **text, **options)
 
 
-def _lay_out(figure: go.Figure, figures: Sequence[SizeMeasures], total: int) -> None:
-    values, pixels = sorted({item.size.values for item in figures}), figures[0].size.pixels
+def _lay_out(figure: go.Figure, sizes: Sequence[SizeMeasures], total: int) -> None:
+    values, pixels = sorted({item.size.values for item in sizes}), sizes[0].size.pixels
     margin = {"t": TOP, "b": BOTTOM, "r": 20}
     figure.update_layout(title=None, height=total + TOP + BOTTOM, margin=margin, showlegend=False)
     ticks = {"tickvals": values, "ticktext": [f"{value:,}" for value in values]}

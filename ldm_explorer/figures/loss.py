@@ -2,6 +2,7 @@
 
 import plotly.graph_objects as go
 
+from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.training_run import PER_BIN, RunReport
 from ldm_explorer.figures.style import (
     FLOOR_COLORS,
@@ -14,13 +15,8 @@ from ldm_explorer.figures.style import (
     title_in_legend,
 )
 
-FLOOR_LABELS = {
-    "white": "white floor",
-    "gaussian": "Gaussian floor",
-    "gaussian_per_class": "class Gaussian",
-    "memorising": "memorising",
-    "memorising_per_class": "class memorising",
-}
+DRAWN = ("white", "gaussian", "gaussian_per_class", "memorising", "memorising_per_class")
+FLOOR_LABELS = {name: MEASURES[name].label for name in DRAWN}
 CURVE = {"mode": "lines", "hovertemplate": "%{y:.3f}"}
 
 

@@ -1,5 +1,6 @@
 """The options that every training shares, and what follows from them alone: budget, learning rate, data order."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -7,8 +8,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ldm_explorer.options import settle_types
+
 OptimizerName = Literal["muon", "adamw"]
 _SEED_STRIDE = 1_000_003
+_MAX_SEED = 2**32
+"""The strides take a larger one out of the range of torch's seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ class FitConfig:
     """An Accelerate tracker by name (tensorboard, trackio, wandb, ...) beside train_log.jsonl."""
 
     def __post_init__(self) -> None:
+        settle_types(self)
         budgets = [self.max_steps, self.max_epochs, self.max_minutes]
         if sum(budget is not None for budget in budgets) > 1:
             raise ValueError("give one budget, not several: --max-steps, --max-epochs or --max-minutes")
@@ -64,8 +70,14 @@ class FitConfig:
         ):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}: it has to be above 0")
-        if self.lr_warmup_steps < 0:
-            raise ValueError(f"--lr-warmup-steps is {self.lr_warmup_steps}: it cannot be negative")
+        for name in ("lr_warmup_steps", "weight_decay"):
+            if (value := getattr(self, name)) < 0:
+                raise ValueError(f"--{name.replace('_', '-')} is {value}: it cannot be negative")
+        for name in ("learning_rate", "max_epochs", "max_minutes", "weight_decay"):
+            if getattr(self, name) == math.inf:
+                raise ValueError(f"--{name.replace('_', '-')} is infinite: it has to be a finite number")
+        if abs(self.seed) > _MAX_SEED:
+            raise ValueError(f"--seed is {self.seed}: it has to be from {-_MAX_SEED} to {_MAX_SEED}")
 
     @property
     def peak_learning_rate(self) -> float:

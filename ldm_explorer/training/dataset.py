@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from ldm_explorer.checkpoints import write_spec
 from ldm_explorer.data import DATASETS, FOLDER_PREFIX, DatasetSpec, ImageSet, find_dataset, load_split
@@ -10,13 +13,14 @@ from ldm_explorer.image_folder import Split
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.processes import process_state
 
+DATASET_HELP = f"{', '.join(DATASETS)}, or folder:PATH (subfolders are classes)."
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """The dataset options."""
 
-    dataset: str = "fashion_mnist"
-    """fashion_mnist, mnist, kmnist, cifar10, or folder:PATH (subfolders are classes)."""
+    dataset: Annotated[str, tyro.conf.arg(help=DATASET_HELP)] = "fashion_mnist"
     image_side: int | None = None
     """Side to which the images of a folder are cropped and scaled. Default: 64."""
     data_dir: Path | None = None

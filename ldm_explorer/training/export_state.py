@@ -9,15 +9,24 @@ from typing import Literal
 
 from diffusers import UNet2DModel
 
-from ldm_explorer.checkpoints import read_json, save_pipeline
+from ldm_explorer.checkpoints import save_pipeline
 from ldm_explorer.claims import claim
+from ldm_explorer.files import read_json
 from ldm_explorer.run_folder import FolderRefused, RunFolder
-from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, PIPELINE_FILE, SPEC_FILE, STATISTICS_FILE
+from ldm_explorer.run_layout import (
+    CARD_FILE,
+    CONFIG_FILE,
+    EXAMPLES,
+    LOG_FILE,
+    PIPELINE_FILE,
+    SPEC_FILE,
+    STATISTICS_FILE,
+)
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.training.run_state import latest_state, load_weights, read_progress
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, load_frozen_vae
 
-KEPT = (CONFIG_FILE, LOG_FILE, STATISTICS_FILE, SPEC_FILE, "images/")
+KEPT = (CONFIG_FILE, LOG_FILE, STATISTICS_FILE, SPEC_FILE, f"{EXAMPLES}/")
 """How the names of the run's files begin that belong to the export, too."""
 
 Weights = Literal["average", "last"]

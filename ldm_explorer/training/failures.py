@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ldm_explorer.checkpoints import first_line
+from ldm_explorer.files import first_line
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.guard import Diverged, TrainingFailed

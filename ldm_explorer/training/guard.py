@@ -8,7 +8,7 @@ DIVERGED_RATIO = 3.0
 
 
 class TrainingFailed(RuntimeError):
-    """A training that cannot go on; the message names the step, the figures and what to do."""
+    """A training that cannot go on; the message names the step, the numbers and what to do."""
 
 
 class Diverged(TrainingFailed):

@@ -43,7 +43,7 @@ class Task(Protocol):
         """Scalars of one forward pass; the one named "loss" is minimised."""
 
     def validate(self, model: nn.Module) -> dict[str, Any]:
-        """Figures of the averaged model on held-out data with fixed noise; must hold "loss"."""
+        """Measures of the averaged model on held-out data with fixed noise; must hold "loss"."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,8 @@ class _Loop:
         record["cpu_seconds"] = round(self.cpu_seconds, 1)
         if validating and self.accelerator.is_main_process:
             with torch.no_grad():
-                figures = self.task.validate(self.ema.module)
-            record |= {f"validation_{name}": value for name, value in figures.items()}
+                measures = self.task.validate(self.ema.module)
+            record |= {f"validation_{name}": value for name, value in measures.items()}
         return record
 
     def _roll_back(self, error: Diverged) -> Step:

@@ -27,7 +27,7 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
     """An Accelerator with the precision resolved and, on a CPU, all cores in use (`accelerate launch` leaves one).
 
     A run that goes on keeps the precision that it began with. Raises `ValueError` for a tracker that is not
-    installed, or a global batch that cannot be shared out evenly.
+    installed, a global batch that cannot be shared out evenly, or a precision other than an earlier training's.
     """
     if config.tracker and config.tracker not in [str(name) for name in get_available_trackers()]:
         raise ValueError(f"--tracker {config.tracker} is not installed: pip install {config.tracker}")
@@ -63,13 +63,17 @@ def keep_freed_memory() -> None:
 
 
 def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:
+    earlier = precision_of(AcceleratorState()) if is_initialized() else None  # Accelerate takes one for each process
     if config.precision != "auto":
+        if earlier not in (None, config.precision):
+            raise ValueError(
+                f"--precision is {config.precision}, and an earlier training of this process computed in {earlier}: "
+                "choose the same one or auto, or begin another process"
+            )
         return config.precision
     state = latest_state(run_dir) if config.resume else None
     precision = read_progress(state).precision if state else None
-    if precision is None and is_initialized():  # by an earlier training, and Accelerate takes one precision per process
-        precision = precision_of(AcceleratorState())
-    return broadcast_object_list([precision or ("bf16" if bf16_is_faster(device) else "fp32")])[0]
+    return broadcast_object_list([precision or earlier or ("bf16" if bf16_is_faster(device) else "fp32")])[0]
 
 
 def precision_of(accelerator: Accelerator | AcceleratorState) -> str:

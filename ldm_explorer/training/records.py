@@ -39,8 +39,8 @@ class Records:
         if step.record:
             self.log.add(step.record)
             if self.config.tracker:
-                figures = {name: value for name, value in step.record.items() if not isinstance(value, list)}
-                self.accelerator.log(figures, step=step.step)
+                numbers = {name: value for name, value in step.record.items() if not isinstance(value, list)}
+                self.accelerator.log(numbers, step=step.step)
 
     def film(self, step: Step, images: Tensor) -> None:
         write_frame(self.run_dir, FilmFrame(step.step, images))

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ldm_explorer.checkpoints import update_metrics
 from ldm_explorer.claims import claim
 from ldm_explorer.data import DATASETS
+from ldm_explorer.files import shown
 from ldm_explorer.film import is_milestone
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, METRICS_FILE, SPEC_FILE
@@ -44,9 +45,10 @@ class RunTask(Task, Protocol):
         """The images `(B, C, side, side) uint8` of a frame by the averaged model; None where there is no film."""
 
     def export(self, model: Any, folder: Path) -> dict[str, Any]:
-        """Write the averaged model, which is on the CPU, into the run folder; returns figures for metrics.json."""
+        """Write the averaged model, which is on the CPU, into the run folder; returns measures for metrics.json."""
 
 
+@runtime_checkable
 class Training(Protocol):
     """One kind of training, with its options, before a folder is claimed and data is loaded."""
 
@@ -138,10 +140,10 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         try:
-            figures = self.task.export(self.averaged.cpu().eval(), self.folder)
+            measures = self.task.export(self.averaged.cpu().eval(), self.folder)
             cost = training_cost(self.task, self.folder, self.command) | {"precision": precision_of(self.accelerator)}
             parameters = self.num_parameters
-            update_metrics(self.folder, "training", cost | {"parameters": parameters} | figures)
+            update_metrics(self.folder, "training", cost | {"parameters": parameters} | measures)
             RunFolder(self.folder).write_text(CARD_FILE, run_card(self.folder.name, self.config, cost, parameters))
         except OSError as error:
             raise cannot_write(self.folder, error) from error
@@ -167,8 +169,12 @@ def begin(training: Training, command: str | None = None) -> Iterator[Run]:
 def train(training: Training) -> Iterator[Step]:
     """Train into a folder of its own, one step at a time; after the last one the checkpoint lies there.
 
-    Raises what `begin`, `Training.make_task`, `Run.steps` and `Run.export` do.
+    Raises what `begin`, `Training.make_task`, `Run.steps` and `Run.export` do, and `TypeError` for what is no training.
     """
+    if not isinstance(training, Training):
+        raise TypeError(
+            f"{shown(training)} is no training: give AutoencoderTraining(config) or DenoiserTraining(config)"
+        )
     with begin(training) as run:
         run.prepare()
         yield from run.steps()

@@ -6,9 +6,9 @@ from typing import Any
 import diffusers
 import torch
 
-from ldm_explorer.checkpoints import read_log
 from ldm_explorer.models import count_flops
-from ldm_explorer.run_layout import LOG_FILE
+from ldm_explorer.run_files import read_log
+from ldm_explorer.run_layout import CONFIG_FILE, LOG_FILE, METRICS_FILE
 from ldm_explorer.training.dataset import DataConfig
 from ldm_explorer.training.loop import Task
 
@@ -46,6 +46,6 @@ datasets: [{config.dataset_name}]
 
 {command}Trained on {config.dataset_name}: {parameters / 1e6:.2f} M parameters, {cost["images"]:,} images in
 {cost["steps"]:,} steps, {cost["cpu_minutes"]} CPU-minutes, {cost["gflops_per_image"]} GFLOPs per image and step. The
-weights are the moving average of training, in fp16. Options are in `train_config.json`, the loss in `train_log.jsonl`,
-figures in `metrics.json`.
+weights are the moving average of training, in fp16. Options are in `{CONFIG_FILE}`, the loss in `{LOG_FILE}`,
+measures in `{METRICS_FILE}`.
 """

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ldm_explorer.checkpoints import first_line, read_json, read_log
+from ldm_explorer.files import first_line, read_json
+from ldm_explorer.run_files import read_log
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.run_layout import (
     CONFIG_FILE,

@@ -15,11 +15,13 @@ from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
 from ldm_explorer.ui.temporary import temporary_folder
 
+MAX_PORT = 65_535
+
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Look inside latent diffusion models.")
     parser.add_argument("--host", default=None, help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, default=None, help="port (default: the first free one from 7860)")
+    parser.add_argument("--port", type=_port, default=None, help="port (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="make a temporary public link")
     parser.add_argument(
         "--checkpoints",
@@ -37,6 +39,12 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--mcp", action="store_true", help="serve what the app answers as tools of an MCP server, too (docs/api.md)"
     )
     return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give 1 to {MAX_PORT}")
+    return int(text)
 
 
 def folders_to_show(given: Path | None) -> list[Path]:

@@ -104,7 +104,7 @@ def _trial(trial: Trial | None) -> dict[str, Any] | None:
 def _sizes(library: Library, chosen: OfCheckpoints) -> list[dict[str, Any]]:
     return [
         {"name": item.name, "latent": item.size.shape, "values": item.size.values, "kl_weight": item.kl_weight}
-        | {"sampler": item.sampler, "evaluations": item.evaluations, "measures": item.figures}
+        | {"sampler": item.sampler, "evaluations": item.evaluations, "measures": item.measures}
         for item in read_measures(library, chosen.checkpoints or library.names())
     ]
 

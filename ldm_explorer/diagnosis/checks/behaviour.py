@@ -13,6 +13,7 @@ from ldm_explorer.diagnosis.reading import floors_of, mean_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target, to_z0
+from ldm_explorer.run_layout import CONFIG_FILE
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
 
 FITS = 0.9
@@ -43,12 +44,12 @@ def prediction_type(case: Case) -> Finding:
     """The reading of the output that the config names has to fit best."""
     ratios, said = _ratios(case), case.prediction_type
     best = min(ratios, key=lambda kind: ratios[kind])
-    figures = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
+    numbers = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
     source = (case.stored_latents or case.sampled_latents(said)).source
-    evidence = f"Error over the white floor on {source}, the output read as {figures} (below 1 for the right one)"
+    evidence = f"Error over the white floor on {source}, the output read as {numbers} (below 1 for the right one)"
     if ratios[best] < FITS and not ratios[best] > CLEARLY_BETTER * ratios[said]:
         trained = case.config.get("prediction")
-        recorded = f"; train_config.json says {trained}" if trained else ""
+        recorded = f"; {CONFIG_FILE} says {trained}" if trained else ""
         return Finding(
             f"{evidence}{recorded}; the config says {said}.",
             f"The output is read as {said}, and it is {best}",
@@ -56,14 +57,14 @@ def prediction_type(case: Case) -> Finding:
             severity=3,
         )
     if not beats_white(ratios[said], 1):
-        raise NotRun(f"no reading of the output fits: {figures} times the white floor, so it has not learned enough")
+        raise NotRun(f"no reading of the output fits: {numbers} times the white floor, so it has not learned enough")
     return Finding(f"{evidence}; the config says {said}.")
 
 
 def schedule_by_behaviour(case: Case) -> Finding:
     """For a folder without a record: at given noise, the timestep of the config has to be the one that serves best."""
     if case.config.get("schedule") in SCHEDULES:
-        raise NotRun("train_config.json says along which schedule it was trained, and that is checked")
+        raise NotRun(f"{CONFIG_FILE} says along which schedule it was trained, and that is checked")
     told = [int((case.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
     candidates = torch.linspace(0, max(1000, case.num_timesteps) - 1, CANDIDATE_TIMES).round().long().tolist()
     errors = [_errors_when_told(case, timestep, [*candidates, timestep]) for timestep in told]
@@ -135,15 +136,15 @@ def labels_match(case: Case) -> Finding:
     if not beats_white(losses[best], white):
         raise NotRun("with no label does the network know more than the scale of the latents")
     other = sum(loss for shift, loss in losses.items() if shift) / (len(losses) - 1)
-    figures = f"Error at t = {timestep} with the right label {losses[0]:.3f}, with the others {other:.3f} on average"
+    numbers = f"Error at t = {timestep} with the right label {losses[0]:.3f}, with the others {other:.3f} on average"
     if losses[best] < LABEL_TELLS * losses[0]:
         return Finding(
-            f"{figures}, with label + {best} modulo {classes} {losses[best]:.3f} (the right one should be lowest).",
+            f"{numbers}, with label + {best} modulo {classes} {losses[best]:.3f} (the right one should be lowest).",
             f"Labels are shifted: class k answers to label k + {best}",
             f"unet/: the rows of class_embedding or the labels in training are shifted; meanwhile give label + {best}",
             severity=2,
         )
-    return Finding(f"{figures} (the right one should be lowest).")
+    return Finding(f"{numbers} (the right one should be lowest).")
 
 
 _UNTRAINED = Finding(

@@ -6,6 +6,7 @@ from torch import Tensor
 from ldm_explorer.diagnosis.case import Case, non_finite
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.prediction import add_noise
+from ldm_explorer.run_layout import UNET, config_of
 
 DEAD = 1e-5
 """A relative change of the output below this is rounding; untrained networks already show more."""
@@ -86,7 +87,7 @@ def _why_time_is_lost(case: Case) -> str:
     config = case.required_unet.config
     alone = config.norm_num_groups in config.block_out_channels and config.resnet_time_scale_shift == "default"
     if alone:  # the timestep is added as one number per channel, and a channel normalised alone loses it again
-        return f'unet/config.json: "norm_num_groups" below {config.norm_num_groups}, the width, and train again'
+        return f'{config_of(UNET)}: "norm_num_groups" below {config.norm_num_groups}, the width, and train again'
     return "unet/: time_embedding is dead; pass the timesteps in training, and train again"
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding
+from ldm_explorer.files import as_sentence
 from ldm_explorer.run_files import trained_schedule
 from ldm_explorer.run_layout import SCHEDULER_FILE
 from ldm_explorer.schedules import (
@@ -107,12 +108,12 @@ def sampled_schedule(case: Case) -> Finding:
     if trained.num_timesteps == steps:
         difference, t = (trained.alpha_bars.sqrt() - case.alpha_bars.sqrt()).abs().max(0)
         if float(difference) <= MAX_AMPLITUDE_DIFFERENCE:
-            return Finding(f"{said[0].upper()}{said[1:]}, and sampled along the same.")
+            return Finding(f"{as_sentence(said)}, and sampled along the same.")
         apart = f"abar at t = {int(t)} is {trained.alpha_bars[t]:.3g} in training and {case.alpha_bars[t]:.3g} here"
     else:
         apart = f"here there are {steps} steps"
     return Finding(
-        f"{said[0].upper()}{said[1:]}, sampled along {name_of(case.alpha_bars)}: {apart} (should be the same).",
+        f"{as_sentence(said)}, sampled along {name_of(case.alpha_bars)}: {apart} (should be the same).",
         "It is sampled along another schedule than it was trained on",
         _schedule_fix(case, trained),
         severity=3,

@@ -18,6 +18,7 @@ from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import BATCH_IMAGES, kl_per_value, measure_statistics
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.network_files import model_files
+from ldm_explorer.options import check_kind
 from ldm_explorer.run_layout import VAE
 from ldm_explorer.training.dataset import TrainConfig
 
@@ -42,8 +43,8 @@ class VAETrainConfig(TrainConfig):
     kl_weight: float = 1e-4
     """Weight of the KL term, (KL summed over latent values) / pixels, beside the mean squared error."""
     perceptual: Path | None = None
-    """Folder of a classifier (train/features.py) in whose feature maps images are compared as well; not the one that
-    figures are measured with."""
+    """Folder of a classifier (train/features.py) in whose feature maps images are compared as well; not the one in
+    whose features distances are measured."""
     perceptual_weight: float = 0.05
     batch_size: int = 16
     grad_clip_norm: float = 0.25
@@ -89,7 +90,7 @@ class Autoencoder(nn.Module):
 def load_perceptual(config: VAETrainConfig) -> FeatureNet | None:
     """The classifier of the loss, if there is to be one.
 
-    Raises `CheckpointError` for a folder without a fitting one, `ValueError` for the one that measures figures.
+    Raises `CheckpointError` for a folder without a fitting one, `ValueError` for the one that evaluations measure with.
     """
     if config.perceptual is None:
         return None
@@ -97,14 +98,14 @@ def load_perceptual(config: VAETrainConfig) -> FeatureNet | None:
     reference = classifier_folder(config.dataset, config.perceptual.parent)
     if reference is not None and digest(reference) == digest(config.perceptual):
         raise ValueError(
-            f"{config.perceptual} is what figures are measured with, and would flatter what was trained on it: train "
+            f"{config.perceptual} is what evaluations measure with, and would flatter what was trained on it: train "
             "another with train/features.py, with --seed, --widths and --out of its own"
         )
     return network.eval().requires_grad_(False)
 
 
 @dataclass
-class VAETask:
+class AutoencoderTask:
     """Mean squared error over pixels, plus `kl_weight` times the KL per pixel (Kingma & Welling 2014, eq. 10).
 
     With a `perceptual` network the distance in its feature maps comes on top.
@@ -132,9 +133,9 @@ class VAETask:
 
     def _losses(self, reconstruction: Tensor, pixels: Tensor, kl: Tensor) -> dict[str, Tensor]:
         reconstruction = reconstruction.float()
-        mse, kl_per_value = (reconstruction - pixels).square().mean(), kl.float().mean()
-        loss = mse + self.config.kl_weight * kl_per_value * kl[0].numel() / pixels[0].numel()
-        losses = {"loss": loss, "mse": mse, "kl_per_value": kl_per_value}
+        mse, mean_kl = (reconstruction - pixels).square().mean(), kl.float().mean()
+        loss = mse + self.config.kl_weight * mean_kl * kl[0].numel() / pixels[0].numel()
+        losses = {"loss": loss, "mse": mse, "kl_per_value": mean_kl}
         if self.perceptual is not None:
             images = (crop(image, self.config.spec) for image in (reconstruction, pixels))
             distance = perceptual_distance(self.perceptual.to(pixels.device), *images)
@@ -150,10 +151,10 @@ class VAETask:
         for part in pixels.to(device).split(BATCH_IMAGES):
             reconstruction, kl = model(part, torch.zeros(len(part), *self.latent_shape, device=device))
             reconstruction = reconstruction.clamp(-1, 1)
-            figures = self._losses(reconstruction, part, kl)
-            figures["psnr_db"] = psnr_db(*(crop(images, self.config.spec) for images in (reconstruction, part))).mean()
+            measures = self._losses(reconstruction, part, kl)
+            measures["psnr_db"] = psnr_db(*(crop(images, self.config.spec) for images in (reconstruction, part))).mean()
             for name in totals:
-                totals[name] += float(figures[name]) * len(part) / len(pixels)
+                totals[name] += float(measures[name]) * len(part) / len(pixels)
         return totals
 
     @property
@@ -176,9 +177,11 @@ class AutoencoderTraining:
     files = model_files(VAE)
 
     def __init__(self, config: VAETrainConfig):
+        """Raises `TypeError` for options of another training."""
+        check_kind(config, VAETrainConfig, "VAETrainConfig(...)")
         self.config, self.name = config, config.name
 
-    def make_task(self, accelerator: Accelerator, folder: Path) -> VAETask:  # noqa: ARG002
+    def make_task(self, accelerator: Accelerator, folder: Path) -> AutoencoderTask:  # noqa: ARG002
         """Raises what `load_split` and `load_perceptual` do."""
         config = self.config
-        return VAETask(config, config.load("train"), config.load("validation"), load_perceptual(config))
+        return AutoencoderTask(config, config.load("train"), config.load("validation"), load_perceptual(config))

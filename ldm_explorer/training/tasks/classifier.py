@@ -1,4 +1,4 @@
-"""The training of the classifier that figures are measured with: `accelerate launch train/features.py`."""
+"""The training of the classifier in whose features distances are measured: `accelerate launch train/features.py`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from ldm_explorer.data import ImageSet, crop, to_model
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import BATCH_IMAGES
 from ldm_explorer.network_files import model_files
-from ldm_explorer.run_layout import CLASSIFIER
+from ldm_explorer.run_layout import CLASSIFIER, CLASSIFIER_RUN
 from ldm_explorer.training.config import OptimizerName
 from ldm_explorer.training.dataset import TrainConfig
 
@@ -23,7 +23,7 @@ VALIDATION_IMAGES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeaturesTrainConfig(TrainConfig):
+class ClassifierTrainConfig(TrainConfig):
     """Options of train/features.py."""
 
     DEFAULT_MINUTES: ClassVar[float] = 12
@@ -38,10 +38,10 @@ class FeaturesTrainConfig(TrainConfig):
 
 
 @dataclass
-class FeaturesTask:
+class ClassifierTask:
     """Cross-entropy with label smoothing 0.1 on randomly mirrored and shifted images."""
 
-    config: FeaturesTrainConfig
+    config: ClassifierTrainConfig
     images: ImageSet
     validation: ImageSet
     test: ImageSet
@@ -89,16 +89,16 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
 
 
 class ClassifierTraining:
-    """The training of a classifier with some options: `train(ClassifierTraining(FeaturesTrainConfig()))`."""
+    """The training of a classifier with some options: `train(ClassifierTraining(ClassifierTrainConfig()))`."""
 
-    name, files = "features", model_files(CLASSIFIER)
+    name, files = CLASSIFIER_RUN, model_files(CLASSIFIER)
 
-    def __init__(self, config: FeaturesTrainConfig):
+    def __init__(self, config: ClassifierTrainConfig):
         """Raises `ValueError` for images without classes."""
         if not config.spec.num_classes:
             raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
         self.config = config
 
-    def make_task(self, accelerator: Accelerator, folder: Path) -> FeaturesTask:  # noqa: ARG002
+    def make_task(self, accelerator: Accelerator, folder: Path) -> ClassifierTask:  # noqa: ARG002
         """Raises what `load_split` does."""
-        return FeaturesTask(self.config, *(self.config.load(split) for split in ("train", "validation", "test")))
+        return ClassifierTask(self.config, *(self.config.load(split) for split in ("train", "validation", "test")))

@@ -9,13 +9,15 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import PIPELINE_FILES, read_json, save_pipeline
+from ldm_explorer.checkpoints import PIPELINE_FILES, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.generation import generate
+from ldm_explorer.files import read_json
 from ldm_explorer.film import film_files
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior
 from ldm_explorer.network_files import weights_sha256
+from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, min_snr_weight, target
 from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE, VAE
@@ -31,7 +33,7 @@ FILM_STEPS = 25
 
 
 @dataclass
-class LDMTask:
+class DenoiserTask:
     """Mean squared error of the prediction, over stratified timesteps (Kingma et al. 2021, app. I.1)."""
 
     config: LDMTrainConfig
@@ -143,9 +145,10 @@ class DenoiserTraining:
     def __init__(self, config: LDMTrainConfig):
         """Load the autoencoder.
 
-        Raises `CheckpointError` where there is none, and `ValueError` where its latents are of no known scale or do not
-        fit the dataset or the UNet.
+        Raises `CheckpointError` where there is none, `ValueError` where its latents are of no known scale or do not
+        fit the dataset or the UNet, and `TypeError` for options of another training.
         """
+        check_kind(config, LDMTrainConfig, "LDMTrainConfig(...)")
         self.vae = load_frozen_vae(config)
         self.codec, unet_config = LatentCodec(self.vae), config.unet_for(self.vae)
         self.config = replace(config, widths=unet_config.widths)
@@ -154,11 +157,11 @@ class DenoiserTraining:
         self.name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
         self.files = (*PIPELINE_FILES, STATISTICS_FILE, *film_files(config.max_steps))
 
-    def make_task(self, accelerator: Accelerator, folder: Path) -> LDMTask:
+    def make_task(self, accelerator: Accelerator, folder: Path) -> DenoiserTask:
         """Encode the images, and write the statistics of the latents. Raises what `load_split` does."""
         training, validation = self.config.load("train"), self.config.load("validation")
         self.vae.to(accelerator.device)
-        task = LDMTask(
+        task = DenoiserTask(
             self.config,
             self.vae,
             encode_divided(accelerator, self.codec, training.images),

@@ -103,7 +103,7 @@ class LDMTrainConfig(TrainConfig):
 
 
 def default_widths(latent_size: int) -> tuple[int, ...]:
-    """Of a UNet over a grid of this side: a channel costs four times as much at twice the side."""
+    """The widths of a UNet over a grid of this side: a channel costs four times as much at twice the side."""
     if latent_size < 8:
         return 128, 128
     finer = int(math.log2(latent_size // 8))

@@ -6,7 +6,7 @@ import gradio as gr
 
 from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.size_answer import continuity_in_figures
+from ldm_explorer.explore.size_answer import continuity_in_numbers
 from ldm_explorer.figures.continuity import PANELS
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.sizes.compared import Compared, compared, family
@@ -37,4 +37,4 @@ def build(_library: Library) -> list[gr.components.Component]:
 def answer(library: Library, chosen: Compared, _beside: Compared | None) -> Iterator[tuple]:
     """Which measures get worse and which do not, and a small figure of each."""
     measured, spread = family(library, chosen)
-    yield continuity_in_figures(measured, spread), *drawn(SHOWN, compared(library, chosen), spread)
+    yield continuity_in_numbers(measured, spread), *drawn(SHOWN, compared(library, chosen), spread)

@@ -22,9 +22,9 @@ def build_panels(panels: Mapping[str, Panel]) -> list[gr.components.Component]:
     return shown
 
 
-def drawn(panels: Mapping[str, Panel], figures: Sequence[SizeMeasures], spread: dict[str, float]) -> list:
+def drawn(panels: Mapping[str, Panel], sizes: Sequence[SizeMeasures], spread: dict[str, float]) -> list:
     """The values of what `build_panels` laid out."""
     values = []
     for name, panel in panels.items():
-        values += [panel_figure(panel, figures, spread), csv_link(csv_table(figures, panel.columns), name)]
+        values += [panel_figure(panel, sizes, spread), csv_link(csv_table(sizes, panel.columns), name)]
     return values

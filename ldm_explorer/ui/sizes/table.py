@@ -39,13 +39,13 @@ def build(_library: Library) -> list[gr.components.Component]:
 
 def answer(library: Library, chosen: Compared, _beside: Compared | None) -> Iterator[tuple]:
     """A row per checkpoint, and all that is stored of them as CSV."""
-    figures = compared(library, chosen)
-    yield size_table(figures), csv_link(all_measures(figures), "latent-size-all-measures")
+    sizes = compared(library, chosen)
+    yield size_table(sizes), csv_link(all_measures(sizes), "latent-size-all-measures")
 
 
-def all_measures(figures: Sequence[SizeMeasures]) -> str:
-    """All stored figures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
-    return csv_table(figures, list(dict.fromkeys([*MEASURES, *(name for item in figures for name in item.figures)])))
+def all_measures(sizes: Sequence[SizeMeasures]) -> str:
+    """All stored measures of checkpoints as CSV, a line for each: reconstruction, generation, cost and continuity."""
+    return csv_table(sizes, list(dict.fromkeys([*MEASURES, *(name for item in sizes for name in item.measures)])))
 
 
 def explanation() -> str:
@@ -57,11 +57,11 @@ def explanation() -> str:
     return "\n".join([HOW_SAMPLED, "", *lines])
 
 
-def size_table(figures: Sequence[SizeMeasures]) -> Markup:
+def size_table(sizes: Sequence[SizeMeasures]) -> Markup:
     """A row per checkpoint, as HTML."""
     titles = [*(title for title, _ in FACTS), *(f"{m.heading}{ARROWS[m.better]}" for m in _compared())]
     rows = [
-        [*(fact(item) for _, fact in FACTS), *(_beside(item, measure) for measure in _compared())] for item in figures
+        [*(fact(item) for _, fact in FACTS), *(_beside(item, measure) for measure in _compared())] for item in sizes
     ]
     return scrolling(table(titles, rows), "comparison")
 

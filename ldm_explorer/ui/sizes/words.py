@@ -6,7 +6,7 @@ import gradio as gr
 
 from ldm_explorer.evaluation.measures import MEASURES
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.size_answer import answer_in_figures, answer_in_short
+from ldm_explorer.explore.size_answer import answer_in_numbers, answer_in_short
 from ldm_explorer.explore.size_measures import csv_table
 from ldm_explorer.figures.latent_size import ROWS
 from ldm_explorer.ui.pictures import csv_link
@@ -47,4 +47,4 @@ def answer(library: Library, chosen: Compared, _beside: Compared | None) -> Iter
     """The comparisons in words, then in figures with the spread of seeds, and the table of the figure above."""
     measured, spread = family(library, chosen)
     link = csv_link(csv_table(compared(library, chosen), COLUMNS), "latent-size")
-    yield answer_in_short(measured, spread), answer_in_figures(measured, spread), link
+    yield answer_in_short(measured, spread), answer_in_numbers(measured, spread), link
