@@ -19,7 +19,8 @@ from ldm_explorer.explore.size_measures import write_csv
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
 from ldm_explorer.ui.answers import one_sentence
 from ldm_explorer.ui.html import escaped, html, join, table
-from ldm_explorer.ui.page import ASSETS, build_page
+from ldm_explorer.ui.page import build_page
+from ldm_explorer.ui.page_script import ASSETS
 from ldm_explorer.ui.pictures import csv_link
 
 HOSTILE = "<img src=x onerror=\"window.pwned=1\"> & 'more'"

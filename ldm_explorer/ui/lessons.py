@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 
 from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.page_script import once_loaded
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def lessons_in(rooms: Container[str]) -> tuple[Lesson, ...]:
 
 def build_lessons(lessons: tuple[Lesson, ...]) -> None:
     """The row of links, and in its place the lesson that is open."""
-    gr.HTML(_row(lessons), js_on_load="ldm.lessons(element)", elem_classes="ldm-lessons", padding=False)
+    gr.HTML(_row(lessons), js_on_load=once_loaded("ldm.lessons(element)"), elem_classes="ldm-lessons", padding=False)
 
 
 def _row(lessons: tuple[Lesson, ...]) -> Markup:

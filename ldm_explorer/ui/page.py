@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
 import gradio as gr
@@ -15,8 +14,9 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import RESULTS, Room, compares
 from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
-from ldm_explorer.ui.html import Markup, html, join, script, style
+from ldm_explorer.ui.html import Markup, html, join, style
 from ldm_explorer.ui.lessons import build_lessons, lessons_in
+from ldm_explorer.ui.page_script import ASSETS, PageScript, once_loaded
 from ldm_explorer.ui.parts import is_folded, lay_out, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.rooms import ROOMS
@@ -24,11 +24,6 @@ from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
-ASSETS = files("ldm_explorer.ui") / "assets"
-SCRIPTS = (
-    *("page.js", "dom.js", "stage.js", "place.js", "plane.js", "strip.js", "picker.js", "lessons.js", "canvas.js"),
-    *("tools.js", "sizes.js", "curve.js", "again.js"),
-)
 STYLES = ("page.css", "pictures.css", "stage.css", "sizes.css", "diagnosis.css", "curve.css", "velocity.css")
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
@@ -83,7 +78,7 @@ class LightBlocks(gr.Blocks):
     def get_config_file(self) -> BlocksConfigDict:
         config = super().get_config_file()
         for component in config["components"]:
-            for name in ("api_info_as_input", "api_info_as_output", "example_inputs"):
+            for name in ("api_info_as_input", "api_info_as_output", "example_inputs", "component_class_id"):
                 component.pop(name, None)
             if component["type"] not in ("api", "image"):  # gradio_client looks there for files
                 component.pop("api_info", None)
@@ -99,7 +94,7 @@ def build_page(library: Library) -> Page:
             gr.HTML(notice(["Not shown:", *skipped] if skipped else []))
             gr.Markdown(NO_CHECKPOINTS)
             return Page(app)
-        gr.HTML(strip(), js_on_load="ldm.strip(element)", elem_classes="ldm-bar", padding=False)
+        gr.HTML(strip(), js_on_load=once_loaded("ldm.strip(element)"), elem_classes="ldm-bar", padding=False)
         build_lessons(LESSONS_HERE)
         gr.HTML(html('<p id="ldm-message" role="alert"></p>{}', notice(["Not shown:", *skipped] if skipped else [])))
         with gr.Row(elem_classes="ldm-body"):
@@ -113,7 +108,8 @@ def build_page(library: Library) -> Page:
         served = tuple(asked for room in ROOMS for asked in (room, *parts_of(room)))
         build_api(served, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
-    return Page(app, head=_head(images, controls), routes=(images.route(),))
+    page_script = PageScript(_known(images, controls))
+    return Page(app, page_script.head(), (images.route(), page_script.route()))
 
 
 LESSONS_HERE = lessons_in([room.NAME for room in ROOMS])
@@ -144,7 +140,7 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
         picker = gr.HTML(
             "",
             html_template='<div class="ldm-picker"></div>',
-            js_on_load="ldm.picker(element, watch, () => trigger('pick'))",
+            js_on_load=once_loaded("ldm.picker(element, watch, () => trigger('pick'))"),
         )
     for name in others:
         make(name)
@@ -199,7 +195,9 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> 
     go.click(None, None, tabs, js="() => ldm.selected()", api_visibility="private")
     back = gr.Button("Read", visible="hidden", elem_id="ldm-read")
     for event in (app.load, back.click):
-        event(None, None, [*values, tabs, *questions], js="() => ldm.read()", api_visibility="private")
+        event(
+            None, None, [*values, tabs, *questions], js=f"() => {once_loaded('ldm.read()')}", api_visibility="private"
+        )
 
 
 def strip() -> Markup:
@@ -237,9 +235,9 @@ def room_css() -> str:
     return f"{', '.join(rules)} {{ display: none !important; }}\n"
 
 
-def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> str:
-    """The page's script, with what it has to know of the rooms and of the images."""
-    known = {
+def _known(images: ImageSets, controls: dict[str, gr.components.Component]) -> dict[str, Any]:
+    """What the page's script has to know of the rooms, the choices and the images."""
+    return {
         "rooms": {
             room.NAME: {"title": room.TITLE, "parameters": parameters_of(room), "compares": compares(room)}
             for room in ROOMS
@@ -259,4 +257,3 @@ def _head(images: ImageSets, controls: dict[str, gr.components.Component]) -> st
         "images": images.described(),
         "checkpoints": images.of,
     }
-    return script("LDM", known, "\n".join((ASSETS / name).read_text() for name in SCRIPTS))

@@ -8,6 +8,7 @@ import gradio as gr
 import torch
 from torch import Tensor
 
+from ldm_explorer.ui.page_script import once_loaded
 from ldm_explorer.ui.pictures import png_data_uri
 
 TEMPLATE = '<div class="ldm-stage empty"></div>'
@@ -122,5 +123,8 @@ class Show:
 def stage() -> gr.HTML:
     """The component of a stage; its value is a show."""
     return gr.HTML(
-        None, html_template=TEMPLATE, js_on_load="ldm.stage(element, props, watch)", elem_classes="ldm-whole"
+        None,
+        html_template=TEMPLATE,
+        js_on_load=once_loaded("ldm.stage(element, props, watch)"),
+        elem_classes="ldm-whole",
     )

@@ -11,6 +11,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.animation import animate
 from ldm_explorer.ui.answers import Room, answers, one_sentence
 from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.page_script import once_loaded
 from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.server.turns import Job
 from ldm_explorer.ui.server.work import LONG
@@ -29,7 +30,10 @@ TOOLS = (
 def tool_row(room: Room) -> gr.HTML:
     """The row of one room: the same in all, but for a script where a room writes none."""
     return gr.HTML(
-        _buttons(hasattr(room, "script")), js_on_load="ldm.tools(element)", elem_classes="ldm-tools", padding=False
+        _buttons(hasattr(room, "script")),
+        js_on_load=once_loaded("ldm.tools(element)"),
+        elem_classes="ldm-tools",
+        padding=False,
     )
 
 
@@ -63,9 +67,14 @@ def build_tools(rooms: tuple[Room, ...], library: Library, results: Results) -> 
         gr.Textbox("", visible="hidden", label="Question of the tool", max_length=4000),
     ]
     dialog = gr.HTML(
-        None, html_template="<dialog></dialog>", js_on_load="ldm.script(element, props, watch)", padding=False
+        None,
+        html_template="<dialog></dialog>",
+        js_on_load=once_loaded("ldm.script(element, props, watch)"),
+        padding=False,
     )
-    download = gr.HTML(None, html_template="<i hidden></i>", js_on_load="ldm.animation(props, watch)", padding=False)
+    download = gr.HTML(
+        None, html_template="<i hidden></i>", js_on_load=once_loaded("ldm.animation(props, watch)"), padding=False
+    )
 
     def script(room: str, question: str) -> dict[str, str]:
         with one_sentence():

@@ -8,6 +8,7 @@ from ldm_explorer.explore.latent_views import Interpolation, Strip, interpolate
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.html import Markup
 from ldm_explorer.ui.images import chosen_image
+from ldm_explorer.ui.page_script import once_loaded
 from ldm_explorer.ui.pictures import Picture, notice, picture_row, scrolling, strip
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.sizes.compared import ComparedOnImage, SecondImage, compared_checkpoints, second_image
@@ -37,7 +38,7 @@ SETTINGS = Between
 
 def build(_library: Library) -> list[gr.components.Component]:
     gr.Markdown(WHAT_IT_SHOWS)
-    gr.HTML("", html_template='<div class="ldm-picker"></div>', js_on_load=PICK, elem_classes="ldm-second")
+    gr.HTML("", html_template='<div class="ldm-picker"></div>', js_on_load=once_loaded(PICK), elem_classes="ldm-second")
     return [gr.HTML("", padding=False)]
 
 

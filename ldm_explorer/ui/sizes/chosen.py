@@ -12,6 +12,7 @@ from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.images import chosen_image
+from ldm_explorer.ui.page_script import once_loaded
 from ldm_explorer.ui.pictures import Picture, error_map, grid, picture_row
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.sizes.between import strips
@@ -37,7 +38,7 @@ SETTINGS = ChosenSize
 
 
 def build(_library: Library) -> list[gr.components.Component]:
-    return [gr.HTML("", js_on_load="ldm.reveal(element, watch)", padding=False)]
+    return [gr.HTML("", js_on_load=once_loaded("ldm.reveal(element, watch)"), padding=False)]
 
 
 def answer(library: Library, chosen: ChosenSize, beside: ChosenSize | None) -> Iterator[tuple]:

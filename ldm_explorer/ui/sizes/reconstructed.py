@@ -9,6 +9,7 @@ from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import Reconstruction, reconstruct_image
 from ldm_explorer.ui.images import chosen_image
+from ldm_explorer.ui.page_script import once_loaded
 from ldm_explorer.ui.pictures import png_data_uri
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.sizes.compared import ComparedOnImage, compared, of_other_images
@@ -25,7 +26,9 @@ TEMPLATE = (
 
 def build(_library: Library) -> list[gr.components.Component]:
     return [
-        gr.HTML(None, html_template=TEMPLATE, js_on_load="ldm.sizes(element, props, watch)", padding=False),
+        gr.HTML(
+            None, html_template=TEMPLATE, js_on_load=once_loaded("ldm.sizes(element, props, watch)"), padding=False
+        ),
         gr.Markdown(""),
     ]
 
