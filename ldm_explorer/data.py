@@ -4,9 +4,7 @@ Images travel as `(N, C, S, S) uint8` already padded to the model's side S; `to_
 `(N, C, S, S) float32 in [-1, 1]` and `crop` goes back to the side they are scored at (measures: 28x28).
 """
 
-import gzip
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +19,7 @@ from torchvision import datasets
 from torchvision.datasets.utils import download_and_extract_archive
 
 from ldm_explorer.files import shown
+from ldm_explorer.idx import find_idx, read_idx
 from ldm_explorer.image_folder import DataError, Split, read_image_folder
 from ldm_explorer.options import as_path
 
@@ -162,29 +161,6 @@ def to_uint8(pixels: Tensor) -> Tensor:
     return pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, plain or gzipped (http://yann.lecun.com/exdb/mnist, "file formats").
-
-    Raises `DataError` when the file is not one or is cut short.
-    """
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as an IDX file: {error}") from error
-    if len(data) < 4 or data[:3] != b"\x00\x00\x08":
-        raise DataError(f"{path} is not an IDX file of unsigned bytes: replace it with the original")
-    rank = data[3]
-    shape: list[int] = np.frombuffer(data, ">u4", rank, offset=4).tolist() if len(data) >= 4 + 4 * rank else []
-    if len(data) != 4 + 4 * rank + int(np.prod(shape, dtype=np.int64)):
-        raise DataError(f"{path} is cut short ({len(data)} bytes): replace it with the original")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
-
-
-def _find_idx(folder: Path, part: str, kind: str) -> Path | None:
-    names = [f"{part}-{kind}-ubyte", f"{part}-{kind}-ubyte.gz"]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
 def _held_out(images: Tensor, labels: Tensor, split: Split, num_validation: int) -> tuple[Tensor, Tensor]:
     """The last training images are the validation split."""
     if split == "train":
@@ -203,8 +179,8 @@ def load_mnist_like(name: str, data_dir: Path | None, split: Split) -> tuple[Ten
     """
     part, expected = ("t10k", 10_000) if split == "test" else ("train", 60_000)
     folder = data_dir or (FASHION_MNIST_SYSTEM_DIR if name == "FashionMNIST" else None)
-    images_path = folder and _find_idx(folder, part, "images-idx3")
-    labels_path = folder and _find_idx(folder, part, "labels-idx1")
+    images_path = folder and find_idx(folder, part, "images-idx3")
+    labels_path = folder and find_idx(folder, part, "labels-idx1")
     if data_dir and not (images_path and labels_path):
         raise DataError(f"{data_dir} lacks {part}-images-idx3-ubyte[.gz] or {part}-labels-idx1-ubyte[.gz]")
     if images_path and labels_path:
@@ -233,7 +209,7 @@ def training_images_here(name: str) -> Tensor | None:
     if name != "fashion_mnist":
         return None
     folders = (FASHION_MNIST_SYSTEM_DIR, cache_dir() / "FashionMNIST" / "raw")
-    paths = (_find_idx(folder, "train", "images-idx3") for folder in folders)
+    paths = (find_idx(folder, "train", "images-idx3") for folder in folders)
     path = next((path for path in paths if path), None)
     try:
         return None if path is None else torch.tensor(read_idx(path))[:, None]

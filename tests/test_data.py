@@ -16,10 +16,10 @@ from ldm_explorer.data import (
     load_mnist_like,
     load_split,
     pad,
-    read_idx,
     to_model,
     to_uint8,
 )
+from ldm_explorer.idx import read_idx
 from ldm_explorer.image_folder import DataError
 
 
