@@ -1,9 +1,10 @@
 """What the page costs and how long it takes, in a real browser: `python benchmarks/page.py`, on a quiet machine.
 
 Prints the start, the weight, the memory, the requests of one action, the time to a picture beside the bare loop with
-the same decodes, and scrubbing.
+the same decodes, scrubbing, and a light action's time while another client runs the longest allowed job.
 """
 
+import itertools
 import statistics
 import subprocess
 import sys
@@ -24,7 +25,9 @@ from ldm_explorer.ui.rooms import ROOMS
 
 launch_chromium = run_path(str(REPO / "tools" / "screenshots.py"))["launch_chromium"]
 CHECKPOINT, OTHER = "ldm-8x8x4-cosine", "ldm-8x8x4-linear"
-REPEATS, STEPS = 20, 10
+REPEATS, STEPS, TEN = 20, 10, range(1, 11)
+LONGEST = {"steps": "7", "images": "64"}
+"""About what one request may cost."""
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
 IMPORTS = """
@@ -63,18 +66,28 @@ def open_page(browser, server: Served, query: str) -> tuple[Page, list[str]]:
     return page, asked
 
 
-def choose(page: Page, parameter: str, value: str) -> float:
-    """Seconds from a choice, made as by the address, to the last picture."""
-    wanted = page.evaluate(
-        "([name, value]) => { const q = new URLSearchParams(location.search); q.set(name, value); return `?${q}`; }",
-        [parameter, value],
-    )
+def choose(page: Page, **values: str) -> float:
+    """Seconds from choices, made as by the address, to the last picture."""
     start = time.perf_counter()
-    page.evaluate("(link) => ldm.follow(link)", wanted)
+    begin(page, **values)
     page.wait_for_function(
-        "([name, value]) => ldm.state.values[name] == value && ldm.stages()[0].ldm.done()", arg=[parameter, value]
+        "(values) => Object.entries(values).every(([name, value]) => ldm.state.values[name] == value) && "
+        "ldm.stages()[0].ldm.done()",
+        arg=values,
     )
     return time.perf_counter() - start
+
+
+def begin(page: Page, **values: str) -> None:
+    """Choose, and wait for nothing."""
+    page.evaluate(
+        """(values) => {
+            const query = new URLSearchParams(location.search);
+            for (const [name, value] of Object.entries(values)) query.set(name, value);
+            ldm.follow(`?${query}`);
+        }""",
+        values,
+    )
 
 
 def bare(name: str, seed: int) -> float:
@@ -124,23 +137,43 @@ def act(browser, server: Served) -> None:
     page, asked = open_page(browser, server, f"?room=denoising&checkpoint={CHECKPOINT}&steps={STEPS}")
     for parameter, value in (("checkpoint", OTHER), ("class_name", "Bag"), ("seed", "1000")):
         asked.clear()
-        choose(page, parameter, value)
+        choose(page, **{parameter: value})
         page.wait_for_timeout(1500)
         print(f"requests when {parameter} changes: {len(asked)}")
-    choose(page, "checkpoint", CHECKPOINT)
-    by_seed = beside_bare(lambda seed: choose(page, "seed", str(seed)), lambda _: CHECKPOINT)
+    choose(page, checkpoint=CHECKPOINT)
+    by_seed = beside_bare(lambda seed: choose(page, seed=str(seed)), lambda _: CHECKPOINT)
     print(f"another seed, to the last picture: {by_seed}")
     names = (CHECKPOINT, OTHER)
     print(
         "another checkpoint, to the last picture:",
         beside_bare(
-            lambda n: choose(page, "seed", str(2000 + n)) * 0 + choose(page, "checkpoint", names[n % 2]),
+            lambda n: choose(page, seed=str(2000 + n)) * 0 + choose(page, checkpoint=names[n % 2]),
             lambda n: names[n % 2],
         ),
     )
     times = page.evaluate(SCRUB)
     print(f"scrubbing: p50 {percentile(times, 50):.1f} ms, p95 {percentile(times, 95):.1f} ms")
     page.close()
+
+
+def share(browser, server: Served) -> None:
+    """A reconstruction's time alone, and while another client asks for one longest job after the other."""
+    light, _ = open_page(browser, server, "?room=reconstruction&checkpoint=vae-8x8x4&class_name=Bag")
+    alone = [choose(light, class_name=name, number=str(number)) for name in ("Coat", "Dress") for number in TEN]
+    greedy, _ = open_page(browser, server, f"?room=denoising&checkpoint={CHECKPOINT}&class_name=Bag&seed=5000")
+    seeds, shared = itertools.count(5001), []
+    for name, number in itertools.product(("Shirt", "Pullover"), TEN):
+        if greedy.evaluate(ANSWERED):
+            begin(greedy, seed=str(next(seeds)), **LONGEST)
+            greedy.wait_for_timeout(1000)
+        shared.append(choose(light, class_name=name, number=str(number)))
+        light.wait_for_timeout(300)
+    print(
+        f"light action: p95 {percentile(alone, 95):.3f} s alone, {percentile(shared, 95):.3f} s beside the longest job "
+        f"({next(seeds) - 5001} begun), ratio {percentile(shared, 95) / percentile(alone, 95):.2f}"
+    )
+    greedy.close()
+    light.close()
 
 
 def main() -> None:
@@ -155,6 +188,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         weigh(browser, server, imports)
         act(browser, server)
+        share(browser, server)
         remember(browser, server)
         print(f"tracebacks in the log: {server.log.read_text().count('Traceback')}")
 

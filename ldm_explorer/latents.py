@@ -3,9 +3,9 @@
 Everything outside this file sees normalised latents `z = (raw - latents_mean) / latents_std`, per channel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from diffusers import AutoencoderKL
@@ -20,8 +20,13 @@ BATCH_IMAGES = 64
 
 def latent_shape(vae: AutoencoderKL) -> tuple[int, int, int]:
     """(c, h, w) of the latents of an autoencoder's own image side."""
-    side = vae.config.sample_size >> (len(vae.config.block_out_channels) - 1)
-    return vae.config.latent_channels, side, side
+    return shape_of(vae.config)
+
+
+def shape_of(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """The same of an autoencoder's config."""
+    side = config["sample_size"] >> (len(config["block_out_channels"]) - 1)
+    return config["latent_channels"], side, side
 
 
 @dataclass(frozen=True)

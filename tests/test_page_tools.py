@@ -185,7 +185,7 @@ def test_a_lesson_is_a_link_with_a_question_and_back_closes_it(page):
     banner.wait_for()
     assert not row.is_visible()
     assert "lesson=steps" in page.url
-    page.get_by_text("step 1 of 4, t = 999").wait_for()
+    page.get_by_text("step 1 of 4, B: step 1 of 50, t = 999").wait_for()
     answer = banner.get_by_text("4 are too few")
     assert not answer.is_visible()
     banner.get_by_text("Show the answer").click()

@@ -4,6 +4,7 @@ import base64
 import io
 import shutil
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -88,6 +89,13 @@ def test_refusals_become_one_sentence(library):
     ):
         with pytest.raises(gr.Error, match=said):
             ask(room, library, question)
+
+
+def test_an_answer_of_one_library_is_not_given_for_another(library):
+    question = "checkpoint=tiny-ldm&class_name=Bag&steps=2"
+    assert ask(denoising, library, question)
+    with pytest.raises(gr.Error, match="one request may cost"):
+        ask(denoising, replace(library, max_gflops=1e-9), question)
 
 
 def test_what_nobody_foresaw_is_one_sentence_too():

@@ -46,7 +46,7 @@ class Classifiers(Mapping[str, FeatureNet]):
         return len(self.folders)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Library:
     """Checkpoints by a unique name, what was passed over, and the classifier of each dataset, below `roots`."""
 

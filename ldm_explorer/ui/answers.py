@@ -119,7 +119,7 @@ def answers(room: Room, library: Library, results: Results, question: str, job: 
     stamp = room.stamp(library, chosen, beside) if hasattr(room, "stamp") else ""
     if stamp and stamp == seen(question):
         return
-    key = (room.NAME, chosen, beside)
+    key = (library, room.NAME, chosen, beside)
     run = results.run(key, functools.partial(room.answer, library, chosen, beside), stamp)
     try:
         yield from follow(run, job)

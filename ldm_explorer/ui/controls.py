@@ -8,6 +8,7 @@ import gradio as gr
 
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
+from ldm_explorer.explore.checkpoint_words import first_names, in_a_line
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_run import find_runs
 from ldm_explorer.explore.training_words import in_words
@@ -20,6 +21,8 @@ from ldm_explorer.ui.images import default_image
 from ldm_explorer.ui.loss_lesson import TITLE as CASE
 
 DEFAULT_CHECKPOINT = "ldm-8x8x4-cosine"
+MORE = ""
+"""The entry of a list of checkpoints that stands for those that it does not show."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,14 @@ class Control:
     """How a parameter is chosen. `more`: folded away, for those who look for it.
 
     `follows` names another control whose value it takes whenever somebody changes that one. `choices` are looked for
-    anew whenever its list is opened.
+    anew whenever its list is opened. `whole` is a list that grows to this when its entry MORE is chosen.
     """
 
     make: Callable[[Library], gr.components.Component]
     more: bool = False
     follows: str | None = None
     choices: Callable[[Library], list[tuple[str, str]]] | None = None
+    whole: Callable[[Library], list[tuple[str, str]]] | None = None
 
 
 def default_checkpoint(library: Library) -> str:
@@ -42,7 +46,21 @@ def default_checkpoint(library: Library) -> str:
 
 
 def _checkpoint(library: Library) -> gr.Dropdown:
-    return gr.Dropdown(library.names(), value=default_checkpoint(library), label="Checkpoint")
+    """Those that people look for first; the last entry asks for all."""
+    named = checkpoint_choices(library)
+    first = first_names(library)
+    rest = len(named) - len(first)
+    more = [(f"more: {rest} of comparisons and faults", MORE)] if rest else []
+    shown = [choice for choice in named if choice[1] in first]
+    return gr.Dropdown([*shown, *more], value=default_checkpoint(library), label="Checkpoint")
+
+
+def checkpoint_choices(library: Library) -> list[tuple[str, str]]:
+    """All checkpoints, each in a line; what trained for a comparison comes last."""
+    first = first_names(library)
+    return [
+        (in_a_line(library.get(name)), name) for name in sorted(library.names(), key=lambda name: name not in first)
+    ]
 
 
 def _runs(library: Library) -> list[tuple[str, str]]:
@@ -86,7 +104,7 @@ def _range(annotation: Any) -> tuple[Any, Any, dict[str, str]]:
 
 
 CONTROLS: dict[str, Control] = {
-    "checkpoint": Control(_checkpoint),
+    "checkpoint": Control(_checkpoint, whole=checkpoint_choices),
     "class_name": Control(
         lambda library: gr.Textbox(
             default_image(library.get(default_checkpoint(library)))[0], visible="hidden", label="Class"
@@ -141,8 +159,18 @@ CONTROLS: dict[str, Control] = {
 """By the parameter's name, in the order of the rail."""
 
 
-def described(control: gr.components.Component) -> dict[str, Any]:
-    """What the page's script has to know to read a value out of an address."""
+def described(name: str, control: gr.components.Component, library: Library) -> dict[str, Any]:
+    """What the page's script has to know of a control, above all to read its value out of an address."""
+    known = _values(control)
+    if leader := CONTROLS[name].follows:
+        known |= {"follows": leader}
+    if whole := CONTROLS[name].whole:
+        choices = [value for _, value in whole(library)]
+        known |= {"whole": whole(library), "shown": known["choices"], "choices": choices}
+    return known
+
+
+def _values(control: gr.components.Component) -> dict[str, Any]:
     known = {"value": control.value}
     match control:
         case gr.Image():

@@ -108,7 +108,7 @@ def build_page(library: Library) -> Page:
         served = tuple(asked for room in ROOMS for asked in (room, *parts_of(room)))
         build_api(served, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
-    page_script = PageScript(_known(images, controls))
+    page_script = PageScript(_known(library, images, controls))
     return Page(app, page_script.head(), (images.route(), page_script.route()))
 
 
@@ -181,7 +181,8 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> 
     for name, control in CONTROLS.items():
         if control.follows:
             leader = controls[control.follows]
-            leader.input(None, leader, controls[name], js="(value) => value", api_visibility="private", queue=False)
+            took = f"(value) => value || ldm.state.values[{json.dumps(control.follows)}]"
+            leader.input(None, leader, controls[name], js=took, api_visibility="private", queue=False)
     again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
     sliders = [control.change for control in values if isinstance(control, gr.Slider)]
     others = [again.click, *(control.change for control in values if not isinstance(control, gr.Slider))]
@@ -235,7 +236,7 @@ def room_css() -> str:
     return f"{', '.join(rules)} {{ display: none !important; }}\n"
 
 
-def _known(images: ImageSets, controls: dict[str, gr.components.Component]) -> dict[str, Any]:
+def _known(library: Library, images: ImageSets, controls: dict[str, gr.components.Component]) -> dict[str, Any]:
     """What the page's script has to know of the rooms, the choices and the images."""
     return {
         "rooms": {
@@ -248,10 +249,7 @@ def _known(images: ImageSets, controls: dict[str, gr.components.Component]) -> d
             for asked in (room, *parts_of(room))
         },
         "parameters": list(CONTROLS),
-        "controls": {
-            name: described(control) | ({"follows": leader} if (leader := CONTROLS[name].follows) else {})
-            for name, control in controls.items()
-        },
+        "controls": {name: described(name, control, library) for name, control in controls.items()},
         "together": TOGETHER,
         "lessons": {lesson.name: lesson.room for lesson in LESSONS_HERE},
         "images": images.described(),

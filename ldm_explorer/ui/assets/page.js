@@ -76,13 +76,28 @@ window.ldm = (() => {
 
   /* Called by Gradio with the values of all controls; returns what each room asks. */
   function gather(entered, list) {
-    parameters.forEach((name, index) => { state.values[name] = list[index]; });
+    parameters.forEach((name, index) => { state.values[name] = kept(name, list[index]); });
     fit();
     const stray = entered && state.opening && entered !== state.opening; // the tab that stands open while another opens
     if (!state.started || stray) return asks.map(() => SAME);
     if (entered) { state.opening = null; enter(entered); }
     remember(true);
     return questions();
+  }
+
+  /* The last entry of a list that does not show all it has: the list grows and opens again, the choice stays. */
+  function kept(name, value) {
+    if (!LDM.controls[name].whole || value !== "") return value;
+    state.whole = true;
+    setTimeout(() => change({ [name]: state.values[name] }));
+    setTimeout(() => document.querySelector(".ldm-rail input[aria-label=Checkpoint]")?.focus(), 300);
+    return state.values[name];
+  }
+
+  /* A new value for a control; with the whole list where the short one does not have it. */
+  function update(name, value) {
+    const { whole, shown } = LDM.controls[name];
+    return whole && (state.whole || !shown.includes(value)) ? { ...SAME, value, choices: whole } : { ...SAME, value };
   }
 
   /* A checkpoint of other images has other classes to choose from. */
@@ -141,7 +156,7 @@ window.ldm = (() => {
     remember(false);
     tell("pin");
     say(wrong);
-    const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : { ...SAME, value: state.values[name] }));
+    const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : update(name, state.values[name])));
     state.cleared = false;
     return [...values, { ...SAME, selected: room }, ...questions()];
   }
@@ -190,7 +205,7 @@ window.ldm = (() => {
   }
 
   function changed() {
-    return parameters.map((name) => (name in state.changes ? { ...SAME, value: state.changes[name] } : SAME));
+    return parameters.map((name) => (name in state.changes ? update(name, state.changes[name]) : SAME));
   }
 
   /* End the run of the open room, and ask for it once more, which finds what there was of it. */

@@ -1,0 +1,34 @@
+"""What a checkpoint is, in a line of a list, and which ones the list begins with."""
+
+from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.training_words import TARGETS
+from ldm_explorer.latents import shape_of
+from ldm_explorer.network_files import read_network_config
+from ldm_explorer.run_layout import VAE
+from ldm_explorer.shipped import find_shipped_checkpoints
+
+
+def in_a_line(checkpoint: Checkpoint) -> str:
+    """Name, what was trained, and the latent; read from its JSON alone, for its weights may not be loaded yet."""
+    channels, side, _ = shape_of(read_network_config(checkpoint.folder / VAE, "AutoencoderKL"))
+    latent = f"{side}x{side}x{channels} = {side * side * channels:,} values"
+    return f"{checkpoint.name}: {_trained(checkpoint)}; {latent}"
+
+
+def _trained(checkpoint: Checkpoint) -> str:
+    if checkpoint.kind == "vae":
+        return "autoencoder alone"
+    predicts, schedule = checkpoint.config.get("prediction"), checkpoint.config.get("schedule")
+    return ", ".join(["denoiser", *filter(None, [schedule]), *([TARGETS[predicts]] if predicts else [])])
+
+
+def first_names(library: Library) -> list[str]:
+    """All but those that were trained for a comparison: the shipped ones whose folder is no dataset's."""
+    shipped = find_shipped_checkpoints()
+    studies = {
+        checkpoint.name
+        for checkpoint in library.checkpoints.values()
+        if shipped in checkpoint.folder.parents and checkpoint.folder.parent.name != checkpoint.dataset
+    }
+    return [name for name in library.names() if name not in studies] or library.names()
