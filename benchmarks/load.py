@@ -1,5 +1,5 @@
-"""A class and one greedy client: 29 clients with a light action every 10 s and one Generate a minute, and one that asks
-for 40 long runs at once, again and again. `python benchmarks/load.py [MINUTES]`
+"""A class and one greedy client: 29 clients with a light action every 10 s and a run of 10 steps a minute, and one
+that asks for 40 long runs at once, again and again. `python benchmarks/load.py [MINUTES]`
 
 Prints the light actions' times alone and under load, errors, refusals, and the server's memory after a minute and at
 the end.

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import diffusers
 import pytest
@@ -10,9 +11,18 @@ import torch
 from PIL import Image
 
 from ldm_explorer import data, samplers, schedules
+from ldm_explorer.explore.library import open_library
 from ldm_explorer.schedules import make_schedule
+from ldm_explorer.ui import controls, page, settings
+from ldm_explorer.ui.rooms import ROOMS
 
 CONTRIBUTING = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
+
+
+def blocks(heading: str) -> list[str]:
+    """The Python below a heading."""
+    section = CONTRIBUTING.split(f"### {heading}\n")[1].split("\n### ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
 def entries(heading: str, module, name: str, **imported) -> tuple[dict, str]:
@@ -20,8 +30,7 @@ def entries(heading: str, module, name: str, **imported) -> tuple[dict, str]:
 
     Also where somebody has done as the text says, and the list has it already.
     """
-    section = CONTRIBUTING.split(f"### {heading}\n")[1].split("\n### ")[0]
-    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (code,) = blocks(heading)
     (added,) = re.findall(r'^    "(\w+)": ', code, re.MULTILINE)
     scope = vars(module) | imported
     exec(code.replace("    ...\n", f"    **{name},\n"), scope)
@@ -61,3 +70,27 @@ def test_the_dataset_is_read_when_it_is_asked_for_and_not_before(monkeypatch, tm
     shutil.copytree(tmp_path / spec.class_names[0], third / "zebra")
     with pytest.raises(data.DataError, match="labels up to 2, and 2 names of classes"):
         data.load_split(added, "train", third)
+
+
+def test_the_room_has_a_tab_an_endpoint_and_an_answer(monkeypatch, ldm_folder):
+    (code,) = blocks("A room of the app")
+    room = ModuleType("mirror")
+    exec(code, vars(room))
+    monkeypatch.setattr(page, "ROOMS", (*(other for other in ROOMS if other.NAME != room.NAME), room))
+    library = open_library(ldm_folder.parents[1])
+    app = page.build_page(library).app
+    assert [tab.label for tab in app.blocks.values() if getattr(tab, "id", None) == room.NAME] == [room.TITLE]
+    assert room.NAME in [fn.api_name for fn in app.fns.values()]
+    chosen, beside = room.SETTINGS.read("checkpoint=tiny-ldm&class_name=Bag&b.checkpoint=tiny-ldm")
+    ((show,),) = room.answer(library, chosen, beside)
+    assert [frame["label"] for frame in show["frames"]] == ["as it is", "mirrored"]
+    assert len(show["frames"][0]["sides"]) == 2
+
+
+def test_the_control_has_the_bounds_and_the_words_of_its_type():
+    annotation, entry = blocks("A control")
+    scope = dict(vars(settings))
+    exec(annotation, scope)
+    (control,) = eval(f"{{{entry}}}", vars(controls) | {"settings": SimpleNamespace(**scope)}).values()
+    slider = control.make(None)
+    assert (slider.minimum, slider.maximum, slider.label) == (0, 3, "Quarter turns")

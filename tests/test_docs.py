@@ -10,7 +10,7 @@ FOLDERS = ("docs", "benchmarks", "checkpoints", "ldm_explorer")
 FILES = sorted([*REPO.glob("*.md"), *(path for folder in FOLDERS for path in (REPO / folder).rglob("*.md"))])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-MAX_README_LINES = 130
+MAX_README_LINES = 118
 MAX_README_COLUMNS = 5
 
 

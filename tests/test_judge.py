@@ -39,7 +39,7 @@ def logged(*losses: float) -> list[dict]:
 
 
 @pytest.mark.parametrize("log_is_kept", [True, False])
-def test_the_training_tab_and_the_diagnosis_never_contradict_each_other(run_with_losses, log_is_kept):
+def test_the_room_of_training_and_the_diagnosis_never_contradict_each_other(run_with_losses, log_is_kept):
     checkpoint = run_with_losses([0.9])
     case, reading = open_case(checkpoint.folder), read_loss(checkpoint)
     spoken = set()
@@ -80,9 +80,9 @@ def test_a_loss_that_rose_again_has_risen_for_both(run_with_losses, rise):
     checkpoint = run_with_losses([0.9])
     lines = [line | {"loss": 0.5} for line in logged(*[0.5] * 18, *[0.5 * rise] * 2)]
     floors = read_loss(checkpoint).floors
-    tab = reading_of(lines, "v_prediction", floors).sentence()
+    said = reading_of(lines, "v_prediction", floors).sentence()
     found = stability(replace(open_case(checkpoint.folder), log=lines))
-    assert ("rose again" in tab) == ("rose again" in found.accusation) == (rise > 1.1)
+    assert ("rose again" in said) == ("rose again" in found.accusation) == (rise > 1.1)
 
 
 @pytest.mark.parametrize(

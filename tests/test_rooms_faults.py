@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ldm_explorer.diagnosis.faults import FAULTS
+from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import Moment, Subject, run_experiment, set_up
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.ui.page import room_css
@@ -97,3 +98,10 @@ def test_an_autoencoder_and_an_unknown_fault_are_refused_in_a_sentence(library):
 def test_b_is_the_broken_run_and_not_for_the_visitor_to_choose():
     assert not faults.COMPARES
     assert f"body[data-room={faults.NAME}] .ldm-control:not(.ldm-in-{faults.NAME})" in room_css()
+
+
+def test_the_script_is_that_of_the_fault_and_the_seed(library):
+    chosen = FaultSettings(checkpoint="tiny-ldm", fault="clip_sample", seed=3)
+    checkpoint = library.get("tiny-ldm")
+    folder = short_path(checkpoint.folder, library.roots)
+    assert faults.script(library, chosen) == fault_script(checkpoint, folder, "clip_sample", 3)

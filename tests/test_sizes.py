@@ -128,7 +128,7 @@ def test_a_measure_of_fewer_seeds_costs_the_derived_ones_of_the_others_nothing(t
 def test_of_latents_that_are_equally_good_at_most_a_third_are_told_apart(
     of_the_pair, of_the_other_size, share, tmp_path
 ):
-    """In each figure, as the tab says, by how much the seeds of the pair vary and those of the sizes measured."""
+    """In each figure, as the room says, by how much the seeds of the pair vary and those of the sizes measured."""
     deviations = torch.tensor([of_the_pair] * 5 + [of_the_other_size] * 3) / 1000
     draws = 1 + deviations * torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
     told_apart = 0

@@ -1,1 +1,1 @@
-"""One pure function per question that a tab asks; each returns a frozen dataclass of arrays."""
+"""One pure function per question that a room asks; each returns a frozen dataclass of arrays."""

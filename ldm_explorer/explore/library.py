@@ -55,7 +55,7 @@ class Library:
     classifiers: Mapping[str, FeatureNet]
     roots: tuple[Path, ...] = ()
     max_gflops: float = math.inf
-    """Floating-point operations of networks, in 1e9, that one request may cost."""
+    """Floating-point operations of networks, in 1e9, that one walk from noise may cost."""
 
     def names(self, kind: str | None = None) -> list[str]:
         """Names of all checkpoints, or of one kind ("vae", "ldm")."""

@@ -42,6 +42,8 @@ class Room(Protocol):
     def answer(self, library: Library, chosen: Any, beside: Any | None) -> Iterator[tuple]:
         """The values of these components, as often as there is something new. Raises `ValueError` as one sentence."""
 
+    # Where a room needs them it has also `COMPARES` (see `compares`), `PARTS` (`parts.parts_of`), `HIDDEN`
+    # (`page.uses`) and `script(library, chosen) -> str` (`tools.script_for`).
     # A room that reads what changes has also `stamp(library, chosen, beside) -> str`, another one when there is more to
     # read. Where its show holds the stamp, the page asks again every few seconds, and says which it has seen.
 

@@ -1,4 +1,4 @@
-"""The lessons: six links into the rooms, each with what is shown, a question to answer first, and its answer."""
+"""The lessons: links into the rooms, each with what is shown, a question to answer first, and its answer."""
 
 from collections.abc import Container
 from dataclasses import dataclass

@@ -9,6 +9,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, Fault, lab_checkpoint
 from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import SYMPTOM_NAMES, FaultFrame, Moment, Subject, run_experiment, set_up
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.faults import symptom_figure
@@ -71,6 +72,13 @@ def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | Non
         [(step.right_symptom, step.broken_symptom) for step in steps],
     )
     yield what, show.end(_result(symptom, steps[-1])), figure, more
+
+
+def script(library: Library, chosen: FaultSettings) -> str:
+    """The Python that makes both runs."""
+    checkpoint = library.get(chosen.checkpoint)
+    folder = short_path(checkpoint.folder, library.roots)
+    return fault_script(checkpoint, folder, chosen.fault, chosen.seed, chosen.denoiser)
 
 
 def _frame(step: FaultFrame, symptom: str) -> Frame:

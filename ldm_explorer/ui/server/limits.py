@@ -9,11 +9,12 @@ class Limits:
     """A session is one open page or one API client; as sessions are free, an address has wider limits of its own."""
 
     gflops: float = 700.0
-    """Floating-point operations of the networks that one request may cost, in 1e9: two cores do them in about 10 s."""
+    """Floating-point operations of the networks that one walk from noise may cost, in 1e9: two cores do them in about
+    10 s. B has a walk of its own."""
     waiting_light: int = 40
-    """Requests of one session that may wait for light work; choosing another checkpoint sends about 20 at once."""
+    """Requests of one session that may wait for light work; a room with all parts unfolded asks six at once."""
     waiting_long: int = 8
-    """A quick walk through all rooms asks for six."""
+    """A quick walk through all rooms asks for six, with all parts unfolded."""
     waiting_light_per_address: int = 600
     """A class may share one address, and choose another checkpoint at once."""
     waiting_long_per_address: int = 60
