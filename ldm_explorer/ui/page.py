@@ -17,7 +17,7 @@ from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join, style
 from ldm_explorer.ui.lessons import build_lessons, lessons_in
 from ldm_explorer.ui.page_script import ASSETS, PageScript, once_loaded
-from ldm_explorer.ui.parts import is_folded, lay_out, parameters_of, parts_of, question_id
+from ldm_explorer.ui.parts import is_folded, lay_out, line, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.settings import TOGETHER
@@ -41,6 +41,10 @@ THEME = gr.themes.Default(
 NO_CHECKPOINTS = (
     "No checkpoint was found. Give a folder that holds some with `--checkpoints`: the repository has one of that name, "
     "and `accelerate launch train/vae.py` and `accelerate launch train/ldm.py` train your own."
+)
+ENDPOINTS_HERE = (
+    "They answer programs: `gradio_client` lists them with `Client(ADDRESS).view_api()`, and docs/api.md in the "
+    "repository has examples. The page itself is one address up."
 )
 STRIP = (
     ("image", "reconstruction", "image"),
@@ -96,15 +100,17 @@ def build_page(library: Library) -> Page:
             return Page(app)
         gr.HTML(strip(), js_on_load=once_loaded("ldm.strip(element)"), elem_classes="ldm-bar", padding=False)
         build_lessons(LESSONS_HERE)
+        line()
         gr.HTML(html('<p id="ldm-message" role="alert"></p>{}', notice(["Not shown:", *skipped] if skipped else [])))
         with gr.Row(elem_classes="ldm-body"):
             with gr.Column(elem_classes="ldm-rail", min_width=240):
-                controls = _rail(library)
+                controls, pin = _rail(library)
             with gr.Column(elem_classes="ldm-main"), gr.Tabs() as tabs:
                 asks = [name for room in ROOMS for name in _room(room, library)]
-        _connect(app, tabs, controls, asks)
+        _connect(app, tabs, controls, pin, asks)
         build_tools(ROOMS, library, RESULTS)
     with app.route("API", "/api", show_in_navbar=False):  # what no visitor needs is on a page of its own
+        gr.Markdown(f"# LDM Explorer's endpoints\n\n{ENDPOINTS_HERE}")
         served = tuple(asked for room in ROOMS for asked in (room, *parts_of(room)))
         build_api(served, library, RESULTS, {name: control.value for name, control in controls.items()})
     images = ImageSets.read(library)
@@ -115,8 +121,8 @@ def build_page(library: Library) -> Page:
 LESSONS_HERE = lessons_in([room.NAME for room in ROOMS])
 
 
-def _rail(library: Library) -> dict[str, gr.components.Component]:
-    """The controls, in their order; those that few look for are folded away."""
+def _rail(library: Library) -> tuple[dict[str, gr.components.Component], gr.Button]:
+    """The controls, in their order, those that few look for folded away; and the button that keeps B or lets it go."""
     made: dict[str, gr.components.Component] = {}
 
     def make(name: str) -> None:
@@ -150,10 +156,9 @@ def _rail(library: Library) -> dict[str, gr.components.Component]:
         for name in folded:
             make(name)
     with gr.Column(elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if compares(room))]):
-        gr.Button("Keep as B", elem_id="ldm-pin", size="sm").click(
-            None, None, None, js="() => ldm.pin()", api_visibility="private"
-        )
-    return {name: made[name] for name in CONTROLS}
+        pin = gr.Button("Keep as B", elem_id="ldm-pin", size="sm")
+        pin.click(None, None, pin, js="() => ldm.pin()", api_visibility="private")
+    return {name: made[name] for name in CONTROLS}, pin
 
 
 def uses(room: Room, parameter: str) -> bool:
@@ -170,7 +175,7 @@ def _room(room: Room, library: Library) -> list[str]:
     return [room.NAME, *(part.NAME for part in parts_of(room))]
 
 
-def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> None:
+def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, pin: gr.Button, asks: list[str]) -> None:
     """Controls to address and questions and back, all in the page."""
     by_id = {block.elem_id: block for block in app.blocks.values()}
     values, questions = list(controls.values()), [by_id[question_id(name)] for name in asks]
@@ -197,7 +202,11 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, asks: list[str]) -> 
     back = gr.Button("Read", visible="hidden", elem_id="ldm-read")
     for event in (app.load, back.click):
         event(
-            None, None, [*values, tabs, *questions], js=f"() => {once_loaded('ldm.read()')}", api_visibility="private"
+            None,
+            None,
+            [*values, tabs, pin, *questions],
+            js=f"() => {once_loaded('ldm.read()')}",
+            api_visibility="private",
         )
 
 

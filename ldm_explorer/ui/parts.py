@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import RESULTS, Room, answering
@@ -33,19 +34,26 @@ def question_id(name: str) -> str:
 
 
 def lay_out(asked: Any, library: Library) -> None:
-    """Lay out a room or a part here; whenever its question changes, it answers."""
+    """Lay out a room or a part here; whenever its question changes, it answers, and what it was asked before ends."""
     question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=question_id(asked.NAME))
     outputs = asked.build(library)
     asking = question.change(
-        answering(asked, library, RESULTS),
+        answering(asked, library, RESULTS, len(outputs)),
         question,
-        outputs,
-        trigger_mode="always_last",
+        [*outputs, line()],
+        trigger_mode="multiple",
         show_progress="hidden",
         api_visibility="private",
     )
     stop = gr.Button("Stop", visible="hidden", elem_id=f"ldm-stop-{asked.NAME}")
     stop.click(None, None, None, cancels=[asking], api_visibility="private")
+
+
+def line() -> gr.HTML:
+    """Where the page says how many others are served first: one place for all rooms, made by whoever asks first."""
+    made = Context.root_block.blocks.values() if Context.root_block else ()
+    known = (block for block in made if isinstance(block, gr.HTML) and block.elem_id == "ldm-line")
+    return next(known, None) or gr.HTML("", elem_id="ldm-line", padding=False)
 
 
 def fold(part: Any, library: Library) -> None:

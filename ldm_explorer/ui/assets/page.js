@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
-  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), left: new Set(), started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -29,10 +29,13 @@ window.ldm = (() => {
 
   /* What a room or a part of one asks. */
   function ask(name) {
+    const before = state.asked[name];
     state.asked[name] = choices(LDM.asks[name].parameters).toString();
+    if (before !== undefined && before !== state.asked[name]) stop(name);
     tell("asked");
-    const seen = state.seen && name === state.room ? `&seen=${encodeURIComponent(state.seen)}` : "";
-    return state.asked[name] + seen;
+    const again = name === state.room ? state.seen ?? (state.left.has(name) ? stamp("") : null) : null;
+    state.left.delete(name);
+    return state.asked[name] + (again ? `&seen=${encodeURIComponent(again)}` : "");
   }
 
   /* What the open room and its open parts ask now; the others keep their questions. */
@@ -117,7 +120,10 @@ window.ldm = (() => {
   }
 
   function enter(room) {
-    if (room !== state.room) state.step = null;
+    if (room !== state.room) {
+      state.step = null;
+      if (state.room) quit(state.room);
+    }
     state.room = room;
     if (state.lesson && LDM.lessons[state.lesson] !== room) teach(null);
     document.body.dataset.room = room;
@@ -158,7 +164,7 @@ window.ldm = (() => {
     say(wrong);
     const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : update(name, state.values[name])));
     state.cleared = false;
-    return [...values, { ...SAME, selected: room }, ...questions()];
+    return [...values, { ...SAME, selected: room }, pinning(), ...questions()];
   }
 
   /* The value that a parameter's text stands for, undefined where it stands for none. */
@@ -180,12 +186,29 @@ window.ldm = (() => {
     state.pinned = state.pinned ? null : [...question(state.room, state.values)].filter(([name]) => !together.includes(name));
     tell("pin");
     click("ldm-gather");
+    return pinning();
   }
 
+  /* What the button says that keeps B. */
+  const pinning = () => ({ ...SAME, value: state.pinned ? "Remove B" : "Keep as B" });
+
   /* Ask once more, for what has a new stamp since; the server answers nothing where it has not. */
-  function again(stamp) {
-    state.seen = `${stamp}.${(again.times = (again.times ?? 0) + 1)}`;
+  function again(seen) {
+    state.seen = stamp(seen);
     click("ldm-gather");
+  }
+
+  /* What makes a question another one, though nothing else is asked. */
+  const stamp = (seen) => `${seen}.${(stamp.times = (stamp.times ?? 0) + 1)}`;
+
+  /* End what the server still computes for a room or a part of one. */
+  const stop = (name) => click(`ldm-stop-${name}`);
+
+  /* A room that is left is not computed any more; where it was under way it goes on when it is opened again. */
+  function quit(room) {
+    const stage = document.querySelector(`#ldm-ask-${room}`)?.closest(".tabitem")?.querySelector(".ldm-stage")?.ldm;
+    for (const [name, part] of asks) if (part.room === room) stop(name);
+    if (stage && !stage.done()) state.left.add(room);
   }
 
   function open(room) {
@@ -209,7 +232,7 @@ window.ldm = (() => {
   }
 
   /* End the run of the open room, and ask for it once more, which finds what there was of it. */
-  const halt = () => click(`ldm-stop-${state.room}`);
+  const halt = () => stop(state.room);
   function resume() {
     again("");
   }
