@@ -75,7 +75,7 @@ def _of_checkpoint(library: Library, name: str) -> Iterator[tuple[Any, dict[str,
 def _room(room: Any, library: Library, chosen: dict[str, Any]) -> None:
     """A room's answers to a question of the page, as they would be sent."""
     most = FIRST_ANSWERS if room.WORK is LONG and room.NAME not in EXAMINATIONS else None
-    for answer in islice(answering(room, library, Results(size_of), 1)(urlencode(chosen)), most):
+    for answer in islice(answering(room, library, Results(size_of))(urlencode(chosen)), most):
         _send(answer)
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ldm_explorer.ui.answers import Line, follow
+from ldm_explorer.ui.answers import follow
 from ldm_explorer.ui.results import Results, Run
 from ldm_explorer.ui.server.turns import TURNS, Job, Stopped
 
@@ -111,27 +111,3 @@ def test_what_was_used_longest_ago_is_forgotten_first():
             results.run("a", lambda: iter(()))
     kept = {key for key in "abc" if results.run(key, lambda: iter(())).done}
     assert kept == {"a", "c"}
-
-
-def test_who_waits_is_told_how_many_are_served_before_and_then_has_the_answer():
-    entered, release = threading.Event(), threading.Event()
-
-    def slow() -> Iterator[tuple[int]]:
-        entered.set()
-        release.wait(10)
-        yield (1,)
-
-    with ThreadPoolExecutor(2) as clients:
-        first = clients.submit(lambda: list(follow(Run(slow), Job())))
-        entered.wait(10)
-        waiting = follow(Run(Counted(2)), Job(), patience=0.01)
-        assert [next(waiting), next(waiting)] == [Line(1), Line(1)]
-        release.set()
-        assert first.result(10) == [(1,)]
-        told = list(waiting)
-    assert [answer for answer in told if not isinstance(answer, Line)] == [(0,), (1,)]
-    assert (Line(1).sentence, Line(3).sentence, Line(0).sentence) == (
-        "Waiting: one other is served before.",
-        "Waiting: 3 others are served before.",
-        "",
-    )

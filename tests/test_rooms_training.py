@@ -218,7 +218,7 @@ class TestARunThatGoesOn:
 
     def test_what_is_kept_stays_whole_when_gradio_takes_an_update_apart(self, library, write_run):
         write_run("young", denoiser_records(3))
-        ask = answering(training, library, Results(size_of), 1)
+        ask = answering(training, library, Results(size_of))
         ((_, figure, *_),) = ask("run=young")
         assert figure.pop("value") is not None
         ((_, again, *_),) = ask("run=young")
@@ -236,12 +236,12 @@ class TestARunThatGoesOn:
         (first,) = self.ask(library, results, "run=young")
         again = f"run=young&seen={first['stamp']}.1"
         assert self.ask(library, results, again) == []
-        (skipped,) = answering(training, library, results, 1)(again)
+        (skipped,) = answering(training, library, results)(again)
         assert skipped == gr.skip(), "the page keeps what it shows"
         write_run("other", denoiser_records(3))
         assert self.ask(library, results, f"{again}&b.run=other"), "another question is answered, whatever was seen"
         grow(folder, 5)
-        ((show, *_),) = answering(training, library, results, 1)(again)
+        ((show, *_),) = answering(training, library, results)(again)
         assert show["question"] == "run=young", "as the page has asked it first"
 
 

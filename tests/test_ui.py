@@ -76,7 +76,7 @@ def test_a_class_without_a_test_image_is_not_offered_and_can_be_generated(color_
 
 
 def ask(room, library: Library, question: str) -> list:
-    return list(answering(room, library, RESULTS, 1)(question))
+    return list(answering(room, library, RESULTS)(question))
 
 
 def test_refusals_become_one_sentence(library):
@@ -108,7 +108,7 @@ def test_on_a_space_with_lent_gpus_long_work_asks_for_one(library, monkeypatch):
     asked = []
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=lambda handler: asked.append(handler) or handler))
     for room in ROOMS:
-        handler = answering(room, library, RESULTS, 1)
+        handler = answering(room, library, RESULTS)
         assert (handler in asked) == (room.WORK.name == "long")
         assert handler.work is room.WORK
     assert asked

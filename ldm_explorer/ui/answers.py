@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -21,7 +20,7 @@ from ldm_explorer.ui.server.turns import TURNS, Job, Stopped
 from ldm_explorer.ui.server.work import LONG, Work
 from ldm_explorer.ui.settings import Settings
 
-WAIT_SECONDS, PATIENCE_SECONDS = 0.5, 1.0
+WAIT_SECONDS = 0.5
 SEEN = "seen"
 """In the question of a page that asks again: a stamp, a dot, and how often it has asked."""
 _log = logging.getLogger(__name__)
@@ -80,19 +79,15 @@ def compares(room: Room) -> bool:
     return getattr(room, "COMPARES", True)
 
 
-def answering(room: Room, library: Library, results: Results, num_outputs: int) -> Callable[[str], Iterator[Any]]:
-    """What Gradio calls with a room's question, a query string: streams the values of the room's components, and last
-    how many others are served before, "" once it is this one's turn."""
+def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[Any]]:
+    """What Gradio calls with a room's question, a query string: streams the room's answers."""
 
     def answer(question: str) -> Iterator[Any]:
         with one_sentence():
             values, asked = None, question.partition(f"&{SEEN}=")[0]
-            job = Job(LocalContext.event_id.get(None))
-            for values in answers(room, library, results, question, job, PATIENCE_SECONDS):
-                if isinstance(values, Line):
-                    yield [*[gr.skip()] * num_outputs, values.sentence]
-                else:
-                    yield [*(_told(value, asked) for value in values), ""]
+            for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
+                told = [_told(value, asked) for value in values]
+                yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
             if values is None:  # a generator that yields nothing would empty the components
                 yield gr.skip()
 
@@ -117,23 +112,9 @@ def _told(value: Any, question: str) -> Any:
     return value | ({"question": question} if "frames" in value else {})
 
 
-@dataclass(frozen=True)
-class Line:
-    """How many jobs are served before one that has no answer yet."""
-
-    before: int
-
-    @property
-    def sentence(self) -> str:
-        others = "one other is" if self.before == 1 else f"{self.before} others are"
-        return f"Waiting: {others} served before." if self.before else ""
-
-
-def answers(
-    room: Room, library: Library, results: Results, question: str, job: Job, patience: float | None = None
-) -> Iterator[Any]:
+def answers(room: Room, library: Library, results: Results, question: str, job: Job) -> Iterator[tuple]:
     """The room's answers, from what others have computed where somebody has asked the same; none where the page asks
-    again and nothing has changed since. With `patience`, its `Line` every so many seconds as long as there is none."""
+    again and nothing has changed since."""
     chosen, beside = room.SETTINGS.read(question)
     stamp = room.stamp(library, chosen, beside) if hasattr(room, "stamp") else ""
     if stamp and stamp == seen(question):
@@ -141,7 +122,7 @@ def answers(
     key = (library, room.NAME, chosen, beside)
     run = results.run(key, functools.partial(room.answer, library, chosen, beside), stamp)
     try:
-        yield from follow(run, job, patience)
+        yield from follow(run, job)
     except Exception:
         results.forget(key, run)
         raise
@@ -154,26 +135,23 @@ def seen(question: str) -> str:
     return parse_qs(question).get(SEEN, [""])[-1].partition(".")[0]
 
 
-def follow(run: Run, job: Job, patience: float | None = None) -> Iterator[Any]:
+def follow(run: Run, job: Job) -> Iterator[tuple]:
     """A run from what is there on; the next step is computed here where nobody else computes it.
 
     The run's lock is taken before the turn: who had the turn and waited for the lock would wait for ever.
     """
-    seen, came = 0, True
+    seen = 0
     while True:
         with _held(run.lock, job):
             if len(run.steps) == seen and not run.done:
-                with TURNS.turn(job, None if seen else patience) as came:
-                    if came:
-                        run.advance()
+                with TURNS.turn(job):
+                    run.advance()
             new, seen, done = len(run.steps) > seen, len(run.steps), run.done
             latest = run.steps[-1] if run.steps else None
         if new and latest is not None:
             yield latest
         if done:
             return
-        if not came:
-            yield Line(TURNS.before(job))
 
 
 @contextmanager

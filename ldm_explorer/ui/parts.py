@@ -38,11 +38,12 @@ def lay_out(asked: Any, library: Library) -> None:
     question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=question_id(asked.NAME))
     outputs = asked.build(library)
     asking = question.change(
-        answering(asked, library, RESULTS, len(outputs)),
+        answering(asked, library, RESULTS),
         question,
-        [*outputs, line()],
+        outputs,
         trigger_mode="multiple",
-        show_progress="hidden",
+        show_progress="minimal",
+        show_progress_on=line(),
         api_visibility="private",
     )
     stop = gr.Button("Stop", visible="hidden", elem_id=f"ldm-stop-{asked.NAME}")
@@ -50,7 +51,7 @@ def lay_out(asked: Any, library: Library) -> None:
 
 
 def line() -> gr.HTML:
-    """Where the page says how many others are served first: one place for all rooms, made by whoever asks first."""
+    """Where Gradio says a request's place in line, and how long it takes: one place for all rooms, made by the first."""
     made = Context.root_block.blocks.values() if Context.root_block else ()
     known = (block for block in made if isinstance(block, gr.HTML) and block.elem_id == "ldm-line")
     return next(known, None) or gr.HTML("", elem_id="ldm-line", padding=False)

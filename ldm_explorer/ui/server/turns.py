@@ -43,26 +43,15 @@ class Turns:
         self._here = threading.local()
 
     @contextmanager
-    def turn(self, job: Job, patience: float | None = None) -> Iterator[bool]:
-        """Wait for the job's turn, and give it up at the end; False where it did not come within `patience` seconds.
-
-        Raises `Stopped` where the job is stopped.
-        """
-        if not self._take(job, patience):
-            yield False
-            return
+    def turn(self, job: Job) -> Iterator[None]:
+        """Wait for the job's turn, and give it up at the end. Raises `Stopped` in it where the job is stopped."""
+        self._take(job)
         self._here.job = job
         try:
-            yield True
+            yield
         finally:
             self._here.job = None
             self._give_up(job)
-
-    def before(self, job: Job) -> int:
-        """How many jobs go before this one as it stands: what runs, and what has computed less."""
-        with self._changed:
-            waiting = sum(other is not job and other.used <= job.used for other in self._waiting)
-            return waiting + (self._running is not None and self._running is not job)
 
     def give_way(self, *_) -> None:
         """Let another job that has computed less go first; does nothing in a thread that has no turn."""
@@ -84,20 +73,15 @@ class Turns:
                     job.stopped = True
             self._changed.notify_all()
 
-    def _take(self, job: Job, patience: float | None = None) -> bool:
+    def _take(self, job: Job) -> None:
         with self._changed:
             self._waiting.append(job)
-            came = self._changed.wait_for(
-                lambda: job.stopped or (self._running is None and self._next() is job), patience
-            )
+            self._changed.wait_for(lambda: job.stopped or (self._running is None and self._next() is job))
             self._waiting.remove(job)
-            if job.stopped or not came:
-                self._changed.notify_all()
             if job.stopped:
+                self._changed.notify_all()
                 raise Stopped
-            if came:
-                self._running, job.since = job, time.monotonic()
-            return came
+            self._running, job.since = job, time.monotonic()
 
     def _next(self) -> Job:
         return min(self._waiting, key=lambda job: job.used)

@@ -12,7 +12,7 @@ class Work:
 
 
 LIGHT = Work("light", 8)
-LONG = Work("long", 16)
+LONG = Work("long", 8)
 
 
 def queue_by_work(app: Blocks) -> None:
