@@ -13,6 +13,7 @@ from served import numbers_in, question_of
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.schedules import SCHEDULES
+from ldm_explorer.ui import answers
 from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.server.launch import launch
@@ -60,8 +61,9 @@ def test_every_room_answers(client):
     assert "Right" in client.predict(formula="z0 = a*z_t - b*v", api_name="/check_formula")["sentence"]
 
 
-def test_denoising_streams_every_step(address, app):
-    """To the page: a step as soon as it is there, and each travels once."""
+def test_denoising_streams_every_step(address, app, monkeypatch):
+    """To the page: a step as soon as it is there, where it may be told so often, and each travels once."""
+    monkeypatch.setattr(answers, "EVERY_SECONDS", 0.0)
     body = {"fn_index": numbers_in(app.config)[question_of("denoising")], "session_hash": "streams"}
     body["data"] = ["checkpoint=tiny-ldm&class_name=Bag&steps=6&seed=60"]
     assert httpx.post(f"{address}gradio_api/queue/join", json=body).is_success

@@ -6,6 +6,8 @@ import json
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -167,7 +169,7 @@ def test_a_network_gives_way_to_light_work_between_two_of_its_modules():
         thread.start()
         while not TURNS._waiting:
             time.sleep(0.001)
-        nn.Sequential(*(Slow() for _ in range(3)))(torch.zeros(1))
+        nn.Sequential(*(nn.Sequential(Slow()) for _ in range(3)))(torch.zeros(1))
     thread.join()
     assert order == ["long", "light", "long", "long"]
 
@@ -183,10 +185,37 @@ def test_a_job_that_is_stopped_ends_before_its_next_module_and_leaves_its_turn_t
             return inputs
 
     with pytest.raises(Stopped), TURNS.turn(Job("this one")):
-        nn.Sequential(Stopping(), Stopping())(torch.zeros(1))
+        nn.Sequential(nn.Sequential(Stopping()), nn.Sequential(Stopping()))(torch.zeros(1))
     assert seen == ["module"]
     with TURNS.turn(Job("another")):
         pass
+
+
+def test_who_gives_up_a_turn_leaves_no_threads_of_openmp_behind():
+    """Where more than processors are there, all sleep at once when idle, and small networks take twice as long."""
+
+    def compute() -> tuple[int, int]:
+        with TURNS.turn(Job()):
+            torch.ones(2_000_000).exp_()
+            computing = threads_now()
+        for _ in range(100):  # they end by themselves, soon
+            if threads_now() < computing:
+                break
+            time.sleep(0.02)
+        return computing, threads_now()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(1) as one:
+            computing, afterwards = one.submit(compute).result()
+    finally:
+        torch.set_num_threads(before)
+    assert afterwards == computing - 1
+
+
+def threads_now() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def test_a_job_that_waits_is_stopped_at_once_and_the_one_behind_it_goes_on():

@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from ldm_explorer.explore.library import Library
+from ldm_explorer.malloc import return_freed_memory
 from ldm_explorer.ui.html import escaped
 from ldm_explorer.ui.results import Results, Run
 from ldm_explorer.ui.server.refusals import UNFORESEEN
@@ -21,6 +23,8 @@ from ldm_explorer.ui.server.work import LONG, Work
 from ldm_explorer.ui.settings import Settings
 
 WAIT_SECONDS = 0.5
+EVERY_SECONDS = 0.2
+"""How often a page is told of new steps: drawing each of a quick run would take longer than computing it."""
 SEEN = "seen"
 """In the question of a page that asks again: a stamp, a dot, and how often it has asked."""
 _log = logging.getLogger(__name__)
@@ -85,7 +89,9 @@ def answering(room: Room, library: Library, results: Results) -> Callable[[str],
     def answer(question: str) -> Iterator[Any]:
         with one_sentence():
             values, asked = None, question.partition(f"&{SEEN}=")[0]
-            for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):
+            for values in answers(
+                room, library, results, question, Job(LocalContext.event_id.get(None)), EVERY_SECONDS
+            ):
                 told = [_told(value, asked) for value in values]
                 yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
             if values is None:  # a generator that yields nothing would empty the components
@@ -112,9 +118,11 @@ def _told(value: Any, question: str) -> Any:
     return value | ({"question": question} if "frames" in value else {})
 
 
-def answers(room: Room, library: Library, results: Results, question: str, job: Job) -> Iterator[tuple]:
+def answers(
+    room: Room, library: Library, results: Results, question: str, job: Job, every: float = 0.0
+) -> Iterator[tuple]:
     """The room's answers, from what others have computed where somebody has asked the same; none where the page asks
-    again and nothing has changed since."""
+    again and nothing has changed since. An answer holds those before: of them the newest every so many seconds."""
     chosen, beside = room.SETTINGS.read(question)
     stamp = room.stamp(library, chosen, beside) if hasattr(room, "stamp") else ""
     if stamp and stamp == seen(question):
@@ -122,12 +130,14 @@ def answers(room: Room, library: Library, results: Results, question: str, job: 
     key = (library, room.NAME, chosen, beside)
     run = results.run(key, functools.partial(room.answer, library, chosen, beside), stamp)
     try:
-        yield from follow(run, job)
+        yield from follow(run, job, every)
     except Exception:
         results.forget(key, run)
         raise
     finally:  # also of a run that was stopped on its way
         results.account(key, run)
+        if room.WORK is LONG:
+            return_freed_memory()
 
 
 def seen(question: str) -> str:
@@ -135,21 +145,25 @@ def seen(question: str) -> str:
     return parse_qs(question).get(SEEN, [""])[-1].partition(".")[0]
 
 
-def follow(run: Run, job: Job) -> Iterator[tuple]:
-    """A run from what is there on; the next step is computed here where nobody else computes it.
+def follow(run: Run, job: Job, every: float = 0.0) -> Iterator[tuple]:
+    """A run from what is there on: the newest step every so many seconds, first after half of them, and the last one.
+    The next step is computed here where nobody else computes it.
 
     The run's lock is taken before the turn: who had the turn and waited for the lock would wait for ever.
     """
-    seen = 0
+    seen = told = 0
+    due = time.monotonic() + every / 2
     while True:
         with _held(run.lock, job):
             if len(run.steps) == seen and not run.done:
                 with TURNS.turn(job):
                     run.advance()
-            new, seen, done = len(run.steps) > seen, len(run.steps), run.done
+            seen, done = len(run.steps), run.done
             latest = run.steps[-1] if run.steps else None
-        if new and latest is not None:
+        if seen > told and latest is not None and (done or time.monotonic() >= due):
+            told = seen
             yield latest
+            due = time.monotonic() + every
         if done:
             return
 

@@ -13,6 +13,7 @@ from ldm_explorer.shipped import VARIABLE, find_shipped_checkpoints
 from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
+from ldm_explorer.ui.server.turns import give_way_between_modules
 from ldm_explorer.ui.temporary import temporary_folder
 
 MAX_PORT = 65_535
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit("error: --mcp needs the package mcp, which is not here: install it with `pip install 'gradio[mcp]'`")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     limits = LIMITS[options.limits]
+    give_way_between_modules()
     print("Reading checkpoints and drawing the page ...", flush=True)
     library = open_library(*folders_to_show(options.checkpoints), tested=find_shipped_checkpoints())
     for skip in library.skipped:

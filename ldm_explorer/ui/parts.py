@@ -51,7 +51,7 @@ def lay_out(asked: Any, library: Library) -> None:
 
 
 def line() -> gr.HTML:
-    """Where Gradio says a request's place in line, and how long it takes: one place for all rooms, made by the first."""
+    """Where Gradio says a request's place in line and its seconds: one place for all rooms, made by the first."""
     made = Context.root_block.blocks.values() if Context.root_block else ()
     known = (block for block in made if isinstance(block, gr.HTML) and block.elem_id == "ldm-line")
     return next(known, None) or gr.HTML("", elem_id="ldm-line", padding=False)

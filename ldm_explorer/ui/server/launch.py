@@ -12,11 +12,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from ldm_explorer.malloc import M_ARENA_MAX, set_malloc
+from ldm_explorer.openmp import release_threads
 from ldm_explorer.ui.server.fair_queue import FairQueue
 from ldm_explorer.ui.server.limits import MAX_UPLOAD_BYTES, Limits
 from ldm_explorer.ui.server.mcp import answer_in_json
 from ldm_explorer.ui.server.routes import Routes, refuse_malformed
-from ldm_explorer.ui.server.turns import give_way_between_modules
 from ldm_explorer.ui.server.work import queue_by_work
 
 START_SECONDS = 300
@@ -77,7 +77,7 @@ def _protect(app: Blocks, limits: Limits) -> None:
     queue_by_work(app)
     app.queue(api_open=False)
     app._queue = FairQueue(app, limits)
-    give_way_between_modules()
+    release_threads()
     set_malloc(M_ARENA_MAX, 2)  # pools of freed memory: by default every thread of a server has one of its own
 
 

@@ -13,6 +13,8 @@ from functools import cache
 
 from torch import nn
 
+from ldm_explorer.openmp import release_threads
+
 GIVE_WAY_SECONDS = 0.05
 """A job goes on as long as the others have not computed so much less: changing costs something as well."""
 
@@ -53,7 +55,7 @@ class Turns:
             self._here.job = None
             self._give_up(job)
 
-    def give_way(self, *_) -> None:
+    def give_way(self) -> None:
         """Let another job that has computed less go first; does nothing in a thread that has no turn."""
         job = getattr(self._here, "job", None)
         if job is not None and job.stopped:
@@ -87,6 +89,7 @@ class Turns:
         return min(self._waiting, key=lambda job: job.used)
 
     def _give_up(self, job: Job) -> None:
+        release_threads()
         with self._changed:
             job.used, job.since = job.used_now(), None
             if self._running is job:  # not where it was stopped while it waited
@@ -104,5 +107,18 @@ if hasattr(os, "register_at_fork"):  # a child has none of the threads that wait
 
 @cache
 def give_way_between_modules() -> None:
-    """Let every network of this process give way before each of its modules."""
-    nn.modules.module.register_module_forward_pre_hook(TURNS.give_way)
+    """Let every network that this process builds from now on give way before each of its modules that hold others.
+
+    A hook of all modules would have them take a slower path, and a small network a third longer.
+    """
+    nn.modules.module.register_module_module_registration_hook(_give_way_before)
+
+
+def _give_way_before(_parent: nn.Module, _name: str, module: nn.Module | None) -> None:
+    if module is not None and next(module.children(), None) is not None:
+        module.register_forward_pre_hook(_give_way)
+
+
+def _give_way(*_: object) -> None:
+    """A function of the module: a network is copied with its hooks, and the locks of a method's object cannot be."""
+    TURNS.give_way()
