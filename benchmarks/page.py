@@ -37,6 +37,22 @@ from diffusers import UniPCMultistepScheduler
 print(time.process_time())
 """
 ANSWERED = "() => window.ldm?.stages?.()[0]?.ldm?.done()"
+BEGIN = """(values) => {
+    const query = new URLSearchParams(location.search);
+    for (const [name, value] of Object.entries(values)) query.set(name, value);
+    ldm.follow(`?${query}`);
+}"""
+CHOOSE = f"""(values) => new Promise((resolve) => {{
+    const start = performance.now(), wanted = Object.entries(values);
+    let there = false;
+    ldm.listen((what) => {{
+        if (there || what !== "frame") return;
+        there = wanted.every(([name, value]) => ldm.state.values[name] == value) && ldm.stages()[0].ldm.done();
+        if (there) resolve((performance.now() - start) / 1000);
+    }});
+    ({BEGIN})(values);
+}})"""
+"""Told by the page itself: to ask it again and again would have it draw all the time."""
 SCRUB = """async () => {
     const stage = ldm.stages()[0].ldm, times = [];
     for (let step = 0; step < 60; step++) {
@@ -68,26 +84,12 @@ def open_page(browser, server: Served, query: str) -> tuple[Page, list[str]]:
 
 def choose(page: Page, **values: str) -> float:
     """Seconds from choices, made as by the address, to the last picture."""
-    start = time.perf_counter()
-    begin(page, **values)
-    page.wait_for_function(
-        "(values) => Object.entries(values).every(([name, value]) => ldm.state.values[name] == value) && "
-        "ldm.stages()[0].ldm.done()",
-        arg=values,
-    )
-    return time.perf_counter() - start
+    return page.evaluate(CHOOSE, values)
 
 
 def begin(page: Page, **values: str) -> None:
     """Choose, and wait for nothing."""
-    page.evaluate(
-        """(values) => {
-            const query = new URLSearchParams(location.search);
-            for (const [name, value] of Object.entries(values)) query.set(name, value);
-            ldm.follow(`?${query}`);
-        }""",
-        values,
-    )
+    page.evaluate(BEGIN, values)
 
 
 def bare(name: str, seed: int) -> float:
