@@ -193,6 +193,56 @@ def test_what_is_folded_away_asks_when_it_is_opened_and_again_for_another_choice
     assert len(asked) == 1, asked
 
 
+@pytest.fixture
+def computed(monkeypatch) -> list[int]:
+    """Seeds of the steps of Denoising as they are computed, ten a second."""
+    inner, steps = denoising.denoise_images, []
+
+    def slowly(checkpoint, class_name, seed, *arguments, **options):
+        for step in inner(checkpoint, class_name, seed, *arguments, **options):
+            time.sleep(0.1)
+            steps.append(seed)
+            yield step
+
+    monkeypatch.setattr(denoising, "denoise_images", slowly)
+    return steps
+
+
+def test_a_new_choice_ends_what_was_asked_before(visit, computed):
+    page, _ = visit("?room=denoising&steps=200&seed=41")
+    page.wait_for_function("() => window.ldm?.stages?.()[0]?.ldm?.count() > 2")
+    page.evaluate("ldm.follow('?room=denoising&steps=2&seed=42')")
+    done(page)
+    before = computed.count(41)
+    page.wait_for_timeout(600)
+    assert computed.count(41) == before < 60
+
+
+def test_a_room_that_is_left_is_not_computed_and_goes_on_when_it_is_opened_again(visit, computed):
+    page, _ = visit("?room=denoising&steps=40&seed=43")
+    page.wait_for_function("() => window.ldm?.stages?.()[0]?.ldm?.count() > 2")
+    page.get_by_role("tab", name="Alphas & betas").click()
+    done(page)
+    page.wait_for_timeout(300)
+    before = computed.count(43)
+    page.wait_for_timeout(600)
+    assert computed.count(43) == before < 40
+    page.get_by_role("tab", name="Denoising").click()
+    page.wait_for_function("() => document.body.dataset.room === 'denoising'")
+    done(page)
+    assert page.evaluate("ldm.stages()[0].ldm.count()") == 40
+    assert "seed=43" in page.url
+
+
+def test_the_button_that_keeps_b_says_what_it_does(visit):
+    page, _ = visit("?room=denoising&steps=2")
+    done(page)
+    page.get_by_role("button", name="Keep as B").click()
+    page.get_by_role("button", name="Remove B").wait_for()
+    page.evaluate("ldm.follow('?room=denoising&steps=2')")
+    page.get_by_role("button", name="Keep as B").wait_for()
+
+
 def test_a_run_is_stopped_only_while_it_runs_keeps_its_frames_and_goes_on(visit, monkeypatch):
     inner = denoising.denoise_images
 
