@@ -111,7 +111,7 @@ def page(browser, address):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{address}?room=denoising&steps=3&b.steps=2")
-    page.get_by_text("Shown is the middle of the way").first.wait_for()
+    page.get_by_text("The first z0 is a blur").first.wait_for()
     yield page
     assert errors == []
     page.close()

@@ -72,7 +72,7 @@ def test_a_step_shows_what_the_network_sees_and_what_it_takes_it_for(library):
 def test_a_finished_run_opens_half_way_and_says_so(library):
     last = shows(library, settings())[-1]
     assert last["open_at"] == 2
-    assert "Shown is the middle of the way" in last["sentence"]
+    assert "The first z0 is a blur" in last["sentence"]
 
 
 def test_why_not_in_one_step_is_answered_by_the_run(library):

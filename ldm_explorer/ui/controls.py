@@ -161,7 +161,7 @@ CONTROLS: dict[str, Control] = {
 
 def described(name: str, control: gr.components.Component, library: Library) -> dict[str, Any]:
     """What the page's script has to know of a control, above all to read its value out of an address."""
-    known = _values(control)
+    known = _values(control) | {"label": control.label}
     if leader := CONTROLS[name].follows:
         known |= {"follows": leader}
     if whole := CONTROLS[name].whole:

@@ -44,7 +44,7 @@ LESSONS = (
         "Linear or cosine?",
         "room=alphas-betas&step=0",
         "One image gets the same noise along each schedule.",
-        "At half of the time, t = 500: under which schedule can you still tell what it is?",
+        "At half of the time, t = 500: under which schedule can you still tell what it is? Press Play.",
         "Cosine: it has half of the signal's variance left there, linear 8 %, whose second half is next to pure noise.",
     ),
     Lesson(
@@ -52,7 +52,7 @@ LESSONS = (
         "4, 10 or 50 steps?",
         "room=denoising&steps=4&b.steps=50&step=0",
         "The same noise, walked in 4 steps (A) and in 50 (B).",
-        "Which image will be better, and would 10 steps have done?",
+        "Which image will be better, and would 10 steps have done? Press Play.",
         "4 are too few, 10 are enough: feature FD of 10,000 images is .51 % with 4, .16 % with 10, .19 % with 50.",
     ),
     Lesson(
@@ -61,14 +61,15 @@ LESSONS = (
         "room=training&run=lab-as-reported&case=0.34",
         "This loss fell to .27 and stood still, however long it trained.",
         "Did the network learn well? What would you compare .27 with?",
-        "With its floors, which all lie there: the latents are next to noise, and there is nothing in them to learn.",
+        "With its floors, what a network reaches that knows the latents' scale or covariance alone: all lie there. The "
+        "KL weight was so high that the latents are next to noise: there is nothing in them to learn.",
     ),
     Lesson(
         "clipped",
         "Clipped latents",
         "room=faults&fault=clip_sample&step=0",
         "One setting of the sampler cuts off what lies beyond 1, at every step.",
-        "What will the image look like, and which number gives it away?",
+        "What will the image look like, and which number gives it away? Press Play.",
         "Flat: a third of a normal distribution lies beyond 1, so the standard deviation of the latents falls below 1.",
     ),
     Lesson(

@@ -20,6 +20,7 @@ from ldm_explorer.ui.page_script import ASSETS, PageScript, once_loaded
 from ldm_explorer.ui.parts import is_folded, lay_out, line, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
 from ldm_explorer.ui.rooms import ROOMS
+from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
@@ -253,7 +254,8 @@ def _known(library: Library, images: ImageSets, controls: dict[str, gr.component
             for room in ROOMS
         },
         "asks": {
-            asked.NAME: {"room": room.NAME, "folded": is_folded(asked), "parameters": list(asked.SETTINGS.model_fields)}
+            asked.NAME: {"room": room.NAME, "folded": is_folded(asked), "long": asked.WORK is LONG}
+            | {"parameters": list(asked.SETTINGS.model_fields)}
             for room in ROOMS
             for asked in (room, *parts_of(room))
         },

@@ -1,29 +1,33 @@
 /* What a stage shows now on one canvas: its pictures 8 times as large, every pixel a square, with their words. */
 ldm.drawn = async (stage) => {
   const TIMES = 8, MOST = 2400, GAP = 16, LINE = 20, FONT = "15px system-ui, sans-serif";
+  const DRAWN = ["fill", "stroke", "strokeWidth", "strokeDasharray", "strokeLinejoin", "opacity", "paintOrder", "fontFamily", "fontSize", "fontWeight"];
   const style = getComputedStyle(document.body), ink = style.color, paper = style.backgroundColor;
   const canvas = ldmElement("canvas"), context = canvas.getContext("2d");
 
   /* One picture: what to draw, its size, and its caption in lines. */
-  async function cell(figure) {
-    const image = figure.querySelector("img") ?? await vector(figure.querySelector("svg"));
+  async function cell(figure, beside) {
+    const image = figure.querySelector("img") ?? await vector(figure.querySelector("svg"), beside);
     const [width, height] = [image.naturalWidth, image.naturalHeight];
-    const times = image.vector ? 1 : Math.max(1, Math.min(TIMES, Math.floor(MOST / Math.max(width, height))));
+    const times = image.vector ? 1 : enlarged(image);
     const words = [...(figure.querySelector("figcaption")?.children ?? [])].map((part) => part.textContent).filter(Boolean).join(": ");
     return { image, width: width * times, height: height * times, words: wrapped(words, Math.max(width * times, 140)) };
   }
 
-  /* A drawing as an image, with the colours that the page gives it. */
-  async function vector(svg) {
+  const enlarged = ({ naturalWidth, naturalHeight }) => Math.max(1, Math.min(TIMES, Math.floor(MOST / Math.max(naturalWidth, naturalHeight))));
+
+  /* A drawing as an image, as the page draws it, and enlarged as the picture beside it. */
+  async function vector(svg, beside) {
     const copy = svg.cloneNode(true), sources = [svg, ...svg.querySelectorAll("*")];
     [copy, ...copy.querySelectorAll("*")].forEach((part, index) => {
-      const { fill, stroke, strokeWidth, strokeDasharray } = getComputedStyle(sources[index]);
-      Object.assign(part.style, { fill, stroke, strokeWidth, strokeDasharray });
+      const drawn = getComputedStyle(sources[index]);
+      for (const name of DRAWN) part.style[name] = drawn[name];
     });
-    const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+    const { width, height } = svg.getBoundingClientRect();
+    const times = beside ? (beside.naturalWidth * enlarged(beside)) / beside.getBoundingClientRect().width : 2;
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-    copy.setAttribute("width", width * 2);
-    copy.setAttribute("height", height * 2);
+    copy.setAttribute("width", width * times);
+    copy.setAttribute("height", height * times);
     const image = new Image();
     image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
     await image.decode();
@@ -46,7 +50,8 @@ ldm.drawn = async (stage) => {
       const section = block.children[index];
       if (!section) continue;
       words.push(...[...section.querySelectorAll("h3")].map((title) => title.textContent));
-      const cells = await Promise.all([...section.querySelectorAll("figure")].map(cell));
+      const beside = section.querySelector("figure img");
+      const cells = await Promise.all([...section.querySelectorAll("figure")].map((figure) => cell(figure, beside)));
       if (cells.length) rows.push(cells);
       rows.facts = [...section.querySelectorAll("dt")].map((name) => `${name.textContent}: ${name.nextElementSibling.textContent}`);
     }

@@ -33,8 +33,7 @@ window.ldm = (() => {
     state.asked[name] = choices(LDM.asks[name].parameters).toString();
     if (before !== undefined && before !== state.asked[name]) stop(name);
     tell("asked");
-    const again = name === state.room ? state.seen ?? (state.left.has(name) ? stamp("") : null) : null;
-    state.left.delete(name);
+    const again = state.left.delete(name) ? stamp("") : name === state.room ? state.seen : null;
     return state.asked[name] + (again ? `&seen=${encodeURIComponent(again)}` : "");
   }
 
@@ -79,11 +78,13 @@ window.ldm = (() => {
 
   /* Called by Gradio with the values of all controls; returns what each room asks. */
   function gather(entered, list) {
+    const before = pins().length;
     parameters.forEach((name, index) => { state.values[name] = kept(name, list[index]); });
     fit();
     const stray = entered && state.opening && entered !== state.opening; // the tab that stands open while another opens
     if (!state.started || stray) return asks.map(() => SAME);
     if (entered) { state.opening = null; enter(entered); }
+    if (!before && pins().length) say([]);
     remember(true);
     return questions();
   }
@@ -152,7 +153,7 @@ window.ldm = (() => {
     }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
     state.pinned = pinned.length ? pinned : null;
-    document.body.classList.toggle("ldm-large", query.has("large"));
+    if (query.has("large")) document.body.classList.add("ldm-large"); // Back leaves the size of the text as it is
     teach(query.get("lesson"));
     state.started = true;
     state.opening = room === (state.room ?? names[0]) ? null : room;
@@ -186,6 +187,8 @@ window.ldm = (() => {
     state.pinned = state.pinned ? null : [...question(state.room, state.values)].filter(([name]) => !together.includes(name));
     tell("pin");
     click("ldm-gather");
+    const differ = rooms[state.room].parameters.filter((name) => !together.includes(name)).map((name) => LDM.controls[name]?.label).filter(Boolean);
+    document.querySelector("#ldm-message").textContent = state.pinned ? `B is kept: it stands beside A as soon as these differ: ${differ.join(", ")}. Image and seed are the same for both.` : "";
     return pinning();
   }
 
@@ -204,11 +207,14 @@ window.ldm = (() => {
   /* End what the server still computes for a room or a part of one. */
   const stop = (name) => click(`ldm-stop-${name}`);
 
-  /* A room that is left is not computed any more; where it was under way it goes on when it is opened again. */
+  /* Long work of a room that is left ends; where it was under way, or may have been, it goes on when it is opened again. */
   function quit(room) {
     const stage = document.querySelector(`#ldm-ask-${room}`)?.closest(".tabitem")?.querySelector(".ldm-stage")?.ldm;
-    for (const [name, part] of asks) if (part.room === room) stop(name);
-    if (stage && !stage.done()) state.left.add(room);
+    for (const [name, part] of asks) {
+      if (part.room !== room || !part.long || state.asked[name] === undefined) continue;
+      stop(name);
+      if (name !== room || !stage?.done()) state.left.add(name);
+    }
   }
 
   function open(room) {

@@ -99,6 +99,7 @@ ldm.stage = (element, props, watch) => {
         row.append(column);
       }
       const column = row.children[index];
+      column.dataset.side = view.show.sides[index].title;
       column.querySelector(tag).replaceChildren(...words(view.show.sides[index], index));
       fill(column.querySelector(".ldm-pictures"), pictures);
     });

@@ -74,3 +74,6 @@ ldm.plots = (() => {
   });
   return { refresh };
 })();
+
+/* Who clicks a tab looks at the room: Space and the arrows are for its stage, and by keyboard the tabs have them still. */
+document.addEventListener("click", (event) => { if (event.detail && event.target.closest?.("[role=tab]")) document.activeElement?.blur(); });

@@ -90,7 +90,7 @@ ldm.tool = (() => {
     return lines.length ? [["plot", "curve", "x", "y", "z", "text"], ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n" : "";
   }
 
-  const text = (title) => String(title?.text ?? title ?? "").replace(/<[^>]*>/g, "");
+  const text = (title) => String(title?.text ?? (typeof title === "string" ? title : "")).replace(/<[^>]*>/g, "");
 
   function points(curve) {
     const [x, y, z] = [curve.x, curve.y, curve.z].map(values), texts = curve.text;

@@ -193,7 +193,7 @@ def _in_one_step(walk: Walk) -> str:
     if walk.run.steps == 1:
         return "This is the one step: z0 is the mean of all images that could be in the noise."
     first = decibels(walk.first.predicted, walk.last.predicted)
-    return f"Why not in one step? The first z0 is a blur: {first} to the result. Shown is the middle of the way."
+    return f"Why not in one step? The first z0 is a blur: {first} to the result."
 
 
 def _sides(titles: list[str], count: int) -> list[Side]:
