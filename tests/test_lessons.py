@@ -11,6 +11,7 @@ from ldm_explorer.explore.size_measures import read_measures
 from ldm_explorer.schedules import make_schedule
 from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.ui.lessons import LESSONS, lessons_in
+from ldm_explorer.ui.parts import parameters_of
 from ldm_explorer.ui.rooms import ROOMS
 from ldm_explorer.ui.settings import OF_B
 
@@ -35,7 +36,7 @@ def test_each_lesson_has_one_sentence_one_question_and_one_answer():
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.NAME)
 def test_a_link_holds_what_its_room_takes(room):
     for lesson in lessons_in([room.NAME]):
-        assert {name.removeprefix(OF_B) for name in choices(lesson)} <= set(room.SETTINGS.model_fields)
+        assert {name.removeprefix(OF_B) for name in choices(lesson)} <= set(parameters_of(room))
         needed = "&".join(f"{name}=x" for name, field in room.SETTINGS.model_fields.items() if field.is_required())
         room.SETTINGS.read(f"{needed}&{lesson.query}")
 

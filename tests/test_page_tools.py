@@ -75,7 +75,7 @@ def test_a_long_gif_is_made_smaller_and_a_single_picture_is_refused(monkeypatch)
 def test_the_gif_of_a_run_is_of_what_was_computed_before(library):
     results, job = Results(size_of), Job()
     asked = []
-    room = SimpleNamespace(NAME="denoising", SETTINGS=denoising.SETTINGS)
+    room = SimpleNamespace(NAME="denoising", SETTINGS=denoising.SETTINGS, WORK=denoising.WORK)
     room.answer = lambda *given: (asked.append(given), denoising.answer(*given))[1]
     gifs = [animation_of(room, library, results, QUESTION, job) for _ in range(2)]
     assert frames_of(gifs[0])[0].n_frames == 3

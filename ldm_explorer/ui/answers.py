@@ -17,10 +17,11 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.malloc import return_freed_memory
 from ldm_explorer.ui.html import escaped
 from ldm_explorer.ui.results import Results, Run
-from ldm_explorer.ui.server.refusals import UNFORESEEN
+from ldm_explorer.ui.server.refusals import STOPPED, UNFORESEEN
 from ldm_explorer.ui.server.turns import TURNS, Job, Stopped
 from ldm_explorer.ui.server.work import LONG, Work
 from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.stage import Show
 
 WAIT_SECONDS = 0.5
 EVERY_SECONDS = 0.2
@@ -60,7 +61,7 @@ def one_sentence() -> Iterator[None]:
     except gr.Error:
         raise
     except Stopped:
-        raise gr.Error("stopped", visible=False, print_exception=False) from None
+        raise gr.Error(STOPPED, visible=False, print_exception=False) from None
     except ValueError as error:
         raise gr.Error(escaped(str(error)), print_exception=False) from error
     except Exception as error:
@@ -83,22 +84,34 @@ def compares(room: Room) -> bool:
     return getattr(room, "COMPARES", True)
 
 
-def answering(room: Room, library: Library, results: Results) -> Callable[[str], Iterator[Any]]:
-    """What Gradio calls with a room's question, a query string: streams the room's answers."""
+def answering(
+    room: Room, library: Library, results: Results, on_stage: int | None = None
+) -> Callable[[str], Iterator[Any]]:
+    """What Gradio calls with a room's question, a query string: streams the room's answers. Nothing is asked by "".
+
+    Where the first of its `on_stage` components is a stage, that says why a question is refused: its old pictures
+    would stand for what they do not show.
+    """
 
     def answer(question: str) -> Iterator[Any]:
         with one_sentence():
             values, asked = None, question.partition(f"&{SEEN}=")[0]
-            for values in answers(
-                room, library, results, question, Job(LocalContext.event_id.get(None)), EVERY_SECONDS
-            ):
-                told = [_told(value, asked) for value in values]
-                yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
+            job = Job(LocalContext.event_id.get(None))
+            try:
+                for values in answers(room, library, results, question, job, EVERY_SECONDS) if question else ():
+                    told = [_told(value, asked) for value in values]
+                    yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
+            except ValueError as error:
+                if on_stage is None:
+                    raise
+                refused = _told(Show(asked, "Step", 0, []).end(str(error)), asked)
+                yield [refused, *[gr.skip()] * (on_stage - 1)] if on_stage > 1 else refused
+                return
             if values is None:  # a generator that yields nothing would empty the components
                 yield gr.skip()
 
     handler: Any = on_gpu(answer) if room.WORK is LONG else answer
-    handler.work = room.WORK
+    handler.work, handler.supersedes = room.WORK, True
     return handler
 
 
@@ -154,6 +167,8 @@ def follow(run: Run, job: Job, every: float = 0.0) -> Iterator[tuple]:
     seen = told = 0
     due = time.monotonic() + every / 2
     while True:
+        if job.stopped:
+            raise Stopped
         with _held(run.lock, job):
             if len(run.steps) == seen and not run.done:
                 with TURNS.turn(job):

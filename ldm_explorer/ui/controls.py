@@ -176,7 +176,8 @@ def _values(control: gr.components.Component) -> dict[str, Any]:
         case gr.Image():
             return {"upload": True}
         case gr.Slider() | gr.Number():
-            return known | {"low": control.minimum, "high": control.maximum}
+            whole = isinstance(control.value, int) and float(control.step or 1).is_integer()
+            return known | {"low": control.minimum, "high": control.maximum, "whole_number": whole}
         case gr.Dropdown() if control.allow_custom_value:
             return known
         case gr.Dropdown() | gr.CheckboxGroup():

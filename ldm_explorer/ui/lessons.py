@@ -44,7 +44,7 @@ LESSONS = (
         "Linear or cosine?",
         "room=alphas-betas&step=0",
         "One image gets the same noise along each schedule.",
-        "At half of the time, t = 500: under which schedule can you still tell what it is? Press Play.",
+        "At half of the time, t = 500: under which schedule can you still tell what it is?",
         "Cosine: it has half of the signal's variance left there, linear 8 %, whose second half is next to pure noise.",
     ),
     Lesson(
@@ -52,7 +52,7 @@ LESSONS = (
         "4, 10 or 50 steps?",
         "room=denoising&steps=4&b.steps=50&step=0",
         "The same noise, walked in 4 steps (A) and in 50 (B).",
-        "Which image will be better, and would 10 steps have done? Press Play.",
+        "Which image will be better, and would 10 steps have done?",
         "4 are too few, 10 are enough: feature FD of 10,000 images is .51 % with 4, .16 % with 10, .19 % with 50.",
     ),
     Lesson(
@@ -69,7 +69,7 @@ LESSONS = (
         "Clipped latents",
         "room=faults&fault=clip_sample&step=0",
         "One setting of the sampler cuts off what lies beyond 1, at every step.",
-        "What will the image look like, and which number gives it away? Press Play.",
+        "What will the image look like, and which number gives it away?",
         "Flat: a third of a normal distribution lies beyond 1, so the standard deviation of the latents falls below 1.",
     ),
     Lesson(
@@ -100,12 +100,13 @@ def _row(lessons: tuple[Lesson, ...]) -> Markup:
 
 def _banner(lesson: Lesson) -> Markup:
     return html(
-        '<section data-lesson="{}" aria-label="Lesson: {}" tabindex="-1" hidden><p>{} <b>{}</b></p>'
+        '<section data-lesson="{}" aria-label="Lesson: {}" tabindex="-1" hidden><p>{} <b>{}</b>{}</p>'
         "<details><summary>Show the answer</summary><p>{}</p></details>"
         '<button type="button" aria-label="Close the lesson" title="All lessons">×</button></section>',
         lesson.name,
         lesson.title,
         lesson.sentence,
         lesson.question,
+        " Then press Play." if "step=0" in lesson.query else "",
         lesson.answer,
     )

@@ -11,6 +11,7 @@ from gradio.context import Context
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.answers import RESULTS, Room, answering
+from ldm_explorer.ui.stage import STAGE
 
 
 def parts_of(room: Room) -> tuple[Any, ...]:
@@ -37,8 +38,9 @@ def lay_out(asked: Any, library: Library) -> None:
     """Lay out a room or a part here; whenever its question changes, it answers, and what it was asked before ends."""
     question = gr.Textbox("", visible="hidden", max_length=4000, label="Question", elem_id=question_id(asked.NAME))
     outputs = asked.build(library)
-    asking = question.change(
-        answering(asked, library, RESULTS),
+    on_stage = len(outputs) if STAGE in (outputs[0].elem_classes or ()) else None
+    question.change(
+        answering(asked, library, RESULTS, on_stage),
         question,
         outputs,
         trigger_mode="multiple",
@@ -46,8 +48,6 @@ def lay_out(asked: Any, library: Library) -> None:
         show_progress_on=line(),
         api_visibility="private",
     )
-    stop = gr.Button("Stop", visible="hidden", elem_id=f"ldm-stop-{asked.NAME}")
-    stop.click(None, None, None, cancels=[asking], api_visibility="private")
 
 
 def line() -> gr.HTML:

@@ -23,11 +23,11 @@ class Run:
 
     def advance(self) -> None:
         """Compute one step more; hold the lock. One that failed or was stopped begins anew when it is asked again."""
-        if self._rest is None:
-            self._rest = self.make()
-            for _ in self.steps:
-                next(self._rest)
         try:
+            if self._rest is None:
+                self._rest = self.make()
+                for _ in self.steps:
+                    next(self._rest)
             self.steps.append(next(self._rest))
         except StopIteration:
             self.done, self._rest = True, None

@@ -120,11 +120,14 @@ class Show:
         return head | {"sides": [asdict(side) for side in self.sides], "frames": list(self.frames)}
 
 
+STAGE = "ldm-whole"
+
+
 def stage() -> gr.HTML:
     """The component of a stage; its value is a show."""
     return gr.HTML(
         None,
         html_template=TEMPLATE,
         js_on_load=once_loaded("ldm.stage(element, props, watch)"),
-        elem_classes="ldm-whole",
+        elem_classes=[STAGE],
     )

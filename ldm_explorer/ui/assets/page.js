@@ -1,11 +1,11 @@
 /* The page's state is its address: every control is a query parameter, and the open room asks the server with them.
    A room whose question has not changed asks nothing, and a hidden one never asks. */
 window.ldm = (() => {
-  const SETTLED_MS = 150;
+  const SETTLED_MS = 150, LAG_MS = 2000;
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
-  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), left: new Set(), started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), left: new Set(), ending: new Set(), lagging: {}, started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -29,18 +29,16 @@ window.ldm = (() => {
 
   /* What a room or a part of one asks. */
   function ask(name) {
-    const before = state.asked[name];
     state.asked[name] = choices(LDM.asks[name].parameters).toString();
-    if (before !== undefined && before !== state.asked[name]) stop(name);
-    tell("asked");
+    tell("asked", name);
     const again = state.left.delete(name) ? stamp("") : name === state.room ? state.seen : null;
     return state.asked[name] + (again ? `&seen=${encodeURIComponent(again)}` : "");
   }
 
-  /* What the open room and its open parts ask now; the others keep their questions. */
+  /* What the open room and its open parts ask now, nothing where work has to end; the others keep their questions. */
   function questions() {
     const open = (name, { room, folded }) => room === state.room && (!folded || state.unfolded.has(name));
-    const asked = asks.map(([name, part]) => (open(name, part) ? ask(name) : SAME));
+    const asked = asks.map(([name, part]) => (state.ending.delete(name) ? "" : open(name, part) ? ask(name) : SAME));
     state.seen = null;
     return asked;
   }
@@ -79,7 +77,8 @@ window.ldm = (() => {
   /* Called by Gradio with the values of all controls; returns what each room asks. */
   function gather(entered, list) {
     const before = pins().length;
-    parameters.forEach((name, index) => { state.values[name] = kept(name, list[index]); });
+    state.moved = null;
+    parameters.forEach((name, index) => { state.values[name] = kept(name, arrived(name, list[index])); });
     fit();
     const stray = entered && state.opening && entered !== state.opening; // the tab that stands open while another opens
     if (!state.started || stray) return asks.map(() => SAME);
@@ -87,6 +86,23 @@ window.ldm = (() => {
     if (!before && pins().length) say([]);
     remember(true);
     return questions();
+  }
+
+  /* Controls take values that are set for them one after the other, and tell of each: what one still holds from before
+     is not what was chosen. */
+  function arrived(name, value) {
+    const lag = state.lagging[name];
+    if (!lag) return value;
+    const is = (other) => JSON.stringify(value) === JSON.stringify(other);
+    if (performance.now() < lag.until && is(lag.before) && !is(lag.value)) return lag.value;
+    delete state.lagging[name];
+    return value;
+  }
+
+  function set(name, value) {
+    state.lagging[name] = { before: state.shown?.[name], value, until: performance.now() + LAG_MS };
+    (state.shown ??= {})[name] = value;
+    return update(name, value);
   }
 
   /* The last entry of a list that does not show all it has: the list grows and opens again, the choice stays. */
@@ -151,7 +167,8 @@ window.ldm = (() => {
       const leader = LDM.controls[name].follows;
       if (leader && !query.has(name)) state.values[name] = state.values[leader];
     }
-    const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value]);
+    const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value])
+      .filter(([name, value]) => parameters.includes(name) && !together.includes(name) && known(name, value, wrong) !== undefined);
     state.pinned = pinned.length ? pinned : null;
     if (query.has("large")) document.body.classList.add("ldm-large"); // Back leaves the size of the text as it is
     teach(query.get("lesson"));
@@ -163,17 +180,17 @@ window.ldm = (() => {
     remember(false);
     tell("pin");
     say(wrong);
-    const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : update(name, state.values[name])));
+    const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : set(name, state.values[name])));
     state.cleared = false;
     return [...values, { ...SAME, selected: room }, pinning(), ...questions()];
   }
 
   /* The value that a parameter's text stands for, undefined where it stands for none. */
   function known(name, text, wrong) {
-    const { value, low, high, choices } = LDM.controls[name];
+    const { value, low, high, whole_number, choices } = LDM.controls[name];
     const number = typeof value === "number";
     const found = number ? Number(text) : text;
-    const fits = number ? text !== "" && found >= (low ?? -Infinity) && found <= (high ?? Infinity) : !choices || choices.includes(text);
+    const fits = number ? /^-?[0-9.]+(e-?[0-9]+)?$/i.test(text) && (!whole_number || Number.isInteger(found)) && found >= (low ?? -Infinity) && found <= (high ?? Infinity) : !choices || choices.includes(text);
     if (fits) return found;
     wrong.push(`${name} is ${text.slice(0, 60)}`);
   }
@@ -204,16 +221,14 @@ window.ldm = (() => {
   /* What makes a question another one, though nothing else is asked. */
   const stamp = (seen) => `${seen}.${(stamp.times = (stamp.times ?? 0) + 1)}`;
 
-  /* End what the server still computes for a room or a part of one. */
-  const stop = (name) => click(`ldm-stop-${name}`);
-
   /* Long work of a room that is left ends; where it was under way, or may have been, it goes on when it is opened again. */
   function quit(room) {
     const stage = document.querySelector(`#ldm-ask-${room}`)?.closest(".tabitem")?.querySelector(".ldm-stage")?.ldm;
     for (const [name, part] of asks) {
-      if (part.room !== room || !part.long || state.asked[name] === undefined) continue;
-      stop(name);
-      if (name !== room || !stage?.done()) state.left.add(name);
+      const ended = name === room && (stage?.done() || stage?.halted());
+      if (part.room !== room || !part.long || ended || state.asked[name] === undefined) continue;
+      state.ending.add(name);
+      state.left.add(name);
     }
   }
 
@@ -234,11 +249,15 @@ window.ldm = (() => {
   }
 
   function changed() {
-    return parameters.map((name) => (name in state.changes ? update(name, state.changes[name]) : SAME));
+    return parameters.map((name) => (name in state.changes ? set(name, state.changes[name]) : SAME));
   }
 
   /* End the run of the open room, and ask for it once more, which finds what there was of it. */
-  const halt = () => stop(state.room);
+  function halt() {
+    state.ending.add(state.room);
+    click("ldm-gather");
+  }
+
   function resume() {
     again("");
   }

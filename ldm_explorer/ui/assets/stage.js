@@ -15,14 +15,15 @@ ldm.stage = (element, props, watch) => {
   const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label, stopping));
   const status = h("p", { class: "ldm-status", role: "status" });
   root.replaceChildren(sides, time, details, status);
-  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, frame: () => view.show?.frames[view.at], show: () => view.show };
+  root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, halted: () => Boolean(view.halted), frame: () => view.show?.frames[view.at], show: () => view.show };
 
   const room = () => element.closest(".ldm-room")?.querySelector("[id^=ldm-ask-]")?.id.slice("ldm-ask-".length);
   const waiting = () => view.show?.question !== ldm.state.asked[room()];
-  ldm.listen((what) => { if (what === "asked") root.classList.toggle("waiting", Boolean(view.show) && waiting()); });
+  ldm.listen((what, name) => { if (what === "asked" && name === room()) view.halted = false; if (what === "asked") root.classList.toggle("waiting", Boolean(view.show) && waiting()); });
 
   function update() {
     const show = props.value;
+    if (show?.done && show.question !== ldm.state.asked[room()]) { late(); return; } // a choice overtook the one before it
     if (!show || !show.frames) { root.classList.add("empty"); return; }
     root.classList.remove("empty");
     if (show.id !== view.run) { Object.assign(view, { run: show.id, at: 0, touched: false, drawn: -1, halted: false }); stop(); film.replaceChildren(); }
@@ -40,6 +41,12 @@ ldm.stage = (element, props, watch) => {
     } else draw(stoodLast && grown ? last : view.at); // who watches the end goes along with it
     root.classList.toggle("alone", show.sides.length === 1);
     say();
+  }
+
+  /* Ask once more where nothing else comes. */
+  function late() {
+    clearTimeout(view.late);
+    view.late = setTimeout(() => { if (ldm.state.room === room() && waiting()) ldm.again(""); }, 1500);
   }
 
   /* End the run and keep what is there of it; the same button lets it go on. */

@@ -77,3 +77,12 @@ ldm.plots = (() => {
 
 /* Who clicks a tab looks at the room: Space and the arrows are for its stage, and by keyboard the tabs have them still. */
 document.addEventListener("click", (event) => { if (event.detail && event.target.closest?.("[role=tab]")) document.activeElement?.blur(); });
+
+/* By keyboard the arrows lead from tab to tab. */
+document.addEventListener("keydown", (event) => {
+  const tab = event.target.closest?.("[role=tab]"), by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!tab || !by || event.altKey || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  ldm.open(ldm.names[(ldm.names.indexOf(ldm.state.room) + by + ldm.names.length) % ldm.names.length]);
+  setTimeout(() => document.querySelector(".ldm-main [role=tab][aria-selected=true]")?.focus(), 100);
+});

@@ -8,7 +8,7 @@ ldm.tools = (element) => {
     link: () => ldm.tool.copy(ldm.tool.link()).then((copied) => say(copied ? `Copied.${ldm.tool.missing()}` : "Your browser does not allow it: copy the address above the page.")),
     png: async () => {
       const stage = room().querySelector(".ldm-stage:not(.empty)");
-      if (!stage) { say("No picture is shown here."); return; }
+      if (!stage?.ldm.count()) { say("No picture is shown here."); return; }
       const canvas = await ldm.drawn(stage);
       canvas.toBlob((blob) => ldm.tool.save(blob, `${ldm.state.room}.png`));
       say(`Saved ${ldm.state.room}.png.`);

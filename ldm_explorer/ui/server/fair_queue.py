@@ -18,13 +18,16 @@ from ldm_explorer.ui.server.clients import address_of
 from ldm_explorer.ui.server.inputs import InputCheck
 from ldm_explorer.ui.server.limits import MAX_SESSION_NAME, MAX_SESSIONS, Limits
 from ldm_explorer.ui.server.messages import Mailboxes, Messages
-from ldm_explorer.ui.server.refusals import UNFORESEEN, RefusalLog, Refused, cut
+from ldm_explorer.ui.server.refusals import STOPPED, UNFORESEEN, RefusalLog, Refused, cut
 from ldm_explorer.ui.server.sessions import Sessions
 from ldm_explorer.ui.server.turns import TURNS
 from ldm_explorer.ui.server.work import LONG
 
 SHOWN = {"visible": True, "duration": 10, "title": "Error"}
 """What makes the page show an error's sentence, as gradio gives it for its own."""
+
+
+ENDED = {"error": STOPPED, "visible": False}
 
 
 class FairQueue(Queue):
@@ -60,7 +63,24 @@ class FairQueue(Queue):
             self._check(body, request)
         except Refused as refusal:
             return True, self._refuse(body, request, str(refusal)), "success"
+        self._supersede(body)
         return await super().push(body, request, username)
+
+    def _supersede(self, body: PredictBodyInternal) -> None:
+        """Where a page asks a room something else, or nothing, what it asked before ends."""
+        fn = self.blocks.fns[body.fn_index]  # type: ignore[index]
+        if not getattr(fn.fn, "supersedes", False) or body.session_hash is None:
+            return
+
+        def is_older(event: Event) -> bool:
+            return event.session_hash == body.session_hash and event.fn is fn
+
+        for queue in self.event_queue_per_concurrency_id.values():
+            for event in filter(is_older, tuple(queue.queue)):
+                queue.queue.remove(event)
+                self.send_message(event, ProcessCompletedMessage(output=dict(ENDED), title="Error", success=False))
+        for event in filter(is_older, [event for job in self.active_jobs for event in job or ()]):
+            TURNS.stop(event._id)
 
     def _check(self, body: PredictBodyInternal, request: fastapi.Request) -> None:
         """Raise `Refused` for what is not there, does not fit, or is more than its client may ask for now."""
@@ -100,7 +120,7 @@ class FairQueue(Queue):
         if isinstance(event_message, ProcessCompletedMessage) and not event_message.success:
             sentence = cut((event_message.output or {}).get("error") or UNFORESEEN)
             output = SHOWN | (event_message.output or {}) | {"error": sentence}
-            if self.pending_messages_per_session[event.session_hash].says_again(sentence):
+            if sentence == STOPPED or self.pending_messages_per_session[event.session_hash].says_again(sentence):
                 output["visible"] = False
             else:
                 self.refusals.write(address_of(event.request), sentence)

@@ -4,6 +4,8 @@ import logging
 import time
 
 UNFORESEEN = "Something went wrong that should not have; the app goes on. The server's log has the details."
+STOPPED = "stopped"
+"""Of a request that its client ended: nobody has to be told."""
 MAX_SENTENCE = 800
 LOGGED_PER_MINUTE = 30
 _log = logging.getLogger(__name__)

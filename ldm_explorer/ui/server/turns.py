@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import ClassVar
+from weakref import WeakValueDictionary
 
 from torch import nn
 
@@ -26,8 +28,12 @@ class Stopped(BaseException):
 class Job:
     """One request, over all of its steps. `event_id` is gradio's, by which it can be stopped."""
 
+    of_event: ClassVar[WeakValueDictionary[str, "Job"]] = WeakValueDictionary()
+
     def __init__(self, event_id: str | None = None) -> None:
         self.event_id, self.stopped = event_id, False
+        if event_id is not None:
+            self.of_event[event_id] = self
         self.used = 0.0  # seconds of computing
         self.since: float | None = None  # when its turn began, None while it waits
 
@@ -68,11 +74,10 @@ class Turns:
             self._take(job)
 
     def stop(self, event_id: str) -> None:
-        """End the job of an event where it waits, or before its network's next module; between steps it has none."""
+        """End the job of an event: where it waits, before its network's next module, or before its next step."""
         with self._changed:
-            for job in (self._running, *self._waiting):
-                if job is not None and job.event_id == event_id:
-                    job.stopped = True
+            if job := Job.of_event.get(event_id):
+                job.stopped = True
             self._changed.notify_all()
 
     def _take(self, job: Job) -> None:
