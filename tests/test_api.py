@@ -28,6 +28,7 @@ from ldm_explorer.ui.server.limits import Limits
 from ldm_explorer.ui.server.mcp import contents
 from ldm_explorer.ui.server.routes import Routes
 from ldm_explorer.ui.server.turns import Job
+from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import OF_B
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -98,7 +99,11 @@ def test_a_room_answers_what_the_page_shows(client, library):
 def test_the_page_and_an_endpoint_find_what_the_other_was_answered(library):
     asked = []
     room = SimpleNamespace(
-        NAME="counted", SETTINGS=denoising.SETTINGS, QUESTION="?", answer=lambda *given: iter([(asked.append(given),)])
+        WORK=LIGHT,
+        NAME="counted",
+        SETTINGS=denoising.SETTINGS,
+        QUESTION="?",
+        answer=lambda *given: iter([(asked.append(given),)]),
     )
     results = Results(size_of)
     room_answer(room, library, results)(checkpoint="tiny-ldm", class_name="Bag", steps=4.0, beside="seed=2&steps=7")
@@ -198,6 +203,7 @@ def test_what_is_made_for_the_page_is_told_in_words_and_numbers():
 def test_where_an_answer_leaves_a_value_as_it_was_the_one_before_counts(library):
     skip = {"__type__": "update"}
     room = SimpleNamespace(
+        WORK=LIGHT,
         NAME="skips",
         SETTINGS=denoising.SETTINGS,
         QUESTION="?",

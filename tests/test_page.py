@@ -208,6 +208,15 @@ def computed(monkeypatch) -> list[int]:
     return steps
 
 
+def test_a_link_with_choices_of_every_kind_of_control_is_one_question(visit):
+    """They take their values one after the other, and tell of each."""
+    page, asked = visit("?room=denoising&sampler=ddim&steps=3&classes=each&images=2&guidance=2")
+    done(page)
+    page.wait_for_timeout(500)
+    assert len(asked) == 1
+    assert "steps=3&guidance=2&classes=each&images=2" in page.url
+
+
 def test_a_new_choice_ends_what_was_asked_before(visit, computed):
     page, _ = visit("?room=denoising&steps=200&seed=41")
     page.wait_for_function("() => window.ldm?.stages?.()[0]?.ldm?.count() > 2")

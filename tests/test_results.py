@@ -67,6 +67,25 @@ def test_a_run_that_was_stopped_goes_on_for_the_next_who_asks():
     assert work.computed == [0, *range(STEPS)]
 
 
+def test_a_run_that_is_stopped_while_it_is_caught_up_with_is_not_taken_for_whole():
+    stops = [False, True, False]
+
+    def work() -> Iterator[tuple[int]]:
+        stop = stops.pop(0)
+        for step in range(STEPS):
+            if stop and step == 1:
+                raise Stopped
+            yield (step,)
+
+    run = Run(work)
+    first = follow(run, Job())
+    assert [next(first) for _ in range(3)][-1] == (2,)
+    run._rest = None  # as a generator that was stopped between two modules of its network is left
+    with pytest.raises(Stopped):
+        run.advance()
+    assert list(follow(run, Job()))[-1] == (STEPS - 1,)
+
+
 def test_a_failure_is_not_kept():
     asked = []
 

@@ -100,7 +100,7 @@ window.ldm = (() => {
   }
 
   function set(name, value) {
-    state.lagging[name] = { before: state.shown?.[name], value, until: performance.now() + LAG_MS };
+    state.lagging[name] = { before: state.shown?.[name] ?? LDM.controls[name].value, value, until: performance.now() + LAG_MS };
     (state.shown ??= {})[name] = value;
     return update(name, value);
   }
