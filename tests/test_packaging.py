@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from commands import REPO
 
+import ldm_explorer
 from ldm_explorer import app, shipped
 from ldm_explorer.checkpoints import CheckpointError
 from ldm_explorer.diagnosis.faults import lab_checkpoint
@@ -104,6 +105,7 @@ def test_in_a_checkout_the_shipped_ones_come_first_and_each_folder_once(monkeypa
 
 
 def test_the_app_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(ldm_explorer, "ui", ldm_explorer.ui)  # importing it again below sets another one here
     for name in [name for name in sys.modules if name.startswith("ldm_explorer.ui")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "gradio", None)
