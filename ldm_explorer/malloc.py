@@ -6,7 +6,7 @@ import time
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 """Parameters, as malloc.h numbers them."""
-RETURN_SECONDS = 10.0
+RETURN_SECONDS = 2.0
 _returned = 0.0
 
 
@@ -17,7 +17,7 @@ def set_malloc(parameter: int, value: int) -> None:
 
 
 def return_freed_memory() -> None:
-    """Give the system back what was freed in the middle of the heap, at most every 10 s: it may take 15 ms."""
+    """Give the system back what was freed in the middle of the heap, at most every 2 s: it may take 15 ms."""
     global _returned
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim and time.monotonic() > _returned + RETURN_SECONDS:
