@@ -1,8 +1,6 @@
 """The threads that OpenMP keeps for each thread that computes; without GNU's OpenMP nothing is done here."""
 
-import ctypes
-from functools import cache
-from typing import Any
+from ldm_explorer.native import loaded_function
 
 SOFT = 1
 """omp_pause_soft: they come back when they are needed (OpenMP 5.0, section 3.2.44)."""
@@ -14,13 +12,5 @@ def release_threads() -> None:
     Where there are more than processors, GNU's OpenMP lets all of them sleep at once when they have nothing to do, and
     small networks take twice as long: so only the thread whose turn it is should have any.
     """
-    if pause := _pause():
+    if pause := loaded_function("omp_pause_resource_all"):
         pause(SOFT)
-
-
-@cache
-def _pause() -> Any:
-    try:
-        return getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)
-    except (OSError, TypeError):  # TypeError: Windows takes no None
-        return None

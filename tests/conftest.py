@@ -24,6 +24,7 @@ from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline,
 from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, DatasetSpec, ImageSet
 from ldm_explorer.diagnosis.statistics import LatentStatistics, write_statistics
 from ldm_explorer.examples import write_examples
+from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.film import FilmFrame, write_frame
 from ldm_explorer.latents import Posterior, measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
@@ -222,3 +223,15 @@ def browser():
             pytest.skip(f"no Chromium: `apt-get install chromium` or `playwright install chromium` ({error})")
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def library(ldm_folder, vae_folder) -> Library:
+    """A denoiser and an autoencoder of grey images."""
+    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
+
+
+@pytest.fixture(scope="module")
+def mixed_library(ldm_folder, color_folder) -> Library:
+    """A denoiser of grey images, and one of others in colour."""
+    return open_library(ldm_folder.parents[1], color_folder.parents[1])

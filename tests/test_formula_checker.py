@@ -4,14 +4,8 @@ import gradio as gr
 import pytest
 
 from ldm_explorer.explore.formula import check_formula
-from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.ui import formula_checker
 from ldm_explorer.ui.answers import bind
-
-
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
 
 
 def test_the_checker_answers_right_or_with_a_counter_example(library):

@@ -15,17 +15,12 @@ from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.schedules import make_schedule
 from ldm_explorer.ui import few_evaluations
 from ldm_explorer.ui.answers import answers, size_of
-from ldm_explorer.ui.few_evaluations import FewEvaluationsSettings
 from ldm_explorer.ui.pictures import difference_map, grid, png_data_uri
 from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.rooms import denoising
 from ldm_explorer.ui.rooms.denoising import DenoisingSettings
 from ldm_explorer.ui.server.turns import Job
-
-
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
+from ldm_explorer.ui.settings import OfCheckpoint
 
 
 def settings(**other) -> DenoisingSettings:
@@ -213,6 +208,6 @@ def test_a_run_that_was_stopped_is_kept_and_goes_on_where_it_was(library):
 
 
 def test_how_many_steps_are_enough_is_said_to_be_unknown_where_it_was_not_measured(library):
-    ((words, figure, link),) = few_evaluations.answer(library, FewEvaluationsSettings(checkpoint="tiny-ldm"), None)
+    ((words, figure, link),) = few_evaluations.answer(library, OfCheckpoint(checkpoint="tiny-ldm"), None)
     assert "It was not measured for tiny-ldm" in words
     assert (figure["visible"], figure["value"], link) == (False, None, "")

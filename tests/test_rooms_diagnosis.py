@@ -25,11 +25,6 @@ def _fewer_latents():
     patch.undo()
 
 
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
-
-
 def answered(library: Library, name: str, beside: str | None = None) -> list[str]:
     chosen, other = (room.SETTINGS(checkpoint=given) if given else None for given in (name, beside))
     return [shown for (shown,) in room.answer(library, chosen, other)]

@@ -8,18 +8,12 @@ import torch
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import Moment, Subject, run_experiment, set_up
-from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.ui.page import room_css
 from ldm_explorer.ui.pictures import grid, png_data_uri
 from ldm_explorer.ui.rooms import faults
 from ldm_explorer.ui.rooms.faults import FaultSettings
 
 MAX_WORDS = 60
-
-
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
 
 
 @pytest.fixture(scope="module")

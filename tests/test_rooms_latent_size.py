@@ -56,11 +56,6 @@ def library(ldm_folder, vae_folder, shapes, tmp_path_factory) -> Library:
     return open_library(root)
 
 
-@pytest.fixture(scope="module")
-def mixed_library(ldm_folder, color_folder) -> Library:
-    return open_library(ldm_folder.parents[1], color_folder.parents[1])
-
-
 def test_the_room_is_a_sentence_and_a_figure_of_one_of_each_size(library):
     ((sentence, figure),) = answered(latent_size, library)
     assert sentence.startswith("**16x16x1** (side 16, 1 channel, 256 values) is enough: no latent here reconstructs")

@@ -11,29 +11,19 @@ from ldm_explorer.data import to_model, to_uint8
 from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.explore.autoencoder import STABLE_DIFFUSION_FACTOR, decode_noise, latent_scales
 from ldm_explorer.explore.images import example_image
-from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import reconstruct_image
 from ldm_explorer.latents import decode_images
 from ldm_explorer.samplers import draw_noise
 from ldm_explorer.ui import latent_scale, pure_noise
 from ldm_explorer.ui.answers import answers, size_of
-from ldm_explorer.ui.latent_scale import LatentScaleSettings
 from ldm_explorer.ui.pictures import difference_map, error_map, png_data_uri
-from ldm_explorer.ui.pure_noise import NUM_NOISES, PureNoiseSettings
+from ldm_explorer.ui.pure_noise import NUM_NOISES
 from ldm_explorer.ui.results import Results
 from ldm_explorer.ui.rooms import reconstruction
 from ldm_explorer.ui.rooms.reconstruction import ReconstructionSettings
 from ldm_explorer.ui.server.turns import Job
-
-
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
-
-
-@pytest.fixture(scope="module")
-def mixed_library(ldm_folder, color_folder) -> Library:
-    return open_library(ldm_folder.parents[1], color_folder.parents[1])
+from ldm_explorer.ui.settings import OfCheckpoint
 
 
 def show(library: Library, beside: str | None = None, **other) -> dict:
@@ -119,7 +109,7 @@ def test_the_script_is_that_of_the_image(library):
 
 def test_pure_noise_is_what_sampling_starts_from(library):
     checkpoint = library.get("tiny-vae")
-    ((shown,),) = pure_noise.answer(library, PureNoiseSettings(checkpoint="tiny-vae"), None)
+    ((shown,),) = pure_noise.answer(library, OfCheckpoint(checkpoint="tiny-vae"), None)
     noise, _ = draw_noise((4, 8, 8), range(NUM_NOISES))
     expected = decode_images(checkpoint.codec, noise, checkpoint.spec)
     assert torch.equal(decode_noise(checkpoint, range(NUM_NOISES)), expected)
@@ -131,7 +121,7 @@ def test_every_channel_has_its_own_scale(library, vae_folder):
     scales = latent_scales(library.get("tiny-vae"))
     assert [scale.mean for scale in scales] == pytest.approx(config.latents_mean)
     assert [scale.std for scale in scales] == pytest.approx(config.latents_std)
-    ((table,),) = latent_scale.answer(library, LatentScaleSettings(checkpoint="tiny-vae"), None)
+    ((table,),) = latent_scale.answer(library, OfCheckpoint(checkpoint="tiny-vae"), None)
     cells = re.findall("<td>(.*?)</td>", table)
     assert cells[3::4] == [f"{1 / std:.3f}" for std in config.latents_std]
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ldm_explorer.explore.images import example_image
-from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.velocity import CLEAN, decode_latents, view_velocity
 from ldm_explorer.ui.pictures import png_data_uri
 from ldm_explorer.ui.plane import Plane
@@ -17,11 +16,6 @@ from ldm_explorer.ui.rooms.velocity import NUM_FRAMES, VelocitySettings
 
 ASSETS = files("ldm_explorer.ui") / "assets"
 BOOT = {"class_name": "Ankle boot", "number": 1}
-
-
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
 
 
 def answer(library, *sides: VelocitySettings) -> tuple:

@@ -46,6 +46,7 @@ from ldm_explorer.figures.style import SAMPLER_COLORS, SIDE_COLORS
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.ui import few_evaluations
 from ldm_explorer.ui.pictures import csv_link, kl_picture, strip
+from ldm_explorer.ui.settings import OfCheckpoint
 from ldm_explorer.ui.sizes.table import size_table
 
 SPREAD = {"psnr_db": 0.3, "fd_percent": 0.1, "ifd_above_rfd_percent": 0.1, "turn_error": 0.1, "stretch_variation": 0.1}
@@ -355,7 +356,7 @@ def test_few_evaluations_are_drawn_per_sampler_where_they_were_measured(ldm_fold
     assert (traces["ddim"].x, traces["ddim"].y) == ((4, 8), (3.0, 2.0))
     assert traces["floor: other real images"].y == (0.03, 0.03)
     assert result.csv().splitlines() == ["evaluations,fd_percent of dpm++,fd_percent of ddim", "4,2.0,3.0", "8,1.0,2.0"]
-    asked = few_evaluations.FewEvaluationsSettings(checkpoint="run")
+    asked = OfCheckpoint(checkpoint="run")
     ((_, figure, link),) = few_evaluations.answer(open_library(tmp_path), asked, None)
     assert (figure["visible"], len(figure["value"].data)) == (True, 4)
     assert "run-few-evaluations.csv" in link

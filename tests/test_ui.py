@@ -23,16 +23,6 @@ from ldm_explorer.ui.server.limits import LIMITS
 from ldm_explorer.ui.thumbnails import ImageSets
 
 
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
-
-
-@pytest.fixture(scope="module")
-def mixed_library(ldm_folder, color_folder) -> Library:
-    return open_library(ldm_folder.parents[1], color_folder.parents[1])
-
-
 @pytest.mark.parametrize("room", [reconstruction, denoising], ids=lambda room: room.NAME)
 def test_a_checkpoint_over_other_images_is_shown_in_colour(mixed_library, room):
     chosen = room.SETTINGS(checkpoint="tiny-color", class_name="red")

@@ -6,7 +6,6 @@ from diffusers import DDIMScheduler
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.explore.images import example_image
-from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.velocity import (
     CLEAN,
     VelocityView,
@@ -19,11 +18,6 @@ from ldm_explorer.figures.velocity import coefficient_figure
 from ldm_explorer.latents import decode_images
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import SCHEDULES, make_schedule
-
-
-@pytest.fixture(scope="module")
-def library(ldm_folder, vae_folder) -> Library:
-    return open_library(ldm_folder.parents[1], vae_folder.parents[1])
 
 
 @pytest.fixture(scope="module")

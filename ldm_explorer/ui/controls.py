@@ -164,9 +164,9 @@ def described(name: str, control: gr.components.Component, library: Library) -> 
     known = _values(control) | {"label": control.label}
     if leader := CONTROLS[name].follows:
         known |= {"follows": leader}
-    if whole := CONTROLS[name].whole:
-        choices = [value for _, value in whole(library)]
-        known |= {"whole": whole(library), "shown": known["choices"], "choices": choices}
+    if of_library := CONTROLS[name].whole:
+        whole = of_library(library)
+        known |= {"whole": whole, "shown": known["choices"], "choices": [value for _, value in whole]}
     return known
 
 

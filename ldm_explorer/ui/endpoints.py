@@ -18,17 +18,11 @@ from ldm_explorer.explore.training_words import describe
 from ldm_explorer.explore.velocity import schedule_of
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.server.work import LIGHT, LONG, Work
-from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.settings import OfCheckpoint, Settings
 
 
 class Nothing(Settings):
     """Nothing to choose."""
-
-
-class OfCheckpoint(Settings):
-    """A checkpoint alone."""
-
-    checkpoint: settings.Checkpoint
 
 
 class OfCheckpoints(Settings):

@@ -7,10 +7,9 @@ import gradio as gr
 from ldm_explorer.explore.few_evaluations import read_few_evaluations
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
-from ldm_explorer.ui import settings
 from ldm_explorer.ui.pictures import csv_link
 from ldm_explorer.ui.server.work import LIGHT
-from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.settings import OfCheckpoint
 
 NAME = "few-evaluations"
 TITLE = "How many steps are enough?"
@@ -23,20 +22,14 @@ WHAT_TO_LOOK_AT = (
 )
 
 
-class FewEvaluationsSettings(Settings):
-    """Whose figures they are."""
-
-    checkpoint: settings.Checkpoint
-
-
-SETTINGS = FewEvaluationsSettings
+SETTINGS = OfCheckpoint
 
 
 def build(_library: Library) -> list[gr.components.Component]:
     return [gr.Markdown(), gr.Plot(visible=False, show_label=False, min_width=320), gr.HTML(padding=False)]
 
 
-def answer(library: Library, chosen: FewEvaluationsSettings, _beside: FewEvaluationsSettings | None) -> Iterator[tuple]:
+def answer(library: Library, chosen: OfCheckpoint, _beside: OfCheckpoint | None) -> Iterator[tuple]:
     """Feature FD over the number of evaluations, per sampler, where it was measured for the checkpoint."""
     measured = read_few_evaluations(library.get(chosen.checkpoint))
     if measured is None:

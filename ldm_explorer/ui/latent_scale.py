@@ -6,10 +6,9 @@ import gradio as gr
 
 from ldm_explorer.explore.autoencoder import STABLE_DIFFUSION_FACTOR, latent_scales
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import table
 from ldm_explorer.ui.server.work import LIGHT
-from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.settings import OfCheckpoint
 
 NAME = "latent-scale"
 TITLE = f"Where does {STABLE_DIFFUSION_FACTOR} come from?"
@@ -23,13 +22,7 @@ WHAT_TO_LOOK_AT = (
 )
 
 
-class LatentScaleSettings(Settings):
-    """Whose latents they are."""
-
-    checkpoint: settings.Checkpoint
-
-
-SETTINGS = LatentScaleSettings
+SETTINGS = OfCheckpoint
 
 
 def build(_library: Library) -> list[gr.components.Component]:
@@ -37,7 +30,7 @@ def build(_library: Library) -> list[gr.components.Component]:
     return [gr.HTML(padding=False)]
 
 
-def answer(library: Library, chosen: LatentScaleSettings, _beside: LatentScaleSettings | None) -> Iterator[tuple]:
+def answer(library: Library, chosen: OfCheckpoint, _beside: OfCheckpoint | None) -> Iterator[tuple]:
     """The scale of each channel, as a table."""
     scales = latent_scales(library.get(chosen.checkpoint))
     rows = [

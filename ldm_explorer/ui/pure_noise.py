@@ -6,10 +6,9 @@ import gradio as gr
 
 from ldm_explorer.explore.autoencoder import decode_noise
 from ldm_explorer.explore.library import Library
-from ldm_explorer.ui import settings
 from ldm_explorer.ui.pictures import Picture, picture_row
 from ldm_explorer.ui.server.work import LIGHT
-from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.settings import OfCheckpoint
 
 NAME = "pure-noise"
 TITLE = "What is decoded from pure noise?"
@@ -22,13 +21,7 @@ WHAT_TO_LOOK_AT = (
 )
 
 
-class PureNoiseSettings(Settings):
-    """Whose decoder it is."""
-
-    checkpoint: settings.Checkpoint
-
-
-SETTINGS = PureNoiseSettings
+SETTINGS = OfCheckpoint
 
 
 def build(_library: Library) -> list[gr.components.Component]:
@@ -36,7 +29,7 @@ def build(_library: Library) -> list[gr.components.Component]:
     return [gr.HTML(padding=False)]
 
 
-def answer(library: Library, chosen: PureNoiseSettings, _beside: PureNoiseSettings | None) -> Iterator[tuple]:
+def answer(library: Library, chosen: OfCheckpoint, _beside: OfCheckpoint | None) -> Iterator[tuple]:
     """The images of a few seeds."""
     images = decode_noise(library.get(chosen.checkpoint), range(NUM_NOISES))
     yield (picture_row([Picture(image, f"seed {seed}") for seed, image in enumerate(images)], layout="film"),)

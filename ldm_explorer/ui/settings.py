@@ -99,6 +99,12 @@ class Settings(BaseModel):
             raise ValueError(sentence(error, cls)) from None
 
 
+class OfCheckpoint(Settings):
+    """A checkpoint alone."""
+
+    checkpoint: Checkpoint
+
+
 def sentence(error: ValidationError, settings: type[Settings]) -> str:
     """The first thing that does not fit, with the name that the page gives it."""
     first = error.errors()[0]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import gradio as gr
 import torch
@@ -69,10 +69,7 @@ class Walk:
             _class_of(run),
             run.seed,
             run.images,
-            sampler=run.sampler,
-            num_steps=run.steps,
-            guidance_scale=run.guidance,
-            denoiser=run.denoiser,
+            **_options(run),
             max_gflops=library.max_gflops,
         )
 
@@ -145,6 +142,16 @@ def _num_frames(walks: list[Walk]) -> int:
 def _class_of(run: DenoisingSettings) -> str | None:
     """None for one of each."""
     return None if run.classes == "each" else class_of(run.class_name)
+
+
+def _options(run: DenoisingSettings) -> dict[str, Any]:
+    """How it is walked, as `denoise_images` and `denoising_script` take it."""
+    return {
+        "sampler": run.sampler,
+        "num_steps": run.steps,
+        "guidance_scale": run.guidance,
+        "denoiser": run.denoiser,
+    }
 
 
 def _title(run: DenoisingSettings) -> str:
@@ -227,8 +234,5 @@ def script(library: Library, run: DenoisingSettings) -> str:
         _class_of(run),
         run.seed,
         run.images,
-        sampler=run.sampler,
-        num_steps=run.steps,
-        guidance_scale=run.guidance,
-        denoiser=run.denoiser,
+        **_options(run),
     )

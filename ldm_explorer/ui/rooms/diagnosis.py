@@ -11,11 +11,10 @@ from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by
 from ldm_explorer.explore.diagnosis import diagnose_checkpoint, when_written
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
-from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 from ldm_explorer.ui.server.work import LONG
-from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.settings import OfCheckpoint
 
 NAME = "diagnosis"
 TITLE = "Diagnosis"
@@ -36,13 +35,7 @@ HOW_IT_WORKS = (
 )
 
 
-class DiagnosisSettings(Settings):
-    """A checkpoint to examine."""
-
-    checkpoint: settings.Checkpoint
-
-
-SETTINGS = DiagnosisSettings
+SETTINGS = OfCheckpoint
 
 
 def build(_library: Library) -> list[gr.components.Component]:
@@ -53,7 +46,7 @@ def build(_library: Library) -> list[gr.components.Component]:
     return [shown]
 
 
-def answer(library: Library, chosen: DiagnosisSettings, beside: DiagnosisSettings | None) -> Iterator[tuple]:
+def answer(library: Library, chosen: OfCheckpoint, beside: OfCheckpoint | None) -> Iterator[tuple]:
     """Likely causes with evidence and fixes, and what passed, of A and of B; until then how many checks were run."""
     checkpoints = [library.get(side.checkpoint) for side in (chosen, beside) if side]
     cards: list[Markup] = []
@@ -66,7 +59,7 @@ def answer(library: Library, chosen: DiagnosisSettings, beside: DiagnosisSetting
         yield (_beside(cards, checkpoints),)
 
 
-def stamp(library: Library, chosen: DiagnosisSettings, beside: DiagnosisSettings | None) -> str:
+def stamp(library: Library, chosen: OfCheckpoint, beside: OfCheckpoint | None) -> str:
     """Another one when files of the checkpoints were written."""
     return str([when_written(library.get(side.checkpoint)) for side in (chosen, beside) if side])
 
