@@ -36,7 +36,7 @@ LIGHT = (
     ("reconstruction", IMAGE + "&number={number}&b.checkpoint=vae-32x32x1"),
 )
 GENERATE = ("denoising", IMAGE + "&steps=10&seed={seed}")
-GREEDY = ("denoising", IMAGE + "&steps=7&images=64&seed={seed}")
+GREEDY = {"checkpoint": CHECKPOINT, "class_name": "Bag", "steps": 7, "images": 64}
 WAIT_SENTENCE = "wait already"
 
 
@@ -48,10 +48,10 @@ class Tally:
     refusals: int = 0
     errors: list[str] = field(default_factory=list)
 
-    async def ask(self, session: Session, room: str, question: str) -> None:
+    async def ask(self, session: Session, name: str, values: list) -> None:
         start = time.perf_counter()
         try:
-            outcome, answer = await session.ask(*action(room, question))
+            outcome, answer = await session.ask(name, values)
         except httpx.HTTPError as error:
             outcome, answer = type(error).__name__, str(error)
         if outcome == "complete":
@@ -85,14 +85,18 @@ async def student(number: int, client: httpx.AsyncClient, light: Tally, generate
     for moment, tally in sorted(moments, key=lambda entry: entry[0]):
         await asyncio.sleep(max(0.0, moment - time.monotonic()))
         chosen = next(actions) if tally is light else GENERATE
-        tasks.append(asyncio.create_task(tally.ask(session, *chosen)))
+        tasks.append(asyncio.create_task(tally.ask(session, *action(*chosen))))
     await asyncio.gather(*tasks)
 
 
 async def greedy(client: httpx.AsyncClient, tally: Tally, until: float) -> None:
-    session = Session(client, "greedy")
+    """A program that calls an endpoint: what a page asks a room ends what it asked there before."""
+    session, name = Session(client, "greedy"), "denoising"
+    described = (await client.get("/gradio_api/info")).json()["named_endpoints"][f"/{name}"]["parameters"]
+    left_out = {parameter["parameter_name"]: parameter.get("parameter_default") for parameter in described}
     while time.monotonic() < until:
-        await asyncio.gather(*(tally.ask(session, *GREEDY) for _ in range(GREEDY_AT_ONCE)))
+        asked = [list((left_out | GREEDY | {"seed": next(SEEDS)}).values()) for _ in range(GREEDY_AT_ONCE)]
+        await asyncio.gather(*(tally.ask(session, name, values) for values in asked))
 
 
 async def run(server: Served, minutes: float) -> None:
@@ -100,10 +104,10 @@ async def run(server: Served, minutes: float) -> None:
     async with httpx.AsyncClient(base_url=server.address, timeout=None, limits=limits) as client:
         for _ in range(2):  # the first answers load the models
             for chosen in (*LIGHT, GENERATE):
-                await Tally().ask(Session(client, "warm-up"), *chosen)
+                await Tally().ask(Session(client, "warm-up"), *action(*chosen))
         alone = Tally()
         for chosen in itertools.islice(itertools.cycle(LIGHT), ALONE):
-            await alone.ask(Session(client, "alone"), *chosen)
+            await alone.ask(Session(client, "alone"), *action(*chosen))
         print(alone.line("light alone"), flush=True)
         light, generate, greed = Tally(), Tally(), Tally()
         until = time.monotonic() + 60 * minutes

@@ -99,7 +99,10 @@ class Session:
         answer = self.waiting.setdefault(event, asyncio.Future())
         if self.reader is None or self.reader.done():
             self.reader = asyncio.create_task(self._read())
-        return await answer
+        try:
+            return await answer
+        finally:
+            self.waiting.pop(event, None)
 
     async def _read(self) -> None:
         while self.waiting:

@@ -98,6 +98,20 @@ def test_what_a_page_asked_a_room_before_ends_when_it_asks_something_else(server
     assert (stopped["output"]["error"], nothing["success"]) == ("stopped", True)
 
 
+def test_a_request_can_be_stopped_before_its_handler_runs(app):
+    queue, event = app._queue, waiting("early")
+    event._id = "of an event"
+    held = queue.event_queue_per_concurrency_id
+    queue.event_queue_per_concurrency_id = {"long": SimpleNamespace(queue=[event], concurrency_limit=None)}
+    try:
+        assert queue.get_events() == ([event], False, "long")
+    finally:
+        queue.event_queue_per_concurrency_id = held
+    TURNS.stop(event._id)
+    assert Job.of(event._id).stopped
+    assert not Job.of("of another").stopped
+
+
 def test_one_session_cannot_fill_the_queue_and_another_is_served_meanwhile(app, server, functions, monkeypatch):
     monkeypatch.setattr(FairQueue, "_supersede", lambda *_: None)  # as of requests that are no room's question
     for seed in range(12):

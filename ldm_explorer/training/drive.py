@@ -108,9 +108,10 @@ class _Interrupt:
         self.handlers = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_) -> None:
-        for signum, handler in self.handlers.items():
-            signal.signal(signum, handler)
+    def __exit__(self, failure: type[BaseException] | None, *_) -> None:
+        signal.signal(signal.SIGINT, self.handlers[signal.SIGINT])
+        if failure is None:  # else it still has to say why, and torchrun may ask it to end meanwhile
+            signal.signal(signal.SIGTERM, self.handlers[signal.SIGTERM])
 
     def _note(self, signum, _frame) -> None:
         self.happened = True

@@ -73,7 +73,7 @@ def bind(handler: Callable, library: Library) -> Callable:
     """What Gradio calls where something in a room has a button of its own: the handler with the library filled in."""
 
     def reply(*inputs: Any) -> Any:
-        with one_sentence(), TURNS.turn(Job(LocalContext.event_id.get(None))):
+        with one_sentence(), TURNS.turn(Job.of(LocalContext.event_id.get(None))):
             return handler(library, *inputs)
 
     return reply
@@ -96,7 +96,7 @@ def answering(
     def answer(question: str) -> Iterator[Any]:
         with one_sentence():
             values, asked = None, question.partition(f"&{SEEN}=")[0]
-            job = Job(LocalContext.event_id.get(None))
+            job = Job.of(LocalContext.event_id.get(None))
             try:
                 for values in answers(room, library, results, question, job, EVERY_SECONDS) if question else ():
                     told = [_told(value, asked) for value in values]

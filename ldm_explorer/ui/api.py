@@ -75,7 +75,7 @@ def _question(chosen: dict[str, Any], beside: str = "") -> str:
 def _last(room: Room | Endpoint, library: Library, results: Results, question: str) -> tuple:
     """The last answer; where that leaves a value as it was, the one before counts."""
     latest: list[Any] = []
-    for values in answers(room, library, results, question, Job(LocalContext.event_id.get(None))):  # type: ignore[arg-type]
+    for values in answers(room, library, results, question, Job.of(LocalContext.event_id.get(None))):  # type: ignore[arg-type]
         latest = [new if _is_new(new) else old for new, old in zip(values, latest or values, strict=True)]
     return tuple(latest)
 

@@ -82,7 +82,7 @@ def build_tools(rooms: tuple[Room, ...], library: Library, results: Results) -> 
 
     def animation(room: str, question: str) -> dict[str, str]:
         with one_sentence():
-            job = Job(LocalContext.event_id.get(None))
+            job = Job.of(LocalContext.event_id.get(None))
             gif = animation_of(_room(by_name, room), library, results, question, job)
             return {"room": room, "question": question, "gif": base64.b64encode(gif).decode()}
 

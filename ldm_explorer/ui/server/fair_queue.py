@@ -20,7 +20,7 @@ from ldm_explorer.ui.server.limits import MAX_SESSION_NAME, MAX_SESSIONS, Limits
 from ldm_explorer.ui.server.messages import Mailboxes, Messages
 from ldm_explorer.ui.server.refusals import STOPPED, UNFORESEEN, RefusalLog, Refused, cut
 from ldm_explorer.ui.server.sessions import Sessions
-from ldm_explorer.ui.server.turns import TURNS
+from ldm_explorer.ui.server.turns import TURNS, Job
 from ldm_explorer.ui.server.work import LONG
 
 SHOWN = {"visible": True, "duration": 10, "title": "Error"}
@@ -148,6 +148,7 @@ class FairQueue(Queue):
                 kind = _kind(event)
                 if running[kind] < (self.limits.running_long if kind[1] else self.limits.running_light):
                     queue.queue.remove(event)
+                    event.job = Job(event._id)  # type: ignore[attr-defined]  # lives as long as the event
                     self.event_queue_per_concurrency_id[name] = self.event_queue_per_concurrency_id.pop(name)
                     return [event], False, name
         return None

@@ -30,8 +30,13 @@ class Job:
 
     of_event: ClassVar[WeakValueDictionary[str, "Job"]] = WeakValueDictionary()
 
+    @classmethod
+    def of(cls, event_id: str | None) -> "Job":
+        """The job of an event: the queue makes it, as an event can be stopped before its handler runs."""
+        return cls.of_event.get(event_id or "") or cls(event_id)
+
     def __init__(self, event_id: str | None = None) -> None:
-        self.event_id, self.stopped = event_id, False
+        self.stopped = False
         if event_id is not None:
             self.of_event[event_id] = self
         self.used = 0.0  # seconds of computing
