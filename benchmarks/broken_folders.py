@@ -82,7 +82,8 @@ def report(outcomes: list[Outcome]) -> str:
     for file, own in {**of_file, "all": outcomes}.items():
         faults = [fault for outcome in own for fault in outcome.faults]
         unforeseen = sum(FALLBACK in fault for fault in faults)
-        seconds, size = max(outcome.cpu_seconds for outcome in own), max(outcome.megabytes for outcome in own)
+        seconds = max((outcome.cpu_seconds for outcome in own), default=0.0)
+        size = max((outcome.megabytes for outcome in own), default=0.0)
         lines.append(f"{file:52} {len(own):7} {len(faults) - unforeseen:6} {unforeseen:10} {seconds:6.2f} {size:6.0f}")
     for outcome in outcomes:
         if outcome.faults or outcome.too_dear:
