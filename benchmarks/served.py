@@ -105,15 +105,21 @@ class Session:
             self.waiting.pop(event, None)
 
     async def _read(self) -> None:
-        while self.waiting:
-            async with self.client.stream(
-                "GET", "/gradio_api/queue/data", params={"session_hash": self.name}
-            ) as stream:
-                async for line in stream.aiter_lines():
-                    if '"process_completed"' in line[:200]:
-                        self._complete(json.loads(line.removeprefix("data: ")))
-                    elif '"close_stream"' in line[:200]:
-                        break
+        try:
+            while self.waiting:
+                await self._read_stream()
+        except (httpx.HTTPError, RuntimeError) as error:  # a client that was closed raises the latter
+            for answer in self.waiting.values():
+                if not answer.done():
+                    answer.set_exception(error)
+
+    async def _read_stream(self) -> None:
+        async with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.name}) as stream:
+            async for line in stream.aiter_lines():
+                if '"process_completed"' in line[:200]:
+                    self._complete(json.loads(line.removeprefix("data: ")))
+                elif '"close_stream"' in line[:200]:
+                    break
 
     def _complete(self, message: dict) -> None:
         answer = self.waiting.pop(message["event_id"], None)

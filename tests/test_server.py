@@ -14,6 +14,7 @@ import gradio as gr
 import httpx
 import pytest
 import torch
+from fastapi import HTTPException
 from gradio.queueing import Queue
 from gradio.server_messages import ProcessCompletedMessage
 from gradio_client import Client
@@ -628,6 +629,23 @@ def test_one_request_cannot_carry_many_files():
 
     assert asyncio.run(send(MAX_FILES_AT_ONCE)) == [200]
     assert asyncio.run(send(MAX_FILES_AT_ONCE + 1)) == [413]
+
+
+@pytest.mark.parametrize(("cause", "logged"), [(HTTPException(404), False), (KeyError("x"), True)])
+def test_a_stream_whose_session_is_gone_ends_without_a_traceback(cause, logged, caplog):
+    async def broken(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("Caught handled exception, but response already started.") from cause
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def forget(_message):
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/gradio_api/queue/data", "headers": [], "query_string": b""}
+    asyncio.run(Routes(broken, Limits(), frozenset())(scope | {"client": ("1.2.3.4", 1)}, receive, forget))
+    assert ("a route failed" in caplog.text) is logged
 
 
 def test_a_page_that_answers_late_is_waited_for(monkeypatch):

@@ -59,10 +59,11 @@ class Routes:
                 return
         except TooMuch as error:
             refusal = sentence(413, str(error))
-        except HTTPException as error:  # out of a stream that had begun: its session is not known any more
+        except HTTPException as error:
             refusal = sentence(error.status_code, str(error.detail))
-        except Exception:
-            _log.exception("a route failed: %s", request.scope["path"][:200])
+        except Exception as error:
+            if not isinstance(error.__cause__, HTTPException):  # of a stream that had begun: its session is gone
+                _log.exception("a route failed: %s", request.scope["path"][:200])
             refusal = sentence(500, UNFORESEEN)
         if started:
             return
