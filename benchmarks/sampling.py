@@ -32,7 +32,7 @@ def stored_fds(checkpoint: Checkpoint) -> dict[tuple[str, int], float]:
 
 def seconds(checkpoint: Checkpoint, sampler: str, num_steps: int) -> float:
     pipeline = checkpoint.pipeline
-    labels = balanced_labels(BATCH_IMAGES, checkpoint.spec).tolist() if pipeline.null_class is not None else None
+    labels = balanced_labels(BATCH_IMAGES, checkpoint.spec).tolist() if pipeline.denoiser.num_classes else None
     start = time.perf_counter()
     pipeline(labels, range(BATCH_IMAGES), num_inference_steps=num_steps, sampler=sampler, output_type="pt")
     return time.perf_counter() - start

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ldm_explorer.evaluation.reconstruction import reconstruct
     from ldm_explorer.explore.diagnosis import diagnose_folder
     from ldm_explorer.pipeline import to_pil
+    from ldm_explorer.sources import open_source
     from ldm_explorer.training.run import train
     from ldm_explorer.training.tasks.autoencoder import AutoencoderTraining, VAETrainConfig
     from ldm_explorer.training.tasks.denoiser import DenoiserTraining
@@ -33,6 +34,7 @@ __all__ = [
     "evaluate_images",
     "load_split",
     "loss_floors",
+    "open_source",
     "read_checkpoint",
     "read_loss",
     "reconstruct",
@@ -51,6 +53,7 @@ _OWNERS = {
     "evaluate_images": "evaluation.images",
     "load_split": "data",
     "loss_floors": "diagnosis.floors",
+    "open_source": "sources",
     "read_checkpoint": "checkpoints",
     "read_loss": "diagnosis.reading",
     "reconstruct": "evaluation.reconstruction",

@@ -13,19 +13,20 @@ from typing import Any, Literal
 
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 
-from ldm_explorer.data import DatasetSpec, dataset_spec
+from ldm_explorer.data import DATASETS, DatasetSpec, dataset_spec
 from ldm_explorer.denoiser import NetworkDenoiser
-from ldm_explorer.files import MAX_SHOWN, CheckpointError, first_line, is_text, printable, read_json, shown
-from ldm_explorer.latents import LatentCodec
+from ldm_explorer.examples import Examples
+from ldm_explorer.files import CheckpointError, first_line, is_text, printable, read_json
+from ldm_explorer.latents import LatentCodec, measure_statistics, settle_statistics
 from ldm_explorer.lazy import cached_property
-from ldm_explorer.network_files import load_model, model_files, read_network_config
+from ldm_explorer.model_folder import ModelFolder, find_model
+from ldm_explorer.model_images import fitting_spec, num_classes, numbered_spec
+from ldm_explorer.network_files import check_weights, load_model, model_files, why_none
 from ldm_explorer.options import as_path
 from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.prediction import PREDICTION_TYPES
 from ldm_explorer.run_files import (
     LogRecord,
     RunConfig,
-    SchedulerConfig,
     read_log,
     read_run_config,
     read_scheduler_config,
@@ -49,14 +50,10 @@ from ldm_explorer.run_layout import (
 )
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.shipped import find_checkpoint
+from ldm_explorer.stored_scheduler import load_scheduler
 
 MAX_SHARD_SIZE = "9MB"
-Kind = Literal["vae", "ldm"]
-PARTS: dict[Kind, dict[str, str]] = {
-    "vae": {VAE: "AutoencoderKL"},
-    "ldm": {VAE: "AutoencoderKL", UNET: "UNet2DModel"},
-}
-"""The networks of a checkpoint: their subfolders and diffusers' classes."""
+Kind = Literal["vae", "ldm", "pixel"]
 
 
 def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None:
@@ -101,77 +98,96 @@ def write_spec(folder: Path, spec: DatasetSpec) -> None:
 
 
 def load_vae(folder: Path) -> AutoencoderKL:
-    """The autoencoder of a checkpoint folder of either kind, in fp32. Raises `CheckpointError`."""
-    return load_model(AutoencoderKL, folder, VAE)
+    """The autoencoder of a folder that has one, in fp32. Raises `CheckpointError`."""
+    if not folder.exists():
+        raise CheckpointError(f"{printable(folder)} {why_none(RunFolder(folder), VAE)}")
+    return _load_vae(find_model(folder))
+
+
+def _load_vae(model: ModelFolder, examples: Examples | None = None) -> AutoencoderKL:
+    """With the side of a denoiser's images, whatever it was trained on alone, and statistics: those that are stored,
+    what diffusers does without, or of examples."""
+    if model.vae is None:
+        raise CheckpointError(f"{printable(model.folder)} {why_none(RunFolder(model.folder), VAE)}")
+    vae = load_model(AutoencoderKL, model.folder, model.vae)
+    if not model.is_ours:
+        settle_statistics(vae)
+        vae.register_to_config(sample_size=model.latent_shape[-1] * model.factor)
+        if examples is not None and vae.config.latents_std is None:
+            measure_statistics(vae, examples.images)
+    return vae
 
 
 def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
-    """The pipeline of an LDM folder, in fp32. Raises `CheckpointError`."""
-    unet = load_model(UNet2DModel, folder, UNET)
-    scheduler = load_scheduler(folder)
+    """The pipeline of a folder with a denoiser, in fp32. Raises `CheckpointError`."""
+    model = find_model(folder)
+    return _load_pipeline(model, num_classes(model, None))
+
+
+def _load_pipeline(model: ModelFolder, classes: int, examples: Examples | None = None) -> LatentDiffusionPipeline:
+    unet = load_model(UNet2DModel, model.folder, model.unet or UNET)
+    scheduler = load_scheduler(model.folder)
     if (steps := scheduler.config.num_train_timesteps) != len(scheduler.betas):
         raise CheckpointError(
-            f"{printable(folder)}/{SCHEDULER} has {len(scheduler.betas)} trained_betas for {steps} num_train_timesteps"
+            f"{printable(model.folder)}/{SCHEDULER} has {len(scheduler.betas)} trained_betas for {steps} "
+            "num_train_timesteps"
         )
     try:
-        pipeline = LatentDiffusionPipeline(load_vae(folder), unet, scheduler)
+        vae = None if model.vae is None else _load_vae(model, examples)
+        pipeline = LatentDiffusionPipeline(vae, unet, scheduler, classes)
     except CheckpointError:
         raise
     except ValueError as error:
-        raise CheckpointError(f"{printable(folder)}: {first_line(error)}") from error
+        raise CheckpointError(f"{printable(model.folder)}: {first_line(error)}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def load_scheduler(folder: Path) -> DDPMScheduler:
-    """The betas and the prediction type of any diffusers scheduler of this family. Raises `CheckpointError`."""
-    config, path = read_scheduler_config(folder), f"{printable(folder)}/{SCHEDULER}"
-    name = config.get("_class_name", "")
-    if not config:
-        raise CheckpointError(f"{printable(folder)} has a UNet but no {SCHEDULER_FILE}")
-    if "num_train_timesteps" not in config or "Flow" in name:
-        kind = printable(name)[:MAX_SHOWN] or "scheduler without a name"
-        raise CheckpointError(f"{path} is a {kind}: it has no betas to check")
-    if (kind := config.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
-        raise CheckpointError(f"{path} predicts {shown(kind)}: known are {', '.join(PREDICTION_TYPES)}")
-    try:
-        return DDPMScheduler.from_config(
-            {name: value for name, value in config.items() if name in SchedulerConfig.__annotations__}
-        )
-    except Exception as error:  # whatever a setting that nobody foresaw makes diffusers raise
-        raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A folder that looks whole. Weights are loaded on first use and then kept, in fp32 and on the CPU.
 
-    `kind` is "vae" for an autoencoder alone and "ldm" for one with a denoiser; what asks an autoencoder alone for its
-    `pipeline`, `denoiser` or `schedule` raises `CheckpointError`, as weights that cannot be loaded do.
+    `kind` is "vae" for an autoencoder alone, "ldm" for one with a denoiser, and "pixel" for a denoiser of pixels, whose
+    `codec` changes nothing. What asks one of them for a part that it does not have raises `CheckpointError`, as weights
+    that cannot be loaded do.
     """
 
     folder: Path
     name: str
-    kind: Kind
     dataset: str
     config: RunConfig
     metrics: dict[str, Any]  # as train/evaluate.py and others left it: see `evaluation.reference.flat_measures`
+    model: ModelFolder
+    told_spec: DatasetSpec | None = None  # what who opened it says of its images
+    told_examples: Examples | None = None
+
+    @property
+    def kind(self) -> Kind:
+        if self.model.unet is None:
+            return "vae"
+        return "pixel" if self.model.vae is None else "ldm"
+
+    @property
+    def has_denoiser(self) -> bool:
+        return self.model.unet is not None
 
     @cached_property
     def vae(self) -> AutoencoderKL:
-        return self.pipeline.vae if self.kind == "ldm" else load_vae(self.folder)
+        if self.kind == "pixel":
+            raise CheckpointError(f"{printable(self.name)} has no autoencoder: its denoiser works on pixels")
+        return self.pipeline.vae if self.has_denoiser else _load_vae(self.model, self.told_examples)
 
     @cached_property
     def pipeline(self) -> LatentDiffusionPipeline:
         """The diffusers pipeline that samples from the denoiser."""
-        if self.kind != "ldm":
+        if not self.has_denoiser:
             raise CheckpointError(f"{printable(self.folder)} is an autoencoder alone: give one with a denoiser")
-        return load_pipeline(self.folder)
+        return _load_pipeline(self.model, num_classes(self.model, self.known_spec), self.told_examples)
 
     @property
     def codec(self) -> LatentCodec:
         """Images to normalised latents and back. Raises `ValueError` for an autoencoder without latent statistics."""
-        return LatentCodec(self.vae)
+        return self.pipeline.codec if self.kind == "pixel" else LatentCodec(self.vae)
 
     @property
     def denoiser(self) -> NetworkDenoiser:
@@ -185,8 +201,18 @@ class Checkpoint:
 
     @cached_property
     def spec(self) -> DatasetSpec:
-        """The images it was trained on. Raises `ValueError` for a dataset that is neither stored nor known."""
-        return read_spec(self.folder) or dataset_spec(self.dataset)
+        """The images it was trained on; where nobody says which, their classes are numbers.
+
+        Raises `ValueError` for a run of a dataset that is neither stored nor known.
+        """
+        return self.known_spec or numbered_spec(self.model)
+
+    @cached_property
+    def known_spec(self) -> DatasetSpec | None:
+        """The same, None where nobody says which images they are."""
+        if stored := self.told_spec or read_spec(self.folder):
+            return stored
+        return dataset_spec(self.dataset) if "dataset" in self.config else fitting_spec(self.model, self.dataset)
 
     def log(self) -> list[LogRecord]:
         return read_log(self.folder / LOG_FILE)
@@ -207,18 +233,29 @@ def read_checkpoint(folder: Path | str) -> Checkpoint:
         raise CheckpointError(f"{folder} holds a classifier: give the folder of an autoencoder or a denoiser")
     if run.has(CONFIG_FILE) and not run.has_part(VAE):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
-    kind: Kind = "ldm" if run.has(PIPELINE_FILE) else "vae"
-    if kind == "vae" and run.has_part(UNET):
+    model = find_model(folder)
+    _check_whole(model)
+    config, metrics = read_run_config(model.folder), read_json(model.folder / METRICS_FILE)
+    dataset = config.get("dataset", folder.parent.name)
+    if not model.is_ours and dataset in DATASETS and fitting_spec(model, dataset) is None:
+        dataset = folder.name  # the folder around it has that name by chance
+    return Checkpoint(model.folder, folder.name, dataset, config, metrics, model)
+
+
+def _check_whole(model: ModelFolder) -> None:
+    """Raises `CheckpointError` for a run that a kill left half-written, and for networks without weights."""
+    folder, run = model.folder, RunFolder(model.folder)
+    if model.is_ours and model.unet is not None and not run.has(PIPELINE_FILE):
         raise CheckpointError(f"{folder} is half-written: it has {UNET}/ but no {PIPELINE_FILE}")
-    for part, class_name in PARTS[kind].items():
-        if not run.has(config_of(part)) or not read_network_config(folder / part, class_name):
-            raise CheckpointError(f"{folder} is no checkpoint: it has no {config_of(part)}")
-        if not any((folder / part).glob("*.safetensors")):
-            raise CheckpointError(f"{folder} is half-written: {part}/ holds no safetensors weights")
-    if kind == "ldm" and not read_scheduler_config(folder):
+    if model.is_ours and model.vae is None:
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {config_of(VAE)}")
+    for part in (model.vae, model.unet):
+        if part is not None:
+            check_weights(folder / part)
+    if model.unet is not None and not read_scheduler_config(folder):
         raise CheckpointError(f"{folder} is no checkpoint: it has no {SCHEDULER_FILE}")
-    config, metrics = read_run_config(folder), read_json(folder / METRICS_FILE)
-    return Checkpoint(folder, folder.name, kind, config.get("dataset", folder.parent.name), config, metrics)
+    if not model.is_ours and model.unet is not None:
+        load_scheduler(folder)
 
 
 def check_name(folder: Path) -> None:

@@ -14,8 +14,9 @@ from ldm_explorer.schedules import Schedule
 class Denoiser(nn.Module):
     """Predicts `prediction_type` along `schedule`, for latents of `latent_shape` (c, h, w), normalised.
 
-    Class labels are `(B,)`, 0 to K - 1; K is `null_class`, "no label", which is None where no labels are taken. A
-    subclass answers in `forward(z_t, timestep, class_labels)`, with None for no labels.
+    Class labels are `(B,)`, 0 to `num_classes` - 1; that is 0 where no labels are taken. `null_class` means "no label":
+    it is `num_classes`, or None for a network that was never trained without labels. A subclass answers in
+    `forward(z_t, timestep, class_labels)`, with None for no labels.
     """
 
     def __init__(
@@ -24,12 +25,19 @@ class Denoiser(nn.Module):
         schedule: Schedule,
         latent_shape: tuple[int, int, int],
         null_class: int | None,
+        num_classes: int | None = None,
     ):
         super().__init__()
         self.prediction_type = prediction_type
         self.schedule = schedule
         self.latent_shape = latent_shape
         self.null_class = null_class
+        self.num_classes = (null_class or 0) if num_classes is None else num_classes
+
+    def labels_without_choice(self, count: int) -> Tensor | None:
+        """Labels `(count,)` for when it does not matter which: None where that will do, else each class in turn."""
+        needed = self.num_classes and self.null_class is None
+        return torch.arange(count) % self.num_classes if needed else None
 
     @torch.no_grad()
     def predict(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
@@ -43,19 +51,35 @@ class Denoiser(nn.Module):
 
 
 class NetworkDenoiser(Denoiser):
-    """A trained UNet2DModel; its last class embedding, where it has any, is the null class."""
+    """A trained UNet2DModel.
 
-    def __init__(self, network: UNet2DModel, prediction_type: PredictionType, schedule: Schedule):
-        size, embeddings = network.config.sample_size, network.config.num_class_embeds
+    `num_classes` of its class embeddings are classes; one more is the null class. Without it all but the last are, as
+    in what this project trains: nothing in a network says which it is.
+    """
+
+    def __init__(
+        self,
+        network: UNet2DModel,
+        prediction_type: PredictionType,
+        schedule: Schedule,
+        num_classes: int | None = None,
+    ):
+        size, embeddings = network.config.sample_size, network.config.num_class_embeds or 0
         height, width = size if isinstance(size, list | tuple) else (size, size)
-        null_class = None if embeddings is None else embeddings - 1
-        super().__init__(prediction_type, schedule, (network.config.in_channels, height, width), null_class)
+        classes = max(0, embeddings - 1) if num_classes is None else num_classes
+        null_class = classes if classes < embeddings else None
+        super().__init__(prediction_type, schedule, (network.config.in_channels, height, width), null_class, classes)
         self.network = network
 
     def forward(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
-        """The network's output without a variance that it may have learned beside it."""
+        """The network's output without a variance that it may have learned beside it.
+
+        Raises `ValueError` without labels for a network that has classes and no null class.
+        """
         if class_labels is None and self.null_class is not None:
             class_labels = torch.full((len(z_t),), self.null_class, device=z_t.device)
+        if class_labels is None and self.num_classes:
+            raise ValueError(f"this network knows {self.num_classes} classes and no null class: give class labels")
         labels = () if class_labels is None else (class_labels,)
         return self.network(z_t, timestep, *labels, return_dict=False)[0][:, : self.latent_shape[0]]
 
@@ -64,4 +88,4 @@ class StandIn(Denoiser):
     """Answers in the place of another denoiser, over the same latents and classes."""
 
     def __init__(self, other: Denoiser):
-        super().__init__(other.prediction_type, other.schedule, other.latent_shape, other.null_class)
+        super().__init__(other.prediction_type, other.schedule, other.latent_shape, other.null_class, other.num_classes)

@@ -45,14 +45,15 @@ def _wrapped(text: str, indent: str = "", first: str | None = None) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ldm-diagnose", description="Find out why a model fails.")
-    parser.add_argument("folder", type=Path, help="a run, or any folder of a diffusers VAE, UNet and scheduler")
+    parser.add_argument("folder", type=Path, help="a run, any folder of a diffusers model, or hf:owner/name[@revision]")
     parser.add_argument("--images", type=Path, help="folder of images like those of its training; subfolders: classes")
+    parser.add_argument("--dataset", help="name of the dataset that it was trained on, which names its classes")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
     options = parser.parse_args(arguments)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        diagnosis = diagnose_folder(options.folder, options.images)
+        diagnosis = diagnose_folder(options.folder, options.images, options.dataset)
     except (ValueError, OSError, DataError) as error:
         print(f"error: {first_line(error)}", file=sys.stderr)
         return REFUSED

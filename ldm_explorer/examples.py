@@ -26,10 +26,13 @@ _NAME = r"/[0-9]{1,12}/[0-9]{1,12}\.png"
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Padded images `(N, C, S, S) uint8`, labels `(N,)` and their indices in the test split."""
+    """Padded images `(N, C, S, S) uint8`, labels `(N,)` and their indices in the test split.
+
+    Labels are 0 for images of no classes, and None where it is not known which class they are of.
+    """
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     test_indices: tuple[int, ...]
 
 

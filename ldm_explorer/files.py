@@ -52,6 +52,11 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
+def with_article(name: str) -> str:
+    """As "a DDPMScheduler" and "an AutoencoderKL"; of a class that came from outside no more than 80 characters."""
+    return f"{'an' if name[:1] in 'AEIO' else 'a'} {printable(name)[:MAX_SHOWN]}"
+
+
 def as_sentence(text: str) -> str:
     """With a capital at its beginning, but where that is the name of a file."""
     return text if "." in text.split(maxsplit=1)[0] else text[0].upper() + text[1:]

@@ -63,9 +63,10 @@ class LatentCodec:
         if vae.config.latents_mean is None or vae.config.latents_std is None:
             raise ValueError(
                 "this autoencoder's config has no latents_mean and latents_std: train it with train/vae.py, "
-                "or measure them with measure_statistics()"
+                "or measure them with measure_statistics(), or by giving its images with --images"
             )
         self.vae = vae
+        self.latent_shape = latent_shape(vae)
         self.mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1)
         self.std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1)
 
@@ -94,6 +95,21 @@ class LatentCodec:
         """As `decode`, for those who differentiate it."""
         latents = latents.to(self.vae.device)
         return self.vae.decode(latents * self.std.to(latents) + self.mean.to(latents), return_dict=False)[0]
+
+
+class IdentityCodec(LatentCodec):
+    """The codec of a diffusion model of pixels, whose latents are the images: nothing is encoded, scaled or decoded."""
+
+    def __init__(self, image_shape: tuple[int, int, int]):
+        self.latent_shape = image_shape
+        self.mean, self.std = torch.zeros(1, image_shape[0], 1, 1), torch.ones(1, image_shape[0], 1, 1)
+
+    def raw_posterior(self, pixels: Tensor) -> Posterior:
+        """The images themselves, without spread."""
+        return Posterior(pixels, torch.zeros_like(pixels))
+
+    def decode_with_gradient(self, latents: Tensor) -> Tensor:
+        return latents
 
 
 class BatchMap(Protocol):
@@ -131,6 +147,23 @@ def identity_statistics(vae: AutoencoderKL) -> dict[str, list[float]]:
     """The config fields with which normalising changes nothing."""
     channels = vae.config.latent_channels
     return {"latents_mean": [0.0] * channels, "latents_std": [1.0] * channels}
+
+
+def settle_statistics(vae: AutoencoderKL) -> bool:
+    """Whether the config holds latents_mean and latents_std.
+
+    Where not, what diffusers' pipelines do then is put in their place: z = (raw - shift_factor) * scaling_factor. An
+    autoencoder that has neither stays without.
+    """
+    mean, std, factor = vae.config.latents_mean, vae.config.latents_std, vae.config.scaling_factor
+    if mean is not None and std is not None:
+        return True
+    if factor is not None:
+        channels = vae.config.latent_channels
+        mean = [vae.config.shift_factor or 0.0] * channels if mean is None else mean
+        std = [1 / factor] * channels if std is None else std
+        vae.register_to_config(latents_mean=list(mean), latents_std=list(std))
+    return False
 
 
 @torch.no_grad()

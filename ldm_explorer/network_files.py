@@ -1,6 +1,7 @@
 """Networks in folders: a typed config.json beside weights in safetensors, compared before memory is taken for them."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Container, Iterator
 from math import prod
@@ -21,6 +22,7 @@ from ldm_explorer.run_layout import CLASSIFIER, CONFIG_FILE, NETWORK_CONFIG, UNE
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MAX_HEADER_BYTES = 4_000_000
+MAX_NAMED = 5
 MAX_VALUES = 500_000_000
 """The values of all tensors of a network: 2 GB in fp32."""
 
@@ -111,6 +113,11 @@ _CONFIGS: dict[str, TypeAdapter[Any]] = {
     "FeatureNet": TypeAdapter(FeatureNetConfig),
 }
 _INDEX = TypeAdapter(ShardIndex)
+_VARIANT = re.compile(r"diffusion_pytorch_model\.\w{1,40}\.safetensors|.+\.index\.\w{1,40}\.json")
+"""Weights of another precision, such as fp16: the file of all, or the index of several."""
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_PREFIXES = re.compile(r"^(module\.)+|\b_orig_mod\.")
+"""What DistributedDataParallel and torch.compile put before the names of tensors when they are saved unwrapped."""
 _OLD_ATTENTION = re.compile(r"\.(query|key|value|proj_attn)(?=\.\w+$)")
 _NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What diffusers called the parts of an attention before its version 0.15, and what it calls them now."""
@@ -142,7 +149,7 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
     run, path = RunFolder(Path(folder)), Path(folder) / part
     config = read_network_config(path, model_class.__name__) if run.has(config_of(part)) else {}
     if not config:
-        raise CheckpointError(f"{printable(folder)} {_why_none(run, part)}")
+        raise CheckpointError(f"{printable(folder)} {why_none(run, part)}")
     try:
         with torch.device("meta"):
             model = model_class.from_config(config)
@@ -168,7 +175,7 @@ def weights_sha256(folder: Path) -> str:
     return content.hexdigest()
 
 
-def _why_none(run: RunFolder, part: str) -> str:
+def why_none(run: RunFolder, part: str) -> str:
     """What is wrong with a folder that has no such network."""
     if not run.path.exists():
         return "does not exist: give the folder of a checkpoint"
@@ -177,19 +184,50 @@ def _why_none(run: RunFolder, part: str) -> str:
     return f"is no checkpoint: it has no {config_of(part)}"
 
 
+def check_weights(folder: Path) -> None:
+    """Raise `CheckpointError` where a network has no weights that are read; their content is not looked at."""
+    if any(folder.glob("*.safetensors")):
+        return
+    if pickled := next((path.name for path in sorted(folder.iterdir()) if path.suffix in PICKLED), None):
+        raise CheckpointError(
+            f"{printable(folder)} holds pickled weights alone ({printable(pickled)}), which can run code when opened "
+            "and are not: save them again with save_pretrained(safe_serialization=True) where you trust them"
+        )
+    raise CheckpointError(f"{printable(folder)} is half-written: it holds no safetensors weights")
+
+
 def _weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a network, each a regular one with a header of a bearable size.
 
     Raises `CheckpointError`.
     """
-    index = read_typed(folder / f"{WEIGHTS}.index.json", _INDEX)
-    names = [WEIGHTS] if index is None else sorted(set(index["weight_map"].values()))
-    files = [folder / Path(name).name for name in names]
+    start = _first_file(folder)
+    files = [start]
+    if start.suffix == ".json":
+        index = read_typed(start, _INDEX)
+        files = [folder / Path(name).name for name in sorted(set(index["weight_map"].values()))] if index else []
     for file in files:
         with open_regular(file) as content:
             if int.from_bytes(content.read(8), "little") > MAX_HEADER_BYTES:
                 raise CheckpointError(f"{printable(file.name)} is no safetensors file")
     return files
+
+
+def _first_file(folder: Path) -> Path:
+    """The index of the weights, or their only file; of a variant where there is but one and nothing else.
+
+    Raises `CheckpointError`.
+    """
+    for name in (f"{WEIGHTS}.index.json", WEIGHTS):
+        if os.path.lexists(folder / name):
+            return folder / name
+    variants = sorted(path for path in folder.iterdir() if _VARIANT.fullmatch(path.name))
+    if len(variants) == 1:
+        return variants[0]
+    found = variants or sorted(folder.glob("*.safetensors"))
+    names = ", ".join(printable(path.name) for path in found[:MAX_NAMED])
+    what = "several variants" if variants else "other files"
+    raise CheckpointError(f"it has no {WEIGHTS}, and {what} ({names}): leave one with that name")
 
 
 def _compare(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
@@ -209,6 +247,7 @@ def _read_each(files: list[Path], wanted: Container[str], read: Callable[[Any, s
 
 
 def _renamed(name: str) -> str:
+    name = _PREFIXES.sub("", name)
     return _OLD_ATTENTION.sub(lambda old: f".{_NEW_ATTENTION[old[1]]}", name)
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import to_pil_image
 from ldm_explorer.data import to_uint8
 from ldm_explorer.denoiser import Denoiser, NetworkDenoiser
 from ldm_explorer.files import shown
-from ldm_explorer.latents import LatentCodec, in_batches, latent_shape
+from ldm_explorer.latents import IdentityCodec, LatentCodec, in_batches
 from ldm_explorer.options import whole_numbers
 from ldm_explorer.samplers import (
     DEFAULT_NUM_STEPS,
@@ -26,20 +26,29 @@ from ldm_explorer.samplers import (
 
 
 class LatentDiffusionPipeline(DiffusionPipeline):
-    """Generates images in [-1, 1] from class labels (K is the null class) and seeds, in fp32."""
+    """Generates images in [-1, 1] from class labels (K is the null class) and seeds, in fp32.
 
-    def __init__(self, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler):
+    Without an autoencoder the UNet's latents are the pixels. `num_classes` is as in `NetworkDenoiser`.
+    """
+
+    def __init__(
+        self, vae: AutoencoderKL | None, unet: UNet2DModel, scheduler: DDPMScheduler, num_classes: int | None = None
+    ):
         """Raises `ValueError` when the latent grids of the two networks differ or statistics are missing."""
         super().__init__()
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
-        self.codec = LatentCodec(vae)
-        if self.latent_shape != latent_shape(vae):
-            raise ValueError(f"the UNet takes latents {self.latent_shape}, the autoencoder makes {latent_shape(vae)}")
+        self.num_classes = num_classes
+        self.codec = IdentityCodec(self.latent_shape) if vae is None else LatentCodec(vae)
+        if self.latent_shape != self.codec.latent_shape:
+            raise ValueError(
+                f"the UNet takes latents {self.latent_shape}, the autoencoder makes {self.codec.latent_shape}"
+            )
 
     @property
     def denoiser(self) -> NetworkDenoiser:
         """The UNet with what it predicts and along which schedule."""
-        return NetworkDenoiser(self.unet, self.scheduler.config.prediction_type, own_schedule(self.scheduler))
+        schedule = own_schedule(self.scheduler)
+        return NetworkDenoiser(self.unet, self.scheduler.config.prediction_type, schedule, self.num_classes)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -48,7 +57,7 @@ class LatentDiffusionPipeline(DiffusionPipeline):
 
     @property
     def null_class(self) -> int | None:
-        """The label that means "no label", None for an unconditional network."""
+        """The label that means "no label", None for a network that has none."""
         return self.denoiser.null_class
 
     def denoise(
@@ -81,15 +90,18 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         )
 
     def _labels(self, class_labels: Sequence[int] | None, count: int) -> Tensor | None:
+        denoiser = self.denoiser
         if class_labels is None:
             return None
-        if self.null_class is None:
+        if not denoiser.num_classes:
             raise ValueError("this network was trained without class labels: leave them out")
         labels = whole_numbers(class_labels, "class_labels")
         if len(labels) != count:
             raise ValueError(f"{len(labels)} class labels for {count} seeds: give one label per seed")
-        if bad := [label for label in labels if not 0 <= label <= self.null_class]:
-            raise ValueError(f"class labels {bad}: give 0 to {self.null_class}, the last one meaning no label")
+        last = denoiser.num_classes - (denoiser.null_class is None)
+        if bad := [label for label in labels if not 0 <= label <= last]:
+            no_label = ", the last one meaning no label" if denoiser.null_class is not None else ""
+            raise ValueError(f"class labels {bad}: give 0 to {last}{no_label}")
         return torch.tensor(labels, device=self.device)
 
     @torch.no_grad()

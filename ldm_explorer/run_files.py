@@ -16,7 +16,16 @@ from ldm_explorer.data import MAX_SIDE, DatasetSpec
 from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, read_typed, why_invalid
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import CONFIG_FILE, PROGRESS_FILE, SCHEDULER_FILE, SPEC_FILE, STATE, STATE_PREFIX, step_of
+from ldm_explorer.run_layout import (
+    CONFIG_FILE,
+    PROGRESS_FILE,
+    SCHEDULER_CONFIG,
+    SCHEDULER_FILE,
+    SPEC_FILE,
+    STATE,
+    STATE_PREFIX,
+    step_of,
+)
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, MAX_NUM_TIMESTEPS, Schedule, make_schedule
 
 MAX_LOG_BYTES = 16_000_000
@@ -101,7 +110,7 @@ class SchedulerConfig(TypedDict, total=False):
     beta_end: Beta
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"]
     trained_betas: Annotated[list[Beta], Field(min_length=2, max_length=MAX_NUM_TIMESTEPS, fail_fast=True)] | None
-    variance_type: Name
+    variance_type: Name | None
     clip_sample: bool
     prediction_type: Name
     thresholding: bool
@@ -159,8 +168,11 @@ def read_spec(folder: Path) -> DatasetSpec | None:
 
 
 def read_scheduler_config(folder: Path) -> SchedulerConfig:
-    """scheduler_config.json of a checkpoint, {} where there is none."""
-    return read_typed(folder / SCHEDULER_FILE, _SCHEDULER) or {}
+    """scheduler_config.json of a checkpoint, {} where there is none.
+
+    It lies in scheduler/, or beside a UNet that lies in the folder itself, as in the first models of diffusers.
+    """
+    return read_typed(folder / SCHEDULER_FILE, _SCHEDULER) or read_typed(folder / SCHEDULER_CONFIG, _SCHEDULER) or {}
 
 
 def read_log(path: Path, max_bytes: int | None = None) -> list[LogRecord]:

@@ -19,6 +19,8 @@ SCHEDULER, SCHEDULER_CONFIG = "scheduler", "scheduler_config.json"
 SCHEDULER_FILE = f"{SCHEDULER}/{SCHEDULER_CONFIG}"
 VAE, UNET, CLASSIFIER = "vae", "unet", "features"
 """The subfolders of networks."""
+UNET_EMA = "unet_ema"
+"""Where diffusers' example scripts save averaged weights on their way."""
 NETWORK_CONFIG = "config.json"
 CLASSIFIER_RUN = "features"
 """The folder beside the other runs of a dataset that holds the classifier of its images."""
@@ -52,4 +54,4 @@ def holds_classifier(run: RunFolder) -> bool:
 
 def holds_run(run: RunFolder) -> bool:
     """Whether a folder is a run, whole or not, or holds a model of somebody else's. Raises as `RunFolder.has`."""
-    return any(map(run.has, (CONFIG_FILE, PIPELINE_FILE, *map(config_of, (VAE, UNET, CLASSIFIER)))))
+    return any(map(run.has, (CONFIG_FILE, PIPELINE_FILE, *map(config_of, (VAE, UNET, UNET_EMA, CLASSIFIER)))))

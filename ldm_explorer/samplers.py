@@ -95,7 +95,7 @@ def draw_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list
 def set_timesteps(sampler: SchedulerMixin, num_steps: int) -> None:
     """Give a sampler exactly `num_steps` trailing timesteps; diffusers' own arange gains t = -1 at 61 of 1000.
 
-    Raises `ValueError` for a number of steps outside 1..T.
+    Raises `ValueError` for a number of steps outside 1..T, and for one at which another spacing stands still.
     """
     num_timesteps = sampler.config.num_train_timesteps
     if not isinstance(num_steps, int) or not 1 <= num_steps <= num_timesteps:
@@ -103,6 +103,11 @@ def set_timesteps(sampler: SchedulerMixin, num_steps: int) -> None:
     sampler.set_timesteps(num_steps)
     if len(sampler.timesteps) > num_steps:
         sampler.set_timesteps(num_steps - 1e-9)
+    if len(sampler.timesteps.unique()) < num_steps:
+        raise ValueError(
+            f"{num_steps} steps with timestep_spacing {sampler.config.timestep_spacing!r} come to a timestep twice: "
+            f"give fewer than {num_timesteps}"
+        )
 
 
 @torch.no_grad()

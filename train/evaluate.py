@@ -24,8 +24,8 @@ class EvaluateConfig(EvaluationConfig):
     """Options of train/evaluate.py."""
 
     checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Checkpoint folders, of autoencoders or of whole pipelines, or folders of samples as PNG (subfolders named as the
-    classes that they were made for)."""
+    """Checkpoint folders of any diffusers model that is read (docs/models.md), ids of the Hub (hf:owner/name), or
+    folders of samples as PNG (subfolders named as the classes that they were made for)."""
     threads: int | None = None
     """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
 

@@ -57,6 +57,8 @@ class Case:
     has_latent_statistics: bool  # whether vae/config.json holds latents_mean and latents_std
     images: Tensor | None = None
     image_labels: Tensor | None = None
+    num_classes: int = 0
+    """The labels that are classes; 0 without a denoiser that takes labels."""
 
     @property
     def required_vae(self) -> AutoencoderKL:
@@ -102,7 +104,8 @@ class Case:
 
     @cached_property
     def denoiser(self) -> NetworkDenoiser:
-        return NetworkDenoiser(self.required_unet, self.prediction_type, own_schedule(self.required_scheduler))
+        schedule = own_schedule(self.required_scheduler)
+        return NetworkDenoiser(self.required_unet, self.prediction_type, schedule, self.num_classes)
 
     @cached_property
     def codec(self) -> LatentCodec:
@@ -144,14 +147,15 @@ class Case:
 
     @property
     def null_class(self) -> int | None:
-        """The last label, which means "no label" in our runs; None for a network without labels."""
+        """The label that means "no label"; None for a network that has none."""
         return None if self.unet is None else self.denoiser.null_class
 
     @cached_property
     @torch.no_grad()
     def batch_size(self) -> int:
         """How many latents a check puts through the network: fewer where it is large."""
-        flops = count_flops(lambda: self.predict(torch.zeros(1, *self.shape), 0, None))
+        labels = self.denoiser.labels_without_choice(1)
+        flops = count_flops(lambda: self.predict(torch.zeros(1, *self.shape), 0, labels))
         return int(min(MAX_BATCH, max(MIN_BATCH, FLOPS_PER_BATCH / max(1, flops))))
 
     def predict(self, z_t: Tensor, timestep: int | Tensor, labels: Tensor | None) -> Tensor:
@@ -177,7 +181,7 @@ class Case:
             labels, source = self.image_labels, "encoded images"
         if labels is not None and len(labels) != len(z0):
             labels = labels[_spread(len(labels), MAX_IMAGES)]
-        labelled = self.null_class is not None and labels is not None and int(labels.max()) < self.null_class
+        labelled = labels is not None and bool(self.num_classes) and int(labels.max()) < self.num_classes
         return KnownLatents(z0, labels if labelled else None, labelled, source)
 
     def sampled_latents(self, prediction_type: PredictionType) -> KnownLatents:
@@ -187,8 +191,8 @@ class Case:
         if prediction_type not in self._samples:
             scheduler = DDPMScheduler.from_config(self.required_scheduler.config, prediction_type=prediction_type)
             count, labels = min(NUM_SAMPLES, self.batch_size), None
-            if self.null_class is not None:
-                labels = torch.arange(count) % max(1, self.null_class)
+            if self.num_classes:
+                labels = torch.arange(count) % self.num_classes
             noise, _ = draw_noise(self.shape, range(count))
             steps = min(SAMPLING_STEPS, self.num_timesteps)
             sampler = make_sampler(DEFAULT_SAMPLER, scheduler)

@@ -97,8 +97,12 @@ def right_codec(sampling: Sampling) -> Sampling:
 
 
 def labels_ignored(sampling: Sampling) -> Sampling:
-    """The null class for every label. Raises `ValueError` for a network without labels."""
-    null_class = _num_classes(sampling)
+    """The null class for every label. Raises `ValueError` for a network without labels, or without a null class."""
+    classes, null_class = _num_classes(sampling), sampling.pipeline.null_class
+    if null_class is None:
+        raise ValueError(
+            f"this fault is one of the label that means none, and all {classes} are classes: choose another"
+        )
     return replace(sampling, relabel=lambda labels: torch.full_like(labels, null_class))
 
 
@@ -109,11 +113,10 @@ def labels_shifted(sampling: Sampling) -> Sampling:
 
 
 def _num_classes(sampling: Sampling) -> int:
-    """K, which is the null class too."""
-    null_class = sampling.pipeline.null_class
-    if null_class is None:
+    """K. Raises `ValueError` for a network without labels."""
+    if not (classes := sampling.pipeline.denoiser.num_classes):
         raise ValueError("this fault is one of class labels, and the network takes none: choose another checkpoint")
-    return null_class
+    return classes
 
 
 def right_labels(sampling: Sampling) -> Sampling:

@@ -221,6 +221,6 @@ def read_loss(checkpoint: Checkpoint) -> LossReading:
             "`python train/latents.py`"
         )
     prediction_type = pipeline.scheduler.config.prediction_type
-    conditional = pipeline.null_class is not None
+    conditional = pipeline.denoiser.num_classes > 0
     floors = floors_of(statistics, prediction_type, pipeline.scheduler.alphas_cumprod, conditional)
     return reading_of(checkpoint.log(), prediction_type, floors)

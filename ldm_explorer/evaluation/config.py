@@ -15,7 +15,7 @@ class EvaluationConfig:
     """The options of an evaluation."""
 
     dataset: str = "fashion_mnist"
-    """What folders of samples are measured against; a checkpoint knows its own."""
+    """What folders of samples are measured against, and checkpoints that do not know their own."""
     image_side: int | None = None
     """Side of the images where that is folder:PATH."""
     data_dir: Path | None = None

@@ -28,14 +28,18 @@ class Cost:
 @cache
 def measure_cost(checkpoint: Checkpoint) -> Cost:
     """Counted once per checkpoint."""
-    vae = checkpoint.vae
-    pixels = torch.zeros(1, vae.config.in_channels, vae.config.sample_size, vae.config.sample_size)
-    latents = vae.encode(pixels.to(vae.device)).latent_dist.mean
-    encode, decode = _gflops(vae.encode, pixels.to(vae.device)), _gflops(vae.decode, latents)
-    evaluation = None
-    if checkpoint.kind == "ldm":
-        evaluation = _gflops(checkpoint.pipeline.denoiser.predict, latents, torch.zeros(1, device=latents.device))
-    return Cost(encode, decode, evaluation)
+    encode = decode = 0.0
+    if checkpoint.kind != "pixel":
+        vae = checkpoint.vae
+        channels, side = checkpoint.model.image_shape
+        pixels = torch.zeros(1, channels, side, side, device=vae.device)
+        encode, decode = _gflops(vae.encode, pixels), _gflops(vae.decode, vae.encode(pixels).latent_dist.mean)
+    if not checkpoint.has_denoiser:
+        return Cost(encode, decode, None)
+    denoiser, device = checkpoint.denoiser, checkpoint.pipeline.device
+    latents, labels = torch.zeros(1, *denoiser.latent_shape, device=device), denoiser.labels_without_choice(1)
+    asked = [latents, torch.zeros(1, device=device), *([] if labels is None else [labels.to(device)])]
+    return Cost(encode, decode, _gflops(denoiser.predict, *asked))
 
 
 @torch.no_grad()

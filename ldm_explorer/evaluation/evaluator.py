@@ -27,7 +27,7 @@ from ldm_explorer.evaluation.variety import NUM_NEIGHBOURS
 from ldm_explorer.files import first_line
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import METRICS_FILE, VAE
+from ldm_explorer.run_layout import METRICS_FILE
 from ldm_explorer.samplers import SAMPLERS
 
 
@@ -97,7 +97,7 @@ class Evaluation:
         sampling = {}
         if self.config.few_evaluations:
             sampling = {"sampler": list(SAMPLERS), "evaluations": list(FEW_EVALUATIONS)}
-        elif checkpoint.kind == "ldm":
+        elif checkpoint.has_denoiser:
             sampling = {"sampler": self.config.sampler, "evaluations": self.config.steps}
         return sampling | {
             "weights": digest(checkpoint.folder),
@@ -107,7 +107,7 @@ class Evaluation:
             "torch": torch.__version__,
             "diffusers": diffusers.__version__,
             "threads": torch.get_num_threads(),
-            "compiled": self.config.compile and checkpoint.kind == "ldm",
+            "compiled": self.config.compile and checkpoint.has_denoiser,
             "device": self.processes.device.type,
         }
 
@@ -119,21 +119,20 @@ class Evaluation:
         parts = Parts(checkpoint, self.section(checkpoint), conditions, self.config.resume, self.processes)
         if (finished := parts.finished()) is not None:
             return finished
-        checkpoint.vae.to(self.processes.device)
-        if checkpoint.kind == "ldm":
-            checkpoint.pipeline.to(self.processes.device)
+        network = checkpoint.pipeline if checkpoint.has_denoiser else checkpoint.vae
+        network.to(self.processes.device)
         measured = self._few_evaluations if self.config.few_evaluations else self._everything
         return parts.finish(measured(checkpoint, self.reference(*key), parts))
 
     def _everything(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
-        logged = checkpoint.kind == "ldm" and checkpoint.log()  # there is none for what another program trained
+        logged = checkpoint.has_denoiser and checkpoint.log()  # there is none for what another program trained
         loss = {"loss": loss_measures(checkpoint)} if logged else {}
-        codec, key = checkpoint.codec, (reference, digest(checkpoint.folder, VAE))
+        codec, key = checkpoint.codec, (reference, digest(checkpoint.folder, checkpoint.model.vae or ""))
         known = self._of_autoencoders.setdefault(key, {})
-        for name in ("reconstruction", "latent_space", "continuity"):
+        for name in ("reconstruction", "latent_space", "continuity") if checkpoint.model.vae else ():
             known[name] = known.get(name) or parts.measure(name, partial(getattr(reference, name), codec))
         measures = known | loss | {"cost": asdict(measure_cost(checkpoint))}
-        if checkpoint.kind == "ldm":
+        if checkpoint.has_denoiser:
             measures["generation"] = self._generation(checkpoint, reference, parts)
         return measures
 
@@ -168,13 +167,13 @@ class Evaluation:
         config, pipeline = self.config, checkpoint.pipeline
         arguments = (pipeline, reference.spec, config.num_images, seed)
         made = generate(*arguments, num_steps=config.steps, sampler=config.sampler, batched=self.batched)
-        labels = made.labels if pipeline.null_class is not None else None
+        labels = made.labels if pipeline.denoiser.num_classes else None
         measures = reference.samples(made.images, labels, self._distances_if_not_copied(checkpoint, reference))
         return measures | {"latents_std": float(made.latents.std())}
 
     def _distances_if_not_copied(self, checkpoint: Checkpoint, reference: Reference) -> Tensor:
         """The distances of reconstructed test images to known ones: what the decoder does to an image that is new."""
-        key = reference, digest(checkpoint.folder, VAE)
+        key = reference, digest(checkpoint.folder, checkpoint.model.vae or "")
         if key not in self._not_copied:
             images = reconstruct(checkpoint.codec, reference.padded, reference.spec, self.batched)
             self._not_copied[key] = reference.distances_to_known(to_uint8(images))

@@ -43,7 +43,7 @@ def generate(
 
     def sampled(indices: Tensor) -> Tensor:
         seeds = [seed * SEED_STRIDE + index for index in indices.tolist()]
-        conditional = labels[indices].tolist() if pipeline.null_class is not None else None
+        conditional = labels[indices].tolist() if pipeline.denoiser.num_classes else None
         steps = pipeline.denoise(conditional, seeds, num_inference_steps=num_steps, sampler=sampler)
         return final_latents(steps).cpu()
 

@@ -14,7 +14,7 @@ from ldm_explorer.evaluation.latent_space import LatentUse, measure_latent_use, 
 from ldm_explorer.evaluation.paths import Paths, measure_paths
 from ldm_explorer.evaluation.reconstruction import psnr_db, reconstruct, ssim
 from ldm_explorer.evaluation.variety import Variety, measure_variety
-from ldm_explorer.latents import LatentCodec, decode_images, latent_shape
+from ldm_explorer.latents import LatentCodec, decode_images
 from ldm_explorer.lazy import cached_property
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class AutoencoderInputs:
     @property
     def values(self) -> int:
         """Numbers in one latent."""
-        return math.prod(latent_shape(self.codec.vae))
+        return math.prod(self.codec.latent_shape)
 
     @property
     def pixels(self) -> int:

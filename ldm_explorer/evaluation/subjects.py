@@ -9,14 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.claims import locked
 from ldm_explorer.data import DatasetSpec, find_dataset
 from ldm_explorer.evaluation.config import FEW_EVALUATIONS, EvaluationConfig
-from ldm_explorer.files import read_json, unique_name
+from ldm_explorer.files import unique_name
 from ldm_explorer.image_folder import holds_pictures, read_samples
+from ldm_explorer.run_files import read_scheduler_config
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import SCHEDULER_FILE, VAE, holds_classifier, holds_run
+from ldm_explorer.run_layout import VAE, holds_classifier, holds_run
+from ldm_explorer.sources import open_source
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,14 +80,16 @@ def read_subjects(folders: Iterable[Path], config: EvaluationConfig) -> dict[str
         if is_samples(folder):
             subject = SampleFolder.read(folder, config.dataset, config.image_side)
         else:
-            subject = read_checkpoint(folder)
+            subject = open_source(folder)
+            if subject.known_spec is None:
+                subject = open_source(folder, dataset=config.dataset)
             if run.is_marked and not os.access(folder, os.W_OK):
                 raise ValueError(f"{folder} cannot be written to, and measures are kept there: copy it elsewhere first")
-        if isinstance(subject, Checkpoint) and subject.kind == "ldm":
-            _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, folder)
+        if isinstance(subject, Checkpoint) and subject.has_denoiser:
+            _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, subject.folder)
         elif config.few_evaluations:
             raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
-        found[unique_name(folder.name, found)] = subject
+        found[unique_name(subject.name, found)] = subject
     if not found:
         raise ValueError("there is no checkpoint among these folders: give run folders, as in checkpoints/*/*")
     return found
@@ -93,7 +97,7 @@ def read_subjects(folders: Iterable[Path], config: EvaluationConfig) -> dict[str
 
 def _check_steps(steps: int, folder: Path) -> None:
     """Raise `ValueError` where a schedule is shorter."""
-    num_timesteps = read_json(folder / SCHEDULER_FILE).get("num_train_timesteps", steps)
+    num_timesteps = read_scheduler_config(folder).get("num_train_timesteps", steps)
     if steps > num_timesteps:
         raise ValueError(f"{folder} has {num_timesteps} timesteps: {steps} evaluations are too many for it")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.latents import decode_images, latent_shape
+from ldm_explorer.latents import decode_images
 from ldm_explorer.samplers import draw_noise
 
 STABLE_DIFFUSION_FACTOR = 0.18215
@@ -14,7 +14,7 @@ STABLE_DIFFUSION_FACTOR = 0.18215
 
 def decode_noise(checkpoint: Checkpoint, seeds: range) -> Tensor:
     """Standard normal latents, decoded: `(N, C, side, side) uint8`, the noise that sampling starts from."""
-    noise, _ = draw_noise(latent_shape(checkpoint.vae), seeds)
+    noise, _ = draw_noise(checkpoint.codec.latent_shape, seeds)
     return decode_images(checkpoint.codec, noise, checkpoint.spec)
 
 

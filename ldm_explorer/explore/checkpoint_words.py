@@ -3,16 +3,13 @@
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_words import TARGETS
-from ldm_explorer.latents import shape_of
-from ldm_explorer.network_files import read_network_config
-from ldm_explorer.run_layout import VAE
 from ldm_explorer.shipped import find_shipped_checkpoints
 
 
 def in_a_line(checkpoint: Checkpoint) -> str:
     """Name, what was trained, and the latent; read from its JSON alone, for its weights may not be loaded yet."""
-    channels, side, _ = shape_of(read_network_config(checkpoint.folder / VAE, "AutoencoderKL"))
-    latent = f"{side}x{side}x{channels} = {side * side * channels:,} values"
+    channels, side, _ = checkpoint.model.latent_shape
+    latent = f"{'pixels ' * (checkpoint.kind == 'pixel')}{side}x{side}x{channels} = {side * side * channels:,} values"
     return f"{checkpoint.name}: {_trained(checkpoint)}; {latent}"
 
 

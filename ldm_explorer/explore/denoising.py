@@ -100,14 +100,14 @@ def labels_to_denoise(checkpoint: Checkpoint, class_name: str | None, num_images
 
     Raises `ValueError` for an autoencoder alone, a number out of range and an unknown class.
     """
-    if checkpoint.kind != "ldm":
+    if not checkpoint.has_denoiser:
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
     if not 1 <= num_images <= MAX_IMAGES:
         raise ValueError(f"{num_images} images: give 1 to {MAX_IMAGES}")
-    spec = checkpoint.spec
+    spec, told = checkpoint.spec, checkpoint.denoiser.num_classes
     if class_name is None:
-        num_images = max(num_images, spec.num_classes)
-    if checkpoint.pipeline.null_class is None:
+        num_images = min(MAX_IMAGES, max(num_images, spec.num_classes))
+    if not told:
         return num_images, None
     chosen = None if class_name is None else spec.label_of(class_name)
     return num_images, [index % spec.num_classes if chosen is None else chosen for index in range(num_images)]

@@ -7,18 +7,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, pad
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.examination import examine, examine_stepwise
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import Diagnosis
+from ldm_explorer.examples import Examples
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.image_folder import read_image_folder
 from ldm_explorer.options import as_path
 from ldm_explorer.run_folder import MARK
-from ldm_explorer.shipped import find_checkpoint
+from ldm_explorer.sources import folder_of, open_source
 
 
 def diagnose_checkpoint(checkpoint: Checkpoint) -> Iterator[Diagnosis]:
@@ -26,10 +27,23 @@ def diagnose_checkpoint(checkpoint: Checkpoint) -> Iterator[Diagnosis]:
 
     Raises `CheckpointError`.
     """
-    examples = example_images(checkpoint)
-    case = replace(open_case(checkpoint.folder), images=examples.images, image_labels=examples.labels)
-    for diagnosis in examine_stepwise(case):
+    for diagnosis in examine_stepwise(case_of(checkpoint)):
         yield replace(diagnosis, folder=checkpoint.name)
+
+
+def case_of(checkpoint: Checkpoint) -> Case:
+    """A checkpoint of the library with its test images, where there are any. Raises `CheckpointError`."""
+    case = open_case(checkpoint.folder, spec=checkpoint.known_spec)
+    try:
+        return _with_examples(case, example_images(checkpoint))
+    except ValueError:
+        return case
+
+
+def _with_examples(case: Case, examples: Examples) -> Case:
+    """The same with images, where they are of the model's size."""
+    fits = examples.images.shape[1:] == (case.image_channels, case.image_side, case.image_side)
+    return replace(case, images=examples.images, image_labels=examples.labels) if fits else case
 
 
 def when_written(checkpoint: Checkpoint) -> tuple[tuple[str, int], ...]:
@@ -43,30 +57,33 @@ def when_written(checkpoint: Checkpoint) -> tuple[tuple[str, int], ...]:
         raise CheckpointError(f"{checkpoint.folder} cannot be looked through: {first_line(error)}") from error
 
 
-def diagnose_folder(folder: Path | str, images: Path | str | None = None) -> Diagnosis:
-    """The diagnosis of any local folder of a diffusers model, which is only read.
+def diagnose_folder(folder: Path | str, images: Path | str | None = None, dataset: str | None = None) -> Diagnosis:
+    """The diagnosis of any folder of a diffusers model, which is only read, or of an id of the Hub, `hf:owner/name`.
 
     `images` is a folder of images, subfolders being classes; without it test images of a known dataset are taken, or
-    those beside the run. What a check cannot run on is no error, its verdict says so. Raises `CheckpointError` for a
-    folder that holds no model we can read, `DataError` for one without images.
+    those beside the run. `dataset` is the name of the one that it was trained on. What a check cannot run on is no
+    error, its verdict says so. Raises `CheckpointError` for a folder that holds no model we can read, `DataError` for
+    one without images.
     """
-    folder = find_checkpoint(as_path(folder, "the folder of a model"))
-    case = open_case(folder)
+    folder = folder_of(as_path(folder, "the folder of a model"))
+    spec = _spec_of(folder, dataset)
+    case = open_case(folder, spec=spec)
     if images is not None:
-        pixels, labels = _images_in(as_path(images, "a folder of images"), case, _spec_of(folder))
+        pixels, labels = _images_in(as_path(images, "a folder of images"), case, spec)
         return examine(replace(case, images=pixels, image_labels=labels))
     try:
-        examples = example_images(read_checkpoint(folder))
+        examples = example_images(open_source(folder, dataset=dataset))
     except ValueError:  # not ours, or without test images
         return examine(case)
-    fits = examples.images.shape[1:] == (case.image_channels, case.image_side, case.image_side)
-    return examine(replace(case, images=examples.images, image_labels=examples.labels) if fits else case)
+    return examine(_with_examples(case, examples))
 
 
-def _spec_of(folder: Path) -> DatasetSpec | None:
-    """What is known of the images that a run of ours was trained on."""
+def _spec_of(folder: Path, dataset: str | None) -> DatasetSpec | None:
+    """What is known of the images that a model was trained on. Raises `CheckpointError` for a dataset that is not."""
+    if dataset is not None:
+        return open_source(folder, dataset=dataset).known_spec
     try:
-        return read_checkpoint(folder).spec
+        return open_source(folder).known_spec
     except ValueError:
         return None
 

@@ -15,7 +15,6 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import labels_to_denoise
 from ldm_explorer.explore.faults import set_up
 from ldm_explorer.explore.images import ImageToExplore
-from ldm_explorer.latents import latent_shape
 from ldm_explorer.samplers import make_sampler, set_timesteps
 
 MAX_LINE = 100
@@ -160,7 +159,7 @@ def _walk(checkpoint: Checkpoint, sampler: SchedulerMixin, labels: str | None, g
     """From noise to a clean latent z; without labels guidance is refused, as it is in sampling."""
     if guidance_scale != 1 and labels is None:
         raise ValueError("guidance needs class labels and a network trained with a null class")
-    channels, *sides = latent_shape(checkpoint.vae)
+    channels, *sides = checkpoint.model.latent_shape
     learned = f"[:, :{channels}]" if checkpoint.pipeline.unet.config.out_channels > channels else ""
     noise = f"torch.randn({channels}, {sides[0]}, {sides[1]}, generator=generator)"
     yield f"z = torch.stack([{noise} for generator in generators])"

@@ -14,7 +14,8 @@ from ldm_explorer.diagnosis.faults import FAULTS, Fault, lab_checkpoint
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.reconstruction import psnr_db
-from ldm_explorer.explore.images import example_images
+from ldm_explorer.explore.images import example_images, first_of_class
+from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import in_batches
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.samplers import denoise, draw_noise, set_timesteps
@@ -36,20 +37,33 @@ class Subject:
 
     checkpoint: Checkpoint
     labels: Tensor | None  # (B,), None for a network without classes
-    originals: Tensor  # (B, C, S, S) in [-1, 1], one test image per label
+    originals: Tensor | None  # (B, C, S, S) in [-1, 1], one test image per label; None where there are none
     seeds: range
     classifier: FeatureNet | None
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, classifier: FeatureNet | None, seed: int, num_images: int = 10) -> "Subject":
-        """The labels that there are test images of, in turn, each with its first one; image i has seed + i."""
-        examples = example_images(checkpoint)
-        present = examples.labels.unique().tolist()
-        wanted = [present[index % len(present)] for index in range(num_images)]
-        chosen = [int((examples.labels == label).nonzero()[0]) for label in wanted]
-        labels = None if checkpoint.pipeline.null_class is None else torch.tensor(wanted)
-        originals = to_model(examples.images[chosen])
-        return cls(checkpoint, labels, originals, range(seed, seed + num_images), classifier)
+        """The labels that there are test images of, in turn, each with its first one; image i has seed + i.
+
+        All labels in turn where it is not known which images are of which.
+        """
+        classes, seeds = checkpoint.denoiser.num_classes, range(seed, seed + num_images)
+        in_turn = torch.arange(num_images)
+        try:
+            examples = example_images(checkpoint)
+        except CheckpointError:
+            return cls(checkpoint, in_turn % classes if classes else None, None, seeds, classifier)
+        firsts = torch.tensor(first_of_class(examples))
+        chosen = firsts[in_turn % len(firsts)]
+        known = in_turn % max(1, classes) if examples.labels is None else examples.labels[chosen]
+        return cls(checkpoint, known if classes else None, to_model(examples.images[chosen]), seeds, classifier)
+
+    @property
+    def test_images(self) -> Tensor:
+        """The originals. Raises `ValueError` where there are none."""
+        if self.originals is None:
+            raise ValueError(f"this fault is shown on images, and none like those of {self.checkpoint.name} are known")
+        return self.originals
 
     @property
     def spec(self) -> DatasetSpec:
@@ -68,7 +82,7 @@ def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
     if sampling.first_step:
         set_timesteps(sampler, sampling.num_steps)
         alpha_bar = sampler.alphas_cumprod[sampler.timesteps[sampling.first_step]]
-        start = add_noise(in_batches(sampling.encode, subject.originals), start, alpha_bar)
+        start = add_noise(in_batches(sampling.encode, subject.test_images), start, alpha_bar)
     labels = None if subject.labels is None else sampling.relabel(subject.labels)
     for step in denoise(
         sampling.denoiser,
@@ -99,7 +113,8 @@ def class_probability(moment: Moment, subject: Subject) -> float:
 
 def psnr_to_original(moment: Moment, subject: Subject) -> float:
     """PSNR in dB of the images to those that the run began with."""
-    return float(psnr_db(to_model(moment.predicted), to_model(crop(to_uint8(subject.originals), subject.spec))).mean())
+    originals = crop(to_uint8(subject.test_images), subject.spec)
+    return float(psnr_db(to_model(moment.predicted), to_model(originals)).mean())
 
 
 def roughness(moment: Moment, subject: Subject) -> float:
@@ -108,7 +123,7 @@ def roughness(moment: Moment, subject: Subject) -> float:
     def step(images: Tensor) -> Tensor:
         return images.float().diff(dim=-1).abs().mean() + images.float().diff(dim=-2).abs().mean()
 
-    return float(step(moment.predicted) / step(crop(to_uint8(subject.originals), subject.spec)))
+    return float(step(moment.predicted) / step(crop(to_uint8(subject.test_images), subject.spec)))
 
 
 SYMPTOMS: dict[str, Callable[[Moment, Subject], float]] = {
@@ -160,7 +175,7 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
     fault = FAULTS[fault_name]
     if fault.lab_run:
         checkpoint = lab_checkpoint(fault.lab_run)
-    if checkpoint.kind != "ldm":
+    if not checkpoint.has_denoiser:
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")

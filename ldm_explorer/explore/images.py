@@ -14,6 +14,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DATASETS, DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import SHIPPED_IMAGES, Examples, example_file, read_examples
+from ldm_explorer.files import CheckpointError, printable
 from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
 from ldm_explorer.run_layout import EXAMPLES
 
@@ -30,8 +31,21 @@ class ImageToExplore:
 
 
 def example_images(checkpoint: Checkpoint) -> Examples:
-    """Test images of a checkpoint's dataset. Raises `ValueError` when there are none."""
-    return _read_once(_examples_folder(checkpoint), checkpoint.spec)
+    """Those that it was opened with, else test images of its dataset. Raises `ValueError` when there are none."""
+    if checkpoint.told_examples is not None:
+        return checkpoint.told_examples
+    folder = _examples_folder(checkpoint)
+    if checkpoint.known_spec is None and not folder.is_dir():
+        raise CheckpointError(
+            f"no images like those of {printable(checkpoint.name)} are known: upload one, or open it with the name of "
+            "its dataset or a folder of images"
+        )
+    return _read_once(folder, checkpoint.spec)
+
+
+def class_labels(examples: Examples, spec: DatasetSpec) -> Tensor | None:
+    """The labels `(N,)` of the examples, None for images of no classes or of classes that are not known."""
+    return examples.labels if spec.num_classes else None
 
 
 def _examples_folder(checkpoint: Checkpoint) -> Path:
@@ -43,19 +57,31 @@ def _examples_folder(checkpoint: Checkpoint) -> Path:
 _read_once = cache(read_examples)
 
 
+def first_of_class(examples: Examples) -> list[int]:
+    """The index of the first example of every label; of all where labels are not known."""
+    if examples.labels is None:
+        return list(range(len(examples.images)))
+    return [int((examples.labels == label).nonzero()[0]) for label in examples.labels.unique().tolist()]
+
+
 def example_image(checkpoint: Checkpoint, class_name: str | None, number: int) -> ImageToExplore:
     """The `number`-th example of a class, from 0; of any class when None. Raises `ValueError` when there is none."""
     examples, spec = example_images(checkpoint), checkpoint.spec
-    chosen = torch.ones_like(examples.labels) if class_name is None else examples.labels == spec.label_of(class_name)
-    indices = chosen.nonzero().flatten().tolist()
+    labels, indices = class_labels(examples, spec), list(range(len(examples.images)))
+    if class_name is not None:
+        label = spec.label_of(class_name)
+        indices = [] if labels is None else (labels == label).nonzero().flatten().tolist()
     if not 0 <= number < len(indices):
         raise ValueError(f"image {number + 1} of {class_name or 'any class'}: there are {len(indices)}")
     index = indices[number]
-    caption, label = f"test image {examples.test_indices[index]}", int(examples.labels[index])
-    if spec.num_classes:
-        caption = f"{spec.class_names[label]}, {caption}"
-    path = _examples_folder(checkpoint) / str(label) / example_file(examples.test_indices[index])
-    return ImageToExplore(to_model(examples.images[index : index + 1]), caption, path=path)
+    caption, pixels = f"test image {examples.test_indices[index]}", to_model(examples.images[index : index + 1])
+    if labels is not None:
+        caption = f"{spec.class_names[int(labels[index])]}, {caption}"
+    if checkpoint.told_examples is not None or examples.labels is None:
+        return ImageToExplore(pixels, caption)
+    file = example_file(examples.test_indices[index])
+    path = _examples_folder(checkpoint) / str(int(examples.labels[index])) / file
+    return ImageToExplore(pixels, caption, path=path)
 
 
 def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: FeatureNet | None) -> ImageToExplore:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop, to_model, to_uint8
-from ldm_explorer.explore.images import example_images
+from ldm_explorer.explore.images import example_images, first_of_class
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.latents import decode_images
@@ -54,15 +54,14 @@ def compare_sizes(
 def _pictures(checkpoint: Checkpoint, image: Tensor, seed: int, num_steps: int) -> SizePictures:
     spec, codec = checkpoint.spec, checkpoint.codec
     examples = example_images(checkpoint)
-    first_of_class = [int((examples.labels == label).nonzero()[0]) for label in examples.labels.unique().tolist()]
-    images = torch.cat([to_uint8(image), examples.images[first_of_class[:MAX_IMAGES]]])
+    images = torch.cat([to_uint8(image), examples.images[first_of_class(examples)[:MAX_IMAGES]]])
     return SizePictures(
         name=checkpoint.name,
         size=latent_size(checkpoint),
         num_steps=num_steps,
         images=crop(images, spec),
         reconstructions=decode_images(codec, codec.encode(to_model(images)), spec),
-        samples=_samples(checkpoint, seed, num_steps) if checkpoint.kind == "ldm" else None,
+        samples=_samples(checkpoint, seed, num_steps) if checkpoint.has_denoiser else None,
     )
 
 
@@ -70,7 +69,8 @@ def _pictures(checkpoint: Checkpoint, image: Tensor, seed: int, num_steps: int) 
 def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
     """Kept, as only the image changes most of the time."""
     pipeline, spec = checkpoint.pipeline, checkpoint.spec
-    labels = None if pipeline.null_class is None else list(range(min(spec.num_classes, MAX_IMAGES)))
+    classes = pipeline.denoiser.num_classes
+    labels = list(range(min(classes, spec.num_classes, MAX_IMAGES))) if classes else None
     seeds = range(seed, seed + (UNCONDITIONAL_IMAGES if labels is None else len(labels)))
     images = pipeline(labels, seeds, num_inference_steps=num_steps, sampler=DEFAULT_SAMPLER, output_type="pt").images
     return crop(to_uint8(images), spec)

@@ -12,7 +12,7 @@ from ldm_explorer.evaluation.latent_space import kl_map, raw_posteriors
 from ldm_explorer.evaluation.paths import lerp, slerp
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
-from ldm_explorer.latents import decode_images
+from ldm_explorer.latents import LatentCodec, decode_images
 
 NUM_FRAMES = 9
 
@@ -62,6 +62,6 @@ class LatentUseMaps:
 
 def map_latent_use(checkpoint: Checkpoint, image: Tensor) -> LatentUseMaps:
     """Map the test images that come with a checkpoint, and one padded image `(1, C, S, S)` in [-1, 1]."""
-    codec, examples = checkpoint.codec, example_images(checkpoint).images
+    codec, examples = LatentCodec(checkpoint.vae), example_images(checkpoint).images
     of_examples, of_image = (kl_map(raw_posteriors(codec, images)) for images in (examples, to_uint8(image)))
     return LatentUseMaps(checkpoint.name, latent_size(checkpoint), of_examples, len(examples), of_image)

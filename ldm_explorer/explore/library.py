@@ -12,7 +12,6 @@ from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.files import CheckpointError, unique_name
-from ldm_explorer.latents import LatentCodec
 
 
 class Classifiers(Mapping[str, FeatureNet]):
@@ -58,8 +57,12 @@ class Library:
     """Floating-point operations of networks, in 1e9, that one walk from noise may cost."""
 
     def names(self, kind: str | None = None) -> list[str]:
-        """Names of all checkpoints, or of one kind ("vae", "ldm")."""
+        """Names of all checkpoints, or of one kind ("vae", "ldm", "pixel")."""
         return [name for name, checkpoint in self.checkpoints.items() if kind in (None, checkpoint.kind)]
+
+    def with_denoiser(self) -> list[str]:
+        """Names of the checkpoints that can generate."""
+        return [name for name, checkpoint in self.checkpoints.items() if checkpoint.has_denoiser]
 
     def of_same_images(self, name: str) -> list[str]:
         """The checkpoints that were trained on the same images as one of them, itself included."""
@@ -130,13 +133,13 @@ def _fitting(network: FeatureNet, folder: Path, checkpoint: Checkpoint) -> Featu
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
     """Load what the app needs of a checkpoint; raises `ValueError` when it is broken or does not fit together."""
-    spec, vae = checkpoint.spec, checkpoint.vae
-    LatentCodec(vae)
-    example_images(checkpoint)
-    training_film(checkpoint)
-    if (vae.config.in_channels, vae.config.sample_size) != (spec.channels, spec.model_side):
+    spec, _ = checkpoint.spec, checkpoint.codec
+    if checkpoint.model.is_ours and checkpoint.known_spec is not None:
+        example_images(checkpoint)
+        training_film(checkpoint)
+    if (shape := checkpoint.model.image_shape) != (spec.channels, spec.model_side):
         raise ValueError(
-            f"its autoencoder takes {vae.config.in_channels} channels of side {vae.config.sample_size}, "
-            f"{checkpoint.dataset} has {spec.channels} of side {spec.model_side}"
+            f"its networks take {shape[0]} channels of side {shape[1]}, {checkpoint.dataset} has {spec.channels} of "
+            f"side {spec.model_side}"
         )
     return checkpoint

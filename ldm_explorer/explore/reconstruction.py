@@ -7,7 +7,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
 from ldm_explorer.evaluation.reconstruction import psnr_db, ssim
-from ldm_explorer.latents import latent_shape
+from ldm_explorer.latents import LatentCodec
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LatentSize:
 
 def latent_size(checkpoint: Checkpoint) -> LatentSize:
     """The latent grid of a checkpoint's autoencoder."""
-    spec, (channels, side, _) = checkpoint.spec, latent_shape(checkpoint.vae)
+    spec, (channels, side, _) = checkpoint.spec, checkpoint.model.latent_shape
     return LatentSize(side, channels, spec.channels * spec.side**2)
 
 
@@ -69,7 +69,7 @@ class Reconstruction:
 
 def reconstruct_image(checkpoint: Checkpoint, pixels: Tensor) -> Reconstruction:
     """Encode (posterior mode) and decode one padded image `(1, C, S, S)` in [-1, 1]."""
-    codec, spec = checkpoint.codec, checkpoint.spec
+    codec, spec = LatentCodec(checkpoint.vae), checkpoint.spec
     latents = codec.encode(pixels)
     image, reconstruction = crop(pixels, spec), crop(codec.decode(latents).clamp(-1, 1), spec)
     return Reconstruction(

@@ -105,7 +105,7 @@ def default_names(library: Library, checkpoint: str) -> list[str]:
     sizes: dict[LatentSize, str] = {}
     comparable = library.of_same_images(checkpoint)
     for name in comparable:
-        if library.get(name).kind == "ldm":
+        if library.get(name).has_denoiser:
             sizes.setdefault(latent_size(library.get(name)), name)
     return list(sizes.values()) if len(sizes) > 1 else comparable
 

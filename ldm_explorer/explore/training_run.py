@@ -254,7 +254,7 @@ def _denoiser(run: Run, config: RunConfig) -> tuple[PredictionType, Tensor] | No
     """What it was trained to predict, and `alpha_bars (T,)` it was trained along; None for an autoencoder."""
     prediction_type = config.get("prediction")
     if not prediction_type:
-        if run.checkpoint is None or run.checkpoint.kind != "ldm":
+        if run.checkpoint is None or not run.checkpoint.has_denoiser:
             return None
         scheduler = run.checkpoint.pipeline.scheduler
         return scheduler.config.prediction_type, scheduler.alphas_cumprod

@@ -88,7 +88,7 @@ def _floats(pair: tuple[Tensor, Tensor]) -> tuple[float, float]:
 
 def schedule_of(checkpoint: Checkpoint) -> tuple[Tensor, str]:
     """abar `(T,)` of a checkpoint's own scheduler, or the cosine ones for an autoencoder; and whose they are."""
-    if checkpoint.kind == "ldm":
+    if checkpoint.has_denoiser:
         return checkpoint.pipeline.scheduler.alphas_cumprod, f"the schedule that {checkpoint.name} was trained with"
     return make_schedule("cosine").alpha_bars, f"a cosine schedule, as {checkpoint.name} is an autoencoder without one"
 

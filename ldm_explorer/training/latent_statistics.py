@@ -20,7 +20,7 @@ def write_latents(folders: Iterable[Path], data_dir: Path | None = None) -> Iter
     checkpoints = [read_checkpoint(folder) for folder in folders]
     for checkpoint in checkpoints:
         run = RunFolder(checkpoint.folder)
-        if checkpoint.kind != "ldm":
+        if not checkpoint.has_denoiser:
             raise ValueError(f"{run.path} holds no denoiser: give folders of train/ldm.py")
         if not run.is_marked:
             raise ValueError(f"{run.path} has no mark of a run of ours: `python tools/mark_run.py` marks an old one")
@@ -36,4 +36,4 @@ def measure(checkpoint: Checkpoint, data_dir: Path | None) -> LatentStatistics:
     pipeline, image_side = checkpoint.pipeline, checkpoint.config.get("image_side")
     training = load_split(checkpoint.dataset, "train", data_dir, image_side)
     posterior = encode_posterior(pipeline.codec, training.images)
-    return measure_latents(posterior, training.labels, pipeline.scheduler.alphas_cumprod, pipeline.null_class or 0)
+    return measure_latents(posterior, training.labels, pipeline.scheduler.alphas_cumprod, pipeline.denoiser.num_classes)

@@ -41,7 +41,7 @@ class Control:
 
 
 def default_checkpoint(library: Library) -> str:
-    names = library.names("ldm") or library.names()
+    names = library.with_denoiser() or library.names()
     return DEFAULT_CHECKPOINT if DEFAULT_CHECKPOINT in names else names[0]
 
 

@@ -6,7 +6,14 @@ from typing import Protocol
 
 from gradio.utils import get_upload_folder
 
-from ldm_explorer.explore.images import ANY_CLASS, ImageToExplore, example_image, example_images, uploaded_image
+from ldm_explorer.explore.images import (
+    ANY_CLASS,
+    ImageToExplore,
+    class_labels,
+    example_image,
+    example_images,
+    uploaded_image,
+)
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.uploads import read_upload
 from ldm_explorer.ui.server.inputs import is_upload
@@ -38,6 +45,10 @@ def class_of(class_name: str) -> str | None:
 
 
 def default_image(checkpoint) -> tuple[str, int]:
-    """The class and the number of the image that the page opens with."""
-    names, labels = checkpoint.spec.class_names, example_images(checkpoint).labels
-    return (names[int(labels.max())] if names else ANY_CLASS), 1
+    """The class and the number of the image that the page opens with, also where there is none."""
+    spec = checkpoint.spec
+    try:
+        labels = class_labels(example_images(checkpoint), spec)
+    except ValueError:
+        labels = None
+    return (ANY_CLASS if labels is None else spec.class_names[int(labels.max())]), 1

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
-from ldm_explorer.explore.images import ANY_CLASS, example_images
+from ldm_explorer.explore.images import ANY_CLASS, class_labels, example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.lazy import cached_property
 
@@ -92,13 +92,12 @@ class ImageSets:
 def image_set(checkpoint: Checkpoint) -> ImageSet:
     """The examples of a checkpoint by their classes. Raises `ValueError` as `example_images` does."""
     examples, spec = example_images(checkpoint), checkpoint.spec
-    rows = tuple(_rows(examples.labels, spec.class_names))
+    rows = tuple(_rows(class_labels(examples, spec), spec.class_names)) or ((ANY_CLASS, len(examples.images)),)
     return ImageSet(crop(examples.images, spec), rows)
 
 
-def _rows(labels: Tensor, class_names: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    if not class_names:
-        yield ANY_CLASS, len(labels)
+def _rows(labels: Tensor | None, class_names: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    if labels is None:
         return
     for label, count in zip(*labels.unique(return_counts=True), strict=True):
         yield class_names[int(label)], int(count)

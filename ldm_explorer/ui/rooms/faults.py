@@ -42,7 +42,7 @@ SETTINGS = FaultSettings
 
 
 def build(library: Library) -> list[gr.components.Component]:
-    if not library.names("ldm"):
+    if not library.with_denoiser():
         gr.Markdown(NO_DENOISER)
     shown: list[gr.components.Component] = [gr.HTML(elem_classes="ldm-what"), stage()]
     with gr.Row(elem_classes="ldm-follow"):

@@ -1,7 +1,7 @@
 """Which checkpoints are compared, and on which images: what the parts of the room have in common."""
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.explore.images import ImageToExplore, example_image, example_images
+from ldm_explorer.explore.images import ImageToExplore, class_labels, example_image, example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.size_measures import (
     SizeMeasures,
@@ -65,7 +65,8 @@ def second_image(library: Library, checkpoint: str, class_name: str, second: Sec
     """The second image. Where its class is not chosen, or not of these images, it is the first other one than the
     first image's."""
     known, spec = library.get(checkpoint), library.get(checkpoint).spec
-    present = [spec.class_names[label] for label in example_images(known).labels.unique().tolist() if spec.class_names]
+    labels = class_labels(example_images(known), spec)
+    present = [] if labels is None else [spec.class_names[label] for label in labels.unique().tolist()]
     others = [name for name in present if name != class_name] or present
     name = second.second_class if second.second_class in present else others[0] if others else class_of(class_name)
     return example_image(known, name, second.second_number - 1)

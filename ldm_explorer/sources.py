@@ -1,0 +1,107 @@
+"""One way to open a model, whoever trained it and wherever it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.data import DatasetSpec, pad
+from ldm_explorer.examples import Examples
+from ldm_explorer.files import CheckpointError
+from ldm_explorer.hub import fetch, is_hub_id, name_on_hub
+from ldm_explorer.image_folder import DataError, read_image_folder
+from ldm_explorer.model_images import spec_as_told
+from ldm_explorer.options import as_path
+from ldm_explorer.shipped import find_checkpoint
+
+MAX_EXAMPLES = 200
+
+
+def open_source(reference: str | Path, *, images: Path | str | None = None, dataset: str | None = None) -> Checkpoint:
+    """A model by its folder, or by its id on the Hugging Face Hub, `hf:owner/name` or `hf:owner/name@revision`.
+
+    Runs of ours, what a diffusers pipeline saved (AutoencoderKL, UNet2DModel and a scheduler over betas), a diffusion
+    model of pixels, or an autoencoder alone. `dataset` is the name of a registered dataset that it was trained on;
+    `images` is a folder of images like those of its training, in subfolders that are named as the dataset's classes, or
+    with a label's number. Without either, classes are numbers, and where nothing says so there is no null class.
+    Weights are loaded when they are first asked for. Raises `CheckpointError`, which says what it is and what is read.
+    """
+    checkpoint = read_checkpoint(folder_of(reference))
+    if is_hub_id(reference):
+        name = name_on_hub(str(reference))
+        checkpoint = replace(checkpoint, name=name, dataset=checkpoint.config.get("dataset", name))
+    if dataset is not None:
+        told = spec_as_told(checkpoint.model, dataset)
+        checkpoint = replace(checkpoint, dataset=dataset, told_spec=told)
+    return checkpoint if images is None else _with_images(checkpoint, Path(images))
+
+
+def folder_of(reference: str | Path) -> Path:
+    """Where a model lies: the folder itself, a shipped one, or that of an id of the Hub in the cache.
+
+    Raises `CheckpointError` for an id of which nothing can be had.
+    """
+    return (
+        fetch(str(reference)) if is_hub_id(reference) else find_checkpoint(as_path(reference, "the folder of a model"))
+    )
+
+
+def images_of(folder: Path, spec: DatasetSpec) -> tuple[Tensor, Tensor | None]:
+    """Every image of a folder as a model of such images takes it, `(N, C, S, S) uint8`, and the labels `(N,)`.
+
+    Labels are None unless every subfolder has the name of a class: what another name stands for is not known. Raises
+    `DataError` for a folder without images.
+    """
+    found = read_image_folder(folder.expanduser(), spec.side)
+    images = pad(found.images, spec)
+    if images.shape[1] != spec.channels:
+        images = images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, spec.channels, -1, -1)
+    numbers = labels_of(found.class_names, spec.class_names)
+    return images, None if numbers is None else torch.tensor(numbers)[found.labels]
+
+
+def labels_of(folders: tuple[str, ...], class_names: tuple[str, ...]) -> list[int] | None:
+    """The labels that subfolders stand for: by class names, however they are written, else by number.
+
+    None where there are no subfolders, or which label one of them is is not known.
+    """
+    known = _written_otherwise(class_names)
+    if folders and all(_letters(name) in known for name in folders):
+        return [known[_letters(name)] for name in folders]
+    numbers = [int(name) for name in folders if name.isdecimal() and int(name) < len(class_names)]
+    return numbers if folders and len(numbers) == len(folders) else None
+
+
+def _written_otherwise(class_names: tuple[str, ...]) -> dict[str, int]:
+    """The label of each way to write a class: "T-shirt/top" is tshirt_top, T-Shirt or top, where no other class is."""
+    ways = [(_letters(part), label) for label, name in enumerate(class_names) for part in name.split("/")]
+    single = {way: label for way, label in ways if sum(way == other for other, _ in ways) == 1}
+    return single | {_letters(name): label for label, name in enumerate(class_names)}
+
+
+def _letters(name: str) -> str:
+    """A name without what people write in other ways: case, spaces, underscores, hyphens and the like."""
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def _classes_told(labels: Tensor, spec: DatasetSpec) -> int:
+    """How many classes there are by labels that are numbers: one fewer than the network has where just its last one is
+    never used, which then is its null class."""
+    used = labels.unique().tolist()
+    return len(used) if used == list(range(spec.num_classes - 1)) else spec.num_classes
+
+
+def _with_images(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    spec = checkpoint.spec
+    try:
+        images, labels = images_of(folder, spec)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
+    if labels is not None and checkpoint.known_spec is None:
+        spec = replace(spec, class_names=spec.class_names[: _classes_told(labels, spec)])
+    chosen = torch.linspace(0, len(images) - 1, min(len(images), MAX_EXAMPLES)).round().long()
+    shown = None if labels is None else labels[chosen]
+    examples = Examples(images[chosen], shown, tuple(chosen.tolist()))
+    return replace(checkpoint, told_spec=spec, told_examples=examples)

@@ -1,0 +1,72 @@
+"""The schedule and the prediction type that a folder's scheduler stores; schedulers are known by their class."""
+
+import inspect
+from pathlib import Path
+
+import diffusers
+from diffusers import DDPMScheduler
+
+from ldm_explorer.files import CheckpointError, first_line, printable, read_json, shown, with_article
+from ldm_explorer.prediction import PREDICTION_TYPES
+from ldm_explorer.run_files import SchedulerConfig, read_scheduler_config
+from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import PIPELINE_FILE, SCHEDULER, SCHEDULER_FILE
+
+OVER_BETAS = frozenset(
+    {
+        *("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler", "DDIMInverseScheduler"),
+        *("PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"),
+        *("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
+        *("DPMSolverMultistepScheduler", "DPMSolverMultistepInverseScheduler", "DPMSolverSinglestepScheduler"),
+        *("DPMSolverSDEScheduler", "DEISMultistepScheduler", "UniPCMultistepScheduler", "SASolverScheduler"),
+        *("LCMScheduler", "TCDScheduler"),
+    }
+)
+"""diffusers' schedulers along betas of z_t = sqrt(abar) z0 + sqrt(1 - abar) eps. Others have sigmas of their own, and
+fields of the same names that mean something else: num_train_timesteps above all."""
+_READ = "DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler"
+ONLY_DDPM_KNOWS = ("sigmoid", "laplace")
+"""Values of beta_schedule; samplers made of such a config are given the betas."""
+
+
+def load_scheduler(folder: Path) -> DDPMScheduler:
+    """The betas and the prediction type of any diffusers scheduler over betas. Raises `CheckpointError`."""
+    config, path = read_scheduler_config(folder), f"{printable(folder)}/{SCHEDULER}"
+    if not config:
+        raise CheckpointError(f"{printable(folder)} has a UNet but no {SCHEDULER_FILE}")
+    name = _class_of(folder, config)
+    if name not in OVER_BETAS:
+        kind = with_article(name) if name else "a scheduler without a name"
+        raise CheckpointError(f"{path} is {kind}: it has no betas to check; read are {_READ} and others along betas")
+    if (kind := config.get("prediction_type", "epsilon")) not in PREDICTION_TYPES:
+        raise CheckpointError(f"{path} predicts {shown(kind)}: known are {', '.join(PREDICTION_TYPES)}")
+    if config.get("use_flow_sigmas"):
+        raise CheckpointError(f"{path} is a flow (use_flow_sigmas), which is not read: it has no betas to check")
+    try:
+        scheduler = DDPMScheduler.from_config(_defaults(name) | _known(config))
+        if scheduler.config.beta_schedule in ONLY_DDPM_KNOWS and scheduler.config.trained_betas is None:
+            betas = {"beta_schedule": "linear", "trained_betas": scheduler.betas.tolist()}
+            scheduler = DDPMScheduler.from_config(scheduler.config, **betas)
+        return scheduler
+    except Exception as error:  # whatever a setting that nobody foresaw makes diffusers raise
+        raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def _class_of(folder: Path, config: SchedulerConfig) -> str:
+    """By its own file, else by model_index.json; "" where neither says it."""
+    index = read_json(folder / PIPELINE_FILE) if RunFolder(folder).has(PIPELINE_FILE) else {}
+    listed = index.get(SCHEDULER)
+    name = config.get("_class_name") or (listed[-1] if isinstance(listed, list) and listed else "")
+    return name if isinstance(name, str) else ""
+
+
+def _known(config: SchedulerConfig) -> dict:
+    known = {name: value for name, value in config.items() if name in SchedulerConfig.__annotations__}
+    return {name: value for name, value in known.items() if value is not None or name == "trained_betas"}
+
+
+def _defaults(class_name: str) -> dict:
+    """What a field that is not stored stands for in that class; none but DDPM and DDIM clip."""
+    parameters = inspect.signature(getattr(diffusers, class_name).__init__).parameters
+    stored = {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+    return {"clip_sample": False, "thresholding": False} | _known(stored)  # type: ignore[arg-type]

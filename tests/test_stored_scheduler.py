@@ -1,0 +1,88 @@
+"""Schedulers of folders are known by their class: betas are read where it has them, and made up nowhere."""
+
+import json
+
+import diffusers
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from folder_faults import edit_json
+
+from ldm_explorer.files import CheckpointError
+from ldm_explorer.samplers import SAMPLERS, make_sampler
+from ldm_explorer.stored_scheduler import OVER_BETAS, load_scheduler
+
+
+def stored(folder, scheduler) -> DDPMScheduler:
+    scheduler.save_pretrained(folder / "scheduler")
+    return load_scheduler(folder)
+
+
+@pytest.mark.parametrize("name", sorted(OVER_BETAS - {"DPMSolverSDEScheduler"}))  # that one needs another library
+def test_the_betas_of_every_scheduler_along_betas_are_its_own(tmp_path, name):
+    scheduler = getattr(diffusers, name)(num_train_timesteps=50, beta_schedule="scaled_linear", beta_end=0.012)
+    read = stored(tmp_path, scheduler)
+    assert torch.equal(read.betas, scheduler.betas)
+    assert read.config.clip_sample == scheduler.config.get("clip_sample", False), "only some classes clip at all"
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "laplace"])
+def test_betas_that_ddpm_alone_knows_reach_every_sampler(tmp_path, name):
+    scheduler = DDPMScheduler(num_train_timesteps=50, beta_schedule=name)
+    read = stored(tmp_path, scheduler)
+    for sampler in SAMPLERS:
+        assert torch.allclose(make_sampler(sampler, read).betas, scheduler.betas)
+
+
+OTHERS = (
+    "EDMEulerScheduler",
+    "EDMDPMSolverMultistepScheduler",
+    "ScoreSdeVeScheduler",
+    "CMStochasticIterativeScheduler",
+    "IPNDMScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "RePaintScheduler",
+    "CogVideoXDDIMScheduler",
+)
+"""Most have num_train_timesteps or trained_betas among their options, too."""
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_scheduler_is_named_and_nothing_is_made_up(tmp_path, name):
+    with pytest.raises(CheckpointError, match=f"scheduler is an? {name}: it has no betas to check; read are DDPMSch"):
+        stored(tmp_path, getattr(diffusers, name)())
+
+
+def test_a_solver_of_a_flow_is_no_scheduler_along_betas(tmp_path):
+    options = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    with pytest.raises(CheckpointError, match="predicts 'flow_prediction': known are epsilon, v_prediction, sample"):
+        stored(tmp_path, diffusers.UniPCMultistepScheduler(**options))
+    with pytest.raises(CheckpointError, match="is a flow"):
+        stored(tmp_path, diffusers.UniPCMultistepScheduler(use_flow_sigmas=True))
+
+
+def test_a_class_that_its_own_file_lacks_is_that_of_the_index(tmp_path):
+    scheduler = diffusers.EDMEulerScheduler()
+    scheduler.save_pretrained(tmp_path / "scheduler")
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name[0] != "_"}))
+    with pytest.raises(CheckpointError, match="is a scheduler without a name: it has no betas"):
+        load_scheduler(tmp_path)
+    (tmp_path / "model_index.json").write_text(json.dumps({"scheduler": ["diffusers", "EDMEulerScheduler"]}))
+    with pytest.raises(CheckpointError, match="is an EDMEulerScheduler: it has no betas"):
+        load_scheduler(tmp_path)
+    edit_json(tmp_path / "model_index.json", scheduler=["diffusers", "DDPMScheduler"])
+    assert len(load_scheduler(tmp_path).betas) == 1000
+
+
+def test_what_a_file_leaves_out_is_the_default_of_its_class(tmp_path):
+    (tmp_path / "scheduler").mkdir()
+    path = tmp_path / "scheduler" / "scheduler_config.json"
+    for name in ("PNDMScheduler", "DDIMScheduler", "EulerDiscreteScheduler"):
+        path.write_text(json.dumps({"_class_name": name, "num_train_timesteps": 20}))
+        whole = getattr(diffusers, name)(num_train_timesteps=20)
+        read = load_scheduler(tmp_path)
+        assert torch.equal(read.betas, whole.betas)
+        assert read.config.timestep_spacing == whole.config.timestep_spacing
+        assert read.config.clip_sample == whole.config.get("clip_sample", False)
