@@ -1,6 +1,7 @@
 """What is wrong with a model? `ldm-diagnose FOLDER [--images DIR] [--json]`, or `python -m ldm_explorer.diagnose`.
 
-The exit status is 0 for a healthy folder, 1 where something is accused, 2 for a folder that cannot be examined.
+The exit status is 0 for a healthy folder, 1 where something is accused, 2 for a folder that cannot be examined, 3 for
+one that could not be judged: most checks that see the common faults could not run.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.files import first_line, printable
 from ldm_explorer.image_folder import DataError
 
-HEALTHY, ACCUSED, REFUSED = 0, 1, 2
+HEALTHY, ACCUSED, REFUSED, UNJUDGED = 0, 1, 2, 3
 WIDTH = 110
 
 
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {said}", file=sys.stderr)
         return REFUSED
     print(json.dumps(diagnosis.as_json(), indent=2) if options.json else card(diagnosis))
-    return ACCUSED if diagnosis.causes else HEALTHY
+    return ACCUSED if diagnosis.causes else HEALTHY if diagnosis.is_judged else UNJUDGED
 
 
 if __name__ == "__main__":

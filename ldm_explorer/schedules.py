@@ -20,6 +20,8 @@ STABLE_DIFFUSION_BETAS = (0.00085, 0.012)
 
 MIN_EPSILON_TERMINAL_SNR = 1e-6
 """With less, epsilon says nothing of the image at the last step."""
+MAX_TERMINAL_SNR = 1e-2
+"""With more, the last step still shows the image, and sampling starts from noise that training never saw."""
 
 
 def linear_betas(num_timesteps: int, beta_start: float, beta_end: float) -> Tensor:
@@ -79,6 +81,11 @@ class Schedule:
     def snr(self) -> Tensor:
         """(T,): signal-to-noise ratio abar / (1 - abar) of unit-variance data (Kingma et al. 2021)."""
         return self.alpha_bars / (1 - self.alpha_bars)
+
+    @property
+    def ends_in_noise(self) -> bool:
+        """Whether pure noise, from which sampling starts, is near to what training saw at the last step."""
+        return float(self.snr[-1]) <= MAX_TERMINAL_SNR
 
     @property
     def half_step(self) -> int | None:

@@ -2,33 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from folder_edits import FolderFault, edit_json, one_nan, scheduler, weights
 
 from ldm_explorer.schedules import make_schedule
-
-
-@dataclass(frozen=True)
-class FolderFault:
-    inject: Callable[[Path], None]
-    cause: str  # the name of the check that has to come first
-
-
-def edit_json(path: Path, **changes) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def edit_weights(part: Path, edit: Callable[[str, Tensor], Tensor]) -> None:
-    for path in part.glob("*.safetensors"):
-        save_file({name: edit(name, tensor) for name, tensor in load_file(path).items()}, path, {"format": "pt"})
-
-
-def scheduler(**changes) -> Callable[[Path], None]:
-    return lambda folder: edit_json(folder / "scheduler" / "scheduler_config.json", **changes)
 
 
 def schedule(name: str, *arguments) -> Callable[[Path], None]:
@@ -43,19 +22,6 @@ def latents_std(change: Callable[[float], float] | None) -> Callable[[Path], Non
         edit_json(path, latents_std=None if change is None else [change(value) for value in std])
 
     return inject
-
-
-def weights(part: str, prefix: str, change: Callable[[Tensor], Tensor]) -> Callable[[Path], None]:
-    def edit(name: str, tensor: Tensor) -> Tensor:
-        return change(tensor).contiguous() if name.startswith(prefix) else tensor
-
-    return lambda folder: edit_weights(folder / part, edit)
-
-
-def one_nan(tensor: Tensor) -> Tensor:
-    broken = tensor.clone()
-    broken.view(-1)[7] = torch.nan
-    return broken
 
 
 def never_trained(folder: Path) -> None:

@@ -19,7 +19,7 @@ from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
 from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, make_schedule
 from ldm_explorer.training.tasks.autoencoder import AutoencoderTask, VAETrainConfig, load_perceptual
-from ldm_explorer.training.tasks.denoiser import VALIDATION_BINS, DenoiserTask
+from ldm_explorer.training.tasks.denoiser import VALIDATION_BINS, DenoiserTask, DenoiserTraining
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, default_widths
 
 LDM_CONFIG = LDMTrainConfig(max_steps=1, widths=(16, 32), layers_per_block=1, threads=1)
@@ -363,3 +363,33 @@ def test_building_a_task_twice_gives_the_same_start(shapes, other_shapes, task, 
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
     again = ldm_task(tiny_vae, shapes, other_shapes)
     assert all(torch.equal(a, b) for a, b in zip(task.model.parameters(), again.model.parameters(), strict=True))
+
+
+class Loading(Exception):
+    """The data would be loaded now."""
+
+
+@pytest.mark.parametrize(
+    ("options", "ends_early"),
+    [
+        ({"schedule": "linear", "num_timesteps": 50}, True),
+        ({"schedule": "linear", "num_timesteps": 250}, True),
+        ({"schedule": "linear"}, False),
+        ({"schedule": "cosine", "num_timesteps": 50}, False),
+        ({"schedule": "linear", "num_timesteps": 50, "zero_terminal_snr": True}, False),
+    ],
+)
+def test_a_schedule_that_ends_early_is_told_of_before_anything_is_loaded(
+    options, ends_early, vae_folder, monkeypatch, caplog
+):
+    def load(*_):
+        raise Loading
+
+    training = DenoiserTraining(LDMTrainConfig(vae=vae_folder, **options))
+    monkeypatch.setattr(LDMTrainConfig, "load", load)
+    for is_main_process in (True, False):
+        with pytest.raises(Loading):
+            training.make_task(SimpleNamespace(is_main_process=is_main_process), vae_folder)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == ends_early
+    assert all("sampling will start from noise that this training never sees" in sentence for sentence in said)

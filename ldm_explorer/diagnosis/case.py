@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
@@ -11,6 +10,7 @@ from torch import Tensor
 from ldm_explorer.data import to_model
 from ldm_explorer.denoiser import NetworkDenoiser
 from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
+from ldm_explorer.diagnosis.known import OWN_SAMPLES, KnownLatents, non_finite, required, sampled, sampler_like, spread
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import NotRun
 from ldm_explorer.latents import LatentCodec, Posterior
@@ -18,28 +18,16 @@ from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
 from ldm_explorer.run_files import LogRecord, RunConfig, SchedulerConfig
-from ldm_explorer.samplers import DEFAULT_SAMPLER, denoise, draw_noise, final_latents, make_sampler, own_schedule
+from ldm_explorer.samplers import denoise, draw_noise, final_latents, own_schedule
 
 MAX_BATCH, MIN_BATCH = 32, 4
 FLOPS_PER_BATCH = 3e10
 MAX_IMAGES = 128
+MAX_LABELS = 20
 NUM_SAMPLES = 16
 SAMPLING_STEPS = 10
 LOOKED_AT = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 """Timesteps at which the denoiser's error is measured, as shares of T."""
-OWN_SAMPLES = "its own samples"
-
-Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class KnownLatents:
-    """What the denoiser is asked about: normalised latents, or pixels where there is no autoencoder."""
-
-    z0: Tensor  # (N, c, h, w)
-    labels: Tensor | None  # (N,), None where the network takes none
-    labelled: bool  # whether the labels are the true ones
-    source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +47,19 @@ class Case:
     image_labels: Tensor | None = None
     num_classes: int = 0
     """The labels that are classes; 0 without a denoiser that takes labels."""
+    image_folders: tuple[str, ...] = ()  # the subfolders that images came in, whatever label each is
 
     @property
     def required_vae(self) -> AutoencoderKL:
-        return _required(self.vae, "an autoencoder")
+        return required(self.vae, "an autoencoder")
 
     @property
     def required_unet(self) -> UNet2DModel:
-        return _required(self.unet, "a denoiser")
+        return required(self.unet, "a denoiser")
 
     @property
     def required_scheduler(self) -> DDPMScheduler:
-        return _required(self.scheduler, "a scheduler")
+        return required(self.scheduler, "a scheduler")
 
     @property
     def num_timesteps(self) -> int:
@@ -104,8 +93,12 @@ class Case:
 
     @cached_property
     def denoiser(self) -> NetworkDenoiser:
+        return self.denoiser_of(self.required_unet)
+
+    def denoiser_of(self, network: UNet2DModel) -> NetworkDenoiser:
+        """A network in the place of the folder's own."""
         schedule = own_schedule(self.required_scheduler)
-        return NetworkDenoiser(self.required_unet, self.prediction_type, schedule, self.num_classes)
+        return NetworkDenoiser(network, self.prediction_type, schedule, self.num_classes)
 
     @cached_property
     def codec(self) -> LatentCodec:
@@ -125,9 +118,9 @@ class Case:
     def pixels(self) -> Tensor:
         """What the autoencoder is asked about: at most 128 images, or where there are none, decoded latents."""
         if self.images is not None:
-            return to_model(self.images[_spread(len(self.images), MAX_IMAGES)])
+            return to_model(self.images[spread(len(self.images), MAX_IMAGES)])
         latents = self.known_latents().z0
-        chosen = latents[_spread(len(latents), MAX_BATCH)]
+        chosen = latents[spread(len(latents), MAX_BATCH)]
         return self.codec.decode(chosen).clamp(-1, 1)
 
     @property
@@ -146,6 +139,11 @@ class Case:
         return Posterior(torch.cat([part.mean for part in parts]), torch.cat([part.std for part in parts]))
 
     @property
+    def num_labels(self) -> int:
+        """How many labels the network takes, "no label" among them where it has one; 0 for none."""
+        return 0 if self.unet is None else self.unet.config.num_class_embeds or 0
+
+    @property
     def null_class(self) -> int | None:
         """The label that means "no label"; None for a network that has none."""
         return None if self.unet is None else self.denoiser.null_class
@@ -154,12 +152,16 @@ class Case:
     @torch.no_grad()
     def batch_size(self) -> int:
         """How many latents a check puts through the network: fewer where it is large."""
-        labels = self.denoiser.labels_without_choice(1)
-        flops = count_flops(lambda: self.predict(torch.zeros(1, *self.shape), 0, labels))
+        flops = count_flops(lambda: self.predict(torch.zeros(1, *self.shape), 0, None))
         return int(min(MAX_BATCH, max(MIN_BATCH, FLOPS_PER_BATCH / max(1, flops))))
 
-    def predict(self, z_t: Tensor, timestep: int | Tensor, labels: Tensor | None) -> Tensor:
-        return self.denoiser.predict(z_t, timestep, labels)
+    def predict(
+        self, z_t: Tensor, timestep: int | Tensor, labels: Tensor | None, denoiser: NetworkDenoiser | None = None
+    ) -> Tensor:
+        """Without labels that of "no label", or of the last label, whatever it means: a network needs some."""
+        if labels is None and self.num_labels:
+            labels = torch.full((len(z_t),), self.num_labels - 1)
+        return (denoiser or self.denoiser).predict(z_t, timestep, labels)
 
     def known_latents(self) -> KnownLatents:
         """Stored training latents, else encoded images (or the images), else what the network itself samples."""
@@ -167,42 +169,53 @@ class Case:
 
     @cached_property
     def stored_latents(self) -> KnownLatents | None:
-        generator = torch.Generator().manual_seed(0)
-        labels: Tensor | None
         if self.statistics is not None and self.statistics.subset.mean.shape[1:] == self.shape:
-            subset, labels, source = self.statistics.subset, self.statistics.subset_labels, "stored training latents"
-            z0 = subset.sample(torch.randn(subset.mean.shape, generator=generator))
-        elif self.images is None or not self.is_finite("autoencoder"):
+            subset, labels = self.statistics.subset, self.statistics.subset_labels
+            return self._known(sampled(subset), labels, "stored training latents")
+        if self.images is None or not self.is_finite("autoencoder"):
             return None
-        elif self.vae is None:
-            z0, labels, source = self.pixels, self.image_labels, "images"
-        else:
-            z0 = self.posterior.sample(torch.randn(self.posterior.mean.shape, generator=generator))
-            labels, source = self.image_labels, "encoded images"
-        if labels is not None and len(labels) != len(z0):
-            labels = labels[_spread(len(labels), MAX_IMAGES)]
-        labelled = labels is not None and bool(self.num_classes) and int(labels.max()) < self.num_classes
-        return KnownLatents(z0, labels if labelled else None, labelled, source)
+        return self.encoded_images()
 
-    def sampled_latents(self, prediction_type: PredictionType) -> KnownLatents:
-        """At most 16 in 10 steps, the output read as `prediction_type`; labels take turns. Raises `NotRun`."""
+    def encoded_images(self) -> KnownLatents:
+        """Latents of the images that were given, as the config normalises them, or those images."""
+        z0, source = (self.pixels, "images") if self.vae is None else (sampled(self.posterior), "encoded images")
+        labels = None if self.image_labels is None else self.image_labels[spread(len(self.image_labels), MAX_IMAGES)]
+        return self._known(z0, labels, source)
+
+    def _known(self, z0: Tensor, labels: Tensor | None, source: str) -> KnownLatents:
+        if labels is not None and int(labels.max()) < self.num_classes:
+            return KnownLatents(z0, labels, True, source)
+        if self.num_labels and self.null_class is None:
+            z0 = z0[spread(len(z0), self.batch_size)]
+            return KnownLatents(z0, self._likeliest_labels(z0), False, source)
+        return KnownLatents(z0, None, False, source)
+
+    def _likeliest_labels(self, z0: Tensor) -> Tensor:
+        """Those with which `z0` are denoised best, `(N,)` (Li et al. 2023), as nobody says which they are."""
+        timestep = self.timesteps[len(self.timesteps) // 2]
+        eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(5))
+        z_t = add_noise(z0, eps, self.alpha_bars[timestep])
+        wanted = target(self.prediction_type, z0, eps, self.alpha_bars[timestep])
+        labels = spread(self.num_labels, MAX_LABELS)
+        outputs = (self.predict(z_t, timestep, label.expand(len(z0))) for label in labels)
+        return labels[torch.stack([(output - wanted).square().mean((1, 2, 3)) for output in outputs]).argmin(0)]
+
+    def sampled_latents(self, prediction_type: PredictionType, num_steps: int = SAMPLING_STEPS) -> KnownLatents:
+        """At most 16, the output read as `prediction_type`; labels take turns. Raises `NotRun`."""
         if not self.can_sample:
             raise NotRun("there are fewer betas than timesteps")
-        if prediction_type not in self._samples:
-            scheduler = DDPMScheduler.from_config(self.required_scheduler.config, prediction_type=prediction_type)
+        if (prediction_type, num_steps) not in self._samples:
             count, labels = min(NUM_SAMPLES, self.batch_size), None
             if self.num_classes:
                 labels = torch.arange(count) % self.num_classes
+            sampler = sampler_like(self.required_scheduler, prediction_type, of_pixels=self.vae is None)
             noise, _ = draw_noise(self.shape, range(count))
-            steps = min(SAMPLING_STEPS, self.num_timesteps)
-            sampler = make_sampler(DEFAULT_SAMPLER, scheduler)
-
-            z0 = final_latents(denoise(self.denoiser, sampler, noise, labels, num_steps=steps))
-            self._samples[prediction_type] = KnownLatents(z0, labels, False, OWN_SAMPLES)
-        return self._samples[prediction_type]
+            steps = denoise(self.denoiser, sampler, noise, labels, num_steps=min(num_steps, self.num_timesteps))
+            self._samples[prediction_type, num_steps] = KnownLatents(final_latents(steps), labels, False, OWN_SAMPLES)
+        return self._samples[prediction_type, num_steps]
 
     @cached_property
-    def _samples(self) -> dict[PredictionType, KnownLatents]:
+    def _samples(self) -> dict[tuple[PredictionType, int], KnownLatents]:
         return {}
 
     @cached_property
@@ -220,7 +233,7 @@ class Case:
         return {kind: self._losses_on(self.sampled_latents(kind))[kind] for kind in PREDICTION_TYPES}
 
     def _losses_on(self, known: KnownLatents) -> dict[PredictionType, Tensor]:
-        chosen = _spread(len(known.z0), self.batch_size)
+        chosen = spread(len(known.z0), self.batch_size)
         z0, labels = known.z0[chosen], None if known.labels is None else known.labels[chosen]
         eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(1))
         errors: dict[PredictionType, list[float]] = {kind: [] for kind in PREDICTION_TYPES}
@@ -266,21 +279,3 @@ class Case:
     def can_sample(self) -> bool:
         """Whether there is a beta for every timestep."""
         return self.required_scheduler.config.num_train_timesteps <= len(self.required_scheduler.betas)
-
-
-def non_finite(network: torch.nn.Module) -> dict[str, int]:
-    """Tensors of a network that hold NaN or infinity, and how many such values."""
-    counts = {name: int((~tensor.isfinite()).sum()) for name, tensor in network.state_dict().items()}
-    return {name: count for name, count in counts.items() if count}
-
-
-def _required(part: Part | None, name: str) -> Part:
-    """What a folder may lack, for those who cannot do without it. Raises `NotRun` where it does."""
-    if part is None:
-        raise NotRun(f"it needs {name}, which this folder lacks")
-    return part
-
-
-def _spread(count: int, most: int) -> Tensor:
-    """Indices of at most `most` of `count` things, evenly taken."""
-    return torch.linspace(0, count - 1, min(count, most)).round().long()

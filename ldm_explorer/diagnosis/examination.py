@@ -1,6 +1,7 @@
 """From a folder to its diagnosis: every check in turn, then what explains what, and a few pictures."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,16 +11,16 @@ from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS, Check, Need
 from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict, explain
 from ldm_explorer.files import first_line, printable
-from ldm_explorer.run_layout import CONFIG_FILE, LOG_FILE
-from ldm_explorer.schedules import SCHEDULES
+from ldm_explorer.run_layout import LOG_FILE
 
 PICTURES = 16
 FAILED = "it failed on this folder"
+PARTS: tuple[Need, ...] = ("autoencoder", "denoiser")
+"""What a folder may do without: the checks of it then do not count."""
 MISSING: dict[Need, str] = {
     "autoencoder": "it needs an autoencoder: this model makes pixels",
     "denoiser": "it needs a denoiser: this folder holds an autoencoder alone",
     "images": "it needs images: give a folder of them with --images",
-    "record": f"it needs a {CONFIG_FILE} that says along which schedule it was trained",
     "log": f"it needs a {LOG_FILE}",
 }
 
@@ -46,6 +47,11 @@ def examine_stepwise(case: Case) -> Iterator[Diagnosis]:
 
 def run_check(check: Check, case: Case) -> Verdict:
     """One check's verdict."""
+    has_parts = all(_is_there(need, case) for need in check.needs if need in PARTS)
+    return replace(_verdict_of(check, case), sees_common_faults=check.sees_common_faults and has_parts)
+
+
+def _verdict_of(check: Check, case: Case) -> Verdict:
     missing = next((need for need in check.needs if not _is_there(need, case)), None)
     if missing is not None:
         return Verdict(check.name, check.title, "not run", MISSING[missing])
@@ -67,7 +73,6 @@ def _is_there(need: Need, case: Case) -> bool:
         "autoencoder": case.vae is not None,
         "denoiser": case.unet is not None,
         "images": case.has_probes,
-        "record": case.config.get("schedule") in SCHEDULES and "num_timesteps" in case.config,
         "log": bool(case.log),
     }[need]
 

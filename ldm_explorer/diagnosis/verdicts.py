@@ -45,6 +45,7 @@ class Verdict:
     fix: str = ""
     severity: int = 0
     explained_by: str | None = None  # the name of the cause that has this as a side effect
+    sees_common_faults: bool = False  # it is one of those that have to run for a folder to be judged
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,17 @@ class Diagnosis:
     images: Tensor | None = None
     reconstructions: Tensor | None = None
     samples: Tensor | None = None
+
+    @property
+    def unseen(self) -> list[Verdict]:
+        """The checks that see the common faults of a folder like this one, and were not run."""
+        return [verdict for verdict in self.not_run if verdict.sees_common_faults]
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether enough was looked at: something is accused, or most checks that see the common faults ran."""
+        common = [verdict for verdict in self.verdicts if verdict.sees_common_faults]
+        return bool(self.causes) or len(self.unseen) <= len(common) / 2
 
     @property
     def causes(self) -> list[Verdict]:
@@ -87,6 +99,9 @@ class Diagnosis:
         """The verdict in one sentence."""
         number = len(self.not_run)
         counts = f"{len(self.passed)} checks passed, {number} {'was' if number == 1 else 'were'} not run"
+        if not self.is_judged:
+            why = " ".join(by_reason(self.unseen))
+            return f"Could not judge {self.folder}: what sees the common faults was not run. {why} ({counts})"
         if not self.causes:
             return f"Nothing is wrong with {self.folder} that these checks can see: {counts}."
         first, more = self.causes[0], len(self.causes) - 1
@@ -97,7 +112,7 @@ class Diagnosis:
         """What the card shows, for programs."""
         return {
             "folder": self.folder,
-            "healthy": not self.causes,
+            "healthy": not self.causes if self.is_judged else None,
             "sentence": self.sentence(),
             "causes": [asdict(verdict) for verdict in self.causes],
             "symptoms": [asdict(verdict) for verdict in self.symptoms],

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, pad
@@ -69,8 +68,7 @@ def diagnose_folder(folder: Path | str, images: Path | str | None = None, datase
     spec = _spec_of(folder, dataset)
     case = open_case(folder, spec=spec)
     if images is not None:
-        pixels, labels = _images_in(as_path(images, "a folder of images"), case, spec)
-        return examine(replace(case, images=pixels, image_labels=labels))
+        return examine(_with_images(case, as_path(images, "a folder of images"), spec))
     try:
         examples = example_images(open_source(folder, dataset=dataset))
     except ValueError:  # not ours, or without test images
@@ -88,21 +86,36 @@ def _spec_of(folder: Path, dataset: str | None) -> DatasetSpec | None:
         return None
 
 
-def _images_in(folder: Path, case: Case, spec: DatasetSpec | None) -> tuple[Tensor, Tensor | None]:
-    """Every image of a folder at the model's side, with labels where subfolders are the model's classes."""
+def _with_images(case: Case, folder: Path, spec: DatasetSpec | None) -> Case:
+    """Every image of a folder at the model's side, with labels where it is known which ones its subfolders are."""
     padding = spec if spec is not None and spec.model_side == case.image_side else None
     found = read_image_folder(folder.expanduser(), case.image_side if padding is None else padding.side)
     images = found.images if padding is None else pad(found.images, padding)
     if images.shape[1] != case.image_channels:
         images = images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, case.image_channels, -1, -1)
-    numbers = _class_numbers(found.class_names, spec)
-    return images, None if numbers is None else torch.tensor(numbers)[found.labels]
+    numbers = labels_of(found.class_names, () if spec is None else spec.class_names)
+    labels = None if numbers is None else torch.tensor(numbers)[found.labels]
+    return replace(case, images=images, image_labels=labels, image_folders=found.class_names)
 
 
-def _class_numbers(names: tuple[str, ...], spec: DatasetSpec | None) -> list[int] | None:
-    """The labels that subfolders stand for: class names, numbers, or in order; None without subfolders."""
-    if not names:
-        return None
-    if spec is not None and set(names) <= set(spec.class_names):
-        return [spec.label_of(name) for name in names]
-    return [int(name) for name in names] if all(name.isdecimal() for name in names) else list(range(len(names)))
+def labels_of(folders: tuple[str, ...], class_names: tuple[str, ...]) -> list[int] | None:
+    """The labels that subfolders stand for: by class names, however they are written, else by number.
+
+    None where there are no subfolders, or which label one of them is is not known.
+    """
+    known = _written_otherwise(class_names)
+    if folders and all(_letters(name) in known for name in folders):
+        return [known[_letters(name)] for name in folders]
+    return [int(name) for name in folders] if folders and all(name.isdecimal() for name in folders) else None
+
+
+def _written_otherwise(class_names: tuple[str, ...]) -> dict[str, int]:
+    """The label of each way to write a class: "T-shirt/top" is tshirt_top, T-Shirt or top, where no other class is."""
+    ways = [(_letters(part), label) for label, name in enumerate(class_names) for part in name.split("/")]
+    single = {way: label for way, label in ways if sum(way == other for other, _ in ways) == 1}
+    return single | {_letters(name): label for label, name in enumerate(class_names)}
+
+
+def _letters(name: str) -> str:
+    """A name without what people write in other ways: case, spaces, underscores, hyphens and the like."""
+    return "".join(character for character in name.casefold() if character.isalnum())

@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ldm_explorer.diagnosis.case import Case
-from ldm_explorer.diagnosis.checks import autoencoder, behaviour, networks, settings, training
+from ldm_explorer.diagnosis.checks import (
+    autoencoder,
+    behaviour,
+    construction,
+    ends,
+    labels,
+    networks,
+    settings,
+    training,
+)
 from ldm_explorer.diagnosis.verdicts import Finding
 
-Need = Literal["autoencoder", "denoiser", "images", "record", "log"]
+Need = Literal["autoencoder", "denoiser", "images", "log"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +30,11 @@ class Check:
     needs: tuple[Need, ...]
     explains: tuple[str, ...] = ()  # the checks that fail as a side effect of what this one finds
     asks_networks: bool = True  # and so cannot run where weights are not finite
+    sees_common_faults: bool = False  # where most of these are not run, a folder is not judged
 
 
 _QUALITY = ("learned", "samples")
+_CONSTRUCTION = ("channel_order", "network_config", "output_scale")
 _BEHAVIOUR = ("prediction_type", "schedule_by_behaviour", "label_response", "labels_match", *_QUALITY)
 
 CHECKS: tuple[Check, ...] = (
@@ -34,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
         autoencoder.collapse,
         ("autoencoder", "images"),
         ("latent_scale", "round_trip", *_BEHAVIOUR),
+        sees_common_faults=True,
     ),
     Check(
         "latent_scale",
@@ -41,25 +53,45 @@ CHECKS: tuple[Check, ...] = (
         autoencoder.latent_scale,
         ("autoencoder", "images"),
         _BEHAVIOUR,
+        sees_common_faults=True,
     ),
     Check(
-        "round_trip", "Images survive the autoencoder", autoencoder.round_trip, ("autoencoder", "images"), _BEHAVIOUR
+        "round_trip",
+        "Images survive the autoencoder",
+        autoencoder.round_trip,
+        ("autoencoder", "images"),
+        _BEHAVIOUR,
+        sees_common_faults=True,
     ),
-    Check("time_response", "The timestep matters", networks.time_response, ("denoiser",), _BEHAVIOUR),
+    Check(
+        "time_response",
+        "The timestep matters",
+        networks.time_response,
+        ("denoiser",),
+        _BEHAVIOUR,
+        sees_common_faults=True,
+    ),
+    Check("channel_order", "Channels come as in training", construction.channel_order, ("denoiser",), _BEHAVIOUR),
+    Check(
+        "network_config", "The UNet is built as it was trained", construction.network_config, ("denoiser",), _BEHAVIOUR
+    ),
+    Check("output_scale", "The output has the scale of training", construction.output_scale, ("denoiser",), _BEHAVIOUR),
     Check(
         "prediction_type",
         "The prediction type is what the network predicts",
         behaviour.prediction_type,
         ("denoiser",),
         ("schedule_by_behaviour", "terminal_snr", "labels_match", *_QUALITY),
+        sees_common_faults=True,
     ),
     Check(
         "schedule",
         "Trained and sampled along one schedule",
         settings.sampled_schedule,
-        ("denoiser", "record"),
+        ("denoiser",),
         ("terminal_snr", "labels_match", *_QUALITY),
         asks_networks=False,
+        sees_common_faults=True,
     ),
     Check(
         "schedule_by_behaviour",
@@ -67,11 +99,12 @@ CHECKS: tuple[Check, ...] = (
         behaviour.schedule_by_behaviour,
         ("denoiser",),
         ("terminal_snr", "labels_match", *_QUALITY),
+        sees_common_faults=True,
     ),
     Check(
         "terminal_snr",
         "The end of the schedule suits the prediction type",
-        settings.terminal_snr,
+        ends.terminal_snr,
         ("denoiser",),
         _QUALITY,
         asks_networks=False,
@@ -80,15 +113,15 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "spacing",
         "Sampling starts at the end of the schedule",
-        settings.spacing,
+        ends.spacing,
         ("denoiser",),
         ("samples",),
         asks_networks=False,
     ),
     Check(
-        "label_response", "The class label matters", networks.label_response, ("denoiser",), ("labels_match", *_QUALITY)
+        "label_response", "The class label matters", labels.label_response, ("denoiser",), ("labels_match", *_QUALITY)
     ),
-    Check("labels_match", "Labels mean their own class", behaviour.labels_match, ("denoiser",), _QUALITY),
+    Check("labels_match", "Labels mean their own class", labels.labels_match, ("denoiser",), _QUALITY),
     Check(
         "stability",
         "Training stayed stable",
@@ -97,6 +130,19 @@ CHECKS: tuple[Check, ...] = (
         _QUALITY,
         asks_networks=False,
     ),
-    Check("learned", "The network has learned something", behaviour.learned, ("denoiser",), ("samples",)),
-    Check("samples", "Samples are spread like the data", behaviour.spread_of_samples, ("denoiser",)),
+    Check(
+        "learned",
+        "The network has learned something",
+        behaviour.learned,
+        ("denoiser",),
+        ("samples",),
+        sees_common_faults=True,
+    ),
+    Check(
+        "samples",
+        "Samples are spread like the data",
+        behaviour.spread_of_samples,
+        ("denoiser",),
+        sees_common_faults=True,
+    ),
 )

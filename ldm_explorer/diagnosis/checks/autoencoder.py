@@ -1,9 +1,13 @@
 """Checks of the autoencoder: does it say something, is its scale the one in the config, does an image survive it?"""
 
+import math
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.probes import FITS, error_over_white, make_probes, own_answer
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.latents import Posterior
 from ldm_explorer.run_layout import VAE, config_of
@@ -13,7 +17,11 @@ MIN_KL_PER_VALUE = 0.05
 ACTIVE = 0.01
 MIN_ACTIVE_SHARE = 0.05
 MIN_IMAGES = 16
+MIN_VARIED = 4
+MIN_PIXEL_VARIANCE = 1e-4
 OFF_SCALE = 1.3
+FAR_OFF_SCALE = 1.5
+"""Farther than images of a few classes alone are off."""
 OFF_CENTRE = 0.4
 MIN_EXPLAINED = 0.5
 
@@ -28,6 +36,8 @@ def collapse(case: Case) -> Finding:
     raw = _raw(case)
     kl = float(raw.kl().mean())
     active = float((raw.mean.var(0) > ACTIVE).float().mean())
+    if len(raw.mean) < MIN_VARIED:
+        raise NotRun(f"it needs at least {MIN_VARIED} images")
     evidence = (
         f"Over {case.probe_source} the latent holds {kl:.2g} nats per value and {active:.0%} of its units are active"
     )
@@ -43,41 +53,90 @@ def collapse(case: Case) -> Finding:
 
 
 def latent_scale(case: Case) -> Finding:
-    """Mean and standard deviation of the normalised latents of images, per channel: 0 and 1."""
+    """Mean and standard deviation of the normalised latents of images: 0 and 1, per channel where they are stored so.
+
+    The denoiser has the last word where it knows anything: the scale on which it errs least is that of its training.
+    """
     if len(case.posterior.mean) < MIN_IMAGES:
         raise NotRun(f"it needs at least {MIN_IMAGES} images")
-    posterior, stored = case.posterior, case.codec.std.flatten()
-    mean = posterior.mean.mean((0, 2, 3))
-    std = (posterior.mean.var((0, 2, 3)) + posterior.std.square().mean((0, 2, 3))).sqrt()
-    wanted_mean, wanted_std = case.probe_moments
-    mean, std = mean - wanted_mean, std / wanted_std
-    measured = std * stored
+    mean, std = _moments(case)
+    stored = case.codec.std.flatten()
     times, away = ("", "") if case.images is not None else ("times their own ", "away from their own ")
     evidence = (
         f"Latents of {case.probe_source}, normalised, have {times}std {_row(std)} (should be 1) and mean {_row(mean)} "
         f"{away}(should be 0)"
     )
-    where = f"{CONFIG}: latents_std {_row(stored)}" if case.has_latent_statistics else f"{CONFIG} has none"
-    off = bool((std.log().abs() > torch.tensor(OFF_SCALE).log()).any() or (mean.abs() > OFF_CENTRE).any())
-    if not off:
+    if not _is_off(mean, std):
         return Finding(f"{evidence}.")
-    raw_mean = mean * stored + case.codec.mean.flatten()
+    if case.images is None:
+        raise NotRun(f"{evidence}; whose fault that is, only images tell: give a folder of them with --images")
+    where = f"{CONFIG}: latents_std {_row(stored)}" if case.has_latent_statistics else f"{CONFIG} has none"
+    evidence += f"; {where}, measured {_row(std * stored)}"
+    trained_so = _trained_so(case, mean, std)
+    far = float(std.log().mean().abs()) > math.log(FAR_OFF_SCALE) or case.config.get("normalise_latents") is False
+    if trained_so and not far:
+        return Finding(f"{evidence}; the denoiser errs least on this scale, so it is that of its training.")
     return Finding(
-        f"{evidence}; {where}, measured {_row(measured)}.",
-        _what_is_off(case, measured, stored),
-        _fix(case, raw_mean, measured),
-        severity=2,
+        f"{evidence}.",
+        _what_is_off(case, std * stored, stored),
+        _fix(case, mean, std, bool(trained_so)),
+        severity=1 if trained_so else 2,
     )
 
 
-def _fix(case: Case, raw_mean: Tensor, measured: Tensor) -> str:
+def _moments(case: Case) -> tuple[Tensor, Tensor]:
+    """Mean and std `(c,)` of the normalised latents, over what they should be.
+
+    `scaling_factor` is one number, by which recipes make the std of all values 1: one is given for all channels.
+    """
+    posterior = case.posterior
+    mean = posterior.mean.mean((0, 2, 3))
+    std = (posterior.mean.var((0, 2, 3)) + posterior.std.square().mean((0, 2, 3))).sqrt()
+    if case.images is not None and _has_one_factor(case):
+        pooled = (std.square().mean() + mean.var(correction=0)).sqrt()
+        return torch.zeros_like(mean), pooled.expand_as(std)
+    wanted_mean, wanted_std = case.probe_moments
+    return mean - wanted_mean, std / wanted_std
+
+
+def _has_one_factor(case: Case) -> bool:
+    """Whether it is scaled as others do it, by a `scaling_factor`; our own runs always have statistics."""
+    return not case.has_latent_statistics and not case.config
+
+
+def _is_off(mean: Tensor, std: Tensor) -> bool:
+    return bool((std.log().abs() > math.log(OFF_SCALE)).any() or (mean.abs() > OFF_CENTRE).any())
+
+
+def _trained_so(case: Case, mean: Tensor, std: Tensor) -> bool | None:
+    """Whether the denoiser errs less on latents as the config scales them than on normalised ones.
+
+    None where it knows too little of either to tell, or there is none.
+    """
+    if case.unet is None or not case.is_finite("denoiser"):
+        return None
+    known = case.encoded_images()
+    normalised = replace(known, z0=(known.z0 - mean.view(-1, 1, 1)) / std.view(-1, 1, 1))
+    own, other = (error_over_white(make_probes(case, latents), own_answer(case)) for latents in (known, normalised))
+    return None if min(own, other) > FITS else own < other
+
+
+def _fix(case: Case, mean: Tensor, std: Tensor, trained_so: bool) -> str:
     if case.config.get("normalise_latents") is False:  # the UNet knows raw latents alone: other settings would break it
         return "train/ldm.py: train again without --no-normalise-latents"
     measure = "as measure_statistics() finds over the training images"
+    if _has_one_factor(case):
+        setting = f'"scaling_factor": {1 / float((std * case.codec.std.flatten()).mean()):.3g}'
+        return f"{CONFIG}: {setting}, and train the denoiser again" if trained_so else f"{CONFIG}: {setting}"
+    raw_mean = mean * case.codec.std.flatten() + case.codec.mean.flatten()
+    measured = std * case.codec.std.flatten()
     return f'{CONFIG}: "latents_mean": [{_row(raw_mean)}], "latents_std": [{_row(measured)}], {measure}'
 
 
 def _what_is_off(case: Case, measured: Tensor, stored: Tensor) -> str:
+    if _has_one_factor(case):
+        factors = f"{1 / float(stored[0]):.3g}, measured {1 / float(measured[0]):.3g}"
+        return f"Latents are not normalised: scaling_factor is {factors}"
     if not case.has_latent_statistics:
         return "Latents are not normalised: latents_mean or latents_std is missing"
     if bool((stored == 1).all()):
@@ -92,24 +151,28 @@ def _what_is_off(case: Case, measured: Tensor, stored: Tensor) -> str:
 
 def round_trip(case: Case) -> Finding:
     """Encode, normalise, denormalise, decode: how much of the images' variance comes back."""
-    reconstructions = torch.cat([case.codec.decode(part) for part in case.posterior.mean.split(32)]).clamp(-1, 1)
     pixels = case.pixels
+    if len(pixels) < MIN_VARIED or float(variance := (pixels - pixels.mean(0)).square().mean()) < MIN_PIXEL_VARIANCE:
+        raise NotRun(f"it needs at least {MIN_VARIED} images that differ")
+    reconstructions = torch.cat([case.codec.decode(part) for part in case.posterior.mean.split(32)]).clamp(-1, 1)
     error = (reconstructions - pixels).square().mean()
-    explained = 1 - float(error / (pixels - pixels.mean(0)).square().mean().clamp_min(1e-12))
-    alike = float(reconstructions.var(0).mean() / pixels.var(0).mean().clamp_min(1e-12))
+    explained = 1 - float(error / variance)
+    alike = float(reconstructions.var(0).mean() / pixels.var(0).mean())
     psnr = float(10 * torch.log10(4 / error.clamp_min(1e-12)))
     evidence = (
         f"{case.probe_source} come back with {psnr:.1f} dB, {max(explained, -1):.1%} of their variance explained, and "
         f"{alike:.0%} as varied as they were"
     )
-    if not explained >= MIN_EXPLAINED:
-        return Finding(
-            f"{evidence} (should be near 100 %).",
-            "The autoencoder does not give images back",
-            "vae/: other weights, or images prepared in another way than for its training (range, size, inverted)",
-            severity=3,
-        )
-    return Finding(f"{evidence}.")
+    if explained >= MIN_EXPLAINED:
+        return Finding(f"{evidence}.")
+    if case.images is None:
+        raise NotRun(f"{evidence}; whose fault that is, only images tell: give a folder of them with --images")
+    return Finding(
+        f"{evidence} (should be near 100 %).",
+        "The autoencoder does not give images back",
+        "vae/: other weights, or images prepared in another way than for its training (range, size, inverted)",
+        severity=3,
+    )
 
 
 def _row(values: Tensor) -> str:

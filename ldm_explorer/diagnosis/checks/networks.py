@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from ldm_explorer.diagnosis.case import Case, non_finite
-from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.known import non_finite
+from ldm_explorer.diagnosis.verdicts import Finding
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.run_layout import UNET, config_of
 
 DEAD = 1e-5
 """A relative change of the output below this is rounding; untrained networks already show more."""
-NULL_AND_CLASSES = 4
 
 
 def finite(case: Case) -> Finding:
@@ -58,7 +58,7 @@ def relative_change(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / one.norm().clamp_min(1e-12))
 
 
-def _half_noised(case: Case, share_of_time: float) -> tuple[Tensor, int]:
+def half_noised(case: Case, share_of_time: float) -> tuple[Tensor, int]:
     known = case.known_latents()
     z0 = known.z0[:: max(1, len(known.z0) // case.batch_size)][: case.batch_size]
     timestep = int(share_of_time * (case.num_timesteps - 1))
@@ -68,7 +68,7 @@ def _half_noised(case: Case, share_of_time: float) -> tuple[Tensor, int]:
 
 def time_response(case: Case) -> Finding:
     """The same noisy latents, told another timestep: the output has to change."""
-    z_t, timestep = _half_noised(case, 0.5)
+    z_t, timestep = half_noised(case, 0.5)
     told = (int(0.1 * case.num_timesteps), int(0.9 * case.num_timesteps))
     low, high = (case.predict(z_t, t, None) for t in told)
     change = relative_change(low, high)
@@ -89,22 +89,3 @@ def _why_time_is_lost(case: Case) -> str:
     if alone:  # the timestep is added as one number per channel, and a channel normalised alone loses it again
         return f'{config_of(UNET)}: "norm_num_groups" below {config.norm_num_groups}, the width, and train again'
     return "unet/: time_embedding is dead; pass the timesteps in training, and train again"
-
-
-def label_response(case: Case) -> Finding:
-    """The same noisy latents, told another class: the output has to change."""
-    if not case.null_class:
-        raise NotRun("the network takes no class labels")
-    z_t, timestep = _half_noised(case, 0.8)
-    told = torch.linspace(0, case.null_class, min(NULL_AND_CLASSES, case.null_class + 1)).round().long()
-    outputs = [case.predict(z_t, timestep, label.expand(len(z_t))) for label in told]
-    change = max(relative_change(outputs[0], other) for other in outputs[1:])
-    labels = ", ".join(map(str, told.tolist()))
-    if not change >= DEAD:
-        return Finding(
-            f"Told the labels {labels}, the output differs by {change:.1g} of its size (should be tenths).",
-            "The network does not hear the class label",
-            "unet/: class_embedding is dead; pass the labels in training, and train again",
-            severity=2,
-        )
-    return Finding(f"Told the labels {labels}, the output at t = {timestep} differs by up to {change:.0%}.")

@@ -1,4 +1,4 @@
-"""Checks that read settings alone: clipping, the spacing of timesteps, the schedule and its end."""
+"""Checks that read settings alone: clipping, and the schedule that was trained along."""
 
 import inspect
 import math
@@ -6,15 +6,15 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers import DDPMScheduler
 from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
-from ldm_explorer.diagnosis.verdicts import Finding
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.files import as_sentence
 from ldm_explorer.run_files import trained_schedule
-from ldm_explorer.run_layout import SCHEDULER_FILE
+from ldm_explorer.run_layout import CONFIG_FILE, SCHEDULER_FILE
 from ldm_explorer.schedules import (
-    MIN_EPSILON_TERMINAL_SNR,
     SCHEDULES,
     STABLE_DIFFUSION_BETAS,
     Schedule,
@@ -25,74 +25,36 @@ CONFIG = SCHEDULER_FILE
 MAX_CLIPPED_SHARE = 1e-3
 MAX_AMPLITUDE_DIFFERENCE = 2e-3
 """How far sqrt(abar) may be off: rounding betas to fp16 stays below it."""
-FEW_STEPS = 20
 
 
 def setting(case: Case, name: str, without: Any) -> Any:
-    """A field of the scheduler's config, else the default of its class, else `without` for a class that lacks it."""
-    scheduler = getattr(diffusers, str(case.scheduler_config.get("_class_name")), None)
-    known = inspect.signature(scheduler.__init__).parameters if scheduler else {}
-    default = known[name].default if name in known else without
-    return case.scheduler_config.get(name, default)
+    """A field of the scheduler's config, else the default of its class; `without` for a class that lacks it."""
+    scheduler = getattr(diffusers, str(case.scheduler_config.get("_class_name")), DDPMScheduler)
+    known = inspect.signature(scheduler.__init__).parameters
+    return case.scheduler_config.get(name, known[name].default) if name in known else without
 
 
 def clipping(case: Case) -> Finding:
-    """`clip_sample` cuts predicted latents at +-1, which is right for pixels alone."""
-    if not setting(case, "clip_sample", False):
+    """`clip_sample` cuts predicted latents at +-1, and `thresholding` scales them to that: right for pixels alone."""
+    on = [name for name in ("clip_sample", "thresholding") if setting(case, name, False)]
+    if not on:
         return Finding("clip_sample is off.")
+    said = f"{' and '.join(on)} {'is' if len(on) == 1 else 'are'} on"
     if case.vae is None:
-        return Finding("clip_sample is on, as it may be for pixels in [-1, 1].")
-    bound = float(setting(case, "clip_sample_range", 1.0))
+        return Finding(f"{said}, as it may be for pixels in [-1, 1].")
+    bound = float(setting(case, "sample_max_value" if "thresholding" in on else "clip_sample_range", 1.0))
     known = case.stored_latents
     share = math.erfc(bound / math.sqrt(2)) if known is None else float((known.z0.abs() > bound).float().mean())
     source = "a unit Gaussian's values" if known is None else f"the values of {known.source}"
-    evidence = f"clip_sample cuts at ±{bound:g}, beyond which lie {share:.1%} of {source} (should be 0)."
+    evidence = f"{said}: it cuts at ±{bound:g}, beyond which lie {share:.1%} of {source} (should be 0)."
     if share <= MAX_CLIPPED_SHARE:
         return Finding(evidence)
-    return Finding(evidence, "The sampler clips the latents", f'{CONFIG}: "clip_sample": false', severity=2)
-
-
-def spacing(case: Case) -> Finding:
-    """With "leading" a run of few steps starts below T - 1, where its pure noise is not what the network knows."""
-    kind = setting(case, "timestep_spacing", "trailing")
-    if kind != "leading":
-        return Finding(f'timestep_spacing is "{kind}": few steps also start at t = {case.num_timesteps - 1}.')
-    if case.vae is None:
-        return Finding('timestep_spacing is "leading": no matter while all steps are walked, as pixel pipelines do.')
-    first = case.num_timesteps // FEW_STEPS * (FEW_STEPS - 1)
-    evidence = (
-        f'timestep_spacing is "leading": {FEW_STEPS} steps start at t = {first} in place of {case.num_timesteps - 1}, '
-        f"where {float(case.alpha_bars[first].sqrt()):.2g} of the signal's amplitude is left (should be 0)."
-    )
-    fix = f'{CONFIG}: "timestep_spacing": "trailing"'
-    return Finding(evidence, "Sampling starts too late in the schedule", fix, severity=1)
-
-
-def terminal_snr(case: Case) -> Finding:
-    """At the end of the schedule epsilon says nothing of the image (Lin et al. 2023, section 3.2)."""
-    abar = float(case.alpha_bars[case.num_timesteps - 1].double())
-    snr = abar / (1 - abar)
-    evidence = f"The terminal SNR is {snr:.2g} and the prediction type {case.prediction_type}"
-    if case.prediction_type == "epsilon" and snr < MIN_EPSILON_TERMINAL_SNR:
-        fix = (
-            f'{CONFIG}: "rescale_betas_zero_snr": false, or train with "v_prediction"'
-            if case.scheduler_config.get("rescale_betas_zero_snr")
-            else "train with --prediction v_prediction, or along another schedule"
-        )
-        return Finding(
-            f"{evidence}: the first step divides by an amplitude of {math.sqrt(max(abar, 0)):.1g} (should be 1e-3 or "
-            "more).",
-            "Epsilon is asked for where no image is left",
-            fix,
-            severity=3,
-        )
-    if snr > 1e-2:
-        return Finding(f"{evidence}; some of the image is left at the end, so brightness cannot change freely.")
-    return Finding(f"{evidence}: they go together.")
+    fix = ", ".join(f'"{name}": false' for name in on)
+    return Finding(evidence, "The sampler clips the latents", f"{CONFIG}: {fix}", severity=2)
 
 
 def sampled_schedule(case: Case) -> Finding:
-    """The betas in scheduler/ against those that train_config.json says the network was trained along."""
+    """As many betas as timesteps, and those that train_config.json says the network was trained along."""
     scheduler = case.required_scheduler
     steps, betas = scheduler.config.num_train_timesteps, len(scheduler.betas)
     if steps != betas:
@@ -103,6 +65,8 @@ def sampled_schedule(case: Case) -> Finding:
             severity=3,
         )
     config = case.config
+    if config.get("schedule") not in SCHEDULES or "num_timesteps" not in config:
+        raise NotRun(f"it needs a {CONFIG_FILE} that says along which schedule it was trained")
     trained = trained_schedule(config)
     said = f"trained along {config['schedule']} over {config['num_timesteps']} steps"
     if trained.num_timesteps == steps:

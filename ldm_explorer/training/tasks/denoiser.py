@@ -1,5 +1,6 @@
 """The denoiser's training, on the latents of an autoencoder: `accelerate launch train/ldm.py`."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, min_snr_weight, target
 from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE, VAE
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
+from ldm_explorer.schedules import MAX_TERMINAL_SNR
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, load_frozen_vae
 
 VALIDATION_LATENTS = 2048
@@ -30,6 +32,11 @@ VALIDATION_SEED = 20_201
 FILM_IMAGES = 10
 FILM_SEED = 0
 FILM_STEPS = 25
+ENDS_EARLY = (
+    "the %s schedule over %d timesteps ends at an SNR of %.2g (should be below %g): sampling will start from noise "
+    "that this training never sees; take --schedule cosine, --zero-terminal-snr or more --num-timesteps"
+)
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -159,6 +166,9 @@ class DenoiserTraining:
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> DenoiserTask:
         """Encode the images, and write the statistics of the latents. Raises what `load_split` does."""
+        schedule = self.config.noise_schedule
+        if accelerator.is_main_process and not schedule.ends_in_noise:
+            _log.warning(ENDS_EARLY, schedule.name, schedule.num_timesteps, float(schedule.snr[-1]), MAX_TERMINAL_SNR)
         training, validation = self.config.load("train"), self.config.load("validation")
         self.vae.to(accelerator.device)
         task = DenoiserTask(

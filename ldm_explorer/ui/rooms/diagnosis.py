@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import gradio as gr
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.diagnose import ACCUSED, HEALTHY, REFUSED
+from ldm_explorer.diagnose import ACCUSED, HEALTHY, REFUSED, UNJUDGED
 from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_checkpoint, when_written
@@ -26,7 +26,8 @@ The same for any folder of a diffusers VAE, UNet and scheduler, ours or not; it 
 
 `--images` is a folder of images like those of its training, subfolders being classes: more checks can run with them.
 `--json` prints what stands here for programs. The exit status is {HEALTHY} for a healthy folder, {ACCUSED} where
-something is accused, {REFUSED} for a folder that cannot be examined. `python -m ldm_explorer.diagnose` is the same.
+something is accused, {REFUSED} for a folder that cannot be examined, {UNJUDGED} for one that could not be judged, as
+most checks that see the common faults could not run. `python -m ldm_explorer.diagnose` is the same.
 """
 HOW_IT_WORKS = (
     "A checkpoint's settings, its networks, and what they do with latents are examined. A fault has side effects (a "
@@ -80,7 +81,8 @@ def _progress(diagnosis: Diagnosis) -> Markup:
 
 def card(diagnosis: Diagnosis) -> Markup:
     """The verdict, its causes with the pictures beside them, and folded what else was looked at."""
-    verdict = html('<p class="ldm-verdict{}">{}</p>', " wrong" if diagnosis.causes else "", diagnosis.sentence())
+    kind = " wrong" if diagnosis.causes else "" if diagnosis.is_judged else " unjudged"
+    verdict = html('<p class="ldm-verdict{}">{}</p>', kind, diagnosis.sentence())
     causes = join(_cause(number, cause) for number, cause in enumerate(diagnosis.causes, start=1))
     also = _list("Also seen, as a side effect", [_symptom(diagnosis, symptom) for symptom in diagnosis.symptoms])
     words = html("<div>{}{}</div>", causes, also) if causes else ""

@@ -1,0 +1,42 @@
+"""Edits of a model's folder, and the check that has to name what was done to it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FolderFault:
+    inject: Callable[[Path], None]
+    cause: str  # the name of the check that has to come first
+
+
+def edit_json(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_weights(part: Path, edit: Callable[[str, Tensor], Tensor]) -> None:
+    for path in part.glob("*.safetensors"):
+        save_file({name: edit(name, tensor) for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+
+
+def scheduler(**changes) -> Callable[[Path], None]:
+    return lambda folder: edit_json(folder / "scheduler" / "scheduler_config.json", **changes)
+
+
+def weights(part: str, prefix: str, change: Callable[[Tensor], Tensor]) -> Callable[[Path], None]:
+    def edit(name: str, tensor: Tensor) -> Tensor:
+        return change(tensor).contiguous() if name.startswith(prefix) else tensor
+
+    return lambda folder: edit_weights(folder / part, edit)
+
+
+def one_nan(tensor: Tensor) -> Tensor:
+    broken = tensor.clone()
+    broken.view(-1)[7] = torch.nan
+    return broken

@@ -1,0 +1,150 @@
+"""Checks of how a trained denoiser was put together again: the order of its channels, its settings, its output's scale.
+
+A network that was trained with other ones denoises better with those, and no other fault makes it do so.
+"""
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import TypeVar
+
+import torch
+from diffusers import UNet2DModel
+
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.known import spread
+from ldm_explorer.diagnosis.probes import FITS, Answer, Probe, error_over_white, is_better, make_probes, own_answer
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.run_layout import UNET, config_of
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS
+
+MAX_CHANNELS = 4
+"""Of more there are too many orders to be tried."""
+TIMESTEPS_TOLD = 12
+OFF_SCALE = 1.15
+SAME_SCALE = 1.1
+ALTERNATIVES = {
+    "flip_sin_to_cos": (True, False),
+    "freq_shift": (0, 1),
+    "center_input_sample": (False, True),
+    "act_fn": ("silu", "gelu", "relu"),
+    "norm_num_groups": (4, 8, 16, 32),
+    "attention_head_dim": (8, 16, 32, 64),
+    "downsample_padding": (0, 1),
+}
+"""Fields of a UNet's config that weights of the same shapes do not tell."""
+
+Key = TypeVar("Key")
+
+
+def _probes(case: Case) -> list[Probe]:
+    if case.stored_latents is None:  # the network's own samples fit it, whatever it does
+        raise NotRun("it needs images: give a folder of them with --images")
+    return make_probes(case, case.stored_latents)
+
+
+def _best_of(answers: dict[Key, Answer], own: Answer, probes: list[Probe]) -> tuple[Key, float, float]:
+    """The best on a few latents of some ways to use a network; its error and the own one on all of them."""
+    best = min(answers, key=lambda key: error_over_white([probes[0].few], answers[key]))
+    return best, error_over_white(probes, answers[best]), error_over_white(probes, own)
+
+
+def channel_order(case: Case) -> Finding:
+    """The network told its channels in every order."""
+    channels, probes = case.shape[0], _probes(case)
+    if not 2 <= channels <= MAX_CHANNELS:
+        raise NotRun(f"there are {channels} channels: it tries the orders of 2 to {MAX_CHANNELS}")
+
+    def answer(order: tuple[int, ...]) -> Answer:
+        back = torch.tensor(order).argsort()
+        return lambda probe: case.predict(probe.z_t[:, list(order)], probe.timestep, probe.labels)[:, back]
+
+    _, *others = permutations(range(channels))
+    best, error, own = _best_of({order: answer(order) for order in others}, own_answer(case), probes)
+    order = ", ".join(map(str, best))
+    evidence = f"Its error is {own:.2f} of the white floor, with the channels in the order {order} it is {error:.2f}"
+    if not is_better(error, own):
+        return Finding(f"{evidence}, and in all others more (its own should be the best).")
+    return Finding(
+        f"{evidence} (its own should be the best).",
+        "Channels come in another order than in training",
+        f"give the UNet the channels {order}: this is another autoencoder, or images are read as BGR for RGB",
+        severity=3,
+    )
+
+
+def network_config(case: Case) -> Finding:
+    """The settings that weights do not tell, each tried with other values."""
+    probes, config = _probes(case), case.required_unet.config
+    answers = {(field, value): _answer_of(case, network) for field, value, network in _rebuilt(case.required_unet)}
+    if not answers:
+        raise NotRun("its UNet has no setting that its weights do not tell")
+    (field, value), error, own = _best_of(answers, own_answer(case), probes)
+    evidence = (
+        f"Its error is {own:.2f} of the white floor, with {field} {value} in place of {config[field]} {error:.2f}"
+    )
+    if not is_better(error, own):
+        return Finding(f"{evidence}, and with others more (its own should be the best).")
+    if not is_better(error, told := _error_told_the_best_timestep(case, probes)):
+        return Finding(f"{evidence}, but told other timesteps {told:.2f}: that is a matter of the schedule.")
+    return Finding(
+        f"{evidence} (its own should be the best).",
+        f"The UNet is built in another way than it was trained: {field} is {config[field]}",
+        f'{config_of(UNET)}: "{field}": {_as_json(value)}',
+        severity=3,
+    )
+
+
+def _error_told_the_best_timestep(case: Case, probes: list[Probe]) -> float:
+    """What is left of an error that a wrong schedule explains."""
+
+    def answer(told: int) -> Answer:
+        return lambda probe: case.predict(probe.z_t, told, probe.labels)
+
+    answers = [answer(told) for told in spread(max(DEFAULT_NUM_TIMESTEPS, case.num_timesteps), TIMESTEPS_TOLD).tolist()]
+    errors = [min(error_over_white([probe], told) for told in answers) * probe.white for probe in probes]
+    return sum(errors) / sum(probe.white for probe in probes)
+
+
+def _as_json(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+def _answer_of(case: Case, network: UNet2DModel) -> Answer:
+    denoiser = case.denoiser_of(network)
+    return lambda probe: case.predict(probe.z_t, probe.timestep, probe.labels, denoiser)
+
+
+def _rebuilt(unet: UNet2DModel) -> Iterator[tuple[str, object, UNet2DModel]]:
+    """The same weights in networks with one setting changed, where they fit."""
+    for field, values in ALTERNATIVES.items():
+        for value in (value for value in values if value != unet.config[field]):
+            try:
+                with torch.device("meta"):
+                    network = UNet2DModel.from_config(unet.config, **{field: value})
+                network.load_state_dict(unet.state_dict(), assign=True)
+            except (ValueError, RuntimeError, ZeroDivisionError):  # widths that this number does not divide
+                continue
+            yield field, value, network.eval().requires_grad_(False)
+
+
+def output_scale(case: Case) -> Finding:
+    """What the output has to be multiplied with to fit best: 1 for what least squares made, whatever it knows."""
+    probes = _probes(case)
+    outputs = {probe.timestep: own_answer(case)(probe) for probe in probes}
+    products = [(outputs[probe.timestep] * probe.wanted).sum() for probe in probes]
+    squares = [outputs[probe.timestep].square().sum().clamp_min(1e-12) for probe in probes]
+    scales = [float(product / square) for product, square in zip(products, squares, strict=True)]
+    middle = sorted(scales)[len(scales) // 2]
+    own = error_over_white(probes, lambda probe: outputs[probe.timestep])
+    scaled = error_over_white(probes, lambda probe: middle * outputs[probe.timestep])
+    factors, where = ", ".join(f"{scale:.2f}" for scale in scales), ", ".join(map(str, outputs))
+    evidence = f"Its output fits best when multiplied by {factors} at t = {where} (should be 1)"
+    alike = min(scales) > 0 and max(scales) < SAME_SCALE * min(scales)
+    if not (alike and not 1 / OFF_SCALE < middle < OFF_SCALE and scaled < FITS):
+        return Finding(f"{evidence}.")
+    return Finding(
+        f"{evidence}; then its error falls from {own:.2f} to {scaled:.2f} of the white floor.",
+        f"The output is {1 / middle:.2g} times what it was trained to be",
+        "unet/: conv_out, or what scales the output, is not that of training",
+        severity=3,
+    )

@@ -1,0 +1,80 @@
+"""Checks of where sampling starts: what is left of the image there, for the steps that are really visited."""
+
+import math
+
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.checks.settings import CONFIG, setting
+from ldm_explorer.diagnosis.verdicts import Finding
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS
+from ldm_explorer.schedules import MAX_TERMINAL_SNR, MIN_EPSILON_TERMINAL_SNR
+
+HELPS = 0.1
+"""Another spacing has to leave at most this share of the SNR to be asked for."""
+
+
+def snr(case: Case, timestep: int) -> float:
+    abar = float(case.alpha_bars[timestep].double())
+    return abar / max(1 - abar, 1e-12)
+
+
+def spacing(case: Case) -> Finding:
+    """With "leading" a run of few steps starts below T - 1, where its pure noise is not what the network knows."""
+    kind, last = setting(case, "timestep_spacing", "trailing"), case.num_timesteps - 1
+    if kind != "leading":
+        return Finding(f'timestep_spacing is "{kind}": few steps also start at t = {last}.')
+    if case.vae is None:
+        return Finding('timestep_spacing is "leading": no matter while all steps are walked, as pixel pipelines do.')
+    steps = min(DEFAULT_NUM_STEPS, case.num_timesteps)
+    first = case.num_timesteps // steps * (steps - 1) + setting(case, "steps_offset", 0)
+    evidence = (
+        f'timestep_spacing is "leading": {steps} steps start at t = {first} in place of {last}, where the SNR is '
+        f"{snr(case, first):.2g} in place of {snr(case, last):.2g} (should be below {MAX_TERMINAL_SNR:g})"
+    )
+    if snr(case, first) <= MAX_TERMINAL_SNR or snr(case, last) > HELPS * snr(case, first):
+        return Finding(f"{evidence}: starting later would change little.")
+    if _epsilon_is_lost(case):
+        return Finding(f"{evidence}; at t = {last} epsilon would say nothing of the image.")
+    fix = f'{CONFIG}: "timestep_spacing": "trailing"'
+    return Finding(f"{evidence}.", "Sampling starts too late in the schedule", fix, severity=1)
+
+
+def terminal_snr(case: Case) -> Finding:
+    """At the end nothing may be left of the image, but for epsilon a little has to be (Lin et al. 2023, section 3)."""
+    last = case.num_timesteps - 1
+    evidence = f"The terminal SNR is {snr(case, last):.2g} and the prediction type {case.prediction_type}"
+    if snr(case, last) > MAX_TERMINAL_SNR:
+        return Finding(
+            f"{evidence}: at t = {last} {float(case.alpha_bars[last].sqrt()):.0%} of the image's amplitude is left "
+            f"(the SNR should be below {MAX_TERMINAL_SNR:g}), and sampling starts from pure noise.",
+            "The schedule ends early: sampling starts from noise that training never saw",
+            "train along a schedule that ends in noise: cosine, or linear with more timesteps or a larger beta_end",
+            severity=2,
+        )
+    if not _epsilon_is_lost(case):
+        return Finding(f"{evidence}: they go together.")
+    amplitude = math.sqrt(max(float(case.alpha_bars[last]), 0))
+    evidence += f": the first step divides by an amplitude of {amplitude:.1g} (should be 1e-3 or more)"
+    if not _visits_the_end(case):
+        return Finding(f'{evidence}, but with "leading" spacing it is not walked.')
+    rescaled = case.scheduler_config.get("rescale_betas_zero_snr")
+    return Finding(
+        f"{evidence}.",
+        "Epsilon is asked for where no image is left",
+        f'{CONFIG}: "rescale_betas_zero_snr": false, or train with "v_prediction"'
+        if rescaled
+        else "train with --prediction v_prediction, or along another schedule",
+        severity=3,
+    )
+
+
+def _epsilon_is_lost(case: Case) -> bool:
+    """Whether z0 = (z - b eps) / a is out of bounds at T - 1; that of pixels is clipped, unless a is 0."""
+    last = case.num_timesteps - 1
+    clipped = case.vae is None and setting(case, "clip_sample", False) and float(case.alpha_bars[last]) > 0
+    return case.prediction_type == "epsilon" and snr(case, last) < MIN_EPSILON_TERMINAL_SNR and not clipped
+
+
+def _visits_the_end(case: Case) -> bool:
+    """Whether T - 1 is walked: with "leading" by runs of all T steps alone, which DDPM's are."""
+    every_step = case.scheduler_config.get("_class_name", "DDPMScheduler") == "DDPMScheduler"
+    return every_step or setting(case, "timestep_spacing", "trailing") != "leading"

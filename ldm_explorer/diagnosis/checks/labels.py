@@ -1,0 +1,79 @@
+"""Checks of the class labels: does the network hear them, and does each mean its own class?"""
+
+import torch
+
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.checks.networks import DEAD, half_noised, relative_change
+from ldm_explorer.diagnosis.judge import beats_white
+from ldm_explorer.diagnosis.known import spread
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.files import shown
+from ldm_explorer.prediction import add_noise, target
+
+LABELS_TOLD = 4
+SHIFTS = 10
+MIN_LABELLED = 20
+LABEL_TELLS = 0.95
+LABELS_AT = 4  # of the timesteps: noisy enough for the label to matter
+
+
+def label_response(case: Case) -> Finding:
+    """The same noisy latents, told another class: the output has to change."""
+    if case.num_labels < 2:
+        raise NotRun("the network takes no class labels")
+    z_t, timestep = half_noised(case, 0.8)
+    told = spread(case.num_labels, LABELS_TOLD)
+    outputs = [case.predict(z_t, timestep, label.expand(len(z_t))) for label in told]
+    change = max(relative_change(outputs[0], other) for other in outputs[1:])
+    labels = ", ".join(map(str, told.tolist()))
+    if not change >= DEAD:
+        return Finding(
+            f"Told the labels {labels}, the output differs by {change:.1g} of its size (should be tenths).",
+            "The network does not hear the class label",
+            "unet/: class_embedding is dead; pass the labels in training, and train again",
+            severity=2,
+        )
+    return Finding(f"Told the labels {labels}, the output at t = {timestep} differs by up to {change:.0%}.")
+
+
+def labels_match(case: Case) -> Finding:
+    """Latents of a known class are denoised best when their own label is given."""
+    known, classes = case.known_latents(), case.num_classes
+    if classes < 2:
+        raise NotRun("the network takes no class labels")
+    if known.labels is None or not known.labelled:
+        raise NotRun(_why_unlabelled(case))
+    if len(known.z0) < MIN_LABELLED:
+        raise NotRun(f"it needs {MIN_LABELLED} images, and there are {len(known.z0)}")
+    chosen = spread(len(known.z0), case.batch_size)
+    z0, labels = known.z0[chosen], known.labels[chosen]
+    eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(4))
+    timestep, white = case.timesteps[LABELS_AT], float(case.floors(case.prediction_type).white[LABELS_AT])
+    alpha_bar = case.alpha_bars[timestep]
+    z_t, wanted = add_noise(z0, eps, alpha_bar), target(case.prediction_type, z0, eps, alpha_bar)
+    shifts = range(classes) if classes <= SHIFTS else [*range(SHIFTS // 2), *range(classes - SHIFTS // 2, classes)]
+    losses = {
+        shift: float((case.predict(z_t, timestep, (labels + shift) % classes) - wanted).square().mean())
+        for shift in shifts
+    }
+    best = min(losses, key=lambda shift: losses[shift])
+    if not beats_white(losses[best], white):
+        raise NotRun("with no label does the network know more than the scale of the latents")
+    other = sum(loss for shift, loss in losses.items() if shift) / (len(losses) - 1)
+    numbers = f"Error at t = {timestep} with the right label {losses[0]:.3f}, with the others {other:.3f} on average"
+    if losses[best] < LABEL_TELLS * losses[0]:
+        return Finding(
+            f"{numbers}, with label + {best} modulo {classes} {losses[best]:.3f} (the right one should be lowest).",
+            f"Labels are shifted: class k answers to label k + {best}",
+            f"unet/: the rows of class_embedding or the labels in training are shifted; meanwhile give label + {best}",
+            severity=2,
+        )
+    return Finding(f"{numbers} (the right one should be lowest).")
+
+
+def _why_unlabelled(case: Case) -> str:
+    name_them = f"name the subfolders of --images by label, 0 to {case.num_classes - 1}"
+    if not case.image_folders:
+        return f"it needs latents or images whose class is known: {name_them}"
+    named = shown(", ".join(case.image_folders))
+    return f"which label each subfolder is, is not known ({named}): {name_them}"

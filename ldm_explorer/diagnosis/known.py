@@ -1,0 +1,62 @@
+"""What a case knows: latents that its denoiser is asked about, and what its folder may lack."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
+from torch import Tensor
+
+from ldm_explorer.diagnosis.verdicts import NotRun
+from ldm_explorer.latents import Posterior
+from ldm_explorer.prediction import PredictionType
+from ldm_explorer.samplers import DEFAULT_SAMPLER, make_sampler
+
+OWN_SAMPLES = "its own samples"
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class KnownLatents:
+    """What the denoiser is asked about: normalised latents, or pixels where there is no autoencoder."""
+
+    z0: Tensor  # (N, c, h, w)
+    labels: Tensor | None  # (N,), None where the network takes none, or is told "no label"
+    labelled: bool  # whether the labels are the true ones
+    source: str
+
+
+def non_finite(network: torch.nn.Module) -> dict[str, int]:
+    """Tensors of a network that hold NaN or infinity, and how many such values."""
+    counts = {name: int((~tensor.isfinite()).sum()) for name, tensor in network.state_dict().items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def required(part: Part | None, name: str) -> Part:
+    """What a folder may lack, for those who cannot do without it. Raises `NotRun` where it does."""
+    if part is None:
+        raise NotRun(f"it needs {name}, which this folder lacks")
+    return part
+
+
+def spread(count: int, most: int) -> Tensor:
+    """Indices of at most `most` of `count` things, evenly taken."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
+
+
+def sampled(posterior: Posterior) -> Tensor:
+    """The same latents each time."""
+    return posterior.sample(torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(0)))
+
+
+def sampler_like(scheduler: DDPMScheduler, prediction_type: PredictionType, *, of_pixels: bool) -> SchedulerMixin:
+    """A sampler of few steps; one that clips where pixels are to be clipped.
+
+    It is given betas in place of their name, which not every sampler knows.
+    """
+    betas = scheduler.betas.tolist()
+    told = DDPMScheduler.from_config(scheduler.config, prediction_type=prediction_type, trained_betas=betas)
+    if of_pixels and told.config.clip_sample:
+        return DDIMScheduler.from_config(told.config)
+    return make_sampler(DEFAULT_SAMPLER, told)
