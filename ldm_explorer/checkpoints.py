@@ -217,6 +217,11 @@ class Checkpoint:
     def log(self) -> list[LogRecord]:
         return read_log(self.folder / LOG_FILE)
 
+    def unload(self) -> None:
+        """Let the networks go, whoever still holds the checkpoint; they are loaded again when they are asked for."""
+        for part in ("vae", "pipeline"):
+            self.__dict__.pop(part, None)
+
 
 def read_checkpoint(folder: Path | str) -> Checkpoint:
     """Look at a folder without loading its weights: one that is here, or `checkpoints/...` as `find_checkpoint` does.

@@ -4,8 +4,9 @@ Nothing else is fetched, so no code and nothing pickled ever is.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
@@ -15,6 +16,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RevisionNotFoundError,
 )
+from tqdm.auto import tqdm
 
 from ldm_explorer.files import CheckpointError, first_line, shown
 from ldm_explorer.model_folder import ModelFolder, find_model
@@ -39,15 +41,16 @@ def name_on_hub(reference: str) -> str:
     return _parts(reference)[0].split("/")[1]
 
 
-def fetch(reference: str) -> Path:
+def fetch(reference: str, max_bytes: int = MAX_BYTES, told: Callable[[str], None] | None = None) -> Path:
     """The folder in the cache of a repository, `hf:owner/name` or `hf:owner/name@revision`.
 
     Its JSON comes first, and of the weights those of its networks alone. What the cache has is used where the Hub
-    cannot be reached. Raises `CheckpointError` for what is not there, private, too large, or no model that is read.
+    cannot be reached. `told` hears how much has come, again and again; what it raises ends the download. Raises
+    `CheckpointError` for what is not there, private, too large, or no model that is read.
     """
     repo, revision = _parts(reference)
     try:
-        return _fetched(repo, revision)
+        return _fetched(repo, revision, max_bytes, told)
     except CheckpointError:
         raise
     except Exception as error:  # what the client's own client raises, too, which its releases change
@@ -62,7 +65,7 @@ def _parts(reference: str) -> tuple[str, str | None]:
     return found["repo"], found["revision"]
 
 
-def _fetched(repo: str, revision: str | None) -> Path:
+def _fetched(repo: str, revision: str | None, max_bytes: int, told: Callable[[str], None] | None) -> Path:
     try:
         listed = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=20).siblings or []
     except Exception as error:
@@ -72,9 +75,9 @@ def _fetched(repo: str, revision: str | None) -> Path:
         known = [PIPELINE_FILE, NETWORK_CONFIG]
         return Path(snapshot_download(repo, revision=revision, allow_patterns=known, local_files_only=True))
     sizes = {file.rfilename: file.size or 0 for file in listed[: MAX_FILES * 10]}
-    folder = _download(repo, revision, sizes, filter(_JSON.fullmatch, sizes), MAX_JSON_BYTES)
+    folder = _download(repo, revision, sizes, filter(_JSON.fullmatch, sizes), MAX_JSON_BYTES, told)
     weights = _weights_of(repo, find_model(folder), folder, sizes)
-    return _download(repo, revision, sizes, [*filter(_JSON.fullmatch, sizes), *weights], MAX_BYTES)
+    return _download(repo, revision, sizes, [*filter(_JSON.fullmatch, sizes), *weights], max_bytes, told)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -86,7 +89,14 @@ def _status(error: HfHubHTTPError) -> int:
     return getattr(error.response, "status_code", 500)
 
 
-def _download(repo: str, revision: str | None, sizes: dict[str, int], names: Iterable[str], most: int) -> Path:
+def _download(
+    repo: str,
+    revision: str | None,
+    sizes: dict[str, int],
+    names: Iterable[str],
+    most: int,
+    told: Callable[[str], None] | None = None,
+) -> Path:
     wanted = list(names)
     total = sum(sizes[name] for name in wanted)
     if total > most or len(wanted) > MAX_FILES:
@@ -94,9 +104,27 @@ def _download(repo: str, revision: str | None, sizes: dict[str, int], names: Ite
             f"{repo} has {total / 1e6:,.0f} MB in {len(wanted):,} files to read: {most / 1e6:,.0f} MB and "
             f"{MAX_FILES:,} files are fetched at most"
         )
+    bar = None if told is None else _telling(repo, total, told)
     if not wanted:
         raise CheckpointError(f"{repo} holds no config.json: give one of diffusers' models")
-    return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
+    return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, tqdm_class=bar))
+
+
+def _telling(repo: str, total: int, told: Callable[[str], None]) -> type[tqdm]:
+    """What the client would draw its progress with: nothing is drawn, and of every piece that came is told."""
+    came = 0
+
+    class Told(tqdm):
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **options | {"disable": True})
+            self.counts = options.get("unit") == "B" and options.get("desc") != "Downloading bytes"  # once, not twice
+
+        def update(self, n: float | None = 1) -> None:
+            nonlocal came
+            came += int(n or 0) if self.counts else 0
+            told(f"{repo}: {came / 1e6:,.1f} of {total / 1e6:,.1f} MB came." if came else f"{repo} is looked for.")
+
+    return Told
 
 
 def _weights_of(repo: str, model: ModelFolder, root: Path, sizes: dict[str, int]) -> list[str]:

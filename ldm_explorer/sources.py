@@ -1,5 +1,6 @@
 """One way to open a model, whoever trained it and wherever it is."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.data import DatasetSpec, pad
 from ldm_explorer.examples import Examples
 from ldm_explorer.files import CheckpointError
-from ldm_explorer.hub import fetch, is_hub_id, name_on_hub
+from ldm_explorer.hub import MAX_BYTES, fetch, is_hub_id, name_on_hub
 from ldm_explorer.image_folder import DataError, read_image_folder
 from ldm_explorer.model_images import spec_as_told
 from ldm_explorer.options import as_path
@@ -19,33 +20,41 @@ from ldm_explorer.shipped import find_checkpoint
 MAX_EXAMPLES = 200
 
 
-def open_source(reference: str | Path, *, images: Path | str | None = None, dataset: str | None = None) -> Checkpoint:
+def open_source(
+    reference: str | Path,
+    *,
+    images: Path | str | None = None,
+    dataset: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    told: Callable[[str], None] | None = None,
+) -> Checkpoint:
     """A model by its folder, or by its id on the Hugging Face Hub, `hf:owner/name` or `hf:owner/name@revision`.
 
     Runs of ours, what a diffusers pipeline saved (AutoencoderKL, UNet2DModel and a scheduler over betas), a diffusion
     model of pixels, or an autoencoder alone. `dataset` is the name of a registered dataset that it was trained on;
     `images` is a folder of images like those of its training, in subfolders that are named as the dataset's classes, or
     with a label's number. Without either, classes are numbers, and where nothing says so there is no null class.
-    Weights are loaded when they are first asked for. Raises `CheckpointError`, which says what it is and what is read.
+    Weights are loaded when they are first asked for. `max_bytes` and `told` are those of `hub.fetch`. Raises
+    `CheckpointError`, which says what it is and what is read.
     """
-    checkpoint = read_checkpoint(folder_of(reference))
+    checkpoint = read_checkpoint(folder_of(reference, max_bytes, told))
     if is_hub_id(reference):
         name = name_on_hub(str(reference))
         checkpoint = replace(checkpoint, name=name, dataset=checkpoint.config.get("dataset", name))
     if dataset is not None:
-        told = spec_as_told(checkpoint.model, dataset)
-        checkpoint = replace(checkpoint, dataset=dataset, told_spec=told)
+        told_spec = spec_as_told(checkpoint.model, dataset)
+        checkpoint = replace(checkpoint, dataset=dataset, told_spec=told_spec)
     return checkpoint if images is None else _with_images(checkpoint, Path(images))
 
 
-def folder_of(reference: str | Path) -> Path:
+def folder_of(reference: str | Path, max_bytes: int = MAX_BYTES, told: Callable[[str], None] | None = None) -> Path:
     """Where a model lies: the folder itself, a shipped one, or that of an id of the Hub in the cache.
 
     Raises `CheckpointError` for an id of which nothing can be had.
     """
-    return (
-        fetch(str(reference)) if is_hub_id(reference) else find_checkpoint(as_path(reference, "the folder of a model"))
-    )
+    if is_hub_id(reference):
+        return fetch(str(reference), max_bytes, told)
+    return find_checkpoint(as_path(reference, "the folder of a model"))
 
 
 def images_of(folder: Path, spec: DatasetSpec) -> tuple[Tensor, Tensor | None]:

@@ -2,11 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from ldm_explorer.explore.library import open_library
+from ldm_explorer.explore.opened import MayOpen
 from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.rooms import ROOMS, denoising
 from ldm_explorer.ui.server.launch import launch
@@ -20,7 +22,8 @@ WHOLE = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card
 
 @pytest.fixture(scope="module")
 def address(ldm_folder, vae_folder):
-    page = build_page(open_library(ldm_folder.parents[1], vae_folder.parents[1]))
+    library = replace(open_library(ldm_folder.parents[1], vae_folder.parents[1]), may_open=MayOpen(own=True))
+    page = build_page(library)
     yield launch(page.app, LIMITS["off"], quiet=True, **page.options)
     page.app.close()
 
@@ -160,6 +163,37 @@ def test_an_old_or_wrong_address_gives_one_sentence_and_the_usual(visit):
     page.wait_for_function("(first) => document.body.dataset.room === first", arg=ROOMS[0].NAME)
     assert page.locator("#ldm-message img").count() == 0
     assert question(asked)["checkpoint"] == ["tiny-ldm"]
+
+
+def test_a_folder_is_opened_examined_and_found_again_by_its_address(visit, color_folder, tmp_path):
+    page, asked = visit("?room=denoising&steps=2&b.sampler=ddim")
+    done(page)
+    page.locator("#ldm-open").locator("visible=true").click()
+    dialog, said = page.locator("dialog.ldm-opener"), page.locator(".ldm-opener [role=status]")
+    for reference, sentence in (
+        (tmp_path / "gone", "is no folder"),
+        (tmp_path / "gone", "is no folder"),
+        ("a/b", "hf:a/b"),
+    ):
+        dialog.locator("[name=source]").fill(str(reference))
+        dialog.get_by_role("button", name="Open and examine").click()
+        said.filter(has_text=sentence).wait_for()
+    dialog.locator("[name=source]").fill(f"{color_folder}/")
+    dialog.get_by_role("button", name="Open and examine").click()
+    page.locator(".ldm-verdict").wait_for()
+    assert parse_qs(urlsplit(page.url).query)["checkpoint"] == [str(color_folder)]
+    page.get_by_role("link", name="See it step by step").first.click()
+    page.get_by_role("heading", name=f"Broken: {color_folder.name}, as it is").wait_for()
+    done(page)
+    link = urlsplit(page.url).query
+    other, asked = visit(f"?{link}&b.checkpoint=/nowhere")
+    other.locator("#ldm-message").filter(has_text="/nowhere is no folder").wait_for()
+    done(other)
+    assert urlsplit(other.url).query == link
+    assert other.get_by_role("heading", name=f"Broken: {color_folder.name}, as it is").is_visible()
+    other.evaluate("(name) => ldm.follow(`?room=denoising&steps=2&checkpoint=${name}`)", str(color_folder))
+    done(other)
+    assert parse_qs(json.loads(asked[-1])["data"][0])["class_name"] == ["red"], "its own classes are offered"
 
 
 def test_keep_as_b_compares_with_what_is_chosen_next(visit):

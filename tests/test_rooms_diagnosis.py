@@ -2,6 +2,8 @@
 
 import re
 import shutil
+from html import unescape
+from urllib.parse import parse_qs
 
 import pytest
 from folder_faults import edit_json
@@ -37,7 +39,13 @@ def test_the_room_shows_causes_pictures_and_what_was_not_run(library):
     assert "<code>" in html
     assert html.count("<img") == 3
     assert "Out of reach" in html
-    assert answered(library, "tiny-vae")[-1].count("<img") == 2
+    links = [parse_qs(unescape(link).lstrip("?")) for link in re.findall(r'<a class="ldm-link" href="([^"]*)"', html)]
+    assert len(links) == len(re.findall(r"<h3>\d+\. ", html)) > 0, "each cause has one"
+    assert {name for link in links for name in link["cause"]} <= {check.name for check in CHECKS}
+    assert all(link["room"] == ["faults"] and link["checkpoint"] == ["tiny-ldm"] for link in links)
+    of_autoencoder = answered(library, "tiny-vae")[-1]
+    assert of_autoencoder.count("<img") == 2
+    assert "ldm-link" not in of_autoencoder, "nothing is sampled from it"
     assert f"tiny-ldm is examined: 1 of {len(CHECKS)} checks." in examining[0]
     assert not any("<img" in shown for shown in examining[: len(CHECKS)])
 

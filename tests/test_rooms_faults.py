@@ -1,13 +1,16 @@
 """The room on faults: the right run and the broken one beside each other, step by step."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
+from folder_faults import edit_json
 
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import Moment, Subject, run_experiment, set_up
+from ldm_explorer.explore.library import open_library
 from ldm_explorer.ui.page import room_css
 from ldm_explorer.ui.pictures import grid, png_data_uri
 from ldm_explorer.ui.rooms import faults
@@ -87,6 +90,23 @@ def test_an_autoencoder_and_an_unknown_fault_are_refused_in_a_sentence(library):
         next(faults.answer(library, FaultSettings(checkpoint="tiny-vae"), None))
     with pytest.raises(ValueError, match="Fault is 'gremlins': give 'clip_sample'"):
         FaultSettings.read("checkpoint=tiny-ldm&fault=gremlins")
+
+
+def test_what_was_found_in_a_model_is_shown_with_the_model_as_the_broken_side(ldm_folder, tmp_path):
+    folder = tmp_path / "fashion_mnist" / "mine"
+    shutil.copytree(ldm_folder, folder)
+    edit_json(folder / "scheduler/scheduler_config.json", clip_sample=True)
+    own = open_library(tmp_path)
+    chosen, _ = FaultSettings.read("checkpoint=mine&fault=clip_sample&cause=clipping")
+    what, show, _, more = next(faults.answer(own, chosen, None))
+    assert [side["title"] for side in show["sides"]] == ["Right: mine, with the fix", "Broken: mine, as it is"]
+    assert show["total"] == 25
+    assert "&#34;clip_sample&#34;: false" in what
+    assert "from the same noise" in more
+    with pytest.raises(ValueError, match="its fix is the line to change"):
+        faults.script(own, chosen)
+    with pytest.raises(ValueError, match="Found in it is 'gremlins'"):
+        FaultSettings.read("checkpoint=mine&cause=gremlins")
 
 
 def test_b_is_the_broken_run_and_not_for_the_visitor_to_choose():

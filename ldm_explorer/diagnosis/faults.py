@@ -13,7 +13,7 @@ from ldm_explorer.diagnosis.changes import Change
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.shipped import shipped_checkpoints
 
-Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "roughness"]
+Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "roughness", "contrast"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Fault:
     in_folder: bool = False  # it can lie in a checkpoint's files; the others lie in calling code
     lab_run: str | None = None  # the right run of checkpoints/lab beside which it shows; None: any checkpoint's
     broken_run: str | None = None  # for a fault of training, the run of checkpoints/lab that has it
+    found_by: tuple[str, ...] = ()  # the checks of a diagnosis that find it in a folder
     harmless: str | None = None  # for one that does next to no harm here, the number that says so
 
 
@@ -65,6 +66,7 @@ FAULTS: dict[str, Fault] = {
         inject=changes.configured(clip_sample=True),
         fixed=changes.configured(clip_sample=False),
         in_folder=True,
+        found_by=("clipping",),
     ),
     "other_schedule": Fault(
         title="Sampled along another schedule than trained",
@@ -75,6 +77,7 @@ FAULTS: dict[str, Fault] = {
         inject=changes.other_schedule,
         fixed=changes.own("trained_betas"),
         in_folder=True,
+        found_by=("schedule", "schedule_by_behaviour"),
     ),
     "other_prediction": Fault(
         title="The output taken for another prediction type",
@@ -85,6 +88,7 @@ FAULTS: dict[str, Fault] = {
         inject=changes.other_prediction,
         fixed=changes.own("prediction_type"),
         in_folder=True,
+        found_by=("prediction_type",),
     ),
     "not_normalised": Fault(
         title="An image's latents not normalised (image to image)",
@@ -113,6 +117,7 @@ FAULTS: dict[str, Fault] = {
         symptom="roughness",
         inject=changes.decode_raw,
         fixed=changes.right_codec,
+        found_by=("latent_scale",),
     ),
     "leading_spacing": Fault(
         title="Leading timesteps with few steps",
@@ -124,6 +129,7 @@ FAULTS: dict[str, Fault] = {
         fixed=changes.own("timestep_spacing"),
         base=changes.few_steps,
         in_folder=True,
+        found_by=("spacing",),
     ),
     "step_index": Fault(
         title="The number of the step passed in place of the timestep",
@@ -141,6 +147,7 @@ FAULTS: dict[str, Fault] = {
         symptom="class_probability",
         inject=changes.labels_ignored,
         fixed=changes.right_labels,
+        found_by=("label_response",),
     ),
     "labels_shifted": Fault(
         title="Labels shifted by one",
@@ -149,6 +156,7 @@ FAULTS: dict[str, Fault] = {
         symptom="class_probability",
         inject=changes.labels_shifted,
         fixed=changes.right_labels,
+        found_by=("labels_match",),
     ),
     "epsilon_zero_snr": Fault(
         title="Epsilon at zero terminal SNR",
@@ -160,6 +168,7 @@ FAULTS: dict[str, Fault] = {
         fixed=changes.right_scheduler,
         in_folder=True,
         lab_run="lab-normalised",
+        found_by=("terminal_snr",),
     ),
     "middle_weights": Fault(
         title="Weights from the middle of training, not averaged",
@@ -189,6 +198,7 @@ FAULTS: dict[str, Fault] = {
         fix="train/vae.py --kl-weight 1e-4",
         symptom="class_probability",
         **_of_training("lab-healthy", "lab-collapsed"),
+        found_by=("collapse",),
     ),
     "high_learning_rate": Fault(
         title="Learning rate far too high, no warm-up, no clipping",
@@ -196,6 +206,7 @@ FAULTS: dict[str, Fault] = {
         fix="train/ldm.py --learning-rate 2e-3 --lr-warmup-steps 200 --grad-clip-norm 1",
         symptom="class_probability",
         **_of_training("lab-healthy", "lab-high-learning-rate"),
+        found_by=("stability",),
     ),
     "few_steps": Fault(
         title="Far too few training steps",
@@ -203,6 +214,12 @@ FAULTS: dict[str, Fault] = {
         fix="train longer: the loss still falls below the Gaussian floor",
         symptom="class_probability",
         **_of_training("lab-healthy", "lab-few-steps"),
+        found_by=("learned",),
     ),
 }
 DEFAULT_FAULT = "clip_sample"
+
+
+def fault_of(check: str) -> str | None:
+    """The fault that a check finds in a folder, None where it is none of these."""
+    return next((name for name, fault in FAULTS.items() if check in fault.found_by), None)

@@ -18,7 +18,11 @@ def steps_that_divide(pipeline: LatentDiffusionPipeline, most: int) -> int:
 
     Raises `ValueError` where only fewer than 4 do.
     """
-    num_timesteps = pipeline.scheduler.config.num_train_timesteps
+    return divisor(pipeline.scheduler.config.num_train_timesteps, most)
+
+
+def divisor(num_timesteps: int, most: int) -> int:
+    """The largest number of steps up to `most` that divides so many timesteps. Raises `ValueError` as above."""
     steps = max(count for count in range(1, most + 1) if num_timesteps % count == 0)
     if steps < MIN_STEPS:
         raise ValueError(

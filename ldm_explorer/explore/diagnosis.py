@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import Diagnosis
 from ldm_explorer.examples import Examples
 from ldm_explorer.explore.images import example_images
+from ldm_explorer.explore.opened import MAX_FILES
 from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.image_folder import read_image_folder
 from ldm_explorer.options import as_path
@@ -32,11 +34,19 @@ def diagnose_checkpoint(checkpoint: Checkpoint) -> Iterator[Diagnosis]:
 
 def case_of(checkpoint: Checkpoint) -> Case:
     """A checkpoint of the library with its test images, where there are any. Raises `CheckpointError`."""
-    case = open_case(checkpoint.folder, spec=checkpoint.known_spec)
+    case = open_case(checkpoint.folder, spec=_known_spec(checkpoint))
     try:
         return _with_examples(case, example_images(checkpoint))
     except ValueError:
         return case
+
+
+def _known_spec(checkpoint: Checkpoint) -> DatasetSpec | None:
+    """What is known of its images; nothing of those of a dataset that nobody knows any more."""
+    try:
+        return checkpoint.known_spec
+    except ValueError:
+        return None
 
 
 def _with_examples(case: Case, examples: Examples) -> Case:
@@ -46,10 +56,10 @@ def _with_examples(case: Case, examples: Examples) -> Case:
 
 
 def when_written(checkpoint: Checkpoint) -> tuple[tuple[str, int], ...]:
-    """The files of a checkpoint and when each was written, in ns. Raises `CheckpointError`."""
+    """The files of a checkpoint and when each was written, in ns; of very many the first. Raises `CheckpointError`."""
     mark = checkpoint.folder / MARK
     try:
-        found = (path for path in checkpoint.folder.rglob("*") if mark not in path.parents)
+        found = islice((path for path in checkpoint.folder.rglob("*") if mark not in path.parents), MAX_FILES)
         files = sorted(path for path in found if path.is_file())
         return tuple((str(path), path.stat().st_mtime_ns) for path in files)
     except OSError as error:

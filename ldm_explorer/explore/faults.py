@@ -126,11 +126,17 @@ def roughness(moment: Moment, subject: Subject) -> float:
     return float(step(moment.predicted) / step(crop(to_uint8(subject.test_images), subject.spec)))
 
 
+def contrast(moment: Moment, _subject: Subject) -> float:
+    """Standard deviation of the pixels, which are 0 to 255."""
+    return float(moment.predicted.float().std())
+
+
 SYMPTOMS: dict[str, Callable[[Moment, Subject], float]] = {
     "latents_std": latents_std,
     "class_probability": class_probability,
     "psnr_to_original": psnr_to_original,
     "roughness": roughness,
+    "contrast": contrast,
 }
 
 
@@ -139,6 +145,7 @@ SYMPTOM_NAMES = {
     "class_probability": "probability of the class asked for, by the classifier",
     "psnr_to_original": "PSNR to the image it began with, dB",
     "roughness": "pixel-to-pixel steps, over those of test images",
+    "contrast": "standard deviation of the pixels, 0 to 255",
 }
 
 
@@ -163,6 +170,11 @@ class Experiment:
     right: Sampling
     broken: Sampling
 
+    @property
+    def total(self) -> int:
+        """The steps that both take."""
+        return self.right.num_steps - self.right.first_step
+
 
 def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENOISER) -> Experiment:
     """A fault put into a checkpoint, or for one that needs it into a run made for it.
@@ -183,13 +195,14 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
     return Experiment(fault, checkpoint, right, fault.inject(right))
 
 
-def run_experiment(experiment: Experiment, subject: Subject) -> Iterator[FaultFrame]:
-    """Both runs step by step, from the same noise."""
-    measure = SYMPTOMS[experiment.fault.symptom]
-    runs = (run_sampling(sampling, subject) for sampling in (experiment.right, experiment.broken))
+def run_experiment(
+    experiment: Experiment, subject: Subject, right_subject: Subject | None = None
+) -> Iterator[FaultFrame]:
+    """Both runs step by step, from the same noise; the right one of another checkpoint where its subject is given."""
+    measure, of_right = SYMPTOMS[experiment.fault.symptom], right_subject or subject
+    runs = (run_sampling(experiment.right, of_right), run_sampling(experiment.broken, subject))
     for index, (right, broken) in enumerate(zip(*runs, strict=True), 1):
-        total = experiment.right.num_steps - experiment.right.first_step
-        yield FaultFrame(index, total, right, broken, measure(right, subject), measure(broken, subject))
+        yield FaultFrame(index, experiment.total, right, broken, measure(right, of_right), measure(broken, subject))
 
 
 def final_symptom(sampling: Sampling, subject: Subject, symptom: str) -> float:

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.data import DATASETS
 from ldm_explorer.discovery import Skipped, discover, passed_over
 from ldm_explorer.evaluation.classifier import classifier_folder, load_classifier
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
+from ldm_explorer.explore.opened import NOTHING, MayOpen, Opened
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.files import CheckpointError, unique_name
 
@@ -55,6 +57,9 @@ class Library:
     roots: tuple[Path, ...] = ()
     max_gflops: float = math.inf
     """Floating-point operations of networks, in 1e9, that one walk from noise may cost."""
+    may_open: MayOpen = NOTHING
+    opened: Opened = field(default_factory=Opened)
+    """What was opened since, which is in no list: who may not see it does not read of it."""
 
     def names(self, kind: str | None = None) -> list[str]:
         """Names of all checkpoints, or of one kind ("vae", "ldm", "pixel")."""
@@ -67,17 +72,29 @@ class Library:
     def of_same_images(self, name: str) -> list[str]:
         """The checkpoints that were trained on the same images as one of them, itself included."""
         chosen = self.get(name)
-        return [
-            other.name
-            for other in self.checkpoints.values()
-            if (other.dataset, other.spec) == (chosen.dataset, chosen.spec)
-        ]
+        names = [other.name for other in self.checkpoints.values() if _same_images(chosen, other)]
+        return names if chosen.name in names else [*names, chosen.name]
+
+    def comparable(self, name: str, other: str) -> bool:
+        """Whether two checkpoints were trained on the same images."""
+        return _same_images(self.get(name), self.get(other))
+
+    def may_be_comparable(self, name: str, other: str) -> bool:
+        """Whether two, of which one is of images that are not known, take images of the same shape."""
+        pair = [self.get(name), self.get(other)]
+        unknown = any(not item.model.is_ours and item.dataset not in DATASETS for item in pair)
+        return unknown and len({(item.spec.channels, item.spec.model_side) for item in pair}) == 1
 
     def get(self, name: str) -> Checkpoint:
-        """Raises `ValueError` for a name that is not there."""
-        if name not in self.checkpoints:
+        """By name, one that was opened also by what it was asked for by. Raises `ValueError` where it is not there."""
+        found = self.checkpoints.get(name) or self.opened.get(name)
+        if found is None:
             raise ValueError(f"no checkpoint {name!r}: choose one of {', '.join(self.checkpoints) or 'none'}")
-        return self.checkpoints[name]
+        return found
+
+
+def _same_images(one: Checkpoint, other: Checkpoint) -> bool:
+    return (one.dataset, one.spec) == (other.dataset, other.spec)
 
 
 def open_library(*roots: Path, tested: Path | None = None) -> Library:

@@ -199,14 +199,23 @@ def _whole(folder: Path) -> Checkpoint | None:
         return None
 
 
+def known_run(library: Library, runs: Mapping[str, Run], name: str) -> Run | None:
+    """One of these runs, or a checkpoint that was opened; None where it is not there."""
+    opened = library.opened.get(name)
+    if name in runs or opened is None:
+        return runs.get(name)
+    return Run(opened.name, opened.folder, opened, len(runs), True)
+
+
 def get_run(library: Library, name: str) -> Run:
     """Raises `ValueError` for a run that is not there, or not there any more."""
     runs = find_runs(library)
-    if name not in runs:
+    run = known_run(library, runs, name)
+    if run is None:
         raise ValueError(f"no run {name!r}: it was moved or deleted, or never was; choose one of {', '.join(runs)}")
-    if not runs[name].folder.is_dir():
-        raise ValueError(f"the folder of {name} is gone ({runs[name].folder}): choose another run")
-    return runs[name]
+    if not run.folder.is_dir():
+        raise ValueError(f"the folder of {name} is gone ({run.folder}): choose another run")
+    return run
 
 
 def read_run(library: Library, name: str) -> RunReport:

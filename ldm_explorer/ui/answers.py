@@ -15,6 +15,7 @@ from gradio.context import LocalContext
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.malloc import return_freed_memory
+from ldm_explorer.ui.admission import check_names
 from ldm_explorer.ui.html import escaped
 from ldm_explorer.ui.results import Results, Run
 from ldm_explorer.ui.server.refusals import STOPPED, UNFORESEEN
@@ -74,6 +75,7 @@ def bind(handler: Callable, library: Library) -> Callable:
 
     def reply(*inputs: Any) -> Any:
         with one_sentence(), TURNS.turn(Job.of(LocalContext.event_id.get(None))):
+            check_names(library, inputs)
             return handler(library, *inputs)
 
     return reply
@@ -137,10 +139,11 @@ def answers(
     """The room's answers, from what others have computed where somebody has asked the same; none where the page asks
     again and nothing has changed since. An answer holds those before: of them the newest every so many seconds."""
     chosen, beside = room.SETTINGS.read(question)
+    check_names(library, (value for side in (chosen, beside) if side for _, value in side))
     stamp = room.stamp(library, chosen, beside) if hasattr(room, "stamp") else ""
     if stamp and stamp == seen(question):
         return
-    key = (library, room.NAME, chosen, beside)
+    key = (library, library.opened.edition, room.NAME, chosen, beside)
     run = results.run(key, functools.partial(room.answer, library, chosen, beside), stamp)
     try:
         yield from follow(run, job, every)

@@ -9,8 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ldm_explorer.explore.library import open_library
+from ldm_explorer.explore.opened import MayOpen
 from ldm_explorer.shipped import VARIABLE, find_shipped_checkpoints
 from ldm_explorer.ui.page import build_page
+from ldm_explorer.ui.server.clients import on_a_space
 from ldm_explorer.ui.server.launch import launch
 from ldm_explorer.ui.server.limits import LIMITS
 from ldm_explorer.ui.server.turns import give_way_between_modules
@@ -29,6 +31,13 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=None,
         help="folder of checkpoints to show beside the shipped ones; where none are shipped it takes their place",
+    )
+    parser.add_argument(
+        "--open",
+        choices=["nothing", "own", "hub"],
+        default=None,
+        help="what the page opens beside the checkpoints: own, folders and ids of the Hugging Face Hub for who sits at "
+        "this machine; hub, ids also for every visitor (default: own, but nothing on a Space or with --share)",
     )
     parser.add_argument(
         "--limits",
@@ -61,6 +70,12 @@ def folders_to_show(given: Path | None) -> list[Path]:
     return [folder for folder in (shipped, given) if folder]
 
 
+def what_may_be_opened(given: str | None, share: bool) -> MayOpen:
+    """Where others' requests come through a tunnel or the proxy of a Space, nobody is known to sit at this machine."""
+    alone = not (share or on_a_space())
+    return MayOpen(own=alone and given != "nothing", hub_for_all=given == "hub")
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = parse_options(arguments)
     if options.mcp and find_spec("mcp") is None:
@@ -74,7 +89,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"skipped: {skip.reason}")
     try:
         with temporary_folder():
-            page = build_page(replace(library, max_gflops=limits.gflops))
+            may_open = what_may_be_opened(options.open, options.share)
+            page = build_page(replace(library, max_gflops=limits.gflops, may_open=may_open))
             launch(
                 page.app,
                 limits,

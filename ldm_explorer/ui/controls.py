@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
 from ldm_explorer.explore.checkpoint_words import first_names, in_a_line
@@ -29,13 +30,15 @@ MORE = ""
 class Control:
     """How a parameter is chosen. `more`: folded away, for those who look for it.
 
-    `follows` names another control whose value it takes whenever somebody changes that one. `choices` are looked for
-    anew whenever its list is opened. `whole` is a list that grows to this when its entry MORE is chosen.
+    `follows` names another control whose value it takes whenever somebody changes that one; what `ends_with` another is
+    emptied then. `choices` are looked for anew whenever its list is opened. `whole` is what a list grows to when its
+    entry MORE is chosen.
     """
 
     make: Callable[[Library], gr.components.Component]
     more: bool = False
     follows: str | None = None
+    ends_with: str | None = None
     choices: Callable[[Library], list[tuple[str, str]]] | None = None
     whole: Callable[[Library], list[tuple[str, str]]] | None = None
 
@@ -124,6 +127,16 @@ CONTROLS: dict[str, Control] = {
             [(fault.title, name) for name, fault in FAULTS.items()], value=DEFAULT_FAULT, label="Fault"
         )
     ),
+    "cause": Control(
+        lambda _: gr.Dropdown(
+            [("nothing: the fault is put in", ""), *((check.title, check.name) for check in CHECKS)],
+            value="",
+            label="Found in it",
+            info="the model as it is, in place of the fault",
+        ),
+        more=True,
+        ends_with="fault",
+    ),
     "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
@@ -166,7 +179,7 @@ def described(name: str, control: gr.components.Component, library: Library) -> 
         known |= {"follows": leader}
     if of_library := CONTROLS[name].whole:
         whole = of_library(library)
-        known |= {"whole": whole, "shown": known["choices"], "choices": [value for _, value in whole]}
+        known |= {"whole": whole, "short": control.choices, "choices": [value for _, value in whole]}
     return known
 
 

@@ -31,10 +31,11 @@ def build(_library: Library) -> list[gr.components.Component]:
 
 def answer(library: Library, chosen: OfCheckpoint, _beside: OfCheckpoint | None) -> Iterator[tuple]:
     """Feature FD over the number of evaluations, per sampler, where it was measured for the checkpoint."""
-    measured = read_few_evaluations(library.get(chosen.checkpoint))
+    checkpoint = library.get(chosen.checkpoint)
+    measured = read_few_evaluations(checkpoint)
     if measured is None:
-        said = f"It was not measured for {chosen.checkpoint}: `train/evaluate.py --few-evaluations` does."
+        said = f"It was not measured for {checkpoint.name}: `train/evaluate.py --few-evaluations` does."
         yield said, gr.update(visible=False, value=None), ""
         return
-    link = csv_link(measured.csv(), f"{chosen.checkpoint}-few-evaluations")
+    link = csv_link(measured.csv(), f"{checkpoint.name}-few-evaluations")
     yield WHAT_TO_LOOK_AT, gr.update(visible=True, value=few_evaluations_figure(measured)), link

@@ -16,6 +16,7 @@ from ldm_explorer.ui.api import build_api
 from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.html import Markup, html, join, style
 from ldm_explorer.ui.lessons import build_lessons, lessons_in
+from ldm_explorer.ui.opener import build_button, build_dialog
 from ldm_explorer.ui.page_script import ASSETS, PageScript, once_loaded
 from ldm_explorer.ui.parts import is_folded, lay_out, line, parameters_of, parts_of, question_id
 from ldm_explorer.ui.pictures import notice
@@ -25,7 +26,16 @@ from ldm_explorer.ui.settings import TOGETHER
 from ldm_explorer.ui.thumbnails import ImageSets
 from ldm_explorer.ui.tools import build_tools, tool_row, under_the_stage
 
-STYLES = ("page.css", "pictures.css", "stage.css", "sizes.css", "diagnosis.css", "curve.css", "velocity.css")
+STYLES = (
+    "page.css",
+    "pictures.css",
+    "stage.css",
+    "sizes.css",
+    "diagnosis.css",
+    "curve.css",
+    "velocity.css",
+    "opener.css",
+)
 CSS = "".join((ASSETS / name).read_text() for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
@@ -110,6 +120,8 @@ def build_page(library: Library) -> Page:
                 asks = [name for room in ROOMS for name in _room(room, library)]
         _connect(app, tabs, controls, pin, asks)
         build_tools(ROOMS, library, RESULTS)
+        if library.may_open:
+            build_dialog(library)
     with app.route("API", "/api", show_in_navbar=False):  # what no visitor needs is on a page of its own
         gr.Markdown(f"# LDM Explorer's endpoints\n\n{ENDPOINTS_HERE}")
         served = tuple(asked for room in ROOMS for asked in (room, *parts_of(room)))
@@ -141,6 +153,10 @@ def _rail(library: Library) -> tuple[dict[str, gr.components.Component], gr.Butt
     first, *others = [name for name, control in CONTROLS.items() if not control.more]
     folded = [name for name, control in CONTROLS.items() if control.more]
     make(first)
+    if library.may_open:
+        in_rooms = [f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, first)]
+        with gr.Column(elem_classes=["ldm-control", "ldm-opens", *in_rooms]):
+            build_button()
     with gr.Column(
         elem_classes=["ldm-control", *(f"ldm-in-{room.NAME}" for room in ROOMS if uses(room, "class_name"))]
     ):
@@ -189,6 +205,9 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, pin: gr.Button, asks
             leader = controls[control.follows]
             took = f"(value) => value || ldm.state.values[{json.dumps(control.follows)}]"
             leader.input(None, leader, controls[name], js=took, api_visibility="private", queue=False)
+        if control.ends_with:
+            leader = controls[control.ends_with]
+            leader.input(None, None, controls[name], js='() => ""', api_visibility="private", queue=False)
     again = gr.Button("Ask", visible="hidden", elem_id="ldm-gather")
     sliders = [control.change for control in values if isinstance(control, gr.Slider)]
     others = [again.click, *(control.change for control in values if not isinstance(control, gr.Slider))]
@@ -265,4 +284,5 @@ def _known(library: Library, images: ImageSets, controls: dict[str, gr.component
         "lessons": {lesson.name: lesson.room for lesson in LESSONS_HERE},
         "images": images.described(),
         "checkpoints": images.of,
+        "opens": {"own": library.may_open.own, "hub": library.may_open.hub_for_all} if library.may_open else None,
     }

@@ -16,7 +16,7 @@ from ldm_explorer.ui.html import Markup, script
 ASSETS = files("ldm_explorer.ui") / "assets"
 SCRIPTS = (
     *("page.js", "dom.js", "stage.js", "place.js", "plane.js", "strip.js", "picker.js", "lessons.js", "canvas.js"),
-    *("tools.js", "sizes.js", "curve.js", "again.js"),
+    *("tools.js", "sizes.js", "curve.js", "again.js", "opener.js"),
 )
 A_YEAR = {"Cache-Control": "max-age=31536000, immutable"}
 LOAD = """const ldmLoaded = new Promise((loaded) => {

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.denoisers import DENOISERS
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.denoising import MAX_IMAGES
@@ -19,9 +20,11 @@ from ldm_explorer.samplers import SamplerName
 if TYPE_CHECKING:  # a type checker takes no Literal that is computed
     DenoiserName = str
     FaultName = str
+    CheckName = str
 else:
     DenoiserName = Literal[tuple(DENOISERS)]
     FaultName = Literal[tuple(FAULTS)]
+    CheckName = Literal["", *(check.name for check in CHECKS)]
 
 MAX_SEED = 2**31 - 1
 MAX_PARAMETERS = 100
@@ -62,6 +65,7 @@ SecondNumber = Annotated[int, Field(title="Second image", description="its numbe
 Run = Annotated[Name, Field(title="Run")]
 Case = Annotated[Literal["", "0.34"], Field(title="Case", description="in place of the run")]
 Fault = Annotated[FaultName, Field(title="Fault")]
+Cause = Annotated[CheckName, Field(title="Found in it", description="by a check of Diagnosis; in place of the fault")]
 Stride = Annotated[int, Field(title="DDIM step", description="timesteps from t back to s", ge=1, le=1000)]
 Classes = Annotated[
     Literal["chosen", "each"], Field(title="Classes", description="the chosen class, or one image of each at least")

@@ -5,7 +5,9 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.explore.denoising import closeness_db
+from ldm_explorer.explore.images import ANY_CLASS
 from ldm_explorer.explore.library import Library
 from ldm_explorer.ui.settings import Settings
 
@@ -13,16 +15,39 @@ S = TypeVar("S", bound=Settings)
 
 
 def comparable(library: Library, chosen: S, beside: S | None) -> tuple[list[S], list[str]]:
-    """A, and B where its checkpoint was trained on the same images; otherwise a sentence that says why it is not there.
+    """A, and B where its checkpoint makes the same images, so far as is known; otherwise a sentence that says why it is
+    not there. Of a model whose classes have no names B has the class of A's number.
 
     Raises `ValueError` for a checkpoint that is not there.
     """
     if beside is None:
         return [chosen], []
-    name = beside.checkpoint  # type: ignore[attr-defined]
-    if library.get(name).name in library.of_same_images(chosen.checkpoint):  # type: ignore[attr-defined]
+    names = [side.checkpoint for side in (chosen, beside)]  # type: ignore[attr-defined]
+    one, other = map(library.get, names)
+    if library.comparable(*names):
         return [chosen, beside], []
-    return [chosen], [f"{name} was trained on other images and is not shown."]
+    if library.may_be_comparable(*names):
+        return [chosen, beside.model_copy(update=_its_class(one.spec.class_names, other.spec.class_names, chosen))], []
+    return [chosen], [f"{other.name} {_why_not(one, other)} and is not shown."]
+
+
+def _why_not(one: Checkpoint, other: Checkpoint) -> str:
+    """What keeps two checkpoints apart, as far as it is known."""
+    if one.model.is_ours and other.model.is_ours:
+        return "was trained on other images"
+    return f"takes images of {_size(other)}, {one.name} of {_size(one)}"
+
+
+def _size(checkpoint: Checkpoint) -> str:
+    side = checkpoint.spec.model_side
+    return f"{side} x {side} in {'grey' if checkpoint.spec.channels == 1 else 'colour'}"
+
+
+def _its_class(names: tuple[str, ...], others: tuple[str, ...], chosen: Settings) -> dict[str, str]:
+    """The class of the same number among others, where there is one."""
+    class_name = getattr(chosen, "class_name", None)
+    place = names.index(class_name) if class_name in names else 0
+    return {"class_name": others[place] if place < len(others) else ANY_CLASS}
 
 
 def lettered(titles: list[str]) -> list[str]:

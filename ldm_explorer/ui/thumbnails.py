@@ -11,14 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
+from ldm_explorer.examples import PER_CLASS
 from ldm_explorer.explore.images import ANY_CLASS, class_labels, example_images
 from ldm_explorer.explore.library import Library
 from ldm_explorer.lazy import cached_property
 
 ADDRESS = "/images/{number:int}.png"
+MAX_CLASSES = 100
+THUMBNAIL_SIDE = 48
 A_DAY = {"Cache-Control": "max-age=86400"}
 
 
@@ -32,6 +36,22 @@ class ImageSet:
     @property
     def columns(self) -> int:
         return max(count for _, count in self.rows)
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """For the page's script."""
+        return [{"name": name, "count": count} for name, count in self.rows]
+
+    def thumbnails(self) -> "ImageSet":
+        """The first ones of each class, small: of images that anybody may have brought."""
+        rest, kept = self.images, []
+        for _, count in self.rows[:MAX_CLASSES]:
+            row, rest = rest[:count], rest[count:]
+            kept.append(row[:PER_CLASS])
+        images = torch.cat(kept)
+        if images.shape[-1] > THUMBNAIL_SIDE:
+            images = interpolate(images.float(), THUMBNAIL_SIDE, mode="area").round().byte()
+        return ImageSet(images, tuple((name, min(count, PER_CLASS)) for name, count in self.rows[:MAX_CLASSES]))
 
     @cached_property
     def png(self) -> bytes:
@@ -72,8 +92,7 @@ class ImageSets:
     def described(self) -> list[dict[str, Any]]:
         """For the page's script."""
         return [
-            {"address": f"images/{number}.png", "columns": images.columns}
-            | {"classes": [{"name": name, "count": count} for name, count in images.rows]}
+            {"address": f"images/{number}.png", "columns": images.columns, "classes": images.classes}
             for number, images in enumerate(self.sets)
         ]
 

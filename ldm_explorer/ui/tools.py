@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from ldm_explorer.explore.library import Library
+from ldm_explorer.ui.admission import check_names
 from ldm_explorer.ui.animation import animate
 from ldm_explorer.ui.answers import Room, answers, one_sentence
 from ldm_explorer.ui.html import Markup, html, join
@@ -111,7 +112,9 @@ def script_for(room: Room, library: Library, question: str) -> str:
     """
     if not hasattr(room, "script"):
         raise ValueError(f"{room.TITLE} has no script: docs/python.md shows how the library is asked the same")
-    return room.script(library, room.SETTINGS.read(question)[0])
+    chosen, _ = room.SETTINGS.read(question)
+    check_names(library, (value for _, value in chosen))
+    return room.script(library, chosen)
 
 
 def animation_of(room: Room, library: Library, results: Results, question: str, job: Job) -> bytes:

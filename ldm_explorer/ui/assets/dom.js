@@ -8,3 +8,11 @@ function ldmElement(tag, attributes = {}, ...children) {
   element.append(...children.filter((child) => child !== null && child !== undefined));
   return element;
 }
+
+/* Links into rooms change the address without loading the page. */
+ldm.links = (element) => element.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="?"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  ldm.follow(link.getAttribute("href"));
+});

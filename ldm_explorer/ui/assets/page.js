@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
-  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, values: {}, asked: {}, unfolded: new Set(), left: new Set(), ending: new Set(), lagging: {}, started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, opened: [], refused: {}, values: {}, asked: {}, unfolded: new Set(), left: new Set(), ending: new Set(), lagging: {}, started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -116,15 +116,17 @@ window.ldm = (() => {
 
   /* A new value for a control; with the whole list where the short one does not have it. */
   function update(name, value) {
-    const { whole, shown } = LDM.controls[name];
-    return whole && (state.whole || !shown.includes(value)) ? { ...SAME, value, choices: whole } : { ...SAME, value };
+    const { whole, short } = LDM.controls[name];
+    if (!whole) return { ...SAME, value };
+    const all = state.whole || ![...state.opened, ...short].some(([, choice]) => choice === value);
+    return all || state.opened.length ? { ...SAME, value, choices: [...state.opened, ...(all ? whole : short)] } : { ...SAME, value };
   }
 
   /* A checkpoint of other images has other classes to choose from. */
   function fit() {
     const { checkpoint, class_name, number } = state.values;
-    const row = LDM.images[LDM.checkpoints[checkpoint]]?.classes;
-    const known = row?.find(({ name }) => name === class_name) ?? row?.at(-1);
+    const { classes: row, address } = LDM.images[LDM.checkpoints[checkpoint]] ?? {};
+    const known = row?.find(({ name }) => name === class_name) ?? row?.at(address ? -1 : 0);
     if (known) Object.assign(state.values, { class_name: known.name, number: Math.min(number, known.count) });
     tell("values");
   }
@@ -152,9 +154,22 @@ window.ldm = (() => {
     tell("values");
   }
 
+  /* Checkpoints of an address that the page does not know and the server may: it is asked before anything else. */
+  function strangers(query) {
+    if (!LDM.opens) return [];
+    const { choices } = LDM.controls.checkpoint;
+    const named = ["checkpoint", "b.checkpoint"].flatMap((name) => query.getAll(name).slice(-1));
+    return named.filter((text) => text && !choices.includes(text) && !(text in state.refused));
+  }
+
   /* Called at the start and after Back: the address's values, for the controls, the tabs and the room's question. */
   function read() {
     const query = new URLSearchParams(location.search), wrong = [];
+    const unknown = strangers(query);
+    if (unknown.length) {
+      tell("strangers", unknown);
+      return [...parameters.map(() => SAME), SAME, SAME, ...asks.map(() => SAME)];
+    }
     const room = names.includes(query.get("room")) ? query.get("room") : names[0];
     if (query.has("room") && room !== query.get("room")) wrong.push(`there is no room ${query.get("room")}`);
     for (const name of parameters) {
@@ -197,7 +212,8 @@ window.ldm = (() => {
 
   function say(wrong) {
     const place = document.querySelector("#ldm-message");
-    place.textContent = wrong.length ? `Not all of this address is known here: ${wrong.join(", ")}. The usual is shown in its place.` : "";
+    const why = Object.entries(state.refused).filter(([text]) => wrong.includes(`checkpoint is ${text.slice(0, 60)}`)).map(([, sentence]) => ` ${sentence}`);
+    place.textContent = wrong.length ? `Not all of this address is known here: ${wrong.join(", ")}. The usual is shown in its place.${why.join("")}` : "";
   }
 
   function pin() {
@@ -293,10 +309,32 @@ window.ldm = (() => {
     dispatchEvent(new Event("resize"));
   }
 
+  /* A checkpoint that was opened joins the list; all choices stay as they are. */
+  function join({ asked, reference, label, images }) {
+    const control = LDM.controls.checkpoint;
+    state.opened = [[label, reference], ...state.opened.filter(([, known]) => known !== reference)];
+    for (const name of [reference, asked]) {
+      delete state.refused[name];
+      if (!control.choices.includes(name)) control.choices.push(name);
+    }
+    const { picture, ...rest } = images;
+    const bytes = picture && Uint8Array.from(atob(picture), (character) => character.charCodeAt(0));
+    const address = bytes && URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+    LDM.checkpoints[reference] = LDM.checkpoints[asked] = LDM.images.push({ ...rest, address }) - 1;
+  }
+
+  /* The address of a room with all that is chosen, but for some values. */
+  function linkTo(room, values) {
+    const query = question(room, { ...state.values, ...values }, parameters);
+    for (const name of parameters) if (LDM.controls[name].upload) query.delete(name);
+    for (const [name, value] of state.pinned ?? []) query.append(`b.${name}`, value);
+    return `?room=${room}&${query}`;
+  }
+
   const listen = (listener) => state.listeners.push(listener);
   const tell = (what, detail) => state.listeners.forEach((listener) => listener(what, detail));
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, join, linkTo, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

@@ -17,14 +17,17 @@ ldm.picker = (element, watch, pick, names = ["class_name", "number"]) => {
   function fill(set) {
     const rows = set.classes.map(({ name, count }, row) =>
       Array.from({ length: count }, (_, column) => {
+        const choose = () => { ldm.picked = [name, column + 1]; pick(); };
+        const known = { type: "button", "data-name": name, "data-number": column + 1, onclick: choose };
+        if (!set.address) return ldmElement("button", { ...known, title: `class ${name}` }, name);
         const style = `background-image:url(${set.address});background-size:${set.columns * 100}% ${set.classes.length * 100}%;` +
           `background-position:${(column / Math.max(1, set.columns - 1)) * 100}% ${(row / Math.max(1, set.classes.length - 1)) * 100}%`;
         const said = `${name}, test image ${column + 1}`;
-        const choose = () => { ldm.picked = [name, column + 1]; pick(); };
-        return ldmElement("button", { type: "button", style, title: said, "aria-label": said, "data-name": name, "data-number": column + 1, onclick: choose });
+        return ldmElement("button", { ...known, style, title: said, "aria-label": said });
       }));
     root.replaceChildren(...rows.flat());
     root.style.setProperty("--columns", set.columns);
+    root.classList.toggle("named", !set.address);
   }
   ldm.listen((what) => { if (what === "values") update(); });
   watch("value", update);

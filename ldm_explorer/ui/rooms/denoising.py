@@ -107,7 +107,8 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
     Then what lies nearest to their images among the training images.
     """
     runs, notes = comparable(library, chosen, beside)
-    walks, titles = [Walk(library, run) for run in runs], lettered([_title(run) for run in runs])
+    walks = [Walk(library, run) for run in runs]
+    titles = lettered([_title(walk.checkpoint.name, walk.run) for walk in walks])
     show: Show | None = None
     for steps in together(walks):
         pictures = _pictures(walks, steps)
@@ -154,11 +155,11 @@ def _options(run: DenoisingSettings) -> dict[str, Any]:
     }
 
 
-def _title(run: DenoisingSettings) -> str:
+def _title(name: str, run: DenoisingSettings) -> str:
     guided = f", guidance {run.guidance:g}" if run.guidance != 1 else ""
     by = "" if run.denoiser == DEFAULT_DENOISER else f", {run.denoiser} denoiser"
     each = ", one of each class" if run.classes == "each" else ""
-    return f"{run.checkpoint}: {run.sampler}, {run.steps} step{'s' * (run.steps > 1)}{guided}{by}{each}"
+    return f"{name}: {run.sampler}, {run.steps} step{'s' * (run.steps > 1)}{guided}{by}{each}"
 
 
 def _label(steps: list[DenoisingFrame]) -> str:

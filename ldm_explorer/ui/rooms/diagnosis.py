@@ -1,17 +1,20 @@
 """Room: what is wrong with it?"""
 
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import urlencode
 
 import gradio as gr
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnose import ACCUSED, HEALTHY, REFUSED, UNJUDGED
 from ldm_explorer.diagnosis.checks import CHECKS
+from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, fault_of
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_checkpoint, when_written
 from ldm_explorer.explore.library import Library
 from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.page_script import once_loaded
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import OfCheckpoint
@@ -21,7 +24,8 @@ TITLE = "Diagnosis"
 QUESTION = "What is wrong with it?"
 WORK = LONG
 ANY_FOLDER = f"""
-The same for any folder of a diffusers VAE, UNet and scheduler, ours or not; it is only read:
+Where the app runs on your machine, *Open a folder or a Hub id* examines any diffusers VAE, UNet and scheduler, ours or
+not; it is only read. A command does the same:
 `ldm-diagnose FOLDER [--images DIR] [--json]`
 
 `--images` is a folder of images like those of its training, subfolders being classes: more checks can run with them.
@@ -40,7 +44,7 @@ SETTINGS = OfCheckpoint
 
 
 def build(_library: Library) -> list[gr.components.Component]:
-    shown = gr.HTML("", padding=False)
+    shown = gr.HTML("", padding=False, js_on_load=once_loaded("ldm.links(element)"))
     with gr.Accordion("How it is found, and any other folder", open=False, elem_classes="ldm-fold"):
         gr.Markdown(HOW_IT_WORKS)
         gr.Markdown(ANY_FOLDER)
@@ -49,14 +53,15 @@ def build(_library: Library) -> list[gr.components.Component]:
 
 def answer(library: Library, chosen: OfCheckpoint, beside: OfCheckpoint | None) -> Iterator[tuple]:
     """Likely causes with evidence and fixes, and what passed, of A and of B; until then how many checks were run."""
-    checkpoints = [library.get(side.checkpoint) for side in (chosen, beside) if side]
+    names = [side.checkpoint for side in (chosen, beside) if side]
+    checkpoints = [library.get(name) for name in names]
     cards: list[Markup] = []
-    for checkpoint in checkpoints:
+    for name, checkpoint in zip(names, checkpoints, strict=True):
         cards.append(join([]))
         for diagnosis in diagnose_checkpoint(checkpoint):
             cards[-1] = _progress(diagnosis)
             yield (_beside(cards, checkpoints),)
-        cards[-1] = card(diagnosis)
+        cards[-1] = card(diagnosis, name if checkpoint.has_denoiser else "")
         yield (_beside(cards, checkpoints),)
 
 
@@ -79,11 +84,14 @@ def _progress(diagnosis: Diagnosis) -> Markup:
     return html(told, diagnosis.folder, len(diagnosis.verdicts), len(CHECKS))
 
 
-def card(diagnosis: Diagnosis) -> Markup:
-    """The verdict, its causes with the pictures beside them, and folded what else was looked at."""
+def card(diagnosis: Diagnosis, checkpoint: str = "") -> Markup:
+    """The verdict, its causes with the pictures beside them, and folded what else was looked at.
+
+    Each cause has a link to the room that shows it, where the checkpoint that can be sampled from is named.
+    """
     kind = " wrong" if diagnosis.causes else "" if diagnosis.is_judged else " unjudged"
     verdict = html('<p class="ldm-verdict{}">{}</p>', kind, diagnosis.sentence())
-    causes = join(_cause(number, cause) for number, cause in enumerate(diagnosis.causes, start=1))
+    causes = join(_cause(number, cause, checkpoint) for number, cause in enumerate(diagnosis.causes, start=1))
     also = _list("Also seen, as a side effect", [_symptom(diagnosis, symptom) for symptom in diagnosis.symptoms])
     words = html("<div>{}{}</div>", causes, also) if causes else ""
     beside = html('<div class="ldm-beside">{}{}</div>', words, _pictures(diagnosis))
@@ -97,10 +105,17 @@ def card(diagnosis: Diagnosis) -> Markup:
     return html('<div class="ldm-card">{}{}{}</div>', verdict, beside, join(folded))
 
 
-def _cause(number: int, cause: Verdict) -> Markup:
+def _cause(number: int, cause: Verdict, checkpoint: str) -> Markup:
     fix = html("<p>Fix: <code>{}</code></p>", cause.fix) if cause.fix else ""
-    template = "<section><h3>{}. {}</h3><p>{}</p>{}</section>"
-    return html(template, number, cause.title, cause.evidence, fix)
+    template = "<section><h3>{}. {}</h3><p>{}</p>{}{}</section>"
+    return html(template, number, cause.title, cause.evidence, fix, _link(cause, checkpoint) if checkpoint else "")
+
+
+def _link(cause: Verdict, checkpoint: str) -> Markup:
+    """To the room on faults, with this checkpoint as the broken side."""
+    fault = fault_of(cause.name) or DEFAULT_FAULT
+    query = urlencode({"room": "faults", "checkpoint": checkpoint, "fault": fault, "cause": cause.name})
+    return html('<p><a class="ldm-link" href="?{}">See it step by step, beside a run without it</a></p>', query)
 
 
 def _symptom(diagnosis: Diagnosis, symptom: Verdict) -> tuple[str, str]:

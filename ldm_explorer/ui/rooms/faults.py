@@ -1,6 +1,7 @@
 """Room: what does a fault look like, beside the same run without it?"""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import gradio as gr
 from torch import Tensor
@@ -12,6 +13,7 @@ from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import SYMPTOM_NAMES, FaultFrame, Moment, Subject, run_experiment, set_up
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.own_fault import find_own_fault
 from ldm_explorer.figures.faults import symptom_figure
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
@@ -26,6 +28,14 @@ QUESTION = "What does a fault look like?"
 WORK = LONG
 COMPARES = False
 COLUMNS = 5
+WITH_THE_FIX = (
+    "Both runs are of this model and start from the same noise. The right one has the line of the fix changed, in "
+    "memory alone. Another fault, or nothing as “Found in it” under More, goes back to faults that are put in."
+)
+NO_SETTING_FIXES_IT = (
+    "No setting fixes it. Beside the model stands a small run that was trained well: how a healthy walk looks step by "
+    "step, on images that need not be of the same kind."
+)
 NO_DENOISER = "There is no denoiser among these checkpoints: train one with `accelerate launch train/ldm.py`."
 
 
@@ -36,6 +46,7 @@ class FaultSettings(Settings):
     fault: settings.Fault = DEFAULT_FAULT
     seed: settings.Seed = 0
     denoiser: settings.Denoiser = DEFAULT_DENOISER
+    cause: settings.Cause = ""
 
 
 SETTINGS = FaultSettings
@@ -53,17 +64,14 @@ def build(library: Library) -> list[gr.components.Component]:
 
 
 def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | None) -> Iterator[tuple]:
-    """The right run and the broken one from the same noise, step by step; the figure comes with the last step."""
-    experiment = set_up(library.get(chosen.checkpoint), chosen.fault, chosen.denoiser)
-    fault, checkpoint = experiment.fault, experiment.checkpoint
-    subject = Subject.of(checkpoint, library.classifiers.get(checkpoint.dataset), chosen.seed)
-    symptom = SYMPTOM_NAMES[fault.symptom]
-    trained = ", trained to show this" if fault.lab_run else ""
-    sides = [Side(f"Right: {checkpoint.name}{trained}"), Side(f"Broken: {fault.title}")]
-    total = experiment.right.num_steps - experiment.right.first_step
-    show, steps = Show(repr(chosen), "Step", total, sides), list[FaultFrame]()
-    what, more = _what_happens(fault), _more(fault, checkpoint, chosen.seed)
-    for step in run_experiment(experiment, subject):
+    """The right run and the broken one from the same noise, step by step; the figure comes with the last step.
+
+    With a `cause` that Diagnosis found in the checkpoint, that as it is beside it with the fix.
+    """
+    played = _own(library, chosen) if chosen.cause else _put_in(library, chosen)
+    symptom, what, more = SYMPTOM_NAMES[played.symptom], played.what, played.more
+    show, steps = Show(repr(chosen), "Step", played.total, played.sides), list[FaultFrame]()
+    for step in played.steps:
         steps.append(step)
         yield what, show.add(_frame(step, symptom)), None, more
     figure = symptom_figure(
@@ -74,8 +82,45 @@ def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | Non
     yield what, show.end(_result(symptom, steps[-1])), figure, more
 
 
+@dataclass(frozen=True)
+class Played:
+    """Two runs, and what is said of them."""
+
+    sides: list[Side]
+    symptom: str
+    total: int
+    steps: Iterator[FaultFrame]
+    what: Markup
+    more: Markup
+
+
+def _put_in(library: Library, chosen: FaultSettings) -> Played:
+    """A fault put into the checkpoint, or into the run that was trained to show it."""
+    experiment = set_up(library.get(chosen.checkpoint), chosen.fault, chosen.denoiser)
+    fault, checkpoint = experiment.fault, experiment.checkpoint
+    subject = Subject.of(checkpoint, library.classifiers.get(checkpoint.dataset), chosen.seed)
+    trained = ", trained to show this" if fault.lab_run else ""
+    sides = [Side(f"Right: {checkpoint.name}{trained}"), Side(f"Broken: {fault.title}")]
+    what, more = _what_happens(fault), _more(fault, checkpoint, chosen.seed)
+    return Played(sides, fault.symptom, experiment.total, run_experiment(experiment, subject), what, more)
+
+
+def _own(library: Library, chosen: FaultSettings) -> Played:
+    """What a check finds in the checkpoint."""
+    checkpoint = library.get(chosen.checkpoint)
+    own = find_own_fault(checkpoint, chosen.cause, library.classifiers.get(checkpoint.dataset), chosen.seed)
+    right = f"{checkpoint.name}, with the fix" if own.is_fixed else f"{own.beside.checkpoint.name}, a healthy run"
+    sides = [Side(f"Right: {right}"), Side(f"Broken: {checkpoint.name}, as it is")]
+    fix = html("<p><b>Fix:</b> <code>{}</code></p>", own.verdict.fix) if own.verdict.fix else ""
+    what = html("<p><b>{}.</b> {}</p>{}", own.verdict.title, own.verdict.evidence, fix)
+    more = html("<p>{}</p>", WITH_THE_FIX if own.is_fixed else NO_SETTING_FIXES_IT)
+    return Played(sides, own.experiment.fault.symptom, own.experiment.total, own.steps(), what, more)
+
+
 def script(library: Library, chosen: FaultSettings) -> str:
     """The Python that makes both runs."""
+    if chosen.cause:
+        raise ValueError("there is no script of what was found in a model: its fix is the line to change")
     checkpoint = library.get(chosen.checkpoint)
     folder = short_path(checkpoint.folder, library.roots)
     return fault_script(checkpoint, folder, chosen.fault, chosen.seed, chosen.denoiser)

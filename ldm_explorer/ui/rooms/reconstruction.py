@@ -73,7 +73,7 @@ def script(library: Library, chosen: ReconstructionSettings) -> str:
 def _sides(results: list[Reconstruction]) -> list[Side]:
     titles = lettered([f"{result.name}: {result.size.shape}" for result in results])
     sides = [Side(title, _facts(result)) for title, result in zip(titles, results, strict=True)]
-    if len(results) < 2:
+    if not _alike(results):
         return sides
     return [*sides, Side("Difference", [("B to A", decibels(*(_shown(result)[None] for result in results)))])]
 
@@ -86,13 +86,17 @@ def _facts(result: Reconstruction) -> list[tuple[str, str]]:
     ]
 
 
+def _alike(results: list[Reconstruction]) -> bool:
+    return len(results) == 2 and results[0].image.shape == results[1].image.shape
+
+
 def _shown(result: Reconstruction) -> torch.Tensor:
     return to_uint8(result.reconstruction)
 
 
 def _difference(results: list[Reconstruction]) -> list[list[Shot]]:
-    """How B's reconstruction differs from A's, where there are two."""
-    if len(results) < 2:
+    """How B's reconstruction differs from A's, where there are two of one size."""
+    if not _alike(results):
         return []
     return [[Shot(difference_map(*map(_shown, results)), "B − A", "orange: B is brighter; full at a tenth")]]
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_moments import Moment, moment_at, moments_of
-from ldm_explorer.explore.training_run import PER_BIN, VALIDATION, RunReport, find_runs, read_run, span_of
+from ldm_explorer.explore.training_run import PER_BIN, VALIDATION, RunReport, find_runs, known_run, read_run, span_of
 from ldm_explorer.explore.training_words import describe, in_words, last_heard, status, why_not_comparable
 from ldm_explorer.figures.loss import drawn_floors, timestep_figure
 from ldm_explorer.figures.training import training_figure
@@ -63,7 +63,9 @@ def build(_library: Library) -> list[gr.components.Component]:
 def stamp(library: Library, chosen: TrainingSettings, beside: TrainingSettings | None) -> str:
     """Another one when a run has more to tell, or was last heard of longer ago."""
     runs = find_runs(library)
-    known = [(run.stamp(), last_heard(run)) for name in _names(chosen, beside) if (run := runs.get(name))]
+    known = [
+        (run.stamp(), last_heard(run)) for name in _names(chosen, beside) if (run := known_run(library, runs, name))
+    ]
     return hashlib.sha256(repr((chosen, beside, known)).encode()).hexdigest()[:16]
 
 
@@ -74,7 +76,7 @@ def answer(library: Library, chosen: TrainingSettings, beside: TrainingSettings 
         yield lesson, *map(plot, figures), words
         return
     names, now, runs = _names(chosen, beside), stamp(library, chosen, beside), find_runs(library)
-    going = any(name in runs and not runs[name].finished for name in names)
+    going = any(run is not None and not run.finished for run in (known_run(library, runs, name) for name in names))
     show = Show(repr((chosen, beside)), "Moment", 0, [], stamp=now if going else "")
     try:
         reports = [read_run(library, name) for name in names]

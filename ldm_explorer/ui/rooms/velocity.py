@@ -99,13 +99,14 @@ def answer(library: Library, chosen: VelocitySettings, beside: VelocitySettings 
     """One latent and one noise along the checkpoint's own schedule, and along B's; the numbers of both as a table."""
     runs = [run for run in (chosen, beside) if run]
     views = [_views(library, run) for run in runs]
-    decoded = [decode_latents(library.get(run.checkpoint), of_run) for run, of_run in zip(runs, views, strict=True)]
-    sides = [Side(run.checkpoint, _facts(of_run[0])) for run, of_run in zip(runs, views, strict=True)]
+    checkpoints = [library.get(run.checkpoint) for run in runs]
+    decoded = [decode_latents(checkpoint, of_run) for checkpoint, of_run in zip(checkpoints, views, strict=True)]
+    sides = [Side(checkpoint.name, _facts(of_run[0])) for checkpoint, of_run in zip(checkpoints, views, strict=True)]
     show = Show(repr((chosen, beside)), "Timestep", NUM_FRAMES, sides, open_at=NUM_FRAMES // 3)
     for moments, images in zip(zip(*views, strict=True), zip(*decoded, strict=True), strict=True):
         pictures = [_pictures(view, latents) for view, latents in zip(moments, images, strict=True)]
         show.add(Frame(f"t = {moments[0].t}", moments[0].t, pictures))
-    schedules = [(run.checkpoint, schedule_of(library.get(run.checkpoint))) for run in runs]
+    schedules = [(checkpoint.name, schedule_of(checkpoint)) for checkpoint in checkpoints]
     figure = coefficient_figure([(name, alpha_bars) for name, (alpha_bars, _) in schedules])
     numbers = join(_numbers(whose, of_run) for (_, (_, whose)), of_run in zip(schedules, views, strict=True))
     yield show.end(" ".join(chosen_image(library, chosen).notes)), figure, numbers, chosen.checkpoint

@@ -1,4 +1,4 @@
-"""The two kinds of work: light, which a page asks for at every change, and long, which a person waits for."""
+"""The kinds of work: light, which a page asks for at every change; long, which a person waits for; opening models."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,8 @@ class Work:
 
 LIGHT = Work("light", 8)
 LONG = Work("long", 8)
+OPENING = Work("opening", 2)
+"""Reads folders and waits for downloads, and computes nothing."""
 
 
 def queue_by_work(app: Blocks) -> None:

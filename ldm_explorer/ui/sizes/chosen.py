@@ -61,8 +61,10 @@ def _beside(shown: list[Markup], total: int) -> Markup:
 def _pictures_of(library: Library, chosen: ChosenSize, size: str) -> Markup:
     """Raises `ValueError` for a size that was trained on other images than `checkpoint`."""
     checkpoint = library.get(size)
-    if size not in library.of_same_images(chosen.checkpoint):
-        raise ValueError(f"{size} was trained on other images than {chosen.checkpoint}: choose another size")
+    if not library.comparable(chosen.checkpoint, size):
+        raise ValueError(
+            f"{size} was trained on other images than {library.get(chosen.checkpoint).name}: choose another size"
+        )
     first = chosen_image(library, chosen)
     second = second_image(library, chosen.checkpoint, chosen.class_name, chosen)
     (result,) = compare_sizes(library, [size], first.pixels, chosen.seed, DEFAULT_NUM_STEPS)

@@ -1,0 +1,100 @@
+"""What a diagnosis says to change, as a change of a sampling run: the line of its fix, put into effect."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+
+from ldm_explorer.denoiser import NetworkDenoiser
+from ldm_explorer.diagnosis.changes import Change, configured
+from ldm_explorer.diagnosis.sampling import Sampling
+from ldm_explorer.diagnosis.verdicts import Verdict
+from ldm_explorer.run_layout import SCHEDULER_FILE, UNET, VAE, config_of
+from ldm_explorer.schedules import SCHEDULES, make_schedule
+
+_FIELD = re.compile(r'"(\w+)": (\[[^\]]*\]|"[^"]*"|[^\s,;)]+)')
+_SCHEDULE = re.compile(r"make_schedule\('(\w+)', (\d+)\)|most like (\w+) over (\d+)")
+_SHIFT = re.compile(r"give label \+ (\d+)")
+
+
+def remedy(verdict: Verdict) -> Change | None:
+    """The change that a cause's fix names: fields of a config, a schedule, or other labels. None where it has to be
+    trained again, or no value is named."""
+    file, _, line = verdict.fix.partition(": ")
+    fields = _fields(line)
+    if file == SCHEDULER_FILE and (schedule := _SCHEDULE.search(f"{line} {verdict.evidence}")) and not fields:
+        return _along(*(group for group in schedule.groups() if group))
+    if shift := _SHIFT.search(verdict.fix):
+        return _relabelled(int(shift[1]))
+    if not fields or "and train" in line:
+        return None
+    if file == SCHEDULER_FILE:
+        return configured(**fields)
+    if file == config_of(VAE):
+        return _scaled(**fields)
+    return _built(**fields) if file == config_of(UNET) else None
+
+
+def _fields(line: str) -> dict[str, Any]:
+    """The settings that a line names with their values, as JSON has them."""
+    found = {}
+    for name, value in _FIELD.findall(line):
+        try:
+            found[name] = json.loads(value)
+        except ValueError:  # a row of numbers that is cut short
+            continue
+    return found
+
+
+def _along(name: str, num_timesteps: str) -> Change | None:
+    if name not in SCHEDULES:
+        return None
+    betas = make_schedule(name, int(num_timesteps)).betas.tolist()
+    return configured(trained_betas=betas, num_train_timesteps=len(betas), rescale_betas_zero_snr=False)
+
+
+def _relabelled(shift: int) -> Change:
+    def change(sampling: Sampling) -> Sampling:
+        classes = sampling.pipeline.denoiser.num_classes or 1
+        return replace(sampling, relabel=lambda labels: (labels + shift) % classes)
+
+    return change
+
+
+def _scaled(
+    latents_mean: Sequence[float] = (), latents_std: Sequence[float] = (), scaling_factor: float = 0.0, **_: Any
+) -> Change | None:
+    """Latents normalised by other numbers than the config's."""
+    if scaling_factor:
+        latents_mean, latents_std = [0.0], [1 / scaling_factor]
+    if not latents_mean or not latents_std:
+        return None
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (latents_mean, latents_std))
+
+    def change(sampling: Sampling) -> Sampling:
+        codec = sampling.pipeline.codec
+        return replace(
+            sampling,
+            encode=lambda pixels: (codec.encode(pixels) * codec.std + codec.mean - mean) / std,
+            decode=lambda latents: codec.decode((latents * std + mean - codec.mean) / codec.std),
+        )
+
+    return change
+
+
+def _built(**fields: Any) -> Change:
+    """The same weights in a network with other settings."""
+
+    def change(sampling: Sampling) -> Sampling:
+        unet = sampling.pipeline.unet
+        network = UNet2DModel.from_config(unet.config, **fields).eval().requires_grad_(False)
+        network.load_state_dict(unet.state_dict())
+        own = sampling.pipeline.denoiser
+        denoiser = NetworkDenoiser(network, own.prediction_type, own.schedule, own.num_classes)
+        return replace(sampling, denoiser=denoiser)
+
+    return change
