@@ -1,18 +1,21 @@
 """Checkpoint folders: save and load. Weights are fp16 safetensors, everything beside them is JSON.
 
-checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline);
+checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline) and
+                               pipeline.py, which lets diffusers load it without this package;
                                README.md (run card), train_config.json, train_log.jsonl, metrics.json;
                                dataset.json and images/ where the dataset is not one that everybody has;
                                .ldm-explorer, the mark of a run of ours (see run_folder)
 """
 
 import copy
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
 
+from ldm_explorer import standalone_pipeline
 from ldm_explorer.data import DATASETS, DatasetSpec, dataset_spec
 from ldm_explorer.denoiser import NetworkDenoiser
 from ldm_explorer.examples import Examples
@@ -34,6 +37,7 @@ from ldm_explorer.run_files import (
 )
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import (
+    CODE_FILE,
     CONFIG_FILE,
     LOG_FILE,
     METRICS_FILE,
@@ -61,7 +65,7 @@ def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None
     RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: measures})
 
 
-PIPELINE_FILES = (PIPELINE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))
+PIPELINE_FILES = (PIPELINE_FILE, CODE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))
 
 
 def save_vae(folder: Path, vae: AutoencoderKL) -> None:
@@ -70,7 +74,7 @@ def save_vae(folder: Path, vae: AutoencoderKL) -> None:
 
 
 def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
-    """Write `unet/`, `scheduler/`, `vae/`, and last `model_index.json`, by which a folder counts as whole.
+    """Write `unet/`, `scheduler/`, `vae/`, `pipeline.py` and last `model_index.json`, by which a folder is whole.
 
     With the autoencoder first, a folder that a kill left half-written would pass for that of an autoencoder.
     """
@@ -81,7 +85,14 @@ def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler
     with run.replacing(SCHEDULER, last=SCHEDULER_CONFIG) as temporary:
         scheduler.save_pretrained(temporary)
     save_model(vae, folder / VAE)
-    run.write_text(PIPELINE_FILE, LatentDiffusionPipeline(vae, unet, scheduler).to_json_string())
+    write_pipeline_index(run, json.loads(LatentDiffusionPipeline(vae, unet, scheduler).to_json_string()))
+
+
+def write_pipeline_index(run: RunFolder, parts: dict[str, Any]) -> None:
+    """Write what diffusers loads a pipeline by: the code that ties its parts, and `model_index.json`, naming it."""
+    run.write_bytes(CODE_FILE, Path(standalone_pipeline.__file__).read_bytes())
+    code = Path(CODE_FILE).stem, standalone_pipeline.LatentDiffusionPipeline.__name__
+    run.write_json(PIPELINE_FILE, parts | {"_class_name": code})
 
 
 def save_model(model: ModelMixin, folder: Path) -> None:

@@ -1,32 +1,35 @@
 """The DiffusionPipeline that ties autoencoder, UNet and scheduler: class labels in, images out."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
+from diffusers import AutoencoderKL, DDPMScheduler, ImagePipelineOutput, UNet2DModel
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from ldm_explorer import standalone_pipeline
 from ldm_explorer.data import to_uint8
 from ldm_explorer.denoiser import Denoiser, NetworkDenoiser
 from ldm_explorer.files import shown
-from ldm_explorer.latents import IdentityCodec, LatentCodec, in_batches
+from ldm_explorer.latents import IdentityCodec, LatentCodec
 from ldm_explorer.options import whole_numbers
 from ldm_explorer.samplers import (
     DEFAULT_NUM_STEPS,
     DEFAULT_SAMPLER,
     DenoiseStep,
+    check_guidance,
     denoise,
     draw_noise,
-    final_latents,
+    make_generators,
     make_sampler,
     own_schedule,
 )
 
 
-class LatentDiffusionPipeline(DiffusionPipeline):
-    """Generates images in [-1, 1] from class labels (K is the null class) and seeds, in fp32.
+class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
+    """Generates images from class labels (K is the null class) and seeds, in fp32, and shows each step of the way.
 
     Without an autoencoder the UNet's latents are the pixels. `num_classes` is as in `NetworkDenoiser`.
     """
@@ -35,14 +38,19 @@ class LatentDiffusionPipeline(DiffusionPipeline):
         self, vae: AutoencoderKL | None, unet: UNet2DModel, scheduler: DDPMScheduler, num_classes: int | None = None
     ):
         """Raises `ValueError` when the latent grids of the two networks differ or statistics are missing."""
-        super().__init__()
-        self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
+        super().__init__(vae, unet, scheduler)
         self.num_classes = num_classes
         self.codec = IdentityCodec(self.latent_shape) if vae is None else LatentCodec(vae)
         if self.latent_shape != self.codec.latent_shape:
             raise ValueError(
                 f"the UNet takes latents {self.latent_shape}, the autoencoder makes {self.codec.latent_shape}"
             )
+
+    @classmethod
+    def load_config(cls, *args: Any, **options: Any) -> Any:
+        """As diffusers reads it, without the code that a folder names: this class stands for it, and none is run."""
+        config = super().load_config(*args, **options)
+        return config | {"_class_name": cls.__name__} if isinstance(config, dict) else config
 
     @property
     def denoiser(self) -> NetworkDenoiser:
@@ -74,10 +82,8 @@ class LatentDiffusionPipeline(DiffusionPipeline):
 
         Raises `ValueError` for labels the network does not know, and as `samplers.denoise` does.
         """
-        seeds = whole_numbers(seeds, "seeds")
-        if not seeds:
-            raise ValueError("no seeds: give one per image")
-        labels = self._labels(class_labels, len(seeds))
+        seeds = _checked(seeds)
+        labels = None if class_labels is None else self._labels(class_labels, len(seeds))
         noise, generators = draw_noise(self.latent_shape, seeds)
         return denoise(
             self.denoiser if denoiser is None else denoiser,
@@ -89,48 +95,63 @@ class LatentDiffusionPipeline(DiffusionPipeline):
             generators=generators,
         )
 
-    def _labels(self, class_labels: Sequence[int] | None, count: int) -> Tensor | None:
+    def _labels(self, class_labels: Sequence[int] | Tensor, count: int) -> Tensor:
         denoiser = self.denoiser
-        if class_labels is None:
-            return None
         if not denoiser.num_classes:
             raise ValueError("this network was trained without class labels: leave them out")
         labels = whole_numbers(class_labels, "class_labels")
-        if len(labels) != count:
-            raise ValueError(f"{len(labels)} class labels for {count} seeds: give one label per seed")
+        if len(labels) not in (1, count):
+            raise ValueError(f"{len(labels)} class labels for {count} images: give one, or one for each")
         last = denoiser.num_classes - (denoiser.null_class is None)
         if bad := [label for label in labels if not 0 <= label <= last]:
             no_label = ", the last one meaning no label" if denoiser.null_class is not None else ""
             raise ValueError(f"class labels {bad}: give 0 to {last}{no_label}")
-        return torch.tensor(labels, device=self.device)
+        return torch.tensor(labels, device=self.device).expand(count)
 
-    @torch.no_grad()
     def __call__(
         self,
-        class_labels: Sequence[int] | None = None,
-        seeds: Sequence[int] = (0,),
+        class_labels: int | Sequence[int] | Tensor | None = None,
+        seeds: Sequence[int] | None = None,
         *,
-        num_inference_steps: int = DEFAULT_NUM_STEPS,
-        guidance_scale: float = 1.0,
-        sampler: str = DEFAULT_SAMPLER,
-        output_type: str = "pil",
-    ) -> ImagePipelineOutput:
-        """Images as a list of PIL images ("pil") or a tensor `(B, C, S, S) in [-1, 1]` ("pt").
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> ImagePipelineOutput | tuple:
+        """Images, as `standalone_pipeline.LatentDiffusionPipeline` makes them of the other `options`.
 
-        Raises `ValueError` as `denoise` does, and for another `output_type`.
+        Image i depends on seed i alone; the seeds are 0, 1, ... where neither they nor a `generator` are given. Raises
+        `ValueError` as `denoise` does, and for another `output_type`.
         """
-        if output_type not in ("pil", "pt"):
-            raise ValueError(f"output_type is {output_type!r}: give 'pil' or 'pt'")
-        steps = self.denoise(
-            class_labels,
-            seeds,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            sampler=sampler,
-        )
-        latents = final_latents(self.progress_bar(steps))
-        pixels = in_batches(self.codec.decode, latents).clamp(-1, 1).cpu()
-        return ImagePipelineOutput(pixels if output_type == "pt" else to_pil(pixels))
+        if seeds is not None and generator is not None:
+            raise ValueError("both seeds and a generator: give one of them")
+        check_guidance(options.get("guidance_scale", 1.0))
+        labels = [class_labels] if isinstance(class_labels, int) else class_labels
+        given = 1 if labels is None else len(labels)
+        if generator is None:
+            seeds = range(given if batch_size is None else batch_size) if seeds is None else _checked(seeds)
+            if batch_size not in (None, len(seeds)):
+                raise ValueError(f"{len(seeds)} seeds for {batch_size} images: give one per image")
+            generator = make_generators(seeds)
+        if batch_size is None:
+            batch_size = len(generator) if isinstance(generator, list) else given
+        labels = None if labels is None else self._labels(labels, batch_size)
+        return super().__call__(labels, batch_size=batch_size, generator=generator, **options)
+
+    def _predict(self, z_t: Tensor, timestep: Tensor, labels: Tensor | None) -> Tensor:
+        return self.denoiser.predict(z_t, timestep, labels)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        pixels = self.codec.decode(z)
+        if not pixels.isfinite().all():
+            raise ValueError("the images are not finite: ldm-diagnose looks for the cause in the model's folder")
+        return pixels
+
+
+def _checked(seeds: Sequence[int]) -> list[int]:
+    checked = whole_numbers(seeds, "seeds")
+    if not checked:
+        raise ValueError("no seeds: give one per image")
+    return checked
 
 
 def to_pil(pixels: Tensor) -> list[Image.Image]:

@@ -60,6 +60,7 @@ class RunConfig(TypedDict, total=False):
     num_timesteps: Timesteps | None
     zero_terminal_snr: bool | None
     class_labels: bool | None
+    license: Name
 
 
 @with_config(STRICT)

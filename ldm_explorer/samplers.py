@@ -1,27 +1,28 @@
 """Samplers: a name maps to a diffusers scheduler, and `denoise` walks it from noise to a clean latent.
 
-Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained.
+Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained. The
+names are in `standalone_pipeline`, which samples from run folders where this package is not. The default is the sampler
+with the lowest feature FD on ldm-8x8x4-cosine, with the fewest evaluations that bring it within 5 % of that, by the
+stored measures of `train/evaluate.py --few-evaluations`.
 """
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import (
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    SchedulerMixin,
-    UniPCMultistepScheduler,
-)
+from diffusers import DDPMScheduler, SchedulerMixin
 from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser
 from ldm_explorer.files import shown
 from ldm_explorer.prediction import PredictionType, to_z0
 from ldm_explorer.schedules import Schedule
+from ldm_explorer.standalone_pipeline import DEFAULT_NUM_STEPS as DEFAULT_NUM_STEPS
+from ldm_explorer.standalone_pipeline import DEFAULT_SAMPLER as DEFAULT_SAMPLER
+from ldm_explorer.standalone_pipeline import SAMPLERS, set_timesteps
 
 
 def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMScheduler:
@@ -45,26 +46,10 @@ def own_schedule(scheduler: SchedulerMixin) -> Schedule:
     return Schedule("own", scheduler.betas)
 
 
-SAMPLERS: dict[str, Callable[[DDPMScheduler], SchedulerMixin]] = {
-    "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config),
-    "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config),
-    "ddim": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, solver_order=1),
-    "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
-}
-"""DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021), ancestral DDPM (Ho et al. 2020).
-
-DDIM is first-order DPM-Solver++ (Lu et al. 2022, section 4.1): diffusers' DDIMScheduler strides by T // steps, which is
-wrong where the steps do not divide T.
-"""
 if TYPE_CHECKING:  # a type checker takes no Literal that is computed
     SamplerName = str
 else:
     SamplerName = Literal[tuple(SAMPLERS)]
-
-DEFAULT_SAMPLER = "unipc"
-DEFAULT_NUM_STEPS = 10
-"""The sampler with the lowest feature FD on ldm-8x8x4-cosine, with the fewest evaluations that bring it within 5 % of
-that, by the stored measures of `train/evaluate.py --few-evaluations`."""
 
 
 def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:
@@ -86,28 +71,21 @@ class DenoiseStep:
     z_next: Tensor  # after the step; the result when index == total - 1
 
 
+def make_generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One per image."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
 def draw_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
     """Standard normal noise `(len(seeds), *shape)`, one generator per image: image i depends on seed i alone."""
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    generators = make_generators(seeds)
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]), generators
 
 
-def set_timesteps(sampler: SchedulerMixin, num_steps: int) -> None:
-    """Give a sampler exactly `num_steps` trailing timesteps; diffusers' own arange gains t = -1 at 61 of 1000.
-
-    Raises `ValueError` for a number of steps outside 1..T, and for one at which another spacing stands still.
-    """
-    num_timesteps = sampler.config.num_train_timesteps
-    if not isinstance(num_steps, int) or not 1 <= num_steps <= num_timesteps:
-        raise ValueError(f"{shown(num_steps)} steps: give 1 to {num_timesteps}, the schedule's length")
-    sampler.set_timesteps(num_steps)
-    if len(sampler.timesteps) > num_steps:
-        sampler.set_timesteps(num_steps - 1e-9)
-    if len(sampler.timesteps.unique()) < num_steps:
-        raise ValueError(
-            f"{num_steps} steps with timestep_spacing {sampler.config.timestep_spacing!r} come to a timestep twice: "
-            f"give fewer than {num_timesteps}"
-        )
+def check_guidance(guidance_scale: float) -> None:
+    """Raises `ValueError` for what is no finite number."""
+    if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
+        raise ValueError(f"guidance_scale is {shown(guidance_scale)}: give a finite number, 1 for none")
 
 
 @torch.no_grad()
@@ -130,8 +108,7 @@ def denoise(
     samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance that is no number or
     without labels, or a sampler that adds noise without generators.
     """
-    if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
-        raise ValueError(f"guidance_scale is {shown(guidance_scale)}: give a finite number, 1 for none")
+    check_guidance(guidance_scale)
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")

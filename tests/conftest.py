@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import AutoencoderKL, UNet2DModel
+from diffusers.utils import dynamic_modules_utils
 from helpers import NUM_CLASSES, RUN_CONFIG, build_seeded, denoiser_records, draw_shapes, write_log
 from toy_training import CONFIG
 
@@ -59,6 +60,15 @@ def _no_network():
 
     patch = pytest.MonkeyPatch()
     patch.setattr(socket.socket, "connect", local_only)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_code_cache(tmp_path_factory):
+    """diffusers copies a folder's code before it runs it: not to where another worker does so, too."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
     yield
     patch.undo()
 

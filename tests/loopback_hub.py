@@ -29,9 +29,9 @@ REPO = r"(?P<repo>[^/]+/[^/]+)"
 class Refused(Exception):
     """An answer with an error's status, as the Hub gives it."""
 
-    def __init__(self, status: int, message: str, code: str | None = None):
+    def __init__(self, status: int, message: str, code: str | None = None, **content: str):
         super().__init__(message)
-        self.status, self.code = status, code
+        self.status, self.code, self.content = status, code, {"error": message} | content
 
 
 @dataclass
@@ -155,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(404, f"no {self.command} {path} on this hub")
         except Refused as refused:
             headers = {"X-Error-Message": str(refused)} | ({"X-Error-Code": refused.code} if refused.code else {})
-            self._send(json.dumps({"error": str(refused)}).encode(), headers, refused.status)
+            self._send(json.dumps(refused.content).encode(), headers, refused.status)
 
     do_GET = do_HEAD = do_POST = do_PUT = answer
 
@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         name = f"{asked.get('organization') or OWNER}/{asked['name']}"
         self._check_owner(name)
         if name in self.hub.repos:
-            raise Refused(409, "You already created this model repo")
+            raise Refused(409, "You already created this model repo", url=f"{self.hub.address}/{name}")
         self.hub.repos[name] = Repo(private=asked.get("visibility") == "private")
         self.hub.repos[name].commit({".gitattributes": b"*.safetensors filter=lfs\n"})
         self._send_json({"url": f"{self.hub.address}/{name}", "name": name})
@@ -256,8 +256,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The repository that is asked for; one that is missing and one that is private look alike to strangers."""
         repo = self.hub.repos.get(self.match["repo"])
         if repo is None or (repo.private and not self._is_signed_in):
-            status = 404 if self._is_signed_in else 401
-            raise Refused(status, "Repository not found", "RepoNotFound" if status == 404 else None)
+            raise Refused(404 if self._is_signed_in else 401, "Repository not found", "RepoNotFound")
         return repo
 
     def _writable(self) -> Repo:

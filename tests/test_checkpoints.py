@@ -29,6 +29,7 @@ from ldm_explorer.discovery import discover
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import RunFolder
+from ldm_explorer.run_layout import CODE_FILE
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule
 
@@ -347,8 +348,8 @@ def test_hidden_folders_are_no_checkpoints(vae_folder, tmp_path):
     assert ([checkpoint.name for checkpoint in good], skipped) == (["run"], [])
 
 
-def test_everything_beside_the_weights_and_the_film_is_json(ldm_folder):
-    suffixes = {path.suffix for path in ldm_folder.rglob("*") if path.is_file()}
+def test_everything_beside_the_weights_the_film_and_the_code_for_diffusers_is_json(ldm_folder):
+    suffixes = {path.suffix for path in ldm_folder.rglob("*") if path.is_file() and path != ldm_folder / CODE_FILE}
     assert suffixes == {".json", ".jsonl", ".safetensors", ".webp"}
     for path in ldm_folder.rglob("*.json"):
         json.loads(path.read_text())

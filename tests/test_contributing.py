@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm_explorer import data, samplers, schedules
+from ldm_explorer import data, samplers, schedules, standalone_pipeline
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.schedules import make_schedule
 from ldm_explorer.ui import controls, page, settings
@@ -47,7 +47,7 @@ def test_the_schedule_takes_signal_away_at_every_step(monkeypatch):
 
 def test_the_sampler_keeps_the_trained_betas(monkeypatch):
     euler = {"EulerDiscreteScheduler": diffusers.EulerDiscreteScheduler}
-    listed, added = entries("A sampler", samplers, "SAMPLERS", **euler)
+    listed, added = entries("A sampler", standalone_pipeline, "SAMPLERS", **euler)
     monkeypatch.setattr(samplers, "SAMPLERS", listed)
     schedule = make_schedule("cosine", 100)
     sampler = samplers.make_sampler(added, samplers.make_scheduler(schedule, "v_prediction"))

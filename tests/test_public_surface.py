@@ -198,7 +198,21 @@ SAMPLING = {
     "a fraction of a step": ({"num_inference_steps": 2.5}, "2.5 steps: give 1 to"),
     "guidance that is no number": ({"guidance_scale": float("nan")}, "guidance_scale is nan: give a finite number"),
     "guidance without labels": ({"class_labels": None, "guidance_scale": 2.0}, "guidance needs class labels"),
-    "another output": ({"output_type": "np"}, "output_type is 'np': give 'pil' or 'pt'"),
+    "another output": ({"output_type": "latent"}, "output_type is 'latent': give 'pil', 'np' or 'pt'"),
+    "seeds and generators": ({"generator": torch.Generator()}, "both seeds and a generator: give one of them"),
+    "two generators for three": (
+        {"seeds": None, "batch_size": 3, "generator": [torch.Generator()] * 2},
+        r"\[3, 2\] labels and generators for 3 images: give one, or one for each image",
+    ),
+    "one seed for three": ({"batch_size": 3}, "1 seeds for 3 images: give one per image"),
+    "two labels for three": (
+        {"class_labels": [1, 2], "seeds": None, "batch_size": 3},
+        "2 class labels for 3 images: give one, or one for each",
+    ),
+    "a tensor that no step has": (
+        {"callback_on_step_end_tensor_inputs": ["prompt_embeds"]},
+        "callback_on_step_end_tensor_inputs has {'prompt_embeds'}",
+    ),
 }
 
 

@@ -8,7 +8,10 @@ from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.run_folder import FolderRefused
-from ldm_explorer.training import latest_state, train
+from ldm_explorer.training import latest_state, push, train
+from ldm_explorer.training import run as run_module
+from ldm_explorer.training.command_line import Interrupted
+from ldm_explorer.training.drive import drive
 from ldm_explorer.training.tasks.autoencoder import AutoencoderTraining, VAETrainConfig
 from ldm_explorer.training.tasks.denoiser import DenoiserTraining, LDMTrainConfig
 
@@ -51,6 +54,44 @@ def test_a_training_is_a_generator_of_steps_that_leaves_a_checkpoint(training, t
     assert checkpoint.metrics["training"]["steps"] == 4
     assert "notebook" not in (tmp_path / "run" / "README.md").read_text() + str(checkpoint.metrics)
     assert capsys.readouterr().out == ""
+
+
+def test_a_finished_training_is_pushed_where_that_is_asked_for(training, tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(push, "get_token", lambda: "token")
+    monkeypatch.setattr(run_module, "push", lambda *asked: pushed.append(asked))
+    list(train(training("ldm", tmp_path / "run", push_to_hub="me/run", license="mit")))
+    assert pushed == [(tmp_path / "run", "me/run")]
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert card.startswith("---\nlicense: mit\nlibrary_name: diffusers\n")
+    assert (tmp_path / "run" / "samples.png").is_file()
+    assert "push_to_hub" not in read_checkpoint(tmp_path / "run").config
+    assert "me/run" not in card
+
+
+def test_ctrl_c_in_a_push_says_that_the_run_is_there(training, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(push, "get_token", lambda: "token")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "push", stop)
+    with pytest.raises(Interrupted, match=r"stopped: the run is whole in .*run, and `python train/push.py .* me/run`"):
+        drive(training("vae", tmp_path / "run", push_to_hub="me/run"))
+    assert f"wrote {tmp_path / 'run'}" in capsys.readouterr().out
+    assert read_checkpoint(tmp_path / "run").kind == "vae"
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "said"), [("token", "me", "is no name of a"), (None, "me/run", "hf auth login")]
+)
+def test_a_training_that_cannot_be_pushed_is_refused_before_any_work(
+    training, tmp_path, monkeypatch, token, name, said
+):
+    monkeypatch.setattr(push, "get_token", lambda: token)
+    with pytest.raises(ValueError, match=said):
+        next(train(training("vae", tmp_path / "run", push_to_hub=name)))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["vae", "ldm"])

@@ -22,7 +22,10 @@ PACKAGE = Path(run_layout.__file__).parent
 NAMES = {value for name, value in vars(run_layout).items() if name.endswith("_FILE")} - {run_layout.CARD_FILE}
 OWNERS = {
     "Stable Diffusion's betas": (r"0\.00085", {"schedules.py"}),
-    "the last class embedding": (r"\bnum_class_embeds\b", {"denoiser.py", "models.py", "network_files.py"}),
+    "the last class embedding": (
+        r"\bnum_class_embeds\b",
+        {"denoiser.py", "models.py", "network_files.py", "standalone_pipeline.py"},
+    ),
     "a network asked with or without labels": (r"return_dict=False\)\[0\]\[", {"denoiser.py"}),
     "KL": (r"- 1 - \w*(log|variance)", {"latents.py"}),
     "the schedule of a run": (r"\.get\(\"zero_terminal_snr\"", {"run_files.py"}),

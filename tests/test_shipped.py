@@ -8,7 +8,7 @@ from ldm_explorer.checkpoints import (
     read_checkpoint,
     read_json,
 )
-from ldm_explorer.data import crop, dataset_spec, load_split, to_uint8
+from ldm_explorer.data import crop, dataset_spec, load_split
 from ldm_explorer.discovery import discover
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, predict_classes
 from ldm_explorer.explore.images import looks_familiar
@@ -121,7 +121,7 @@ def test_samples_are_mostly_of_the_class_that_was_asked_for(name):
     classifier = load_model(FeatureNet, checkpoint.folder.parent / "features", "features")
     labels = [index % spec.num_classes for index in range(30)]
     images = checkpoint.pipeline(labels, range(30), num_inference_steps=10, output_type="pt").images
-    predicted = predict_classes(classifier, extract_features(classifier, crop(to_uint8(images), spec)))
+    predicted = predict_classes(classifier, extract_features(classifier, crop(images * 255, spec).round().byte()))
     assert (predicted == torch.tensor(labels)).float().mean() > 0.6
 
 

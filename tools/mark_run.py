@@ -13,12 +13,14 @@ from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import (
     CARD_FILE,
     CLASSIFIER,
+    CODE_FILE,
     CONFIG_FILE,
     EXAMPLES,
     FILM,
     LOG_FILE,
     METRICS_FILE,
     PIPELINE_FILE,
+    SAMPLES_FILE,
     SCHEDULER_FILE,
     SPEC_FILE,
     STATE,
@@ -27,7 +29,10 @@ from ldm_explorer.run_layout import (
     VAE,
 )
 
-FILES = (CARD_FILE, CONFIG_FILE, METRICS_FILE, SPEC_FILE, PIPELINE_FILE, LOG_FILE, STATISTICS_FILE, SCHEDULER_FILE)
+FILES = (
+    *(CARD_FILE, SAMPLES_FILE, CONFIG_FILE, METRICS_FILE, SPEC_FILE, LOG_FILE, STATISTICS_FILE),
+    *(PIPELINE_FILE, CODE_FILE, SCHEDULER_FILE),
+)
 NETWORK = r"(config\.json|diffusion_pytorch_model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?)"
 WRITTEN = (
     *map(re.escape, FILES),

@@ -13,7 +13,7 @@ from ldm_explorer.explore.images import example_images, first_of_class
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.latents import decode_images
-from ldm_explorer.samplers import DEFAULT_SAMPLER
+from ldm_explorer.samplers import DEFAULT_SAMPLER, final_latents
 
 MAX_IMAGES = 24
 UNCONDITIONAL_IMAGES = 10
@@ -72,5 +72,5 @@ def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
     classes = pipeline.denoiser.num_classes
     labels = list(range(min(classes, spec.num_classes, MAX_IMAGES))) if classes else None
     seeds = range(seed, seed + (UNCONDITIONAL_IMAGES if labels is None else len(labels)))
-    images = pipeline(labels, seeds, num_inference_steps=num_steps, sampler=DEFAULT_SAMPLER, output_type="pt").images
-    return crop(to_uint8(images), spec)
+    steps = pipeline.denoise(labels, seeds, num_inference_steps=num_steps, sampler=DEFAULT_SAMPLER)
+    return decode_images(checkpoint.codec, final_latents(steps), spec)

@@ -1,6 +1,7 @@
 """The options that every training shares, and what follows from them alone: budget, learning rate, data order."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -55,6 +56,10 @@ class FitConfig:
     with half the learning rate, five times at most."""
     tracker: str | None = None
     """An Accelerate tracker by name (tensorboard, trackio, wandb, ...) beside train_log.jsonl."""
+    push_to_hub: str | None = None
+    """OWNER/NAME on the Hugging Face Hub: where the finished run's files go. A new repository is private."""
+    license: str = "unknown"
+    """The licence that the run's card names, by its identifier on the Hub: mit, apache-2.0, cc-by-4.0, ..."""
 
     def __post_init__(self) -> None:
         settle_types(self)
@@ -76,6 +81,8 @@ class FitConfig:
         for name in ("learning_rate", "max_epochs", "max_minutes", "weight_decay"):
             if getattr(self, name) == math.inf:
                 raise ValueError(f"--{name.replace('_', '-')} is infinite: it has to be a finite number")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):
+            raise ValueError(f"--license is {self.license!r:.80}: give an identifier of the Hub, as mit or cc-by-4.0")
         if abs(self.seed) > _MAX_SEED:
             raise ValueError(f"--seed is {self.seed}: it has to be from {-_MAX_SEED} to {_MAX_SEED}")
 

@@ -14,6 +14,7 @@ from ldm_explorer.training.command_line import Interrupted, command_line
 from ldm_explorer.training.failures import way_on
 from ldm_explorer.training.loop import Step
 from ldm_explorer.training.processes import precision_of
+from ldm_explorer.training.push import how_again
 from ldm_explorer.training.run import Run, Training, begin
 
 
@@ -37,6 +38,16 @@ def drive(training: Training) -> None:
             raise Interrupted
         if run.accelerator.is_main_process:
             print(f"\nwrote {run.folder}")
+            _push(run)
+
+
+def _push(run: Run) -> None:
+    try:
+        address = run.push()
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped: {how_again(run.folder, str(run.config.push_to_hub))}") from None
+    if address is not None:
+        print(f"pushed it to {address}")
 
 
 def _summary(run: Run) -> str:

@@ -19,13 +19,14 @@ from ldm_explorer.data import DATASETS
 from ldm_explorer.files import shown
 from ldm_explorer.film import is_milestone
 from ldm_explorer.run_folder import FolderRefused, RunFolder
-from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, METRICS_FILE, SPEC_FILE
+from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, METRICS_FILE, SAMPLES_FILE, SPEC_FILE
 from ldm_explorer.training.dataset import TrainConfig, keep_examples
 from ldm_explorer.training.failures import cannot_write, explained
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of
+from ldm_explorer.training.push import check_name, push
 from ldm_explorer.training.records import Records
-from ldm_explorer.training.run_card import run_card, training_cost
+from ldm_explorer.training.run_card import run_card, sample_grid, training_cost
 from ldm_explorer.training.run_state import (
     check_copy,
     check_options,
@@ -142,19 +143,29 @@ class Run:
         try:
             measures = self.task.export(self.averaged.cpu().eval(), self.folder)
             cost = training_cost(self.task, self.folder, self.command) | {"precision": precision_of(self.accelerator)}
-            parameters = self.num_parameters
-            update_metrics(self.folder, "training", cost | {"parameters": parameters} | measures)
-            RunFolder(self.folder).write_text(CARD_FILE, run_card(self.folder.name, self.config, cost, parameters))
+            update_metrics(self.folder, "training", cost | {"parameters": self.num_parameters} | measures)
+            if (grid := sample_grid(self.folder, self.config.spec.channels)) is not None:
+                RunFolder(self.folder).write_bytes(SAMPLES_FILE, grid)
+            RunFolder(self.folder).write_text(CARD_FILE, run_card(self.folder))
         except OSError as error:
             raise cannot_write(self.folder, error) from error
+
+    def push(self) -> str | None:
+        """Upload the finished run where that is asked for, by the main process; returns the repository's address.
+
+        Raises `PushFailed`.
+        """
+        if self.config.push_to_hub is None or not self.accelerator.is_main_process:
+            return None
+        return push(self.folder, self.config.push_to_hub)
 
 
 @contextmanager
 def begin(training: Training, command: str | None = None) -> Iterator[Run]:
     """Hold the folder of a run, `config.out` or by default runs/<dataset>/<name>, before any work is done.
 
-    Raises what `claim`, `check_copy`, `RunFolder.check` and `check_options` do, and `FolderRefused` for a run folder in
-    the dataset's own.
+    Raises what `claim`, `check_copy`, `RunFolder.check`, `check_options` and `push.check_name` do, and `FolderRefused`
+    for a run folder in the dataset's own.
     """
     config = training.config
     folder = config.out or Path("runs") / config.dataset_name / training.name
@@ -169,7 +180,8 @@ def begin(training: Training, command: str | None = None) -> Iterator[Run]:
 def train(training: Training) -> Iterator[Step]:
     """Train into a folder of its own, one step at a time; after the last one the checkpoint lies there.
 
-    Raises what `begin`, `Training.make_task`, `Run.steps` and `Run.export` do, and `TypeError` for what is no training.
+    Raises what `begin`, `Training.make_task`, `Run.steps`, `Run.export` and `Run.push` do, and `TypeError` for what is
+    no training.
     """
     if not isinstance(training, Training):
         raise TypeError(
@@ -179,10 +191,13 @@ def train(training: Training) -> Iterator[Step]:
         run.prepare()
         yield from run.steps()
         run.export()
+        run.push()
 
 
 def _claim(config: TrainConfig, folder: Path, files: Iterable[str], held: ExitStack) -> Exception | None:
     try:
+        if config.push_to_hub is not None:
+            check_name(config.push_to_hub)
         _check_outside_dataset(config, folder)
         run = held.enter_context(claim(folder))
         check_copy(folder)

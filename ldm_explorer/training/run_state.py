@@ -30,10 +30,10 @@ from ldm_explorer.run_layout import (
     step_of,
 )
 
-PLACE_FIELDS = {"out", "resume", "data_dir", "tracker"}
+PLACE_FIELDS = {"out", "resume", "data_dir", "tracker", "push_to_hub"}
 """Options that say where and how a run works; they are not stored with it."""
 
-RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps", "on_divergence"}
+RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps", "on_divergence", "license"}
 """Stored options that may differ when a run is resumed."""
 
 

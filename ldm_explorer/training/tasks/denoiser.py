@@ -21,7 +21,7 @@ from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, min_snr_weight, target
-from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE, VAE
+from ldm_explorer.run_layout import METRICS_FILE, SAMPLES_FILE, STATISTICS_FILE, VAE
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
 from ldm_explorer.schedules import MAX_TERMINAL_SNR
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, load_frozen_vae
@@ -162,7 +162,7 @@ class DenoiserTraining:
         self.autoencoder_cost = autoencoder_training(config.vae_folder)
         side, channels = unet_config.latent_size, unet_config.latent_channels
         self.name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
-        self.files = (*PIPELINE_FILES, STATISTICS_FILE, *film_files(config.max_steps))
+        self.files = (*PIPELINE_FILES, STATISTICS_FILE, SAMPLES_FILE, *film_files(config.max_steps))
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> DenoiserTask:
         """Encode the images, and write the statistics of the latents. Raises what `load_split` does."""

@@ -1,0 +1,119 @@
+"""Class labels in, images out: a latent diffusion pipeline in one file, on torch and diffusers alone.
+
+A copy of it lies as pipeline.py in the folder of every denoiser that LDM Explorer trains, which so needs nothing else:
+    DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder, trust_remote_code=True)"""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import diffusers
+import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, ImagePipelineOutput, UniPCMultistepScheduler
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+SAMPLERS: dict[str, Callable[[DDPMScheduler], diffusers.SchedulerMixin]] = {
+    "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config),
+    "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config),
+    "ddim": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, solver_order=1),
+    "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
+}
+"""DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021; as first-order DPM-Solver++, for
+diffusers' own strides by T // steps, wrong where they do not divide T), ancestral DDPM (Ho et al. 2020)."""
+DEFAULT_SAMPLER, DEFAULT_NUM_STEPS = "unipc", 10
+
+
+def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
+    """Give a scheduler so many steps; diffusers' own arange gains t = -1 at 61 of 1000. Raises `ValueError`."""
+    num_timesteps, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing")
+    if not isinstance(num_steps, int) or not 1 <= num_steps <= num_timesteps:
+        raise ValueError(f"{num_steps!r:.80} steps: give 1 to {num_timesteps}, the schedule's length")
+    scheduler.set_timesteps(num_steps)
+    if scheduler.timesteps[-1] < 0:
+        scheduler.set_timesteps(num_steps - 1e-9)
+    if len(scheduler.timesteps.unique()) < num_steps:
+        raise ValueError(f"{num_steps} steps with timestep_spacing {spacing!r} come to a timestep twice: give fewer")
+
+
+class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
+    """Makes images of classes 0 to K - 1, or of K, which means "no class", by any of `SAMPLERS`."""
+
+    model_cpu_offload_seq, _callback_tensor_inputs = "unet->vae", ["latents"]
+
+    def __init__(self, vae: diffusers.AutoencoderKL, unet: diffusers.UNet2DModel, scheduler: DDPMScheduler):
+        super().__init__()
+        self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        class_labels: int | Sequence[int] | Tensor | None = None,
+        *,
+        batch_size: int | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        num_inference_steps: int = DEFAULT_NUM_STEPS,
+        guidance_scale: float = 1.0,
+        sampler: str | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[..., dict | None] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> ImagePipelineOutput | tuple:
+        """Images, "pil" or in [0, 1] "np" `(B, H, W, C)` or "pt" `(B, C, H, W)`. B is `batch_size`, by default one for
+        each label or each generator in a list; one label serves all. `sampler` is one of `SAMPLERS`, by default unipc,
+        or what was put in place of the folder's scheduler if that is of another class. Raises `ValueError`."""
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type is {output_type!r:.80}: give 'pil', 'np' or 'pt'")
+        if others := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
+            raise ValueError(f"callback_on_step_end_tensor_inputs has {others}: there is latents alone")
+        labels, count = self._labels_and_count(class_labels, batch_size, generator)
+        if guidance_scale != 1 and labels is None:
+            raise ValueError("guidance needs class labels and a network trained with a null class")
+        scheduler = self._scheduler_for(sampler)
+        set_timesteps(scheduler, num_inference_steps)
+        noise = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+        size = self.unet.config.sample_size
+        shape = (count, self.unet.config.in_channels, *(size if isinstance(size, list | tuple) else (size, size)))
+        z = randn_tensor(shape, generator, self._execution_device, self.unet.dtype) * scheduler.init_noise_sigma
+        for index, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
+            z_t = scheduler.scale_model_input(z, timestep)
+            prediction = self._predict(z_t, timestep, labels)
+            if guidance_scale != 1:
+                unguided = self._predict(z_t, timestep, None)
+                prediction = unguided + guidance_scale * (prediction - unguided)
+            z = scheduler.step(prediction, timestep, z, return_dict=False, **noise)[0]
+            if callback_on_step_end is not None:
+                asked = dict.fromkeys(callback_on_step_end_tensor_inputs, z)
+                z = (callback_on_step_end(self, index, timestep, asked) or {}).get("latents", z)
+        pixels = (torch.cat([self._decode(part).float() for part in z.split(64)]) / 2 + 0.5).clamp(0, 1).cpu()
+        self.maybe_free_model_hooks()
+        arrays = pixels.permute(0, 2, 3, 1).numpy()
+        images = pixels if output_type == "pt" else arrays if output_type == "np" else self.numpy_to_pil(arrays)
+        return ImagePipelineOutput(images) if return_dict else (images,)
+
+    def _labels_and_count(self, given, batch_size: int | None, generator) -> tuple[Tensor | None, int]:
+        labels = None if given is None else torch.as_tensor(given, device=self._execution_device).reshape(-1)
+        lengths = [len(listed) for listed in (labels, generator) if isinstance(listed, Tensor | list)]
+        embeddings = self.unet.config.num_class_embeds or 0
+        count = max(lengths, default=1) if batch_size is None else batch_size
+        if count < 1 or not {1, count}.issuperset(lengths):
+            raise ValueError(f"{lengths} labels and generators for {count} images: give one, or one for each image")
+        if labels is not None and (labels.is_floating_point() or not set(labels.tolist()) <= {*range(embeddings)}):
+            raise ValueError(f"class labels {labels.tolist()}: the network knows {embeddings} of them, from 0 on")
+        return None if labels is None else labels.expand(count), count
+
+    def _scheduler_for(self, sampler: str | None) -> diffusers.SchedulerMixin:
+        if sampler is None and not isinstance(self.scheduler, DDPMScheduler):
+            return self.scheduler
+        if (name := sampler or DEFAULT_SAMPLER) not in SAMPLERS:
+            raise ValueError(f"unknown sampler {name!r:.80}: choose one of {', '.join(SAMPLERS)}")
+        return SAMPLERS[name](self.scheduler)
+
+    def _predict(self, z_t: Tensor, timestep: Tensor, labels: Tensor | None) -> Tensor:
+        if labels is None and (embeddings := self.unet.config.num_class_embeds) is not None:
+            labels = torch.full((len(z_t),), embeddings - 1, device=z_t.device)
+        return self.unet(z_t, timestep, labels, return_dict=False)[0]
+
+    def _decode(self, z: Tensor) -> Tensor:
+        mean, std = (torch.tensor(self.vae.config[name]).to(z) for name in ("latents_mean", "latents_std"))
+        return self.vae.decode(z * std.view(1, -1, 1, 1) + mean.view(1, -1, 1, 1), return_dict=False)[0]
