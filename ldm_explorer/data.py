@@ -4,26 +4,27 @@ Images travel as `(N, C, S, S) uint8` already padded to the model's side S; `to_
 `(N, C, S, S) float32 in [-1, 1]` and `crop` goes back to the side they are scored at (measures: 28x28).
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision import datasets
-from torchvision.datasets.utils import download_and_extract_archive
 
-from ldm_explorer.files import shown
+from ldm_explorer.cifar10 import read_cifar10
+from ldm_explorer.files import cache_dir, shown
 from ldm_explorer.idx import find_idx, read_idx
-from ldm_explorer.image_folder import DataError, Split, read_image_folder
+from ldm_explorer.image_folder import DataError, read_image_folder
 from ldm_explorer.options import as_path
+from ldm_explorer.pictures.collection import MemoryMap, Pictures
+from ldm_explorer.pictures.hugging_face import read_hugging_face
+from ldm_explorer.pictures.layout import Split
 
-FOLDER_PREFIX = "folder:"
+FOLDER_PREFIX, HUGGING_FACE_PREFIX = "folder:", "hf:"
 FOLDER_SIDE = 64
 SIDE_MULTIPLE = 8
 MAX_SIDE = 512
@@ -79,18 +80,15 @@ class ImageSet:
         return len(self.images)
 
 
-def cache_dir() -> Path:
-    """Where downloads go: outside the repository, shared by every run."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ldm-explorer"
-
-
-def find_dataset(name: str, image_side: int | None = None) -> Dataset:
-    """A registered dataset, or `folder:PATH` with its images at `image_side` (default 64) pixels.
+def find_dataset(name: str, image_side: int | None = None, memory_map: MemoryMap = "auto") -> Dataset:
+    """A registered dataset, or pictures as `find_pictures` finds them.
 
     Raises `ValueError` for an unknown name or a side that does not fit, `DataError` for a folder without images.
     """
-    if isinstance(name, str) and name.startswith(FOLDER_PREFIX):
-        return _folder_dataset(Path(name.removeprefix(FOLDER_PREFIX)).expanduser(), image_side or FOLDER_SIDE)
+    if (pictures := find_pictures(name, image_side, memory_map)) is not None:
+        side = pictures.images.shape[-1]
+        spec = DatasetSpec(pictures.images.shape[1], side, side, pictures.class_names, background=0)
+        return Dataset(spec, lambda _, split: pictures.split(split))
     if image_side not in (None, dataset_spec(name).side):
         raise ValueError(
             f"--image-side is {shown(image_side)}: the images of {name} have side {dataset_spec(name).side}"
@@ -98,7 +96,31 @@ def find_dataset(name: str, image_side: int | None = None) -> Dataset:
     return DATASETS[name]
 
 
-def load_split(name: str, split: Split, data_dir: Path | str | None = None, image_side: int | None = None) -> ImageSet:
+def find_pictures(name: str, image_side: int | None = None, memory_map: MemoryMap = "auto") -> Pictures | None:
+    """The pictures of `folder:PATH` or `hf:NAME` at `image_side` (default 64) pixels, None for a registered dataset.
+
+    `hf:` takes a dataset of the `datasets` library: `owner/name` on the Hub, or a folder that it saved. Raises
+    `ValueError` for a side that does not fit, `DataError` for what holds no images.
+    """
+    if not isinstance(name, str) or not name.startswith((FOLDER_PREFIX, HUGGING_FACE_PREFIX)):
+        return None
+    side = FOLDER_SIDE if image_side is None else image_side
+    if not isinstance(side, int) or not SIDE_MULTIPLE <= side <= MAX_SIDE or side % SIDE_MULTIPLE:
+        raise ValueError(
+            f"--image-side is {shown(side)}: give a multiple of {SIDE_MULTIPLE} up to {MAX_SIDE}, such as {FOLDER_SIDE}"
+        )
+    if name.startswith(FOLDER_PREFIX):
+        return read_image_folder(Path(name.removeprefix(FOLDER_PREFIX)).expanduser(), side, memory_map)
+    return read_hugging_face(name.removeprefix(HUGGING_FACE_PREFIX), side, memory_map)
+
+
+def load_split(
+    name: str,
+    split: Split,
+    data_dir: Path | str | None = None,
+    image_side: int | None = None,
+    memory_map: MemoryMap = "auto",
+) -> ImageSet:
     """Load one split of a dataset, padded to the model's side.
 
     Raises `ValueError` for an unknown split and as `find_dataset` does, `DataError` when the files are nowhere to be
@@ -106,7 +128,7 @@ def load_split(name: str, split: Split, data_dir: Path | str | None = None, imag
     """
     if split not in get_args(Split):
         raise ValueError(f"unknown split {shown(split)}: choose one of {', '.join(get_args(Split))}")
-    dataset = find_dataset(name, image_side)
+    dataset = find_dataset(name, image_side, memory_map)
     folder = None if data_dir is None else as_path(data_dir, "the folder with the dataset's files")
     images, labels = dataset.load(folder, split)
     spec, shape = dataset.spec, tuple(images.shape[1:])
@@ -122,7 +144,8 @@ def load_split(name: str, split: Split, data_dir: Path | str | None = None, imag
 def dataset_spec(name: str) -> DatasetSpec:
     """The images of a registered dataset. Raises `ValueError` for another name."""
     if not isinstance(name, str) or name not in DATASETS:
-        raise ValueError(f"unknown dataset {shown(name)}: choose one of {', '.join(DATASETS)}, or {FOLDER_PREFIX}PATH")
+        known = f"{', '.join(DATASETS)}, {FOLDER_PREFIX}PATH or {HUGGING_FACE_PREFIX}NAME"
+        raise ValueError(f"unknown dataset {shown(name)}: choose one of {known}")
     return DATASETS[name].spec
 
 
@@ -130,6 +153,8 @@ def pad(images: Tensor, spec: DatasetSpec) -> Tensor:
     """`(..., side, side)` to `(..., model_side, model_side)`, centred on the background value."""
     low = (spec.model_side - spec.side) // 2
     high = spec.model_side - spec.side - low
+    if not low and not high:
+        return images  # as they are: they may be too many to be copied
     return F.pad(images, (low, high, low, high), value=spec.background)
 
 
@@ -152,12 +177,16 @@ def check_uint8(images: object, channels: int, side: int) -> None:
 
 
 def to_model(images: Tensor) -> Tensor:
-    """`uint8` in [0, 255] to `float32` in [-1, 1]."""
+    """`uint8` in [0, 255] to `float32` in [-1, 1]. Raises `ValueError` for others: no other range is known."""
+    if images.dtype != torch.uint8:
+        raise ValueError(f"the images are {str(images.dtype).removeprefix('torch.')}: give uint8, from 0 to 255")
     return images.float().div_(127.5).sub_(1)
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """`float` in [-1, 1] to `uint8` in [0, 255], clamped and rounded."""
+    """`float` in [-1, 1] to `uint8` in [0, 255], clamped and rounded. Raises `ValueError` for whole numbers."""
+    if not pixels.is_floating_point():
+        raise ValueError(f"the pixels are {str(pixels.dtype).removeprefix('torch.')}: give floats from -1 to 1")
     return pixels.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
 
 
@@ -217,47 +246,10 @@ def training_images_here(name: str) -> Tensor | None:
         return None
 
 
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
-_CIFAR10_RECORD = 1 + 3 * 32 * 32
-
-
 def load_cifar10(data_dir: Path | None, split: Split) -> tuple[Tensor, Tensor]:
-    """CIFAR-10 (Krizhevsky 2009) from the binary files in `data_dir`, the cache or the network.
-
-    Not torchvision's own class: that one unpickles.
-    """
-    folder = data_dir or cache_dir() / "cifar-10-batches-bin"
-    names = ["test_batch.bin"] if split == "test" else [f"data_batch_{number}.bin" for number in range(1, 6)]
-    if data_dir is None and not all((folder / name).is_file() for name in names):
-        try:
-            download_and_extract_archive(CIFAR10_URL, cache_dir(), md5=CIFAR10_MD5)
-        except (OSError, RuntimeError) as error:
-            raise DataError(
-                "CIFAR-10 is neither here nor can it be downloaded: connect to the network, or give the folder of its "
-                "binary version's files with --data-dir"
-            ) from error
-    batches = [_read_cifar10_batch(folder / name) for name in names]
-    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    """CIFAR-10 (Krizhevsky 2009) from the binary files in `data_dir`, the cache or the network."""
+    images, labels = read_cifar10(data_dir, "test" if split == "test" else "train")
     return (images, labels) if split == "test" else _held_out(images, labels, split, 5_000)
-
-
-def _read_cifar10_batch(path: Path) -> tuple[Tensor, Tensor]:
-    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    if data.size != 10_000 * _CIFAR10_RECORD or data[::_CIFAR10_RECORD].max() > 9:
-        raise DataError(f"{path} is missing or is no batch of CIFAR-10's binary version: get it again")
-    records = torch.from_numpy(data).view(-1, _CIFAR10_RECORD)
-    return records[:, 1:].view(-1, 3, 32, 32), records[:, 0].long()
-
-
-def _folder_dataset(path: Path, side: int) -> Dataset:
-    if not isinstance(side, int) or not SIDE_MULTIPLE <= side <= MAX_SIDE or side % SIDE_MULTIPLE:
-        raise ValueError(
-            f"--image-side is {shown(side)}: give a multiple of {SIDE_MULTIPLE} up to {MAX_SIDE}, such as {FOLDER_SIDE}"
-        )
-    folder = read_image_folder(path, side)
-    spec = DatasetSpec(folder.images.shape[1], side, side, folder.class_names, background=0)
-    return Dataset(spec, lambda _, split: folder.split(split))
 
 
 def _mnist_like(torchvision_class: str, *class_names: str) -> Dataset:

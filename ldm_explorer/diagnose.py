@@ -6,11 +6,14 @@ one that could not be judged: most checks that see the common faults could not r
 
 import argparse
 import json
+import logging
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from diffusers.utils import logging
+from diffusers.utils import logging as diffusers_logging
 
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_folder
@@ -44,6 +47,18 @@ def _wrapped(text: str, indent: str = "", first: str | None = None) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=first or indent, subsequent_indent=indent)
 
 
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """What is read of --images and what is left out is not for stdout, which may be read by a program."""
+    logger, shown = logging.getLogger("ldm_explorer"), logging.StreamHandler()
+    logger.addHandler(shown)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(shown)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ldm-diagnose", description="Find out why a model fails.")
     parser.add_argument("folder", type=Path, help="a run, any folder of a diffusers model, or hf:owner/name[@revision]")
@@ -51,10 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", help="name of the dataset that it was trained on, which names its classes")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
     options = parser.parse_args(arguments)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
     try:
-        diagnosis = diagnose_folder(options.folder, options.images, options.dataset)
+        with _log_on_stderr():
+            diagnosis = diagnose_folder(options.folder, options.images, options.dataset)
     except (ValueError, OSError, DataError) as error:
         print(f"error: {first_line(error)}", file=sys.stderr)
         return REFUSED

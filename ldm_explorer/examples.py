@@ -11,7 +11,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from ldm_explorer.data import DatasetSpec, ImageSet, crop, pad
 from ldm_explorer.files import printable
-from ldm_explorer.image_folder import read_picture
+from ldm_explorer.pictures.picture import read_picture
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import EXAMPLES
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 MAX_JSON_BYTES = 4_000_000
 MAX_PICTURE_BYTES = 64_000_000
 MAX_SHOWN = 80
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 """Decoders that only decode: Pillow's others include one that starts a program (EPS)."""
 
 Typed = TypeVar("Typed")
@@ -94,6 +94,11 @@ def read_bytes(path: Path, max_bytes: int | None = None) -> bytes:
         return file.read(-1 if max_bytes is None else max_bytes)  # it may grow meanwhile
 
 
+def cache_dir() -> Path:
+    """Where downloads and memory maps go: outside the repository, shared by every run."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ldm-explorer"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The content of a JSON file, {} when there is none. Raises `CheckpointError` when it is not a JSON object."""
     return read_typed(path, _OBJECT) or {}
@@ -136,9 +141,14 @@ def open_picture(path: Path, formats: tuple[str, ...] = PICTURE_FORMATS, max_pix
     Whatever its pixels make Pillow raise while the block decodes them becomes that error, too.
     """
     try:
-        with Image.open(io.BytesIO(read_bytes(path, MAX_PICTURE_BYTES)), formats=formats) as image:
+        with open_picture_bytes(read_bytes(path, MAX_PICTURE_BYTES), formats) as image:
             if max_pixels is not None and image.width * image.height > max_pixels:
                 raise ValueError(f"it has {image.width} x {image.height} pixels, {max_pixels:,} are read at most")
             yield image
     except Exception as error:  # whatever a broken file makes the decoder raise
         raise ValueError(f"{printable(path)} is no picture: {first_line(error)}") from error
+
+
+def open_picture_bytes(content: bytes, formats: tuple[str, ...] = PICTURE_FORMATS) -> Image.Image:
+    """A Pillow image of which nothing but the header was decoded; what is none makes Pillow raise anything."""
+    return Image.open(io.BytesIO(content), formats=formats)

@@ -5,6 +5,7 @@ Everything outside this file sees normalised latents `z = (raw - latents_mean) /
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Protocol
 
 import torch
@@ -167,17 +168,19 @@ def settle_statistics(vae: AutoencoderKL) -> bool:
 
 
 @torch.no_grad()
-def measure_statistics(vae: AutoencoderKL, images: Tensor) -> None:
+def measure_statistics(vae: AutoencoderKL, images: Tensor, mirrored: bool = False) -> None:
     """Measure mean and std of the *sampled* latents of `uint8` images per channel, and store them in the config.
 
-    The variance of a sampled latent is Var(mu) + E[sigma^2].
+    The variance of a sampled latent is Var(mu) + E[sigma^2]. With `mirrored`, over the images and their mirror images.
     """
     moments = []  # per part and channel: mean, mean square and mean posterior variance, in float64
-    for part in images.split(BATCH_IMAGES):
-        raw = vae.encode(to_model(part).to(vae.device)).latent_dist
+    turns = (False, True) if mirrored else (False,)
+    for part, turn in product(images.split(BATCH_IMAGES), turns):
+        pixels = to_model(part).to(vae.device)
+        raw = vae.encode(pixels.flip(-1) if turn else pixels).latent_dist
         mu, sigma2 = raw.mean.double(), raw.var.double()
         rows = [value.mean(dim=(0, 2, 3)) for value in (mu, mu.square(), sigma2)]
-        moments.append(torch.stack(rows).cpu() * len(part) / len(images))
+        moments.append(torch.stack(rows).cpu() * len(part) / (len(images) * len(turns)))
     mean, mean_square, noise = torch.stack(moments).sum(0)
     std = (mean_square - mean.square() + noise).sqrt()
     vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())

@@ -55,7 +55,7 @@ else:
 def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:
     """A fresh sampler over the checkpoint's betas; samplers have state, so every run makes its own."""
     if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {name!r}: choose one of {', '.join(SAMPLERS)}")
+        raise ValueError(f"unknown sampler {shown(name)}: choose one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name](scheduler)
 
 
@@ -106,12 +106,17 @@ def denoise(
     are left out (image to image; Meng et al. 2021). `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho &
     Salimans 2022; 1 is no guidance and costs one evaluation instead of two). `generators`, one per image, serve the
     samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance that is no number or
-    without labels, or a sampler that adds noise without generators.
+    without labels, or a sampler that adds noise without generators; `TypeError` for one that has no betas.
     """
     check_guidance(guidance_scale)
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")
+    if not isinstance(getattr(sampler, "alphas_cumprod", None), Tensor):
+        raise TypeError(
+            f"{type(sampler).__name__} is no sampler along betas, and would walk another path than was trained: give "
+            "one of make_sampler()"
+        )
     if isinstance(sampler, DDPMScheduler) and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")
     takes_generators = "generator" in inspect.signature(sampler.step).parameters

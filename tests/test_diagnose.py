@@ -18,6 +18,7 @@ from ldm_explorer.diagnosis.examination import FAILED
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, NotRun, Verdict, explain
 from ldm_explorer.discovery import discover
+from ldm_explorer.explore import diagnosis as explore_diagnosis
 from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.shipped import shipped_checkpoints
 
@@ -172,6 +173,20 @@ def test_images_of_any_size_serve_a_pixel_model(pixel_folder, pictures):
     assert "on images" in diagnosis.causes[0].evidence
     assert diagnosis.images.shape == (16, 3, 16, 16)
     assert diagnosis.reconstructions is None
+
+
+def test_seven_images_are_examined_and_a_line_says_what_was_read(pixel_folder, pictures, tmp_path, capsys, monkeypatch):
+    for path in sorted(pictures.rglob("*.png"))[:7]:
+        shutil.copy(path, tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    seen = []
+    monkeypatch.setattr(explore_diagnosis, "examine", lambda case: seen.append(case) or Diagnosis(case.folder.name, []))
+    diagnose.main([str(pixel_folder), "--images", str(tmp_path), "--json"])
+    said = capsys.readouterr()
+    assert seen[0].images.shape == (7, 3, 16, 16)
+    assert json.loads(said.out)
+    assert f"{tmp_path}: 7 images" in said.err
+    assert "1 left out (1 .txt)" in said.err
 
 
 def test_an_untrained_run_of_ours_is_called_nothing_else(ldm_folder):

@@ -78,6 +78,15 @@ def test_images_are_measured_from_python_as_a_tensor_and_as_a_folder(reference, 
     assert evaluate_images(samples.images)["class_consistency"] is None
 
 
+def test_a_line_says_how_many_samples_there_are_and_what_is_left_out(reference, folder, monkeypatch):
+    monkeypatch.setattr(Evaluation, "_reference", lambda *_: reference)
+    (folder / "Bag" / "notes.txt").write_text("")
+    said = []
+    samples = SampleFolder.read(folder, "fashion_mnist", None)
+    Evaluation(EvaluationConfig(), say=said.append).measure_samples(samples)
+    assert said == [f"{folder}: 120 images, 10 subfolders, 1 left out (1 .txt)"]
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [

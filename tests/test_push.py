@@ -13,7 +13,8 @@ from loopback_hub import OWNER, TOKEN, LoopbackHub
 from PIL import Image
 
 from ldm_explorer.atomic import write_json
-from ldm_explorer.checkpoints import update_metrics
+from ldm_explorer.checkpoints import update_metrics, write_spec
+from ldm_explorer.data import dataset_spec
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.run_layout import SAMPLES_FILE
 from ldm_explorer.training import push as module
@@ -53,6 +54,7 @@ def run(ldm_folder, tmp_path_factory) -> Path:
     own = RunFolder(folder)
     own.adopt(["train_log.jsonl"])
     own.write_json("train_config.json", {"dataset": f"folder:{folder.parent}/pictures", "vae": str(folder / "vae")})
+    write_spec(folder, dataset_spec("fashion_mnist"))
     own.write_bytes("state-000000005/state.safetensors", b"state")
     own.write_bytes(SAMPLES_FILE, sample_grid(folder, 1))
     update_metrics(folder, "training", COST | {"command": f"accelerate launch train/ldm.py --vae {folder}/vae"})

@@ -111,3 +111,13 @@ def test_a_training_that_is_closed_early_goes_on_to_what_it_would_have_been(trai
     if name == "ldm":
         networks = [pipeline.unet for pipeline in networks]
     assert same_weights(*(network.state_dict() for network in networks))
+
+
+def test_a_command_says_in_one_line_which_images_it_was_given(training, dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["vae.py"])
+    drive(training("vae", tmp_path / "run", max_steps=1))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "80 images" in line]
+    folder = dataset.removeprefix("folder:")
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{folder}: 80 images (")
+    assert lines[0].endswith("no classes, none left out")

@@ -18,6 +18,7 @@ from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
 from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, make_schedule
+from ldm_explorer.training.encoding import encode_all
 from ldm_explorer.training.tasks.autoencoder import AutoencoderTask, VAETrainConfig, load_perceptual
 from ldm_explorer.training.tasks.denoiser import VALIDATION_BINS, DenoiserTask, DenoiserTraining
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, default_widths
@@ -393,3 +394,32 @@ def test_a_schedule_that_ends_early_is_told_of_before_anything_is_loaded(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == ends_early
     assert all("sampling will start from noise that this training never sees" in sentence for sentence in said)
+def test_flipping_mirrors_half_of_the_images_anew_at_every_step(shapes, other_shapes):
+    task, plain = (AutoencoderTask(replace(VAE_CONFIG, flip=flip), shapes, other_shapes) for flip in (True, False))
+    indices = torch.arange(200)
+    batches = [task.batch(indices, generator(seed)) for seed in (1, 1, 2)]
+    same = [(batch["pixels"] == plain.batch(indices, generator(1))["pixels"]).flatten(1).all(1) for batch in batches]
+    pixels = to_model(shapes.images)
+    mirrored = pixels.flip(-1)
+    for batch, as_it_is in zip(batches, same, strict=True):
+        assert 60 < int(as_it_is.sum()) < 140
+        assert torch.equal(batch["pixels"][~as_it_is], mirrored[~as_it_is])
+    assert torch.equal(same[0], same[1])
+    assert not torch.equal(same[0], same[2])
+    assert torch.equal(batches[0]["noise"], plain.batch(indices, generator(1))["noise"])
+
+
+def test_flipping_draws_the_latents_of_images_and_of_their_mirror_images(tiny_vae, shapes, other_shapes):
+    codec, config = LatentCodec(tiny_vae), replace(LDM_CONFIG, flip=True)
+    posterior = encode_all(codec, shapes.images, mirrored=True)
+    sharp = replace(posterior, std=torch.zeros_like(posterior.std))
+    task = DenoiserTask(config, tiny_vae, sharp, shapes.labels, sharp, shapes.labels)
+    assert task.num_examples == len(shapes)
+    batch = task.batch(torch.arange(200), generator())
+    direct, mirrored = ((batch["z0"] == part).flatten(1).all(1) for part in sharp.mean.split(200))
+    assert (direct | mirrored).all()
+    assert 60 < int(direct.sum()) < 140
+    kept = batch["labels"] != config.spec.null_class
+    assert torch.equal(batch["labels"][kept], shapes.labels[kept])
+    plain = ldm_task(tiny_vae, shapes, other_shapes).batch(torch.arange(200), generator())
+    assert all(torch.equal(batch[name], plain[name]) for name in ("eps", "timesteps", "labels"))

@@ -39,7 +39,7 @@ class EvaluateConfig(EvaluationConfig):
 
 def main(config: EvaluateConfig) -> None:
     subjects, processes = read_subjects(config.checkpoints, config), LaunchedProcesses(config.threads)
-    evaluation = Evaluation(config, processes)
+    evaluation = Evaluation(config, processes, print if processes.is_main_process else lambda _: None)
     evaluation.check(subjects.values())
     for folder in kept_nowhere(subjects.values()) if processes.is_main_process else ():
         print(f"{folder} has no mark of a run of ours: its measures are printed and kept nowhere")

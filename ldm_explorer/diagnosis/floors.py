@@ -3,6 +3,7 @@
 Closed forms for latents of covariance eigenvalues lambda_i (the Wiener filter; optimal loss: arXiv 2506.13763).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from ldm_explorer.prediction import PredictionType, add_noise, coefficients
 MEMORISING_SAMPLES = 128
 MEMORISING_SEED = 0
 MEMORISING_SLICE = 8192
-"""Training latents in memory at a time."""
+"""Latents in memory at a time."""
 
 TIMESTEPS_SLICE = 1000
 """Timesteps in memory at a time."""
@@ -36,10 +37,27 @@ class LossFloors:
     gaussian: Tensor  # knows the mean and the covariance
 
 
-def latent_covariance(posterior: Posterior) -> Tensor:
-    """`(D, D) float64` of the *sampled* latents: Cov(mu) + diag E[sigma^2]."""
-    mu = posterior.mean.flatten(1).double()
-    return torch.cov(mu.T, correction=0) + posterior.std.flatten(1).double().square().mean(0).diag()
+def latent_covariance(posterior: Posterior, rows: Tensor | None = None) -> Tensor:
+    """`(D, D) float64` of the *sampled* latents, all or those of some `rows (M,)`: Cov(mu) + diag E[sigma^2]."""
+    rows = torch.arange(len(posterior.mean)) if rows is None else rows
+    mean = latent_mean(posterior, rows)
+    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for part in _slices(posterior, rows):
+        centred = part.mean.flatten(1).double() - mean
+        covariance += centred.T @ centred
+        covariance += part.std.flatten(1).double().square().sum(0).diag()
+    return covariance / len(rows)
+
+
+def latent_mean(posterior: Posterior, rows: Tensor) -> Tensor:
+    """`(D,) float64`, over some of the posteriors."""
+    sums = [part.mean.flatten(1).double().sum(0) for part in _slices(posterior, rows)]
+    return torch.stack(sums).sum(0) / len(rows)
+
+
+def _slices(posterior: Posterior, rows: Tensor) -> Iterator[Posterior]:
+    """A few of the posteriors at a time, for all may be more than fit in memory."""
+    return (posterior[part] for part in rows.split(MEMORISING_SLICE))
 
 
 def covariance_eigenvalues(posterior: Posterior) -> Tensor:
@@ -89,19 +107,21 @@ def _check_values(name: str, values: object) -> None:
         raise ValueError(f"{name} are {shown(values.tolist())}: give finite ones, none below 0")
 
 
-def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor) -> Tensor:
-    """E[z0 | z_t] `(B, D)` under the mixture of N posteriors, for `z_t (B, D)` and one `alpha_bar`.
+def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor, rows: Tensor | None = None) -> Tensor:
+    """E[z0 | z_t] `(B, D)` under the mixture of N posteriors, all or those of `rows (N,)`, for `z_t (B, D)` and one
+    `alpha_bar`.
 
     The weights are w_n ~ prod_d N(z_t; a mu_nd, a^2 sigma_nd^2 + b^2), and given n the mean is
     mu_n + a sigma_n^2 / (a^2 sigma_n^2 + b^2) (z_t - a mu_n). Goes through the N in slices, with a running softmax.
     """
     a, b2 = alpha_bar.sqrt().to(z_t), (1 - alpha_bar).to(z_t)
-    centre = posterior.mean.flatten(1).mean(0).to(z_t)  # differences of large numbers lose digits in float32
+    rows = torch.arange(len(posterior.mean)) if rows is None else rows
+    centre = latent_mean(posterior, rows).to(z_t)  # differences of large numbers lose digits in float32
     z = z_t - a * centre
     largest, total = z.new_full((len(z), 1), -torch.inf), z.new_zeros(len(z), 1)
     moved, kept = torch.zeros_like(z), torch.zeros_like(z)
-    for rows in torch.arange(len(posterior.mean)).split(MEMORISING_SLICE):
-        mu, variance = posterior.mean[rows].flatten(1) - centre, posterior.std[rows].flatten(1).square()
+    for part in _slices(posterior, rows):
+        mu, variance = part.mean.flatten(1) - centre, part.std.flatten(1).square()
         spread = a**2 * variance + b2
         logits = z @ (a * mu / spread).T - 0.5 * z.square() @ (1 / spread).T
         logits -= 0.5 * (a**2 * mu.square() / spread + spread.log()).sum(1)
@@ -126,13 +146,14 @@ def memorising_z0_mse(posterior: Posterior, alpha_bars: Tensor, labels: Tensor |
     shape = (len(chosen), *posterior.mean.shape[1:])
     z0 = posterior[chosen].sample(torch.randn(shape, generator=generator)).flatten(1)
     eps = torch.randn(z0.shape, generator=generator)
-    groups = [(posterior, torch.arange(len(chosen)))]
+    groups = [(torch.arange(len(posterior.mean)), torch.arange(len(chosen)))]
     if labels is not None:
-        of_label = [(posterior[labels == label], labels[chosen] == label) for label in labels[chosen].unique()]
-        groups = [(own, rows.nonzero().flatten()) for own, rows in of_label]
+        of_label = [(labels == label, labels[chosen] == label) for label in labels[chosen].unique()]
+        groups = [(known.nonzero().flatten(), asked.nonzero().flatten()) for known, asked in of_label]
     errors = torch.zeros(len(alpha_bars))
     for index, alpha_bar in enumerate(alpha_bars):
         z_t = add_noise(z0, eps, alpha_bar)
-        for own, rows in groups:
-            errors[index] += (memorised_z0(own, z_t[rows], alpha_bar) - z0[rows]).square().sum() / z0.numel()
+        for known, asked in groups:
+            z0_known = memorised_z0(posterior, z_t[asked], alpha_bar, known)
+            errors[index] += (z0_known - z0[asked]).square().sum() / z0.numel()
     return errors

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ldm_explorer.diagnosis.floors import latent_covariance, memorising_z0_mse
+from ldm_explorer.diagnosis.floors import latent_covariance, latent_mean, memorising_z0_mse
 from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, shown
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, error_over_z0_error
@@ -63,18 +63,18 @@ def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, nu
 
     `num_classes` 0 is for a network that is told no label.
     """
-    covariance = latent_covariance(posterior)
+    mean, covariance = latent_mean(posterior, torch.arange(len(labels))), latent_covariance(posterior)
     present = labels.unique().tolist() if num_classes else []
     timesteps = ((len(alpha_bars) - 1) * torch.linspace(0, 1, MEMORISING_POINTS).square()).round().long().unique()
     v_weight = error_over_z0_error("v_prediction", alpha_bars[timesteps])
     subset = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SUBSET_SEED))[:SUBSET]
     return LatentStatistics(
-        mean=posterior.mean.flatten(1).mean(0),
+        mean=mean.float(),
         covariance=covariance.float() if len(covariance) <= MAX_COVARIANCE_VALUES else None,
         eigenvalues=torch.linalg.eigvalsh(covariance).float(),
-        channel_variances=_channel_variances(posterior, covariance),
+        channel_variances=_channel_variances(posterior.mean.shape[1], mean, covariance),
         class_eigenvalues=torch.stack(
-            [torch.linalg.eigvalsh(latent_covariance(posterior[labels == label])).float() for label in present]
+            [torch.linalg.eigvalsh(latent_covariance(posterior, _of(label, labels))).float() for label in present]
         )
         if present
         else None,
@@ -86,9 +86,13 @@ def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, nu
     )
 
 
-def _channel_variances(posterior: Posterior, covariance: Tensor) -> Tensor:
-    variances = covariance.diag().view(posterior.mean.shape[1], -1).mean(1).float()
-    totals = posterior.mean.var(dim=(0, 2, 3)) + posterior.std.square().mean(dim=(0, 2, 3))
+def _of(label: int, labels: Tensor) -> Tensor:
+    return (labels == label).nonzero().flatten()
+
+
+def _channel_variances(channels: int, mean: Tensor, covariance: Tensor) -> Tensor:
+    variances = covariance.diag().view(channels, -1).mean(1).float()
+    totals = variances + mean.view(channels, -1).var(1, correction=0).float()  # within positions and between them
     normalised = torch.allclose(totals, torch.ones_like(totals), atol=NORMALISED_WITHIN)
     return variances.mean().expand(len(variances)) if normalised else variances
 

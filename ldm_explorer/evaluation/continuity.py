@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ldm_explorer.data import DatasetSpec, to_model
+from ldm_explorer.evaluation.checks import check_count, check_values
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
 
 MIN_VARIANCE = 1e-3
@@ -27,7 +28,11 @@ def is_informative(latents: Tensor) -> bool:
 
 
 def nearest_neighbours(latents: Tensor, batched: BatchMap = in_batches) -> Tensor:
-    """`(N, c, h, w)` to the index `(N,)` of each one's nearest other, by L2 distance."""
+    """`(N, c, h, w)` to the index `(N,)` of each one's nearest other, by L2 distance.
+
+    Raises `ValueError` for others.
+    """
+    check_values("latents", 4, latents)
     flat = latents.flatten(1)
     flat = flat - flat.mean(0)  # what all have in common would cost cdist the digits that tell them apart
 
@@ -61,7 +66,11 @@ class Spectrum:
 
 
 def measure_spectrum(maps: Tensor) -> Spectrum | None:
-    """Average the power of `(N, c, h, w)` over N and c; None where nothing varies, as in a map of a single value."""
+    """Average the power of `(N, c, h, w)` over N and c; None where nothing varies, as in a map of a single value.
+
+    Raises `ValueError` for others.
+    """
+    check_values("maps", 4, maps)
     height, width = maps.shape[-2:]
     coefficients = _cosine_basis(height) @ maps.double() @ _cosine_basis(width).T
     power = coefficients.square().mean(dim=(0, 1))
@@ -91,8 +100,10 @@ def turn_error(codec: LatentCodec, images: Tensor, latents: Tensor, batched: Bat
     """E|E(Rx) - R E(x)|^2 over E|E(x) - mean|^2 for the quarter turns R; `latents` are E(x) of padded `images`.
 
     0: the encoder turns with the image; 2: as far apart as two images (Kouzelis et al. 2025, arXiv 2502.09509). None
-    where the latents say next to nothing of the image.
+    where the latents say next to nothing of the image. Raises `ValueError` for others.
     """
+    check_values("latents", 4, latents)
+    check_count(images, latents)
     if not is_informative(latents):
         return None
 
@@ -117,8 +128,10 @@ def measure_half_scale(
 ) -> HalfScale | None:
     """Does a latent averaged down to half its side decode to the image at half its side (arXiv 2502.09509, eq. 4)?
 
-    None for a latent whose side has no half.
+    None for a latent whose side has no half. Raises `ValueError` for others.
     """
+    check_values("latents", 4, latents)
+    check_count(images, latents)
     if latents.shape[-1] % 2:
         return None
 

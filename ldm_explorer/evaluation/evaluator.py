@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import DatasetSpec, load_split, to_uint8
+from ldm_explorer.data import DatasetSpec, find_pictures, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.evaluation.classifier import classifier_folder, knows_classes, load_classifier
 from ldm_explorer.evaluation.config import FEW_EVALUATIONS, SEEDS, EvaluationConfig
@@ -34,7 +34,14 @@ from ldm_explorer.samplers import SAMPLERS
 class Evaluation:
     """Measures one checkpoint after the other; what several of them share is measured once."""
 
-    def __init__(self, config: EvaluationConfig, processes: Processes | None = None):
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        processes: Processes | None = None,
+        say: Callable[[str], object] = lambda _: None,
+    ):
+        """`say` is given a line on each folder of pictures that is measured, or measured against."""
+        self.say = say
         self.config, self.processes, self.subject = config, processes or OneProcess(), ""
         torch.backends.cudnn.allow_tf32 = False  # it keeps 10 bits, and a GPU's measures would not be those of a CPU
         self.reference = cache(self._reference)
@@ -47,6 +54,8 @@ class Evaluation:
 
     def _reference(self, dataset: str, image_side: int | None, spec: DatasetSpec, classifier: Path) -> Reference:
         load = partial(load_split, dataset, data_dir=self.config.data_dir, image_side=image_side)
+        if (pictures := find_pictures(dataset, image_side)) is not None:
+            self.say(pictures.summary)
         with self.processes.local_main_process_first():  # one downloads, the others find it
             images = load("train"), load("validation"), load("test")
         network = load_classifier(classifier, spec).to(self.processes.device)
@@ -205,6 +214,7 @@ class Evaluation:
     def measure_samples(self, samples: SampleFolder) -> dict[str, Any]:
         """The measures of a folder of pictures, beside the test images themselves where copying is asked about."""
         self.subject = samples.name
+        self.say(samples.summary)
         if len(samples.images) <= NUM_NEIGHBOURS:
             raise ValueError(f"{samples.name} has {len(samples.images)} images: give more than {NUM_NEIGHBOURS}")
         reference = self.reference(*self.reference_key(samples))

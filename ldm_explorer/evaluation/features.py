@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ldm_explorer.data import to_model
+from ldm_explorer.evaluation.checks import check_values
 from ldm_explorer.latents import BatchMap, in_batches
 
 NUM_FEATURES = 64
@@ -78,7 +79,8 @@ def extract_features(network: FeatureNet, images: Tensor, batched: BatchMap = in
 
 
 def predict_classes(network: FeatureNet, features: Tensor) -> Tensor:
-    """`(N, 64)` features to `(N,)` classes."""
+    """`(N, 64)` features to `(N,)` classes. Raises `ValueError` for others."""
+    check_values("features", 2, features)
     return network.classify(F.relu(features.to(network.device))).argmax(1).cpu()
 
 
@@ -94,8 +96,10 @@ class _Precomputed(nn.Module):
 def feature_fd_percent(features: Tensor, reference: Tensor) -> float:
     """Frechet distance between Gaussian fits of two `(N, 64)` feature sets, in percent of the reference's variance.
 
-    Dividing by the trace of the reference's covariance gives features, which have no scale of their own, one.
+    Dividing by the trace of the reference's covariance gives features, which have no scale of their own, one. Raises
+    `ValueError` for others.
     """
+    check_values("features", 2, features, reference)
     metric = FrechetInceptionDistance(feature=_Precomputed(), sync_on_compute=False)  # every process has all of them
     metric.update(reference, real=True)
     metric.update(features, real=False)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.data import DatasetSpec
+from ldm_explorer.files import shown
 from ldm_explorer.latents import BatchMap, LatentCodec, decode_images, in_batches
+from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import draw_noise, final_latents
 
@@ -37,8 +39,12 @@ def generate(
 ) -> Samples:
     """`num_images` samples at guidance 1, labels balanced, each image with a seed of its own.
 
-    Raises `ValueError` where the denoiser gives no numbers: their images would be black, and be measured.
+    Raises `ValueError` where the denoiser gives no numbers: their images would be black, and be measured; and for an
+    unknown sampler, or no number of images or steps that can be.
     """
+    check_kind(pipeline, LatentDiffusionPipeline, "the pipeline of a checkpoint")
+    if not isinstance(num_images, int) or num_images < 1:
+        raise ValueError(f"{shown(num_images)} images: give a whole number above 0")
     labels = balanced_labels(num_images, spec)
 
     def sampled(indices: Tensor) -> Tensor:

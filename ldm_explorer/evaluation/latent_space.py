@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.data import to_model
+from ldm_explorer.evaluation.checks import check_values
 from ldm_explorer.latents import BatchMap, LatentCodec, Posterior, in_batches
 
 ACTIVE_VARIANCE = 0.01
@@ -33,6 +34,9 @@ def kl_map(posterior: Posterior) -> Tensor:
 
 
 def measure_latent_use(posterior: Posterior) -> LatentUse:
-    """KL per value and active units of raw posteriors."""
+    """KL per value and active units of raw posteriors. Raises `ValueError` for what is none."""
+    check_values("means and spreads", 4, posterior.mean, posterior.std)
+    if not (posterior.std > 0).all():
+        raise ValueError("the posteriors have spreads that are not above 0: give those of raw_posteriors()")
     active = posterior.mean.var(dim=0) > ACTIVE_VARIANCE
     return LatentUse(float(kl_map(posterior).mean()), float(active.double().mean()))

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ldm_explorer.data import DatasetSpec, check_uint8, crop, to_model
+from ldm_explorer.evaluation.checks import check_pixels, described
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
 from ldm_explorer.options import check_kind
 
@@ -27,13 +28,21 @@ def reconstruct(codec: LatentCodec, images: Tensor, spec: DatasetSpec, batched: 
 
 
 def psnr_db(images: Tensor, reference: Tensor) -> Tensor:
-    """PSNR in dB per image `(N,)`; both `(N, C, H, W)` in [-1, 1], data range 1 after mapping to [0, 1]."""
+    """PSNR in dB per image `(N,)`; both `(N, C, H, W)` in [-1, 1], data range 1 after mapping to [0, 1].
+
+    Raises `ValueError` for others.
+    """
+    check_pixels(images, reference)
     images, reference = (images + 1) / 2, (reference + 1) / 2
     return peak_signal_noise_ratio(images, reference, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
 def ssim(images: Tensor, reference: Tensor) -> Tensor:
-    """SSIM per image `(N,)`: Gaussian window of 11 pixels, data range 1 (Wang et al. 2004)."""
+    """SSIM per image `(N,)`: Gaussian window of 11 pixels, data range 1 (Wang et al. 2004).
+
+    Raises `ValueError` for what is not `(N, C, H, W)` in [-1, 1].
+    """
+    check_pixels(images, reference)
     images, reference = (images + 1) / 2, (reference + 1) / 2
     parts = zip(images.split(1000), reference.split(1000), strict=True)
     return torch.cat(
@@ -53,13 +62,20 @@ class PCA:
 
     @classmethod
     def fit(cls, images: Tensor) -> "PCA":
-        """Fit on `(N, C, H, W)` images in [-1, 1]."""
+        """Fit on `(N, C, H, W)` images in [-1, 1]. Raises `ValueError` for others."""
+        check_pixels(images)
         flat = images.flatten(1)
         covariance = torch.cov(flat.T, correction=0).double()
         return cls(flat.mean(0), torch.linalg.eigh(covariance).eigenvectors.flip(1).float())
 
     def reconstruct(self, images: Tensor, dimensions: int) -> Tensor:
-        """Project on the first `dimensions` components, clamped to [-1, 1]; the images themselves from D on."""
+        """Project on the first `dimensions` components, clamped to [-1, 1]; the images themselves from D on.
+
+        Raises `ValueError` for what is no image of the fitted size.
+        """
+        check_pixels(images)
+        if images[0].numel() != len(self.mean):
+            raise ValueError(f"the images are {described(images)}, and were of {len(self.mean)} values: give such")
         if dimensions >= len(self.mean):
             return images
         basis = self.components[:, :dimensions]

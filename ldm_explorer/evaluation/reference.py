@@ -55,7 +55,7 @@ class Reference:
         self.spec, self.network, self.batched = spec, network, batched
         self.padded = test.images[:num_images]
         self.images = crop(self.padded, spec)
-        self.known = crop(torch.cat([training.images, held_out.images]), spec)
+        self.known = crop(training.images, spec), crop(held_out.images, spec)
         self.training, self.held_out = training, held_out
         self.test_features = self.features(crop(test.images, spec))
         self.context = cache(self._context)
@@ -109,7 +109,7 @@ class Reference:
 
     def distances_to_known(self, images: Tensor) -> Tensor:
         """Pixel L2 distance `(N,)` of `(N, C, side, side) uint8` to the nearest training image."""
-        return nearest_distance(images, self.known, self.batched)
+        return torch.stack([nearest_distance(images, known, self.batched) for known in self.known]).amin(0)
 
     def _context(self, num_images: int) -> dict[str, Any]:
         """What makes the measures of so many samples readable: those of as many held-out real images, if there are."""

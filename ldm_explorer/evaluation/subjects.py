@@ -30,6 +30,7 @@ class SampleFolder:
     spec: DatasetSpec
     images: Tensor  # (N, C, side, side) uint8
     labels: Tensor | None  # (N,)
+    summary: str = ""  # what there is and what is left out, in one line
 
     @property
     def name(self) -> str:
@@ -39,8 +40,8 @@ class SampleFolder:
     def read(cls, folder: Path, dataset: str, image_side: int | None) -> "SampleFolder":
         """Raises `DataError` for what is no picture of the dataset's size, `ValueError` as `labels_of` does."""
         spec = find_dataset(dataset, image_side).spec
-        images, names = read_samples(folder, spec.side, spec.channels)
-        return cls(folder, dataset, spec, images, labels_of(folder, names, spec))
+        images, names, summary = read_samples(folder, spec.side, spec.channels)
+        return cls(folder, dataset, spec, images, labels_of(folder, names, spec), summary)
 
 
 Subject = Checkpoint | SampleFolder

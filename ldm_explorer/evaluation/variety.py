@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ldm_explorer.evaluation.checks import check_values
 from ldm_explorer.latents import BatchMap, in_batches
 
 NUM_NEIGHBOURS = 5
@@ -27,8 +28,9 @@ def measure_variety(
 ) -> Variety:
     """Compare the features of samples `(N, d)` with those of real images `(M, d)`.
 
-    Raises `ValueError` when one of the sets has no k-th neighbour.
+    Raises `ValueError` for others, and when one of the sets has no k-th neighbour.
     """
+    check_values("features", 2, features, reference)
     if min(len(features), len(reference)) <= num_neighbours:
         raise ValueError(
             f"{len(features)} samples and {len(reference)} real images: give more than {num_neighbours} of each"

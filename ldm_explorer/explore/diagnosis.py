@@ -1,5 +1,6 @@
 """What is wrong with a model?"""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -17,10 +18,12 @@ from ldm_explorer.examples import Examples
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.opened import MAX_FILES
 from ldm_explorer.files import CheckpointError, first_line
-from ldm_explorer.image_folder import read_image_folder
+from ldm_explorer.image_folder import read_some_images
 from ldm_explorer.options import as_path
 from ldm_explorer.run_folder import MARK
 from ldm_explorer.sources import folder_of, open_source
+
+_log = logging.getLogger(__name__)
 
 
 def diagnose_checkpoint(checkpoint: Checkpoint) -> Iterator[Diagnosis]:
@@ -99,7 +102,8 @@ def _spec_of(folder: Path, dataset: str | None) -> DatasetSpec | None:
 def _with_images(case: Case, folder: Path, spec: DatasetSpec | None) -> Case:
     """Every image of a folder at the model's side, with labels where it is known which ones its subfolders are."""
     padding = spec if spec is not None and spec.model_side == case.image_side else None
-    found = read_image_folder(folder.expanduser(), case.image_side if padding is None else padding.side)
+    found = read_some_images(folder.expanduser(), case.image_side if padding is None else padding.side)
+    _log.info(found.summary)
     images = found.images if padding is None else pad(found.images, padding)
     if images.shape[1] != case.image_channels:
         images = images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, case.image_channels, -1, -1)

@@ -15,7 +15,7 @@ from ldm_explorer.data import DATASETS, DatasetSpec, crop, pad, to_model
 from ldm_explorer.evaluation.features import FeatureNet, extract_features
 from ldm_explorer.examples import SHIPPED_IMAGES, Examples, example_file, read_examples
 from ldm_explorer.files import CheckpointError, printable
-from ldm_explorer.image_folder import has_transparency, on_white, to_8_bits
+from ldm_explorer.pictures.picture import brightest, deep_values, depth_of, has_transparency, on_white, to_8_bits
 from ldm_explorer.run_layout import EXAMPLES
 
 ANY_CLASS = "any"
@@ -91,7 +91,9 @@ def uploaded_image(upload: Image.Image, checkpoint: Checkpoint, classifier: Feat
     if has_transparency(image):
         image = on_white(image)
         notes.append("Transparent parts were filled with white.")
-    if image.mode.startswith("I"):
+    if (values := deep_values(image)) is not None:
+        if (depth := depth_of(brightest(values))) < 16:
+            notes.append(f"Its brightest value in 16 bits is {brightest(values):,}: it was read as {depth} bits.")
         image = to_8_bits(image)
     if spec.channels == 1 and image.mode != "L":
         notes.append("It was made grey.")

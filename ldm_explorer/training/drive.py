@@ -26,6 +26,8 @@ def drive(training: Training) -> None:
     with begin(training, command_line(sys.argv)) as run:
         for option, value in asdict(run.config).items():
             run.accelerator.print(f"{option:24} {value}")
+        if (pictures := run.config.pictures) is not None:
+            run.accelerator.print(pictures.summary)
         try:
             run.prepare()
             run.accelerator.print(_summary(run))

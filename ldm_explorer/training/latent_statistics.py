@@ -7,9 +7,9 @@ from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.claims import locked
 from ldm_explorer.data import load_split
 from ldm_explorer.diagnosis.statistics import LatentStatistics, measure_latents, write_statistics
-from ldm_explorer.latents import encode_posterior
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import STATISTICS_FILE
+from ldm_explorer.training.encoding import encode_all
 
 
 def write_latents(folders: Iterable[Path], data_dir: Path | None = None) -> Iterator[Path]:
@@ -35,5 +35,7 @@ def measure(checkpoint: Checkpoint, data_dir: Path | None) -> LatentStatistics:
     """The statistics of the latents that a denoiser was trained on."""
     pipeline, image_side = checkpoint.pipeline, checkpoint.config.get("image_side")
     training = load_split(checkpoint.dataset, "train", data_dir, image_side)
-    posterior = encode_posterior(pipeline.codec, training.images)
-    return measure_latents(posterior, training.labels, pipeline.scheduler.alphas_cumprod, pipeline.denoiser.num_classes)
+    mirrored = checkpoint.config.get("flip") is True
+    posterior = encode_all(pipeline.codec, training.images, mirrored=mirrored)
+    labels = training.labels.repeat(2) if mirrored else training.labels
+    return measure_latents(posterior, labels, pipeline.scheduler.alphas_cumprod, pipeline.denoiser.num_classes)

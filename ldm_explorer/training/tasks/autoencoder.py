@@ -21,6 +21,7 @@ from ldm_explorer.network_files import model_files
 from ldm_explorer.options import check_kind
 from ldm_explorer.run_layout import VAE
 from ldm_explorer.training.dataset import TrainConfig
+from ldm_explorer.training.mirroring import draw_mirrored, mirror
 
 VALIDATION_IMAGES = 1000
 
@@ -40,6 +41,8 @@ class VAETrainConfig(TrainConfig):
     widths: tuple[int, ...] = (16, 32, 64)
     """Channels per resolution, finest first."""
     layers_per_block: int = 1
+    flip: bool = False
+    """Mirror half of the images, drawn anew at every step: for images that could as well be the other way round."""
     kl_weight: float = 1e-4
     """Weight of the KL term, (KL summed over latent values) / pixels, beside the mean squared error."""
     perceptual: Path | None = None
@@ -125,7 +128,10 @@ class AutoencoderTask:
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         side, channels = self.config.latent_size, self.config.latent_channels
         noise = torch.randn(len(indices), channels, side, side, generator=generator)
-        return {"pixels": to_model(self.images.images[indices]), "noise": noise}
+        images = self.images.images[indices]
+        if self.config.flip:
+            images = mirror(images, draw_mirrored(len(indices), generator))
+        return {"pixels": to_model(images), "noise": noise}
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         reconstruction, kl = model(batch["pixels"], batch["noise"])
@@ -166,7 +172,7 @@ class AutoencoderTask:
 
     def export(self, model: Autoencoder, folder: Path) -> dict[str, Any]:
         vae = model.vae.half().float()
-        measure_statistics(vae, self.images.images)
+        measure_statistics(vae, self.images.images, mirrored=self.config.flip)
         save_vae(folder, vae)
         return {f"validation_{name}": value for name, value in self.validate(model).items()}
 

@@ -17,6 +17,7 @@ from ldm_explorer.network_files import model_files
 from ldm_explorer.run_layout import CLASSIFIER, CLASSIFIER_RUN
 from ldm_explorer.training.config import OptimizerName
 from ldm_explorer.training.dataset import TrainConfig
+from ldm_explorer.training.mirroring import draw_mirrored, mirror
 
 MAX_SHIFT = 2
 VALIDATION_IMAGES = 2000
@@ -55,8 +56,7 @@ class ClassifierTask:
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         images, side = self.images.images[indices], self.config.spec.side
         images = F.pad(crop(images, self.config.spec), (MAX_SHIFT,) * 4, value=self.config.spec.background)
-        mirrored = torch.rand(len(indices), generator=generator) < 0.5
-        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
+        images = mirror(images, draw_mirrored(len(indices), generator))
         shifts = torch.randint(0, 2 * MAX_SHIFT + 1, (len(indices), 2), generator=generator).tolist()
         windows = [image[:, y : y + side, x : x + side] for image, (y, x) in zip(images, shifts, strict=True)]
         return {"pixels": to_model(torch.stack(windows)), "labels": self.images.labels[indices]}

@@ -24,6 +24,8 @@ from ldm_explorer.prediction import add_noise, min_snr_weight, target
 from ldm_explorer.run_layout import METRICS_FILE, SAMPLES_FILE, STATISTICS_FILE, VAE
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
 from ldm_explorer.schedules import MAX_TERMINAL_SNR
+from ldm_explorer.training.encoding import encode_all
+from ldm_explorer.training.mirroring import draw_mirrored
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, load_frozen_vae
 
 VALIDATION_LATENTS = 2048
@@ -41,7 +43,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class DenoiserTask:
-    """Mean squared error of the prediction, over stratified timesteps (Kingma et al. 2021, app. I.1)."""
+    """Mean squared error of the prediction, over stratified timesteps (Kingma et al. 2021, app. I.1).
+
+    With `config.flip` the posteriors of the mirrored images stand behind those of the images.
+    """
 
     config: LDMTrainConfig
     vae: AutoencoderKL
@@ -55,7 +60,7 @@ class DenoiserTask:
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
         self.model = self.config.unet_for(self.vae).build()
-        self.num_examples = len(self.posterior.mean)
+        self.num_examples = len(self.labels)
         self.alpha_bars = self.config.noise_schedule.alpha_bars
         self.timestep_probabilities = self._timestep_probabilities() if self.config.timesteps == "importance" else None
 
@@ -81,13 +86,14 @@ class DenoiserTask:
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         size, shape = len(indices), (len(indices), *self.posterior.mean.shape[1:])
         noise = torch.randn(shape, generator=generator)
-        z0 = self.posterior[indices].sample(noise)
         timesteps = self._draw_timesteps(size, generator)
-        batch = {"z0": z0, "eps": torch.randn(shape, generator=generator), "timesteps": timesteps}
+        batch = {"eps": torch.randn(shape, generator=generator), "timesteps": timesteps}
         if self.config.conditional:
             dropped = torch.rand(size, generator=generator) < self.config.label_dropout
             batch["labels"] = self.labels[indices].masked_fill(dropped, self.config.spec.null_class)
-        return batch
+        if self.config.flip:
+            indices = indices + self.num_examples * draw_mirrored(size, generator)
+        return batch | {"z0": self.posterior[indices].sample(noise)}
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         errors = self.errors(model, batch)
@@ -169,31 +175,25 @@ class DenoiserTraining:
         schedule = self.config.noise_schedule
         if accelerator.is_main_process and not schedule.ends_in_noise:
             _log.warning(ENDS_EARLY, schedule.name, schedule.num_timesteps, float(schedule.snr[-1]), MAX_TERMINAL_SNR)
-        training, validation = self.config.load("train"), self.config.load("validation")
+        config = self.config
+        training, validation = config.load("train"), config.load("validation")
         self.vae.to(accelerator.device)
+        how = {"mirrored": config.flip, "memory_map": config.memory_map, "accelerator": accelerator}
         task = DenoiserTask(
-            self.config,
+            config,
             self.vae,
-            encode_divided(accelerator, self.codec, training.images),
+            encode_all(self.codec, training.images, **how),
             training.labels,
             encode_posterior(self.codec, validation.images[:VALIDATION_LATENTS]),
             validation.labels[:VALIDATION_LATENTS],
             self.autoencoder_cost,
         )
-        kept = self.config.resume and (folder / STATISTICS_FILE).is_file()
+        kept = config.resume and (folder / STATISTICS_FILE).is_file()
         if accelerator.is_main_process and not kept:  # now, for those who watch
-            classes = self.config.spec.num_classes if self.config.conditional else 0
-            write_statistics(folder, measure_latents(task.posterior, task.labels, task.alpha_bars, classes))
+            classes = config.spec.num_classes if config.conditional else 0
+            labels = task.labels.repeat(2) if config.flip else task.labels
+            write_statistics(folder, measure_latents(task.posterior, labels, task.alpha_bars, classes))
         return task
-
-
-def encode_divided(accelerator: Accelerator, codec: LatentCodec, images: Tensor) -> Posterior:
-    """Encode a whole set once, every process its part."""
-    share = -(-len(images) // accelerator.num_processes)
-    part = encode_posterior(codec, images[accelerator.process_index * share :][:share])
-    rows = torch.stack([part.mean, part.std], dim=1).to(accelerator.device)
-    rows = accelerator.gather(accelerator.pad_across_processes(rows))[: len(images)].cpu()
-    return Posterior(*rows.unbind(1))
 
 
 def autoencoder_training(folder: Path) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class LDMTrainConfig(TrainConfig):
     """Off: the network sees the autoencoder's raw latents, whatever their scale."""
     class_labels: bool = True
     """Condition on the class; the network learns the null class as well."""
+    flip: bool = False
+    """Learn mirrored images as well, half of the time: for images that could as well be the other way round."""
     label_dropout: float = 0.1
     """Share of examples trained with the null class in place of their label."""
     min_snr_gamma: float | None = None
