@@ -28,23 +28,27 @@ def claim(path: Path) -> Iterator[RunFolder]:
     Raises `FolderRefused` for what is no place for a run, for a folder that holds anything but a run of ours, and as
     `locked` does.
     """
-    run, is_new = RunFolder(path), not path.exists()
+    run, new = RunFolder(path), [folder for folder in (path, *path.parents) if not folder.exists()]
     check_place(path)
     if not run.is_marked:
         check_empty(path)
     (path / MARK).mkdir(parents=True, exist_ok=True)
-    with locked(run):
-        try:
-            if not run.is_marked:
-                run.adopt(())
-            run.forget_what_is_gone()
-            with run.held():
-                yield run
-        finally:
-            if not run.names and not _others(path):
-                shutil.rmtree(path / MARK, ignore_errors=True)
-                with suppress(OSError):
-                    path.rmdir() if is_new else None
+    left_alone = False
+    try:
+        with locked(run):
+            try:
+                if not run.is_marked:
+                    run.adopt(())
+                run.forget_what_is_gone()
+                with run.held():
+                    yield run
+            finally:
+                if left_alone := not run.names and not _others(path):
+                    shutil.rmtree(path / MARK, ignore_errors=True)
+    finally:
+        with suppress(OSError):  # the first one that is not empty
+            for folder in (path / MARK, *new) if left_alone else ():  # Windows keeps the mark as long as it is locked
+                folder.rmdir() if folder.exists() else None
 
 
 @contextmanager

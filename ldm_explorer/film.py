@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -45,9 +46,14 @@ def _file(step: int) -> str:
     return f"{FILM}/step-{step:09d}.webp"
 
 
+def strip_of(images: Tensor) -> np.ndarray:
+    """Images `(B, C, side, side) uint8` beside each other, `(side, B side, C)`."""
+    return torch.cat(list(images.cpu()), dim=-1).permute(1, 2, 0).numpy()
+
+
 def write_frame(run_dir: Path, frame: FilmFrame) -> None:
     """Write one frame, whole or not at all, in place of an earlier one of that step."""
-    strip = torch.cat(list(frame.images.cpu()), dim=-1).permute(1, 2, 0).numpy()
+    strip = strip_of(frame.images)
     content = io.BytesIO()
     Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip).save(content, "WEBP", lossless=True, quality=100)
     RunFolder(run_dir).write_bytes(_file(frame.step), content.getvalue())

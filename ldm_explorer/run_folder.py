@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import uuid4
 
-from ldm_explorer.atomic import put
+from ldm_explorer.atomic import delete, put
 from ldm_explorer.files import MAX_JSON_BYTES, CheckpointError, read_bytes
 
 MARK = ".ldm-explorer"
@@ -133,7 +133,7 @@ class RunFolder:
     def append_text(self, name: str, content: str) -> None:
         """Write at the end of a file. Raises `FolderRefused` as `check` does."""
         self.record([name])
-        with (self.path / name).open("a") as file:
+        with (self.path / name).open("a", encoding="utf-8", newline="\n") as file:
             file.write(content)
 
     @contextmanager
@@ -167,7 +167,7 @@ class RunFolder:
             return
         for name in sorted(gone):
             if self._in_the_way(name, ours) is None:
-                (self.path / name).unlink(missing_ok=True)
+                delete(self.path / name)
                 with suppress(OSError):
                     for folder in list(PurePosixPath(name).parents)[:-1]:
                         (self.path / folder).rmdir()

@@ -8,12 +8,13 @@ stored measures of `train/evaluate.py --few-evaluations`.
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import DDPMScheduler, SchedulerMixin
+from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
 from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser
@@ -57,6 +58,12 @@ def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:
     if name not in SAMPLERS:
         raise ValueError(f"unknown sampler {shown(name)}: choose one of {', '.join(SAMPLERS)}")
     return SAMPLERS[name](scheduler)
+
+
+@cache
+def _kinds(makers: tuple[Callable[[DDPMScheduler], SchedulerMixin], ...]) -> tuple[type[SchedulerMixin], ...]:
+    """The classes of the samplers here, and the one that many others sample by."""
+    return DDIMScheduler, *{type(make(DDPMScheduler())) for make in makers}
 
 
 @dataclass(frozen=True)
@@ -106,16 +113,17 @@ def denoise(
     are left out (image to image; Meng et al. 2021). `guidance_scale` w mixes e = e_null + w (e_label - e_null) (Ho &
     Salimans 2022; 1 is no guidance and costs one evaluation instead of two). `generators`, one per image, serve the
     samplers that add noise. Raises `ValueError` for a number of steps outside 1..T, guidance that is no number or
-    without labels, or a sampler that adds noise without generators; `TypeError` for one that has no betas.
+    without labels, or a sampler that adds noise without generators; `TypeError` for a scheduler of another class:
+    what those do with a prediction is not known here.
     """
     check_guidance(guidance_scale)
     guided = guidance_scale != 1.0
     if guided and (class_labels is None or denoiser.null_class is None):
         raise ValueError("guidance needs class labels and a network trained with a null class")
-    if not isinstance(getattr(sampler, "alphas_cumprod", None), Tensor):
+    if not isinstance(sampler, _kinds(tuple(SAMPLERS.values()))):
         raise TypeError(
-            f"{type(sampler).__name__} is no sampler along betas, and would walk another path than was trained: give "
-            "one of make_sampler()"
+            f"{type(sampler).__name__} is no sampler along betas that is known here: give make_sampler(NAME, ...), "
+            f"{', '.join(SAMPLERS)}"
         )
     if isinstance(sampler, DDPMScheduler) and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")

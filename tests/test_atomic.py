@@ -1,10 +1,12 @@
 """A file is written whole or not at all, and nothing stays beside it."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from ldm_explorer.atomic import write_json, write_text
+from ldm_explorer import atomic
+from ldm_explorer.atomic import delete, write_json, write_text
 
 
 def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path):
@@ -29,3 +31,28 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, er
     with pytest.raises(error):
         write_text(tmp_path / "a.md", "new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.md": "old"}
+
+
+@pytest.mark.parametrize("reads", [2, 5])
+def test_windows_waits_for_a_reader_and_not_for_ever(tmp_path, monkeypatch, reads):
+    """It neither replaces nor deletes a file that is open."""
+    replace, unlink, left = os.replace, Path.unlink, {}
+
+    def busy(name):
+        left[name] = left.get(name, reads) - 1
+        if left[name] >= 0:
+            raise PermissionError(13, "used by another process", str(name))
+
+    monkeypatch.setattr(atomic, "WAITS_SECONDS", (0, 0, 0))
+    (tmp_path / "old").touch()
+    monkeypatch.setattr(os, "replace", lambda one, other: (busy(other), replace(one, other)))
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, **options: (path.name == "old" and busy(path)) or unlink(path, **options)
+    )
+    for change in (lambda: write_text(tmp_path / "new", "text"), lambda: delete(tmp_path / "old")):
+        if reads > 3:
+            with pytest.raises(PermissionError, match="used by another process"):
+                change()
+        else:
+            change()
+    assert [path.name for path in tmp_path.iterdir()] == (["old"] if reads > 3 else ["new"])

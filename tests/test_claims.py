@@ -46,6 +46,20 @@ class TestClaim:
         assert path.exists() == exists
         assert not exists or not list(path.iterdir())
 
+    @pytest.mark.parametrize("is_windows", [False, True])
+    def test_neither_are_folders_left_that_were_made_for_it(self, tmp_path, monkeypatch, is_windows):
+        """On Windows a file that is locked cannot be deleted, and goes with its lock."""
+        if is_windows:
+            release = claims.FileLock.release
+            monkeypatch.setattr(claims.shutil, "rmtree", lambda folder, **_: (folder / "files.json").unlink(True))
+            monkeypatch.setattr(
+                claims.FileLock, "release", lambda lock: (release(lock), Path(lock.lock_file).unlink(missing_ok=True))
+            )
+        (tmp_path / "there").mkdir()
+        with pytest.raises(KeyError), claim(tmp_path / "there" / "some" / "run"):
+            raise KeyError
+        assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
     @pytest.mark.parametrize("named_like_ours", [False, True])
     def test_a_folder_of_somebody_elses_is_refused_naming_what_is_there(self, tmp_path, named_like_ours):
         path = tmp_path / "run"

@@ -101,3 +101,16 @@ def test_decoded_noise_decodes_standard_normal_latents(tiny_pipeline):
     assert images.shape == (4, 1, 28, 28)
     assert images.dtype == torch.uint8
     assert math.isfinite(images.float().std())
+
+
+def test_features_are_taken_of_bytes_alone_and_compared_with_features_alone():
+    network = FeatureNet(1, 10, (8, 8))
+    for images in (torch.zeros(2, 1, 28, 28), torch.zeros(2, 3, 28, 28, dtype=torch.uint8), torch.zeros(2), [1]):
+        with pytest.raises(ValueError, match=r"give a tensor \(N, 1, .* uint8"):
+            extract_features(network, images)
+    features = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    for wrong in (features[:, :9], features[:1], features.log(), features[0]):
+        with pytest.raises(ValueError, match="the features are"):
+            feature_fd_percent(features, wrong)
+    with pytest.raises(ValueError, match="float in"):
+        PCA.fit(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))

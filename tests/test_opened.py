@@ -60,6 +60,8 @@ def test_a_path_is_whole_and_from_the_home_it_names(tmp_path, monkeypatch):
         ("/tmp/\0x", "no text"),
         ("/tmp/\ud800", "no text"),
         ("owner/name", "hf:owner/name"),
+        ("https://example.com/owner/name", "no address of a model"),
+        ("file:///models/mine", "no address of a model"),
         ("/models/mine?dataset=ponies", f"choose one of {', '.join(DATASETS)}"),
         ("~nobody-of-this-name/x", "is no path"),
     ],

@@ -32,6 +32,10 @@ said = {"address": push(folder, name)}
 (folder / "film" / "step-000000005.webp").unlink()
 push(folder, name)
 push(folder, f"{name}-new")
+from ldm_explorer.sources import open_source
+opened = open_source(f"hf:{name}")
+images = opened.pipeline([3], [0], num_inference_steps=2, output_type="pt").images
+said["opened"] = [opened.kind, images.sum().item()]
 from diffusers import DiffusionPipeline
 for options in ({}, {"custom_pipeline": name}):
     pipeline = DiffusionPipeline.from_pretrained(name, trust_remote_code=True, **options)
@@ -104,9 +108,10 @@ def test_nothing_that_goes_up_says_where_it_lay(pushed):
     assert json.loads(texts["train_config.json"]) == {"dataset": "folder:pictures", "vae": "vae"}
 
 
-def test_diffusers_loads_it_by_its_name(pushed, tiny_pipeline):
+def test_diffusers_and_the_library_load_it_by_its_name(pushed, tiny_pipeline):
     _, said = pushed
     images = tiny_pipeline([3], [0], num_inference_steps=2, output_type="pt").images
+    assert said["opened"] == ["ldm", pytest.approx(images.sum().item(), rel=1e-6)]
     assert said["image"] == pytest.approx(images.sum().item(), rel=1e-6)
     assert said["address"].endswith(NAME)
 

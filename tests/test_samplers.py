@@ -2,7 +2,13 @@ import inspect
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import (
+    DDPMScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+)
 from helpers import build_seeded
 from torch import Tensor
 
@@ -300,3 +306,12 @@ def test_every_number_of_steps_takes_that_many_and_ends_before_t_zero_is_passed(
         assert timesteps[0] == 999
         assert timesteps == sorted(set(timesteps), reverse=True)
         assert timesteps[-1] >= 0
+
+
+@pytest.mark.parametrize(
+    "sampler", [EDMEulerScheduler(), HeunDiscreteScheduler(), FlowMatchEulerDiscreteScheduler(), PNDMScheduler(), None]
+)
+def test_a_scheduler_that_is_no_sampler_of_this_kind_is_refused(tiny_unet, sampler):
+    """Some of them would give numbers, and wrong ones."""
+    with pytest.raises(TypeError, match=f"{type(sampler).__name__} is no sampler that is known here"):
+        next(denoise(tiny(tiny_unet), sampler, torch.zeros(1, 4, 8, 8), torch.tensor([0]), num_steps=2))

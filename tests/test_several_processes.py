@@ -58,10 +58,11 @@ def losses(run_dir: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run_dir / "train_log.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_train_as_one_does(command, tmp_path):
+def test_two_processes_in_two_passes_a_step_train_as_one_does_in_one(command, tmp_path):
     run_command(*LAUNCH, *command, "--max-steps", "20")
     (tmp_path / "run").rename(tmp_path / "alone")
-    run_command(*TORCHRUN, *command, "--max-steps", "20")
+    passes = ["--batch-size", "4", "--gradient-accumulation-steps", "2"]
+    run_command(*TORCHRUN, *command, *passes, "--max-steps", "20")
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
     assert len(losses(tmp_path / "run")) == 20
     files = {path.name for path in (tmp_path / "run").iterdir()}

@@ -394,6 +394,8 @@ def test_a_schedule_that_ends_early_is_told_of_before_anything_is_loaded(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == ends_early
     assert all("sampling will start from noise that this training never sees" in sentence for sentence in said)
+
+
 def test_flipping_mirrors_half_of_the_images_anew_at_every_step(shapes, other_shapes):
     task, plain = (AutoencoderTask(replace(VAE_CONFIG, flip=flip), shapes, other_shapes) for flip in (True, False))
     indices = torch.arange(200)

@@ -1,7 +1,6 @@
 import json
 import shutil
 import signal
-import time
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -19,9 +18,9 @@ from ldm_explorer.training import (
     FitConfig,
     TrainingFailed,
     check_options,
+    clock,
     fit,
     latest_state,
-    loop,
     make_accelerator,
     processes,
     store_options,
@@ -210,37 +209,47 @@ def test_budgets_become_steps():
     def without_steps(**budget):
         return FitConfig(batch_size=50, **budget)
 
-    assert budget_in_steps(CONFIG, 1000, None) == 20
-    assert budget_in_steps(without_steps(max_epochs=1.5), 1000, None) == 30
-    assert budget_in_steps(without_steps(max_epochs=1e-9), 1000, None) == 1
-    assert budget_in_steps(without_steps(max_minutes=2), 1000, None) is None
-    assert budget_in_steps(without_steps(max_minutes=2), 1000, 0.5) == 240
+    assert budget_in_steps(CONFIG, 1000) == 20
+    assert budget_in_steps(without_steps(max_epochs=1.5), 1000) == 30
+    assert budget_in_steps(without_steps(max_epochs=1.5, gradient_accumulation_steps=3), 1000) == 10
+    assert budget_in_steps(without_steps(max_epochs=1e-9), 1000) == 1
+    assert budget_in_steps(without_steps(max_minutes=2), 1000) is None
     assert FitConfig().max_minutes == FitConfig.DEFAULT_MINUTES
 
 
-def set_clock(monkeypatch, seconds_per_step: float) -> None:
-    """A clock that is read before the first step and after the last timed one."""
-    readings = iter([0.0, seconds_per_step * loop.STEPS_TO_TIME_A_BUDGET])
-    clock = SimpleNamespace(monotonic=lambda: next(readings), process_time=time.process_time)
-    monkeypatch.setattr(loop, "time", clock)
+def tick(monkeypatch, task: Regression, seconds_per_step: float) -> Regression:
+    """Sets a clock that goes on while the task computes a loss, and at no other time."""
+    now, loss = [0.0], task.loss
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def timed(*arguments):
+        now[0] += seconds_per_step
+        return loss(*arguments)
+
+    task.loss = timed
+    return task
 
 
-def test_minutes_become_steps_after_50_timed_ones_and_stay(accelerator, tmp_path, monkeypatch):
+def test_minutes_become_steps_once_a_twentieth_is_timed_and_stay(accelerator, tmp_path, monkeypatch):
     config = replace(CONFIG, max_steps=None, max_minutes=0.1)
-    set_clock(monkeypatch, seconds_per_step=0.1)
-    steps, _, _ = train(Regression(), config, accelerator, tmp_path, stop_after=55)
-    assert [step.total_steps for step in steps] == [None] * 49 + [60] * 6
-    assert (progress(tmp_path)["step"], progress(tmp_path)["total_steps"]) == (55, 60)
-    set_clock(monkeypatch, seconds_per_step=1e-6)
-    steps, _, _ = train(Regression(), replace(config, resume=True), accelerator, tmp_path)
-    assert [step.step for step in steps] == [56, 57, 58, 59, 60]
+    steps, _, _ = train(tick(monkeypatch, Regression(), 0.125), config, accelerator, tmp_path, stop_after=40)
+    assert [step.total_steps for step in steps] == [None] * 2 + [45] * 38, "of 6 seconds .3 are timed and 5.7 planned"
+    assert {name: progress(tmp_path)[name] for name in ("step", "total_steps")} == {"step": 40, "total_steps": 45}
+    assert progress(tmp_path)["seconds"] == pytest.approx(5.0)
+    config = replace(config, resume=True)
+    steps, _, _ = train(tick(monkeypatch, Regression(), 1e-6), config, accelerator, tmp_path)
+    assert [step.step for step in steps] == list(range(41, 46))
 
 
-def test_a_budget_spent_while_timing_ends_there(accelerator, tmp_path, monkeypatch):
-    set_clock(monkeypatch, seconds_per_step=100.0)
-    steps, _, _ = train(Regression(), replace(CONFIG, max_steps=None, max_minutes=0.1), accelerator, tmp_path)
-    assert (steps[-1].step, steps[-1].total_steps) == (50, 50)
+def test_a_budget_in_minutes_holds_from_the_first_step_and_over_all_resumes(accelerator, tmp_path, monkeypatch):
+    config = replace(CONFIG, max_steps=None, max_minutes=0.1)
+    steps, _, _ = train(tick(monkeypatch, Regression(), 100.0), config, accelerator, tmp_path / "slow")
+    assert [(step.step, step.total_steps) for step in steps] == [(1, 1)]
     assert "validation_loss" in steps[-1].record
+    train(tick(monkeypatch, Regression(), 1.5), config, accelerator, tmp_path / "parts", stop_after=1)
+    config = replace(config, resume=True)
+    steps, _, _ = train(tick(monkeypatch, Regression(), 4.6), config, accelerator, tmp_path / "parts")
+    assert [(step.step, step.total_steps) for step in steps] == [(2, 2)]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import _checkout  # noqa: F401
 import tyro
 from tqdm import tqdm
 
-from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.evaluation.sample_files import SampleSettings, sample_files, write_samples
 from ldm_explorer.options import settle_types
+from ldm_explorer.sources import open_source
 from ldm_explorer.training import process_state, use_cores
 from ldm_explorer.training.command_line import main_of
 
@@ -23,8 +23,8 @@ from ldm_explorer.training.command_line import main_of
 class SampleConfig(SampleSettings):
     """Options of train/sample.py."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Folder of a denoiser."""
+    checkpoint: Annotated[str, tyro.conf.Positional]
+    """Folder of a denoiser, or hf:OWNER/NAME."""
     out: Annotated[Path, tyro.conf.Positional]
     """Folder for the images; what others have put there stays as it is."""
     num_images: int = 1000
@@ -45,7 +45,7 @@ class SampleConfig(SampleSettings):
 
 def main(config: SampleConfig) -> None:
     use_cores(config.threads)
-    checkpoint = read_checkpoint(config.checkpoint)
+    checkpoint = open_source(config.checkpoint)
     checkpoint.pipeline.to(process_state().device)
     files = sample_files(checkpoint, config.num_images, config.seed)
     settings = SampleSettings(sampler=config.sampler, steps=config.steps, guidance_scale=config.guidance_scale)
@@ -53,7 +53,7 @@ def main(config: SampleConfig) -> None:
     with tqdm(total=len(files), initial=next(writing), unit="img", dynamic_ncols=True) as progress:
         for written in writing:
             progress.update(written - progress.n)
-    print(f"{config.out} holds {len(files)} samples of {config.checkpoint.name}")
+    print(f"{config.out} holds {len(files)} samples of {checkpoint.name}")
 
 
 if __name__ == "__main__":

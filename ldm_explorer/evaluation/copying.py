@@ -34,12 +34,13 @@ def nearest_distance(images: Tensor, training: Tensor, batched: BatchMap = in_ba
     if not is_large(4 * known.numel()):
         known = known.float()
     parts = known.split(TRAINING_SLICE)
+    squares = [part.float().square().sum(1) for part in parts]
 
-    def nearest(part: Tensor) -> Tensor:
-        flat = part.flatten(1).float()
+    def nearest(some: Tensor) -> Tensor:
+        flat = some.flatten(1).float()
         lowest, index = torch.full((len(flat),), torch.inf), torch.zeros(len(flat), dtype=torch.long)
-        for number, some in enumerate(part.float() for part in parts):
-            here = (some.square().sum(1) - 2 * flat @ some.T).min(1)
+        for number, (part, square) in enumerate(zip(parts, squares, strict=True)):
+            here = (square - 2 * flat @ part.float().T).min(1)
             index = torch.where(here.values < lowest, here.indices + number * TRAINING_SLICE, index)
             lowest = torch.minimum(lowest, here.values)
         return (flat - known[index].float()).norm(dim=1)  # anew: differences of large squares lose the small distances

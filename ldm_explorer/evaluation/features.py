@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from ldm_explorer.data import to_model
+from ldm_explorer.data import check_uint8, to_model
 from ldm_explorer.evaluation.checks import check_values
 from ldm_explorer.latents import BatchMap, in_batches
 
@@ -74,7 +74,8 @@ def perceptual_distance(network: FeatureNet, images: Tensor, reference: Tensor) 
 
 @torch.no_grad()
 def extract_features(network: FeatureNet, images: Tensor, batched: BatchMap = in_batches) -> Tensor:
-    """`(N, C, H, W) uint8` at the original side to `(N, 64) float32` on the CPU."""
+    """`(N, C, H, W) uint8` at the original side to `(N, 64) float32` on the CPU. Raises `ValueError` for others."""
+    check_uint8(images, network.config.channels, images.shape[-1] if isinstance(images, Tensor) and images.ndim else 0)
     return batched(lambda part: network.features(to_model(part).to(network.device)).cpu(), images, "features")
 
 

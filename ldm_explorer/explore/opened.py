@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -80,13 +80,15 @@ class Reference:
             came = f"{len(text)} characters" if source else "nothing"
             raise ValueError(f"{came} came: give a folder, or {HUB}owner/name, in at most {MAX_REFERENCE} characters")
         kind, given = (about[1], about[2].strip()) if about else ("", "")
-        if not given:
-            return cls(_source(source))
-        if kind == "images":
-            return cls(_source(source), images=_whole_path(given))
-        if given not in DATASETS:
+        if kind == "dataset" and given and given not in DATASETS:
             raise ValueError(f"unknown dataset {shown(given)}: choose one of {', '.join(DATASETS)}")
-        return cls(_source(source), dataset=given)
+        images = _whole_path(given) if kind == "images" and given else None
+        reference = cls(_source(source), given if kind == "dataset" and given else None, images)
+        if len(reference.text) > MAX_REFERENCE:
+            raise ValueError(
+                f"{shown(reference.text)} is longer than {MAX_REFERENCE} characters: link to it from nearer"
+            )
+        return reference
 
     @property
     def text(self) -> str:
@@ -103,7 +105,9 @@ class Reference:
 def _source(given: str) -> str:
     if address := _ADDRESS.fullmatch(given):
         return f"{HUB}{address[1]}" + (f"@{unquote(address[2])}" if address[2] else "")
-    if given.startswith((HUB, "https://")):
+    if "://" in given:
+        raise ValueError(f"{shown(given)} is no address of a model: give {HUB}owner/name")
+    if given.startswith(HUB):
         return given
     if _BARE_ID.fullmatch(given) and not Path(given).exists():
         raise ValueError(f"{shown(given)} is no folder here: for a model of the Hub give {HUB}{given}")
@@ -150,7 +154,7 @@ class Opened:
             self._kept.move_to_end(text)
             return self._kept[text].checkpoint
 
-    def add(self, text: str, checkpoint: Checkpoint, name: str, taken: Container[str]) -> Checkpoint:
+    def add(self, text: str, checkpoint: Checkpoint, name: str, taken: Iterable[str]) -> Checkpoint:
         """Keep it under a name that is not taken; one whose files are as they were when it was opened stays as it is.
 
         Raises `CheckpointError` for a folder that cannot be looked through.
@@ -161,7 +165,7 @@ class Opened:
             if before is None or before.written != written:
                 self.edition += before is not None
                 others = {kept.checkpoint.name for other, kept in self._kept.items() if other != text}
-                free = unique_name(name, [*others, *(taken if isinstance(taken, Iterable) else ())])
+                free = unique_name(name, [*others, *taken])
                 self._kept[text] = _Kept(replace(checkpoint, name=free), written, num_bytes)
             self._kept.move_to_end(text)
             self._let_go()

@@ -13,7 +13,9 @@ import tyro
 
 from ldm_explorer.image_folder import DataError
 from ldm_explorer.training.config import FitConfig
+from ldm_explorer.training.failures import ProcessLost
 from ldm_explorer.training.guard import TrainingFailed
+from ldm_explorer.training.launcher import check_launcher
 from ldm_explorer.training.run import RefusedByMainProcess
 from ldm_explorer.training.run_state import PLACE_FIELDS
 
@@ -38,6 +40,7 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     training does not see to it itself ends in one too, with 130.
     """
     try:
+        check_launcher()  # before a config reads images
         main(tyro.cli(config_class))
     except KeyboardInterrupt as stopped:
         if said := str(stopped) if isinstance(stopped, Interrupted) else _way_on(config_class):
@@ -46,7 +49,7 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     except RefusedByMainProcess:
         sys.exit(REFUSED)  # the main process says why
     except (ValueError, OSError, DataError, TrainingFailed) as error:
-        if os.environ.get("RANK", "0") != "0":
+        if os.environ.get("RANK", "0") != "0" and not isinstance(error, ProcessLost):
             time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike its message is enough, and the launcher ends the rest
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1 if isinstance(error, TrainingFailed) else REFUSED)

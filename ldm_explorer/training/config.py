@@ -12,6 +12,7 @@ from torch import Tensor
 from ldm_explorer.options import settle_types
 
 OptimizerName = Literal["muon", "adamw"]
+Precision = Literal["fp32", "bf16", "fp16"]
 _SEED_STRIDE = 1_000_003
 _MAX_SEED = 2**32
 """The strides take a larger one out of the range of torch's seeds."""
@@ -31,9 +32,16 @@ class FitConfig:
     max_steps: int | None = None
     max_epochs: float | None = None
     max_minutes: float | None = None
-    """Wall-clock budget; becomes a number of steps once the first 50 are timed. Used when no budget is given."""
+    """Wall-clock minutes from the first step to the last, over all resumes; loading and encoding come before them, the
+    last validation and the checkpoint after. Used when no budget is given. A twentieth of them is timed and makes of
+    the rest a number of steps, along which the learning rate falls; where steps get slower there will be fewer."""
     batch_size: int = 128
-    """Images per step, over all processes."""
+    """Images of one forward and backward pass, over all processes."""
+    gradient_accumulation_steps: int = 1
+    """Passes whose gradients are added up before the weights change: one step, of so many times --batch-size images.
+    It is the step of a batch as large, up to rounding: what is counted in steps or images (budgets, warm-up, half-life,
+    log, states) counts those, and noise and timesteps are drawn for all of them at once. 1 leaves it to Accelerate's
+    launcher."""
     optimizer: OptimizerName = "muon"
     """muon learns more from an image and takes about a tenth more time (Jordan et al. 2024)."""
     learning_rate: float | None = None
@@ -44,8 +52,9 @@ class FitConfig:
     ema_halflife_images: int = 100_000
     """Half-life of the weight average; shorter at the start (Karras et al. 2022, EDM, ramp-up ratio 0.05)."""
     seed: int = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 autocast where a convolution is faster in it, else fp32."""
+    precision: Precision | Literal["auto"] = "auto"
+    """auto: what Accelerate's launcher was told (--mixed_precision), else bf16 autocast where a convolution is faster
+    in it, else fp32. fp16 scales the loss, and needs a GPU."""
     threads: int | None = None
     """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
     log_every_steps: int = 20
@@ -55,7 +64,7 @@ class FitConfig:
     """When the loss or the gradient is not finite or the loss diverges: stop, or go back to the last saved state and on
     with half the learning rate, five times at most."""
     tracker: str | None = None
-    """An Accelerate tracker by name (tensorboard, trackio, wandb, ...) beside train_log.jsonl."""
+    """An Accelerate tracker by name (tensorboard, trackio, wandb, ...) beside train_log.jsonl and the film."""
     push_to_hub: str | None = None
     """OWNER/NAME on the Hugging Face Hub: where the finished run's files go. A new repository is private."""
     license: str = "unknown"
@@ -72,6 +81,7 @@ class FitConfig:
         for name in (
             *("max_steps", "max_epochs", "max_minutes", "batch_size", "learning_rate", "grad_clip_norm", "threads"),
             *("log_every_steps", "validate_every_steps", "save_every_steps", "ema_halflife_images"),
+            "gradient_accumulation_steps",
         ):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}: it has to be above 0")
@@ -91,16 +101,22 @@ class FitConfig:
         """The learning rate that is given, else the one that suits the optimizer."""
         return self.LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
+    @property
+    def places(self) -> dict[str, str]:
+        """What lies where an option names a place, by the option's name: a run goes on where the same lies."""
+        return {}
 
-def budget_in_steps(config: FitConfig, num_examples: int, seconds_per_step: float | None) -> int | None:
-    """The budget as a number of steps; None for a budget in minutes as long as no step was timed."""
-    if config.max_steps is not None:
-        return config.max_steps
+    @property
+    def images_per_step(self) -> int:
+        """Over all processes, and over all passes whose gradients are added up."""
+        return self.batch_size * self.gradient_accumulation_steps
+
+
+def budget_in_steps(config: FitConfig, num_examples: int) -> int | None:
+    """The budget as a number of steps; None for one in minutes, which `training.clock` makes steps of."""
     if config.max_epochs is not None:
-        return max(1, round(config.max_epochs * num_examples / config.batch_size))
-    if config.max_minutes is None or seconds_per_step is None:
-        return None
-    return max(1, round(config.max_minutes * 60 / seconds_per_step))
+        return max(1, round(config.max_epochs * num_examples / config.images_per_step))
+    return config.max_steps
 
 
 def learning_rate_at(step: int, total_steps: int | None, config: FitConfig) -> float:
@@ -112,10 +128,10 @@ def learning_rate_at(step: int, total_steps: int | None, config: FitConfig) -> f
 
 def batch_indices(step: int, num_examples: int, config: FitConfig) -> Tensor:
     """The examples of a step `(B,)`: consecutive slices of one permutation per epoch."""
-    first = step * config.batch_size
-    positions = torch.arange(first, first + config.batch_size)
+    first = step * config.images_per_step
+    positions = torch.arange(first, first + config.images_per_step)
     indices = torch.empty_like(positions)
-    for epoch in range(first // num_examples, (first + config.batch_size - 1) // num_examples + 1):
+    for epoch in range(first // num_examples, int(positions[-1]) // num_examples + 1):
         generator = torch.Generator().manual_seed(config.seed * _SEED_STRIDE + epoch)
         inside = positions // num_examples == epoch
         indices[inside] = torch.randperm(num_examples, generator=generator)[positions[inside] % num_examples]

@@ -61,6 +61,10 @@ class DataConfig:
         return saved if self.dataset.startswith(HUGGING_FACE_PREFIX) and saved.is_dir() else None
 
     @property
+    def places(self) -> dict[str, str]:
+        return {} if self.pictures is None else {"dataset": self.pictures.identity}
+
+    @property
     def dataset_name(self) -> str:
         """The dataset's name, or that of its folder; it can be a folder's itself."""
         if self.folder is not None:

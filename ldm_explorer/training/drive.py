@@ -7,15 +7,19 @@ from dataclasses import asdict
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DynamoBackend
 from tqdm import tqdm
 
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.training.command_line import Interrupted, command_line
-from ldm_explorer.training.failures import way_on
+from ldm_explorer.training.failures import ProcessLost, way_on
 from ldm_explorer.training.loop import Step
 from ldm_explorer.training.processes import precision_of
 from ldm_explorer.training.push import how_again
 from ldm_explorer.training.run import Run, Training, begin
+
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
+"""What asks a process to end: Ctrl-C everywhere, TERM on POSIX, Ctrl-Break on Windows alone."""
 
 
 def drive(training: Training) -> None:
@@ -29,6 +33,7 @@ def drive(training: Training) -> None:
         if (pictures := run.config.pictures) is not None:
             run.accelerator.print(pictures.summary)
         try:
+            run.accelerator.print("\nloading the images, and encoding them where a denoiser is trained")
             run.prepare()
             run.accelerator.print(_summary(run))
             finished = watch(run)
@@ -53,10 +58,12 @@ def _push(run: Run) -> None:
 
 
 def _summary(run: Run) -> str:
+    compiler = run.accelerator.state.dynamo_plugin.backend
+    compiled = "" if compiler == DynamoBackend.NO else f", compiled by {compiler.value.lower()}"
     return (
         f"{run.num_parameters / 1e6:.2f} M parameters, {run.task.num_examples} examples, "
         f"{run.accelerator.num_processes} process(es) on {run.accelerator.device.type} with {torch.get_num_threads()} "
-        f"thread(s), precision {precision_of(run.accelerator)}"
+        f"thread(s), precision {precision_of(run.accelerator)}{compiled}"
     )
 
 
@@ -87,11 +94,11 @@ class _Bar:
     """The progress bar of a run, on the main process."""
 
     def __init__(self, run: Run):
-        self.batch_size, self.is_shown = run.config.batch_size, run.accelerator.is_main_process
+        self.images_per_step, self.is_shown = run.config.images_per_step, run.accelerator.is_main_process
         self.progress = tqdm(
             unit="img",
             unit_scale=True,
-            initial=run.first_step * self.batch_size,
+            initial=run.first_step * self.images_per_step,
             disable=not self.is_shown,
             dynamic_ncols=True,
         )
@@ -107,28 +114,30 @@ class _Bar:
             return
         if step.notice:
             self.progress.write(step.notice)
-        self.progress.total = step.total_steps and step.total_steps * self.batch_size
+        self.progress.total = step.total_steps and step.total_steps * self.images_per_step
         self.progress.update(step.images - self.progress.n)
         if step.record:
             self.progress.set_postfix(loss=f"{step.record['loss']:.4f}", refresh=False)
 
 
 class _Interrupt:
-    """Ctrl-C and SIGTERM as a flag; the second one does what it would have done."""
+    """Ctrl-C and its like as a flag; the second one does what it would have done."""
 
     def __enter__(self) -> "_Interrupt":
         self.happened = False
-        self.handlers = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+        known = [getattr(signal, name) for name in STOP_SIGNALS if hasattr(signal, name)]
+        self.handlers = {signum: signal.signal(signum, self._note) for signum in known}
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_) -> None:
-        signal.signal(signal.SIGINT, self.handlers[signal.SIGINT])
-        if failure is None:  # else it still has to say why, and torchrun may ask it to end meanwhile
-            signal.signal(signal.SIGTERM, self.handlers[signal.SIGTERM])
+        for signum, handler in self.handlers.items():
+            # One that lost another process still has to say so, while torchrun asks it to end.
+            if signum == signal.SIGINT or not (failure and issubclass(failure, ProcessLost)):
+                signal.signal(signum, handler)
 
     def _note(self, signum, _frame) -> None:
         self.happened = True
-        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.default_int_handler)
+        signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
 
     def agreed(self, accelerator: Accelerator, step: Step) -> bool:
         """Whether it happened to any process; several of them ask each other where a record is due."""

@@ -87,4 +87,4 @@ def load_newest(run: Path, unet: UNet2DModel, weights: Weights) -> int:
 def is_half_written(out: RunFolder, card: str) -> bool:
     """Whether a kill left a folder with the card of the same export and without what is written last."""
     path = out.path / CARD_FILE
-    return path.is_file() and path.read_text() == card and not out.has(PIPELINE_FILE)
+    return path.is_file() and path.read_text(encoding="utf-8") == card and not out.has(PIPELINE_FILE)

@@ -14,6 +14,10 @@ from ldm_explorer.training.guard import Diverged, TrainingFailed
 from ldm_explorer.training.run_state import latest_state, read_progress
 
 
+class ProcessLost(TrainingFailed):
+    """A training of several processes one of which is gone."""
+
+
 @contextmanager
 def explained(config: FitConfig, accelerator: Accelerator, run_dir: Path) -> Iterator[None]:
     """Raise `TrainingFailed` for what a training cannot get over, with one sentence on what is left of it."""
@@ -29,7 +33,7 @@ def explained(config: FitConfig, accelerator: Accelerator, run_dir: Path) -> Ite
     except RuntimeError as error:
         if accelerator.num_processes == 1 or not _is_lost_connection(error):
             raise
-        raise TrainingFailed(f"another process of this run is gone: {way_on(run_dir)} ({first_line(error)})") from error
+        raise ProcessLost(f"another process of this run is gone: {way_on(run_dir)} ({first_line(error)})") from error
 
 
 def cannot_write(run_dir: Path, error: OSError) -> TrainingFailed:

@@ -1,12 +1,14 @@
 """The one training loop. A `Task` says what a batch and a loss are; `fit` does everything else, one `Step` at a time.
 
 Data order, noise, timesteps and label dropout of step k come from a generator seeded by (seed, k) for the whole
-global batch and are then sliced by rank, so they depend neither on interruptions nor on the number of processes.
+global batch and are then sliced by rank and pass, so they depend neither on interruptions nor on the number of
+processes or of passes.
 """
 
+import math
 import time
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,13 +18,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from ldm_explorer.training.clock import Clock
 from ldm_explorer.training.config import FitConfig, batch_indices, budget_in_steps, learning_rate_at, step_generator
 from ldm_explorer.training.guard import Diverged, LossHistory
 from ldm_explorer.training.optimizers import make_optimizer
 from ldm_explorer.training.processes import precision_of
 from ldm_explorer.training.run_state import Progress, latest_state, load_state, save_state
 
-STEPS_TO_TIME_A_BUDGET = 50
 EMA_RAMPUP_RATIO = 0.05
 MIN_LR_SCALE = 1 / 32
 
@@ -51,7 +53,7 @@ class Step:
     """One optimizer step, after it was taken."""
 
     step: int  # steps taken, from 1
-    total_steps: int | None  # None until a budget in minutes is timed
+    total_steps: int | None  # None until a budget in minutes is timed; it may shrink later
     images: int  # images seen, over all processes
     record: dict[str, Any] | None = None  # the line for the log where one is due: means since the last, validation
     notice: str | None = None  # a sentence for whoever watches: the run went back to an earlier step
@@ -61,9 +63,9 @@ def _ema_update(config: FitConfig):
     """The averaging of AveragedModel: half-life in images, at most 5 % of the images seen so far."""
 
     def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
-        images = int(num_averaged) * config.batch_size
+        images = int(num_averaged) * config.images_per_step
         halflife = min(config.ema_halflife_images, EMA_RAMPUP_RATIO * images)
-        torch._foreach_lerp_(averaged, current, 1 - 0.5 ** (config.batch_size / max(halflife, 1e-8)))
+        torch._foreach_lerp_(averaged, current, 1 - 0.5 ** (config.images_per_step / max(halflife, 1e-8)))
 
     return update
 
@@ -75,23 +77,23 @@ class _Loop:
         self.task, self.config, self.accelerator, self.run_dir = task, config, accelerator, run_dir
         self.ema = AveragedModel(task.model.to(accelerator.device), multi_avg_fn=_ema_update(config))
         self.ema.requires_grad_(False)
-        self.optimizer = make_optimizer(config, task.model.parameters())
+        self.optimizer: Any = make_optimizer(config, task.model.parameters())
         self.unchecked: list[dict[str, Tensor]] = []  # metrics of this process, on its device
-        self.started = time.monotonic()
         self.cpu_seconds_started = time.process_time()
         self.saved_step: int | None = None
-        self._start_from(Progress(total_steps=budget_in_steps(config, task.num_examples, None)))
+        progress = Progress(total_steps=budget_in_steps(config, task.num_examples))
         if config.resume and (state := latest_state(run_dir)):
-            progress = load_state(state, task.model, self.ema, self.optimizer)
+            progress = self._load(state)
             if progress.num_examples not in (None, task.num_examples):
                 raise ValueError(
                     f"{run_dir} was trained on {progress.num_examples} images and there are {task.num_examples} now: "
                     "bring back the images it began with, or start again with another --out"
                 )
-            self._start_from(progress)
-            self.saved_step = self.step
-        self.first_step, self.cpu_seconds_before = self.step, self.cpu_seconds
+            self.saved_step = progress.step
+        self._start_from(progress)
+        self.cpu_seconds_before = self.cpu_seconds
         self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
+        self.clock = Clock(60 * (config.max_minutes or math.inf), progress.seconds, self._agree)
         if config.on_divergence == "rollback":
             self.save()
 
@@ -99,6 +101,12 @@ class _Loop:
         self.step, self.total_steps, self.cpu_seconds = progress.step, progress.total_steps, progress.cpu_seconds
         self.history, self.lr_scale = LossHistory(progress.smoothed_loss, progress.lowest_loss), progress.lr_scale
         self.since_record = list(progress.since_record)
+
+    def _load(self, state: Path) -> Progress:
+        progress = load_state(state, self.task.model, self.ema, self.optimizer)
+        if self.accelerator.scaler is not None and progress.loss_scale:
+            self.accelerator.scaler.load_state_dict(progress.loss_scale)
+        return progress
 
     @property
     def finished(self) -> bool:
@@ -115,8 +123,10 @@ class _Loop:
     def advance(self) -> Step:
         """Take one step; check, validate and record where it is time to."""
         config = self.config
+        self.clock.begin_step()
         learning_rate = self._take_step()
-        self._time_the_budget()
+        if config.max_minutes is not None:
+            self.total_steps = self.clock.end_step(self.step, self.total_steps)
         validating = self.finished or self.step % config.validate_every_steps == 0
         recording = validating or self.step % config.log_every_steps == 0
         try:
@@ -127,7 +137,7 @@ class _Loop:
         return self.describe(self._record(learning_rate, validating) if recording else None)
 
     def describe(self, record: dict[str, Any] | None = None, notice: str | None = None) -> Step:
-        return Step(self.step, self.total_steps, self.step * self.config.batch_size, record, notice)
+        return Step(self.step, self.total_steps, self.step * self.config.images_per_step, record, notice)
 
     def save(self) -> None:
         """Save the state, once per step, on the main process."""
@@ -142,9 +152,11 @@ class _Loop:
                 tuple(self.since_record),
                 self.task.num_examples,
                 precision_of(self.accelerator),
+                round(self.clock.spent, 2),
+                self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
             )
-            model = self.accelerator.unwrap_model(self.model)
-            save_state(self.run_dir, progress, model, self.ema, self.optimizer)
+            # The network itself, not what Accelerate makes of it: a compiled one names its weights otherwise.
+            save_state(self.run_dir, progress, self.task.model, self.ema, self.optimizer)
         self.saved_step = self.step
 
     def close(self) -> None:
@@ -161,22 +173,36 @@ class _Loop:
         learning_rate = learning_rate_at(self.step, self.total_steps, self.config) * self.lr_scale
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        losses = self.task.loss(self.model, self._batch())
-        self.accelerator.backward(losses["loss"])
-        grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
+        metrics = self._add_up_gradients()
+        metrics["grad_norm"] = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
         self.optimizer.step()
+        if self.accelerator.scaler is not None:
+            metrics["skipped"] = torch.tensor(float(self.optimizer.step_was_skipped), device=self.accelerator.device)
         self.optimizer.zero_grad()
-        self.ema.update_parameters(self.accelerator.unwrap_model(self.model))
+        self.ema.update_parameters(self.task.model)
         self.step += 1
-        self.unchecked.append({name: value.detach() for name, value in losses.items()} | {"grad_norm": grad_norm})
+        self.unchecked.append(metrics)
         return learning_rate
 
-    def _batch(self) -> dict[str, Tensor]:
-        """This process's part of the global batch, on its device."""
+    def _add_up_gradients(self) -> dict[str, Tensor]:
+        """Go forward and backward over the parts of the step's batch; returns the means of their metrics."""
+        parts, rows = self._parts(), []
+        for number, part in enumerate(parts, start=1):
+            exchanged = number == len(parts)  # between processes, once a step
+            with nullcontext() if exchanged else self.accelerator.no_sync(self.model):
+                part = {name: value.to(self.accelerator.device) for name, value in part.items()}
+                rows.append(self.task.loss(self.model, part))
+                self.accelerator.backward(rows[-1]["loss"] / len(parts))
+        return {name: torch.stack([row[name].detach() for row in rows]).mean(0) for name in rows[0]}
+
+    def _parts(self) -> list[dict[str, Tensor]]:
+        """This process's share of the step's batch, in as many parts as gradients are added up of."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         indices = batch_indices(self.step, self.task.num_examples, self.config)
         batch = self.task.batch(indices, step_generator(self.step, self.config.seed))
-        return {name: value[rank::world].to(self.accelerator.device) for name, value in batch.items()}
+        count = self.config.gradient_accumulation_steps
+        shares = {name: value[rank::world].chunk(count) for name, value in batch.items()}
+        return [{name: share[part] for name, share in shares.items()} for part in range(count)]
 
     def _check(self, alone: bool = False) -> None:
         """Bring the metrics of all processes together and look at each step since the last check."""
@@ -190,14 +216,18 @@ class _Loop:
         for step, (metrics, row) in enumerate(zip(self.unchecked, rows.tolist(), strict=True), start=first):
             values = dict(zip(metrics, row, strict=True))
             learning_rate = learning_rate_at(step - 1, self.total_steps, self.config) * self.lr_scale
-            self.history = self.history.after(step, values["loss"], values["grad_norm"], learning_rate)
+            if values.get("skipped") and self.accelerator.scaler.get_scale() >= 1:
+                del values["grad_norm"]  # it overflowed, and the step was skipped: the scale is being found
+            self.history = self.history.after(step, values["loss"], values.get("grad_norm", 0.0), learning_rate)
             self.since_record.append(values)
         self.unchecked = []
 
     def _record(self, learning_rate: float, validating: bool) -> dict[str, Any]:
         rows, self.since_record = self.since_record, []
-        record = {"step": self.step, "images": self.step * self.config.batch_size, "learning_rate": learning_rate}
-        record |= {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        record = {"step": self.step, "images": self.step * self.config.images_per_step, "learning_rate": learning_rate}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            values = [row[name] for row in rows if name in row]
+            record[name] = sum(values) / len(values)
         record["cpu_seconds"] = round(self.cpu_seconds, 1)
         if validating and self.accelerator.is_main_process:
             with torch.no_grad():
@@ -211,17 +241,12 @@ class _Loop:
         if self.config.on_divergence != "rollback" or state is None or lr_scale < MIN_LR_SCALE:
             raise error
         total_steps = self.total_steps
-        self._start_from(load_state(state, self.accelerator.unwrap_model(self.model), self.ema, self.optimizer))
-        self.lr_scale, self.unchecked, self.total_steps = lr_scale, [], self.total_steps or total_steps
-        self.started, self.first_step = time.monotonic(), self.step
+        self._start_from(self._load(state))
+        self.lr_scale, self.unchecked, self.total_steps = lr_scale, [], total_steps
         return self.describe(notice=f"{error}; back to step {self.step} with {lr_scale:g} of the learning rate")
 
-    def _time_the_budget(self) -> None:
-        if self.total_steps is None and self.step - self.first_step == STEPS_TO_TIME_A_BUDGET:
-            seconds = torch.tensor(time.monotonic() - self.started, device=self.accelerator.device)
-            seconds_per_step = float(self.accelerator.reduce(seconds, "mean")) / STEPS_TO_TIME_A_BUDGET
-            if (steps := budget_in_steps(self.config, self.task.num_examples, seconds_per_step)) is not None:
-                self.total_steps = max(self.step, steps)
+    def _agree(self, seconds: list[float]) -> list[float]:
+        return self.accelerator.reduce(torch.tensor(seconds, device=self.accelerator.device), "mean").tolist()
 
 
 def fit(

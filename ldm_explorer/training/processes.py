@@ -7,15 +7,19 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, is_initialized
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, parse_flag_from_env
 
 from ldm_explorer.malloc import M_MMAP_MAX, M_TRIM_THRESHOLD, set_malloc
 from ldm_explorer.training.config import FitConfig
+from ldm_explorer.training.launcher import check_compiler, check_launcher
 from ldm_explorer.training.run_state import latest_state, read_progress
+from ldm_explorer.training.trackers import check_tracker
 
 BF16_HAS_TO_SAVE = 0.2
 """Share of a convolution's time that bf16 has to save to be chosen: casting costs something as well."""
+
+_MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+"""Accelerate's names."""
 
 
 def process_state() -> PartialState:
@@ -26,18 +30,22 @@ def process_state() -> PartialState:
 def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
     """An Accelerator with the precision resolved and, on a CPU, all cores in use (`accelerate launch` leaves one).
 
-    A run that goes on keeps the precision that it began with. Raises `ValueError` for a tracker that is not
-    installed, a global batch that cannot be shared out evenly, or a precision other than an earlier training's.
+    A run that goes on keeps the precision that it began with. Raises `ValueError` as `check_launcher`, `check_compiler`
+    and `check_tracker` do, for a global batch that cannot be shared out evenly, a precision other than an earlier
+    training's, and fp16 on a CPU.
     """
-    if config.tracker and config.tracker not in [str(name) for name in get_available_trackers()]:
-        raise ValueError(f"--tracker {config.tracker} is not installed: pip install {config.tracker}")
+    check_launcher()
+    if config.tracker is not None:
+        check_tracker(config.tracker)
     device = process_state().device
+    check_compiler(device)
     if device.type == "cpu":
         use_cores(config.threads)
         keep_freed_memory()
     accelerator = Accelerator(
         cpu=device.type == "cpu",
-        mixed_precision="bf16" if _precision(config, run_dir, device) == "bf16" else "no",
+        mixed_precision=_MIXED_PRECISION[_precision(config, run_dir, device)],
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # the loop adds up and divides by itself
         log_with=config.tracker,
         project_dir=str(run_dir),
     )
@@ -64,6 +72,8 @@ def keep_freed_memory() -> None:
 
 def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:
     earlier = precision_of(AcceleratorState()) if is_initialized() else None  # Accelerate takes one for each process
+    if config.precision == "fp16" and device.type == "cpu":
+        raise ValueError("fp16 is for GPUs, and this training computes on the CPU: choose --precision bf16 or fp32")
     if config.precision != "auto":
         if earlier not in (None, config.precision):
             raise ValueError(
@@ -77,8 +87,8 @@ def _precision(config: FitConfig, run_dir: Path, device: torch.device) -> str:
 
 
 def precision_of(accelerator: Accelerator | AcceleratorState) -> str:
-    """ "fp32" or "bf16"."""
-    return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    """ "fp32", "bf16" or "fp16"."""
+    return "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
 
 
 def bf16_is_faster(device: torch.device) -> bool:

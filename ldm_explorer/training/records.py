@@ -1,16 +1,17 @@
 """What a run writes down while it trains: train_log.jsonl, its film, and a tracker where one is asked for."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from accelerate import Accelerator
 from torch import Tensor
 
-from ldm_explorer.film import FilmFrame, cut_film, write_frame
+from ldm_explorer.film import FilmFrame, cut_film, strip_of, write_frame
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.loop import Step
 from ldm_explorer.training.run_state import TrainLog
+from ldm_explorer.training.trackers import log_picture, start_trackers
 
 
 class Records:
@@ -24,8 +25,7 @@ class Records:
 
     def __enter__(self) -> "Records":
         if self.config.tracker:
-            options = json.loads(json.dumps(asdict(self.config), default=str))
-            self.accelerator.init_trackers("ldm-explorer", config=options)
+            start_trackers(self.accelerator, asdict(self.config))
         return self
 
     def __exit__(self, *_) -> None:
@@ -44,3 +44,5 @@ class Records:
 
     def film(self, step: Step, images: Tensor) -> None:
         write_frame(self.run_dir, FilmFrame(step.step, images))
+        if self.config.tracker:
+            log_picture(self.accelerator, "film", np.repeat(strip_of(images), 3 // images.shape[1], axis=-1), step.step)

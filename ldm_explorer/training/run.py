@@ -5,7 +5,7 @@ From Python, `for step in train(AutoencoderTraining(VAETrainConfig(max_steps=100
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,12 +22,14 @@ from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, METRICS_FILE, SAMPLES_FILE, SPEC_FILE
 from ldm_explorer.training.dataset import TrainConfig, keep_examples
 from ldm_explorer.training.failures import cannot_write, explained
+from ldm_explorer.training.launcher import told_options
 from ldm_explorer.training.loop import Step, Task, fit
 from ldm_explorer.training.processes import make_accelerator, precision_of
 from ldm_explorer.training.push import check_name, push
 from ldm_explorer.training.records import Records
 from ldm_explorer.training.run_card import run_card, sample_grid, training_cost
 from ldm_explorer.training.run_state import (
+    RESUMABLE_FIELDS,
     check_copy,
     check_options,
     latest_state,
@@ -80,12 +82,13 @@ class Run:
     accelerator: Accelerator
     folder: Path
     command: str | None = None  # that repeats it, for those who ask how a checkpoint was made
+    told: dict[str, Any] = field(default_factory=dict)  # options that Accelerate's launcher was told
+    config: TrainConfig = field(init=False)
     task: RunTask = field(init=False, repr=False)  # once it is prepared
     averaged: nn.Module = field(init=False, repr=False)  # once a step was taken
 
-    @property
-    def config(self) -> TrainConfig:
-        return self.training.config
+    def __post_init__(self) -> None:
+        self.config = replace(self.training.config, **self.told) if self.told else self.training.config
 
     @property
     def first_step(self) -> int:
@@ -164,17 +167,18 @@ class Run:
 def begin(training: Training, command: str | None = None) -> Iterator[Run]:
     """Hold the folder of a run, `config.out` or by default runs/<dataset>/<name>, before any work is done.
 
-    Raises what `claim`, `check_copy`, `RunFolder.check`, `check_options` and `push.check_name` do, and `FolderRefused`
-    for a run folder in the dataset's own.
+    Raises what `told_options`, `make_accelerator`, `claim`, `check_copy`, `RunFolder.check`, `check_options` and
+    `push.check_name` do, and `FolderRefused` for a run folder in the dataset's own.
     """
-    config = training.config
+    told = told_options(training.config)
+    config = replace(training.config, **told) if told else training.config
     folder = config.out or Path("runs") / config.dataset_name / training.name
     accelerator = make_accelerator(config, folder)
     with ExitStack() as held:
         refusal = _claim(config, folder, training.files, held) if accelerator.is_main_process else None
         if broadcast_object_list([refusal is not None])[0]:
             raise refusal or RefusedByMainProcess(f"{folder} cannot be taken: the main process says why")
-        yield Run(training, accelerator, folder, command)
+        yield Run(training, accelerator, folder, command and " ".join([command, *_as_options(told)]), told)
 
 
 def train(training: Training) -> Iterator[Step]:
@@ -192,6 +196,11 @@ def train(training: Training) -> Iterator[Step]:
         yield from run.steps()
         run.export()
         run.push()
+
+
+def _as_options(told: dict[str, Any]) -> list[str]:
+    """What of it changes the result, as on a command line."""
+    return [f"--{name.replace('_', '-')} {value}" for name, value in told.items() if name not in RESUMABLE_FIELDS]
 
 
 def _claim(config: TrainConfig, folder: Path, files: Iterable[str], held: ExitStack) -> Exception | None:

@@ -5,7 +5,7 @@ A state is model, average, optimizer and progress, as safetensors and JSON.
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,10 @@ RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps", "on_diverg
 """Stored options that may differ when a run is resumed."""
 
 
+PLACES = "places"
+"""The field of train_config.json that says what lay where an option names a place."""
+
+
 @dataclass(frozen=True)
 class Progress:
     step: int = 0  # steps taken
@@ -47,7 +51,9 @@ class Progress:
     lr_scale: float = 1.0  # halved by every rollback
     since_record: tuple[dict[str, float], ...] = ()  # metrics of the steps that are not in the log yet
     num_examples: int | None = None
-    precision: str | None = None  # "fp32" or "bf16", as the run began
+    precision: str | None = None  # "fp32", "bf16" or "fp16", as the run began
+    seconds: float = 0.0  # of a budget in minutes
+    loss_scale: dict[str, float] = field(default_factory=dict)  # the state of fp16's GradScaler
 
 
 def latest_state(run_dir: Path) -> Path | None:
@@ -143,7 +149,8 @@ def check_options(config: Any, run_dir: Path) -> None:
     """See that a run can begin in a folder, or go on there, with the options of a config dataclass.
 
     Raises `FolderRefused` when it holds a run already, unless `config.resume`, or one without its options, or a
-    finished one without its state; `ValueError` when the options differ from those the run was started with.
+    finished one without its state; `ValueError` when the options differ from those the run was started with. Those that
+    name a place may differ, where the same lies there.
     """
     if not _holds_run(run_dir):
         return
@@ -162,8 +169,15 @@ def check_options(config: Any, run_dir: Path) -> None:
         )
     defaults = {option.name: json.loads(json.dumps(option.default, default=str)) for option in fields(config)}
     before = defaults | read_json(run_dir / CONFIG_FILE)  # an option that came later had its default
+    there_before, there = before.get(PLACES) or {}, config.places
     for name, value in _stored_options(config).items():
-        if name not in RESUMABLE_FIELDS and before[name] != value:
+        if name in there_before and name in there:
+            if there_before[name] != there[name]:
+                raise ValueError(
+                    f"{run_dir} was started with {there_before[name]} ({name} = {before[name]}), and {value} is "
+                    f"{there[name]}: bring back what it began with, or give another --out"
+                )
+        elif name not in RESUMABLE_FIELDS | {PLACES} and before[name] != value:
             raise ValueError(
                 f"{run_dir} was started with {name} = {before[name]}, not {value}: "
                 "resume with the same options, or give another --out"
@@ -171,9 +185,12 @@ def check_options(config: Any, run_dir: Path) -> None:
 
 
 def store_options(config: Any, run_dir: Path) -> None:
-    """Write train_config.json from a config dataclass, unless the folder holds a run, which has one."""
-    if not _holds_run(run_dir):
-        RunFolder(run_dir).write_json(CONFIG_FILE, _stored_options(config))
+    """Write train_config.json from a config dataclass; into a folder that holds a run only what has moved since."""
+    options, before = _stored_options(config), read_json(run_dir / CONFIG_FILE) if _holds_run(run_dir) else None
+    if before is None:
+        RunFolder(run_dir).write_json(CONFIG_FILE, options)
+    elif moved := {name: options[name] for name in config.places if before.get(name) != options[name]}:
+        RunFolder(run_dir).write_json(CONFIG_FILE, before | moved)
 
 
 def _holds_run(run_dir: Path) -> bool:
@@ -183,7 +200,7 @@ def _holds_run(run_dir: Path) -> bool:
 
 def _stored_options(config: Any) -> dict[str, Any]:
     options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS}
-    return json.loads(json.dumps(options, default=str))
+    return json.loads(json.dumps(options | ({PLACES: config.places} if config.places else {}), default=str))
 
 
 class TrainLog:

@@ -58,10 +58,9 @@ def build_dialog(library: Library) -> None:
 
 
 def _dialog(library: Library) -> Markup:
-    what, example = "A folder", "/home/you/model"
+    where, example = "A folder of this machine, or", "/home/you/model"
     if not library.may_open.own:
-        what, example = "A model of the Hub", f"{HUB}owner/name"
-    where = "A folder of this machine, or" if library.may_open.own else ""
+        where, example = "A model,", f"{HUB}owner/name"
     datasets = join(html('<option value="{}">{}</option>', name, name) for name in DATASETS)
     images = html('<label>or a folder of images like them <input name="images" maxlength="200"></label>')
     return html(
@@ -74,7 +73,7 @@ def _dialog(library: Library) -> Markup:
         "<p>With them more checks run, and every room has images to show.</p></details>"
         '<p role="status"></p><div><button type="submit">Open and examine</button>'
         '<button type="button">Close</button></div></form></dialog>',
-        where or what,
+        where,
         HUB,
         MAX_REFERENCE,
         example,

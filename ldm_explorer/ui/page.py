@@ -36,7 +36,7 @@ STYLES = (
     "velocity.css",
     "opener.css",
 )
-CSS = "".join((ASSETS / name).read_text() for name in STYLES)
+CSS = "".join((ASSETS / name).read_text(encoding="utf-8") for name in STYLES)
 THEME = gr.themes.Default(
     primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"], text_size="md"
 ).set(  # Gradio's own greys are too pale to be read from the last row

@@ -40,7 +40,7 @@ class PageScript:
 
     @cached_property
     def text(self) -> str:
-        code = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
+        code = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
         return f"const LDM = {json.dumps(self.known)};\n{code}"
 
     @cached_property

@@ -17,9 +17,9 @@ from ldm_explorer.evaluation.parts import digest
 from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import BATCH_IMAGES, kl_per_value, measure_statistics
 from ldm_explorer.models import VAEConfig
-from ldm_explorer.network_files import model_files
+from ldm_explorer.network_files import model_files, weights_sha256
 from ldm_explorer.options import check_kind
-from ldm_explorer.run_layout import VAE
+from ldm_explorer.run_layout import CLASSIFIER, VAE
 from ldm_explorer.training.dataset import TrainConfig
 from ldm_explorer.training.mirroring import draw_mirrored, mirror
 
@@ -59,6 +59,13 @@ class VAETrainConfig(TrainConfig):
         if self.perceptual_weight <= 0:
             raise ValueError(f"--perceptual-weight is {self.perceptual_weight}: it has to be above 0")
         _ = self.model
+
+    @property
+    def places(self) -> dict[str, str]:
+        if self.perceptual is None:
+            return super().places
+        weights = weights_sha256(self.perceptual / CLASSIFIER)
+        return super().places | {"perceptual": f"a classifier of SHA-256 {weights[:16]}"}
 
     @property
     def name(self) -> str:

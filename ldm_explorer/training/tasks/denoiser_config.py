@@ -10,7 +10,9 @@ from diffusers import AutoencoderKL
 from ldm_explorer.checkpoints import load_vae
 from ldm_explorer.latents import identity_statistics, latent_shape
 from ldm_explorer.models import UNetConfig
+from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.prediction import PredictionType
+from ldm_explorer.run_layout import VAE
 from ldm_explorer.schedules import (
     DEFAULT_NUM_TIMESTEPS,
     MIN_EPSILON_TERMINAL_SNR,
@@ -86,6 +88,10 @@ class LDMTrainConfig(TrainConfig):
     def conditional(self) -> bool:
         """Whether the network learns classes: it is asked to, and there are some."""
         return self.class_labels and self.spec.num_classes > 0
+
+    @property
+    def places(self) -> dict[str, str]:
+        return super().places | {"vae": f"an autoencoder of SHA-256 {weights_sha256(self.vae_folder / VAE)[:16]}"}
 
     @property
     def vae_folder(self) -> Path:
