@@ -2,6 +2,7 @@
 
 The exit status is 0 for a healthy folder, 1 where something is accused, 2 for a folder that cannot be examined, 3 for
 one that could not be judged: most checks that see the common faults could not run.
+`--log FILE` asks the same of the log of any training.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from diffusers.utils import logging as diffusers_logging
 
+from ldm_explorer.diagnose_log import OUTCOMES, add_options, examine_log, log_card, snippet
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_folder
 from ldm_explorer.files import first_line, printable
@@ -61,21 +63,34 @@ def _log_on_stderr() -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ldm-diagnose", description="Find out why a model fails.")
-    parser.add_argument("folder", type=Path, help="a run, any folder of a diffusers model, or hf:owner/name[@revision]")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="a run, any folder of a diffusers model, or hf:owner/name[@revision]"
+    )
     parser.add_argument("--images", type=Path, help="folder of images like those of its training; subfolders: classes")
     parser.add_argument("--dataset", help="name of the dataset that it was trained on, which names its classes")
     parser.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
+    add_options(parser)
     options = parser.parse_args(arguments)
+    if options.snippet:
+        print(snippet())
+        return HEALTHY
+    if (options.folder is None) == (options.log is None):
+        parser.error("give a folder, or a log with --log")
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     try:
+        if options.log is not None:
+            reading = examine_log(options)
+            print(json.dumps(reading.as_json(), indent=2) if options.json else log_card(reading))
+            return (HEALTHY, ACCUSED, UNJUDGED)[OUTCOMES.index(reading.outcome)]
         with _log_on_stderr():
             diagnosis = diagnose_folder(options.folder, options.images, options.dataset)
     except (ValueError, OSError, DataError) as error:
         print(f"error: {first_line(error)}", file=sys.stderr)
         return REFUSED
     except Exception as error:  # whatever a file that nobody foresaw makes a reader raise
-        said = f"{printable(options.folder)} cannot be examined ({type(error).__name__}: {first_line(error)})"
+        what = printable(options.log or options.folder)
+        said = f"{what} cannot be examined ({type(error).__name__}: {first_line(error)})"
         print(f"error: {said}", file=sys.stderr)
         return REFUSED
     print(json.dumps(diagnosis.as_json(), indent=2) if options.json else card(diagnosis))

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -145,3 +146,18 @@ def test_a_run_without_validation_or_statistics_says_what_is_missing(ldm_folder,
         read_loss(read_checkpoint(ldm_folder))
     with pytest.raises(ValueError, match="no validation loss"):
         read_loss(run_with_losses([]))
+
+
+def test_lines_that_hold_a_validation_alone_or_none_are_read_for_what_they_hold(run_with_losses):
+    checkpoint = run_with_losses([0.9, 0.5])
+    alone = {"step": 3, "images": 300, "validation_loss": 0.25, "validation_loss_per_bin": [0.25] * 10}
+    others = [
+        {"step": 4, "images": 400, "mse": 0.125},
+        {"step": 5, "loss": 9.0},
+        {"step": 6, "validation_loss_per_bin": [1.0]},
+    ]
+    with (checkpoint.folder / "train_log.jsonl").open("a") as log:
+        log.write("".join(json.dumps(line) + "\n" for line in (alone, *others)))
+    reading = read_loss(checkpoint)
+    assert (reading.images, reading.loss) == ((100, 200, 400), (0.9, 0.5, 0.125))
+    assert (reading.validation_images, reading.validation_loss) == ((100, 200, 300), (0.9, 0.5, 0.25))

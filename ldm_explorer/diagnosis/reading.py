@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
+from ldm_explorer.diagnosis.conclusion import conclusion
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung, judge, last_tenth, rose_again
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
@@ -104,38 +105,8 @@ class LossReading:
         return f"The validation loss ended at {self.validation_last_tenth:.3f}, {self._conclusion()}"
 
     def _conclusion(self) -> str:
-        """What follows from the rung; there is a Gaussian floor, so it is never `MORE_THAN_SCALE`."""
-        zero, white, memorising = (self.mean_floors[name] for name in ("zero", "white", "memorising"))
-        gaussian = self.mean_floors[self.floor_named("gaussian")]
-        whose = f"the Gaussian floor{' of its class' if self.conditional else ''} ({gaussian:.3f})"
-        match self.rung:
-            case Rung.NOTHING_TO_LEARN:
-                return (
-                    f"and every floor lies there: white {white:.3f}, a network that knows every training image "
-                    f"{memorising:.3f}. These latents are next to noise, and there is nothing in them to be learned: "
-                    "look at the autoencoder, its KL weight is too high."
-                )
-            case Rung.NOTHING:
-                return (
-                    f"above the {zero:.3f} of a network that says nothing: training fell apart. Lower the learning "
-                    "rate, warm up, clip gradients."
-                )
-            case Rung.SCALE:
-                return (
-                    f"no better than the white floor ({white:.3f}): the network knows the scale of the latents at "
-                    "most. Train longer, or look for an error."
-                )
-            case Rung.PART_OF_COVARIANCE:
-                return (
-                    f"between {whose} and the white floor ({white:.3f}): so far the network knows less than the "
-                    "latents' covariance does."
-                )
-            case Rung.COVARIANCE:
-                return f"at {whose}: the network knows the latents' means and covariances, and hardly more."
-        return (
-            f"below {whose}: the network has learned structure that means and covariances do not hold. "
-            f"{self._gap_sentence()}"
-        )
+        said = conclusion(self.rung, mean_floors(self.floors), self.conditional)
+        return f"{said} {self._gap_sentence()}" if self.rung is Rung.MORE_THAN_COVARIANCE else said
 
     def _gap_sentence(self) -> str:
         shares = self.gap_closed_per_bin
@@ -191,13 +162,14 @@ def mean_floors(floors: dict[str, Tensor]) -> MeanFloors:
 
 def reading_of(log: Sequence[LogRecord], prediction_type: PredictionType, floors: dict[str, Tensor]) -> LossReading:
     """Read the lines of a train_log.jsonl beside the floors. Raises `ValueError` when no validation is among them."""
-    validations = [line for line in log if "validation_loss_per_bin" in line]
+    validations = [line for line in log if line.keys() >= {"images", "validation_loss", "validation_loss_per_bin"}]
+    trained = [line for line in log if "images" in line and ("loss" in line or "mse" in line)]  # others only validate
     if not validations:
         raise ValueError(f"{LOG_FILE} holds no validation loss yet")
     return LossReading(
         prediction_type=prediction_type,
-        images=tuple(line["images"] for line in log),
-        loss=tuple(line.get("mse", line["loss"]) for line in log),
+        images=tuple(line["images"] for line in trained),
+        loss=tuple(line["mse"] if "mse" in line else line["loss"] for line in trained),
         validation_images=tuple(line["images"] for line in validations),
         validation_loss=tuple(line["validation_loss"] for line in validations),
         validation_bins=tuple(tuple(line["validation_loss_per_bin"]) for line in validations),

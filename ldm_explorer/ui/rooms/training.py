@@ -13,6 +13,7 @@ from ldm_explorer.explore.training_words import describe, in_words, last_heard, 
 from ldm_explorer.figures.loss import drawn_floors, timestep_figure
 from ldm_explorer.figures.training import training_figure
 from ldm_explorer.ui import settings
+from ldm_explorer.ui.anyones_log import build_log_reader
 from ldm_explorer.ui.curve import Curve
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.loss_curve import floor_facts, loss_curve
@@ -48,7 +49,7 @@ class TrainingSettings(Settings):
 SETTINGS = TrainingSettings
 
 
-def build(_library: Library) -> list[gr.components.Component]:
+def build(library: Library) -> list[gr.components.Component]:
     shown = [stage()]
     with gr.Row():
         with gr.Column(scale=3, min_width=320, elem_classes="ldm-follow"):
@@ -57,6 +58,7 @@ def build(_library: Library) -> list[gr.components.Component]:
             shown.append(gr.Plot(show_label=False, visible=False))
     with gr.Accordion("What this shows", open=False):
         shown.append(gr.HTML(elem_classes="ldm-words"))
+    build_log_reader(library)
     return shown
 
 

@@ -58,7 +58,7 @@ class InputCheck:
 def _wanted(component: components.Component, value: Any, uploads: Path, bounds_change: bool) -> str | None:
     """What is wanted in the place of a value; None where it fits."""
     match component:
-        case components.Image():
+        case components.Image() | components.File():
             fits = value is None or (isinstance(value, dict) and is_upload(value.get("path"), uploads))
             return None if fits else "a file that was uploaded to this app"
         case components.Number() | components.Slider():

@@ -49,6 +49,12 @@ MAX_REQUEST_BYTES = 262_144
 """Of a request that is no upload; the longest one that the page sends has some kilobytes."""
 
 MAX_UPLOAD_BYTES = 20_000_000
+MAX_LOG_BYTES = 4_000_000
+"""Of an uploaded log: it is read in the server, in a second or two."""
+
+MAX_PASTED_CHARACTERS = 200_000
+"""Of a log as text, which has to fit into a request."""
+
 MAX_SESSIONS = 200
 """Sessions whose state is kept; one that is dropped begins with the page's opening values again."""
 

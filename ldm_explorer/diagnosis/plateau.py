@@ -1,0 +1,78 @@
+"""Where a loss ended: its mean over a level end, how sure that is, and whether it still falls or has risen again."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean, stdev
+
+from ldm_explorer.diagnosis.judge import MAX_LAST_TENTH_OVER_LOWEST
+
+SHARES = (0.4, 0.3, 0.2, 0.1)
+"""Of the log, from its end: the largest that is level is averaged, as batches' losses scatter."""
+
+SURE = 2.0
+"""Standard errors that count as a difference."""
+
+SURE_OF_RISE = 4.0
+"""More, as the lowest of ten tenths is sought."""
+
+LEVEL_WITHIN = 0.005
+"""A smaller change between the halves of an end is none, however sure."""
+
+STILL_FALLING = 0.01
+TENTHS = 10
+MIN_VALUES_FOR_RISE = 20
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """`standard_error` is 0 where one value alone is known."""
+
+    value: float
+    standard_error: float
+    count: int  # values that were averaged
+    still_falling: bool
+    rise: float  # of the last tenth over the lowest tenth; 1 where it has not risen
+
+    @property
+    def rose_again(self) -> bool:
+        return self.rise > MAX_LAST_TENTH_OVER_LOWEST
+
+
+def find_plateau(values: Sequence[float]) -> Plateau:
+    """Of finite values, at least one."""
+    tails = [values[-max(1, round(share * len(values))) :] for share in SHARES]
+    tail = next((tail for tail in tails if _is_level(tail)), tails[-1])
+    falls = _change(values[-max(2, round(0.3 * len(values))) :])
+    return Plateau(fmean(tail), _error(tail), len(tail), falls < -STILL_FALLING, _rise(values))
+
+
+def _is_level(tail: Sequence[float]) -> bool:
+    return abs(_change(tail)) < LEVEL_WITHIN
+
+
+def _change(tail: Sequence[float]) -> float:
+    """Of the mean from the first to the second half, over the first; 0 where it is within the scatter."""
+    if len(tail) < 2:
+        return 0.0
+    halves = tail[: len(tail) // 2], tail[len(tail) // 2 :]
+    before, after = map(fmean, halves)
+    sure = abs(after - before) > SURE * math.hypot(*map(_error, halves))
+    return (after - before) / abs(before) if sure and before else 0.0
+
+
+def _error(values: Sequence[float]) -> float:
+    """The standard error of their mean."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def _rise(values: Sequence[float]) -> float:
+    """How far the last tenth ended above the lowest, where that is beyond the scatter."""
+    if len(values) < MIN_VALUES_FOR_RISE:
+        return 1.0
+    edges = [round(len(values) * tenth / TENTHS) for tenth in range(TENTHS + 1)]
+    tenths = [values[first:last] for first, last in pairwise(edges)]
+    lowest, last = min(tenths, key=fmean), tenths[-1]
+    sure = fmean(last) - fmean(lowest) > SURE_OF_RISE * math.hypot(_error(lowest), _error(last))
+    return fmean(last) / fmean(lowest) if sure and fmean(lowest) > 0 else 1.0
