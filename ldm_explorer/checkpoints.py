@@ -223,7 +223,8 @@ class Checkpoint:
         """The same, None where nobody says which images they are."""
         if stored := self.told_spec or read_spec(self.folder):
             return stored
-        return dataset_spec(self.dataset) if "dataset" in self.config else fitting_spec(self.model, self.dataset)
+        is_said = self.model.is_ours and "dataset" in self.config
+        return dataset_spec(self.dataset) if is_said else fitting_spec(self.model, self.dataset)
 
     def log(self) -> list[LogRecord]:
         return read_log(self.folder / LOG_FILE)
@@ -252,7 +253,7 @@ def read_checkpoint(folder: Path | str) -> Checkpoint:
     model = find_model(folder)
     _check_whole(model)
     config, metrics = read_run_config(model.folder), read_json(model.folder / METRICS_FILE)
-    dataset = config.get("dataset", folder.parent.name)
+    dataset = config.get("dataset", folder.parent.name) if model.is_ours else folder.parent.name
     if not model.is_ours and dataset in DATASETS and fitting_spec(model, dataset) is None:
         dataset = folder.name  # the folder around it has that name by chance
     return Checkpoint(model.folder, folder.name, dataset, config, metrics, model)

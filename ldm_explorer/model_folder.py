@@ -107,7 +107,7 @@ def find_model(folder: Path) -> ModelFolder:
         raise CheckpointError(f"{printable(folder)} is no folder: give that of a model")
     run = RunFolder(folder)
     index = read_json(folder / PIPELINE_FILE) if run.has(PIPELINE_FILE) else {}
-    is_ours = run.is_marked or "dataset" in read_run_config(folder) or OUR_PIPELINE in _names(index.get("_class_name"))
+    is_ours = run.is_marked or _has_our_options(folder) or OUR_PIPELINE in _names(index.get("_class_name"))
     _check_index(folder, index)
     vae, unet = _part(run, VAE), _part(run, UNET) or _part(run, UNET_EMA)
     if not (vae or unet or is_ours):
@@ -123,6 +123,12 @@ def find_model(folder: Path) -> ModelFolder:
     _check_unet(model)
     _check_together(model)
     return model
+
+
+def _has_our_options(folder: Path) -> bool:
+    """Whether train_config.json is that of a training here; others use the name as well."""
+    config = read_run_config(folder)
+    return "dataset" in config and ("prediction" in config or "kl_weight" in config)
 
 
 def _names(entry: object) -> list[str]:
@@ -228,7 +234,7 @@ def _check_unet(model: ModelFolder) -> None:
     """Raises `CheckpointError` for a denoiser that is told more than noise, a timestep and a class."""
     if model.unet is None:
         return
-    config, path = model.unet_config, f"{printable(model.folder)}/{config_of(model.unet)}"
+    config, path = model.unet_config, printable(model.folder / config_of(model.unet))
     taken, given = config["in_channels"], config["out_channels"]
     if given not in (taken, 2 * taken):  # twice as many: a variance that was learned with it
         raise CheckpointError(

@@ -124,7 +124,7 @@ class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
         """
         if seeds is not None and generator is not None:
             raise ValueError("both seeds and a generator: give one of them")
-        check_guidance(options.get("guidance_scale", 1.0))
+        check_guidance(options.get("guidance_scale", 1.0), self.denoiser, class_labels is not None)
         labels = [class_labels] if isinstance(class_labels, int) else class_labels
         given = 1 if labels is None else len(labels)
         if generator is None:

@@ -89,10 +89,12 @@ def draw_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]), generators
 
 
-def check_guidance(guidance_scale: float) -> None:
-    """Raises `ValueError` for what is no finite number."""
+def check_guidance(guidance_scale: float, denoiser: Denoiser, has_labels: bool) -> None:
+    """Raises `ValueError` for what is no finite number, and for guidance without labels or a null class."""
     if not isinstance(guidance_scale, int | float) or not math.isfinite(guidance_scale):
         raise ValueError(f"guidance_scale is {shown(guidance_scale)}: give a finite number, 1 for none")
+    if guidance_scale != 1 and not (has_labels and denoiser.null_class is not None):
+        raise ValueError("guidance needs class labels and a network trained with a null class")
 
 
 @torch.no_grad()
@@ -116,10 +118,8 @@ def denoise(
     without labels, or a sampler that adds noise without generators; `TypeError` for a scheduler of another class:
     what those do with a prediction is not known here.
     """
-    check_guidance(guidance_scale)
+    check_guidance(guidance_scale, denoiser, class_labels is not None)
     guided = guidance_scale != 1.0
-    if guided and (class_labels is None or denoiser.null_class is None):
-        raise ValueError("guidance needs class labels and a network trained with a null class")
     if not isinstance(sampler, _kinds(tuple(SAMPLERS.values()))):
         raise TypeError(
             f"{type(sampler).__name__} is no sampler along betas that is known here: give make_sampler(NAME, ...), "

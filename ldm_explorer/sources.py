@@ -40,7 +40,8 @@ def open_source(
     checkpoint = read_checkpoint(folder_of(reference, max_bytes, told))
     if is_hub_id(reference):
         name = name_on_hub(str(reference))
-        checkpoint = replace(checkpoint, name=name, dataset=checkpoint.config.get("dataset", name))
+        dataset_of_run = checkpoint.config.get("dataset", name) if checkpoint.model.is_ours else name
+        checkpoint = replace(checkpoint, name=name, dataset=dataset_of_run)
     if dataset is not None:
         told_spec = spec_as_told(checkpoint.model, dataset)
         checkpoint = replace(checkpoint, dataset=dataset, told_spec=told_spec)
@@ -52,9 +53,8 @@ def folder_of(reference: str | Path, max_bytes: int = MAX_BYTES, told: Callable[
 
     Raises `CheckpointError` for an id of which nothing can be had.
     """
-    if is_hub_id(reference):
-        return fetch(str(reference), max_bytes, told)
-    return find_checkpoint(as_path(reference, "the folder of a model"))
+    given = as_path(reference, "the folder of a model, or hf:owner/name")
+    return fetch(str(given), max_bytes, told) if is_hub_id(given) else find_checkpoint(given)
 
 
 def images_of(folder: Path, spec: DatasetSpec) -> tuple[Tensor, Tensor | None]:

@@ -63,6 +63,7 @@ FAULTS: dict[str, FolderFault] = {
     "latents_std missing": FolderFault(latents_std(None), "latent_scale"),
     "latents_std x 0.6": FolderFault(latents_std(lambda std: 0.6 * std), "latent_scale"),
     "latents_std squared": FolderFault(latents_std(lambda std: std**2), "latent_scale"),
+    # a fault along cosine alone: along linear betas next to nothing is left of the image where 10 steps start
     "leading": FolderFault(scheduler(timestep_spacing="leading", steps_offset=1), "spacing"),
     "NaN in the UNet": FolderFault(weights("unet", "mid_block.resnets.1.conv2.weight", one_nan), "finite"),
     "NaN in the autoencoder": FolderFault(weights("vae", "encoder.conv_out.weight", one_nan), "finite"),

@@ -54,7 +54,7 @@ def test_what_was_trained_for_a_comparison_is_listed_once_somebody_asks_for_more
     assert [name for _, name in dropdown.choices] == ["ldm-mine", "own", MORE]
     assert dropdown.choices[-1][0] == "more: 1 of comparisons and faults"
     known = described("checkpoint", dropdown, library)
-    assert known["shown"] == ["ldm-mine", "own", MORE]
+    assert [name for _, name in known["short"]] == ["ldm-mine", "own", MORE]
     assert known["choices"] == ["ldm-mine", "own", "lab-healthy"]
     assert known["whole"] == checkpoint_choices(library)
 

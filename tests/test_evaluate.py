@@ -9,6 +9,7 @@ import pytest
 import torch
 from commands import load_script
 from diffusers import UNet2DModel
+from foreign_models import save_pixels, small_unet
 from helpers import draw_shapes
 from torch.distributed import init_process_group, is_initialized
 from torchvision.io import write_png
@@ -23,7 +24,9 @@ from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.evaluation.images import evaluate_images
 from ldm_explorer.evaluation.reference import Reference
+from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.evaluation.subjects import SampleFolder, is_samples, labels_of, read_subjects
+from ldm_explorer.files import CheckpointError
 from ldm_explorer.image_folder import DataError, read_samples
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.shipped import shipped_checkpoints
@@ -275,6 +278,27 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(reference, ld
     curves = measure(few_evaluations=True)["fd_percent"]
     assert set(curves) == set(SAMPLERS)
     assert all(len(curve) == 2 for curve in curves.values())
+
+
+def test_a_model_of_pixels_that_another_program_saved_is_measured_and_nothing_is_written_there(
+    reference, tmp_path, monkeypatch
+):
+    """Against the dataset that is asked for, as nothing else says what it was trained on."""
+    folder = save_pixels(tmp_path / "theirs", small_unet(in_channels=1, out_channels=1, sample_size=32))
+    config = EvaluationConfig(steps=1, quick=True)
+    with pytest.raises(CheckpointError, match="cifar10 of 3 and 32 with 10 classes: it was trained on something else"):
+        read_subjects([folder], EvaluationConfig(dataset="cifar10"))
+    (subject,) = read_subjects([folder], config).values()
+    evaluation = Evaluation(config)
+    monkeypatch.setattr(evaluation, "reference", lambda *_: reference)
+    monkeypatch.setattr(EvaluationConfig, "num_images", property(lambda self: 60))
+    before = sorted(folder.rglob("*"))
+    figures = evaluation.measure(subject)
+    assert figures.keys() & {"reconstruction", "latent_space", "continuity"} == set()
+    assert figures["generation"]["fd_percent"] > figures["generation"]["fd_floor_percent"]
+    assert figures["cost"]["decode_gflops"] == 0
+    assert "| theirs |" in "".join(tables({"theirs": figures}))
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_denoiser_that_gives_no_numbers_is_not_measured_in_black_images(ldm_folder):

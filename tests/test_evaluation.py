@@ -112,5 +112,5 @@ def test_features_are_taken_of_bytes_alone_and_compared_with_features_alone():
     for wrong in (features[:, :9], features[:1], features.log(), features[0]):
         with pytest.raises(ValueError, match="the features are"):
             feature_fd_percent(features, wrong)
-    with pytest.raises(ValueError, match="float in"):
+    with pytest.raises(ValueError, match="of floats in"):
         PCA.fit(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))

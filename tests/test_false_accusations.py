@@ -13,9 +13,10 @@ from folder_edits import edit_json
 
 from ldm_explorer import diagnose
 from ldm_explorer.diagnosis.case import Case
-from ldm_explorer.diagnosis.checks import CHECKS, autoencoder, labels
+from ldm_explorer.diagnosis.checks import CHECKS, labels
 from ldm_explorer.diagnosis.examination import examine, run_check
 from ldm_explorer.diagnosis.folder import open_case
+from ldm_explorer.diagnosis.known import KnownLatents
 from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict
 from ldm_explorer.explore.diagnosis import diagnose_folder, labels_of
 from ldm_explorer.schedules import make_schedule
@@ -180,10 +181,10 @@ def test_fewer_betas_than_timesteps_are_accused_also_without_a_record():
 
 
 @pytest.mark.parametrize("images", [torch.zeros(1, 1, 32, 32), torch.zeros(30, 1, 32, 32)])
-def test_one_image_or_one_image_over_and_over_accuses_no_autoencoder(vae_folder, images):
+@pytest.mark.parametrize("name", ["collapse", "latent_scale", "round_trip"])
+def test_one_image_or_one_image_over_and_over_accuses_no_autoencoder(vae_folder, images, name):
     case = replace(open_case(vae_folder), images=images.to(torch.uint8))
-    with pytest.raises(NotRun, match="images that differ"):
-        autoencoder.round_trip(case)
+    assert run_check(CHECK[name], case).status == "not run"
 
 
 def test_seven_images_are_enough_to_look_at_an_autoencoder(vae_folder, shapes):
@@ -253,3 +254,13 @@ def test_betas_that_only_one_scheduler_knows_by_name_are_sampled_along(ldm_folde
 def test_a_label_check_says_how_to_name_folders(ldm_case):
     with pytest.raises(NotRun, match="0 to 9"):
         labels.labels_match(replace(ldm_case, num_classes=10))
+
+
+def test_a_model_that_is_sampled_in_all_steps_is_not_accused_of_what_few_make(ldm_case, shapes):
+    case = replace(ldm_case, images=shapes.images)
+    wide = KnownLatents(9 * case.stored_latents.z0, None, False, "its own samples")
+    vars(case)["_samples"] = {("v_prediction", num_steps): wide for num_steps in (10, 50)}
+    assert "may do better" in run_check(CHECK["samples"], case).evidence
+    of_few_steps = replace(case, scheduler_config=case.scheduler_config | {"_class_name": "UniPCMultistepScheduler"})
+    vars(of_few_steps)["_samples"] = vars(case)["_samples"]
+    assert run_check(CHECK["samples"], of_few_steps).status == "suspect"

@@ -21,10 +21,9 @@ from ldm_explorer.sources import open_source
 
 for line in sys.stdin:
     reference, most = json.loads(line)
-    hub.MAX_BYTES = most
     huggingface_hub.close_session()  # a connection that is kept would outlive the server
     try:
-        checkpoint = open_source(reference)
+        checkpoint = open_source(reference, max_bytes=most)
         images = checkpoint.pipeline(seeds=[0], num_inference_steps=1, output_type="pt").images
         files = sorted(path.relative_to(checkpoint.folder).as_posix() for path in checkpoint.folder.rglob("*.*"))
         said = [checkpoint.name, checkpoint.kind, checkpoint.dataset, float(images.std()), files]

@@ -176,6 +176,11 @@ def test_a_loss_that_ends_in_no_number_or_rises_again_is_accused_whatever_is_kno
     assert "rose again" in again.sentence
 
 
+def test_numbers_beyond_all_measure_are_none():
+    assert diagnose_log("loss: 1e308\nloss: 1e308", LINEAR).outcome == "accused"
+    assert diagnose_log("\n".join(["1e308", *["0.2"] * 40]), LINEAR).plateau.value == pytest.approx(0.2)
+
+
 def test_noise_is_no_rise_and_a_few_values_that_are_none_are_left_out():
     scatter = random.Random(1)
     values = [0.3 * (1 + 0.2 * scatter.gauss(0, 1)) for _ in range(300)]

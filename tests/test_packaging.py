@@ -18,7 +18,7 @@ from ldm_explorer.ui import command
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
 COME_WITH_GRADIO = {"annotated_types", "fastapi", "httpx", "starlette"}
-OPTIONAL = {"spaces", "datasets"}
+OPTIONAL = {"spaces", "datasets", "tensorboard", "wandb"}
 MODULE_NAMES = {"pillow": "PIL"}
 
 

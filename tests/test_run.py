@@ -1,17 +1,22 @@
 """A training from Python: a generator of steps into a folder of its own, without a command line."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from helpers import draw_shapes, same_weights
+from safetensors.torch import load_file
 from torchvision.transforms.functional import to_pil_image
 
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import read_checkpoint, save_vae
+from ldm_explorer.image_folder import read_image_folder
 from ldm_explorer.run_folder import FolderRefused
 from ldm_explorer.training import latest_state, push, train
 from ldm_explorer.training import run as run_module
 from ldm_explorer.training.command_line import Interrupted
 from ldm_explorer.training.drive import drive
+from ldm_explorer.training.run import begin
 from ldm_explorer.training.tasks.autoencoder import AutoencoderTraining, VAETrainConfig
 from ldm_explorer.training.tasks.denoiser import DenoiserTraining, LDMTrainConfig
 
@@ -37,7 +42,7 @@ def training(dataset, vae_folder):
         common = {"dataset": dataset, "out": out} | SHORT | options
         if name == "vae":
             return AutoencoderTraining(VAETrainConfig(widths=(16,), **common))
-        return DenoiserTraining(LDMTrainConfig(widths=(16, 32), vae=vae_folder, **common))
+        return DenoiserTraining(LDMTrainConfig(**{"widths": (16, 32), "vae": vae_folder} | common))
 
     return of
 
@@ -121,3 +126,62 @@ def test_a_command_says_in_one_line_which_images_it_was_given(training, dataset,
     assert len(lines) == 1
     assert lines[0].startswith(f"{folder}: 80 images (")
     assert lines[0].endswith("no classes, none left out")
+
+
+def begun(training) -> None:
+    """Leaves the state of two steps."""
+    steps = train(training)
+    next(steps), next(steps)
+    steps.close()
+
+
+@pytest.fixture
+def moved(dataset, tmp_path) -> str:
+    """The same images under another path."""
+    shutil.copytree(dataset.removeprefix("folder:"), tmp_path / "elsewhere")
+    return f"folder:{tmp_path / 'elsewhere'}"
+
+
+@pytest.mark.parametrize("name", ["vae", "ldm"])
+def test_a_run_goes_on_where_the_same_images_and_weights_lie(training, tmp_path, moved, vae_folder, name):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    list(train(training(name, whole)))
+    begun(training(name, run))
+    places = {"dataset": moved}
+    if name == "ldm":
+        places["vae"] = shutil.copytree(vae_folder, tmp_path / "vae")
+    assert [step.step for step in train(training(name, run, resume=True, **places))] == [3, 4]
+    states = [load_file(folder / "state-000000004" / "state.safetensors") for folder in (whole, run)]
+    assert same_weights(*states)
+    stored = json.loads((run / "train_config.json").read_text())
+    assert {place: stored[place] for place in places} == {place: str(path) for place, path in places.items()}
+
+
+@pytest.mark.parametrize("change", ["renamed", "gone", "other weights"])
+def test_others_are_refused_also_at_the_same_path(training, tmp_path, moved, vae_folder, change):
+    vae = shutil.copytree(vae_folder, tmp_path / "vae")
+    begun(training("ldm", tmp_path / "run", dataset=moved, vae=vae))
+    if change == "other weights":
+        other = read_checkpoint(vae).vae
+        next(other.parameters()).data += 1
+        save_vae(vae, other)
+        said = r"an autoencoder of SHA-256 \w+ \(vae = .*bring back what it began with"
+    else:
+        image = tmp_path / "elsewhere" / "7.png"
+        image.rename(image.with_name("other.png")) if change == "renamed" else image.unlink()
+        read_image_folder.cache_clear()
+        now = {"renamed": 80, "gone": 79}[change]
+        said = rf"started with 80 images, names .*\(dataset = .*elsewhere is {now} images, names .*bring back what it"
+    with pytest.raises(ValueError, match=said):
+        next(train(training("ldm", tmp_path / "run", dataset=moved, vae=vae, resume=True)))
+
+
+def test_what_the_launcher_was_told_is_an_option_of_the_run(training, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    assert [step.images for step in train(training("vae", tmp_path / "run"))] == [8, 16, 24, 32]
+    with begin(training("vae", tmp_path / "other"), "accelerate launch train/vae.py") as other:
+        assert other.command == "accelerate launch train/vae.py --gradient-accumulation-steps 2"
+    assert json.loads((tmp_path / "run" / "train_config.json").read_text())["gradient_accumulation_steps"] == 2
+    monkeypatch.delenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
+    with pytest.raises(ValueError, match="gradient_accumulation_steps = 2, not 1"):
+        next(train(training("vae", tmp_path / "run", resume=True)))

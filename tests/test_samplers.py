@@ -313,5 +313,5 @@ def test_every_number_of_steps_takes_that_many_and_ends_before_t_zero_is_passed(
 )
 def test_a_scheduler_that_is_no_sampler_of_this_kind_is_refused(tiny_unet, sampler):
     """Some of them would give numbers, and wrong ones."""
-    with pytest.raises(TypeError, match=f"{type(sampler).__name__} is no sampler that is known here"):
+    with pytest.raises(TypeError, match=f"{type(sampler).__name__} is no sampler along betas that is known here"):
         next(denoise(tiny(tiny_unet), sampler, torch.zeros(1, 4, 8, 8), torch.tensor([0]), num_steps=2))

@@ -16,6 +16,7 @@ from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_answer import COMPARISONS
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import MARK, RunFolder
+from ldm_explorer.run_layout import CODE_FILE
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.shipped import shipped_checkpoints
 
@@ -35,7 +36,8 @@ def test_the_checkpoints_and_their_classifier_are_here():
 def test_no_file_is_too_large_and_nothing_is_pickled():
     files = [path for path in shipped_checkpoints().rglob("*") if path.is_file() and path.name not in NOT_SHIPPED]
     assert {path.name: path.stat().st_size for path in files if path.stat().st_size >= MAX_FILE_BYTES} == {}
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".webp"}
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".jsonl", ".md", ".webp", ".py"}
+    assert {path.name for path in files if path.suffix == ".py"} == {CODE_FILE}
 
 
 @pytest.mark.parametrize("folder", shipped_checkpoints().glob("*/*/"), ids=lambda folder: folder.name)

@@ -6,10 +6,13 @@ import torch
 from folder_faults import edit_json
 from foreign_models import save_latents, save_pixels, small_unet, small_vae
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from ldm_explorer.data import DATASETS, to_model
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.folder import open_case
+from ldm_explorer.explore.denoising import denoise_images
+from ldm_explorer.explore.export import denoising_script
 from ldm_explorer.explore.images import example_image, example_images
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.files import CheckpointError
@@ -187,6 +190,14 @@ def answers(library: Library, name: str, left_out: str = "") -> dict[str, str]:
         except ValueError as error:
             said[room.NAME] = str(error)
     return said
+
+
+def test_the_script_of_a_foreign_model_makes_the_same_images(pixels, tmp_path, monkeypatch):
+    checkpoint, options = open_source(pixels), {"sampler": "ddim", "num_steps": 2, "guidance_scale": 1.0}
+    monkeypatch.chdir(tmp_path)
+    exec(denoising_script(checkpoint, str(pixels), "1", 3, **options), {})
+    *_, last = denoise_images(checkpoint, "1", 3, **options)
+    assert torch.equal(pil_to_tensor(Image.open("image-0.png")), last.predicted[0])
 
 
 @pytest.mark.usefixtures("latents")

@@ -19,6 +19,7 @@ from ldm_explorer.training import (
     TrainingFailed,
     check_options,
     clock,
+    drive,
     fit,
     latest_state,
     make_accelerator,
@@ -26,6 +27,7 @@ from ldm_explorer.training import (
     store_options,
 )
 from ldm_explorer.training.config import batch_indices, budget_in_steps, learning_rate_at
+from ldm_explorer.training.failures import ProcessLost
 
 
 class Constant(Regression):
@@ -462,6 +464,25 @@ def test_ctrl_c_saves_and_resuming_leaves_the_log_of_an_uninterrupted_run(accele
     resumed = run(Regression(), replace(CONFIG, resume=True), accelerator, tmp_path / "parts")
     assert same_weights(resumed.state_dict(), whole.state_dict())
     assert log_lines(tmp_path / "parts") == log_lines(tmp_path / "whole")
+
+
+def test_where_there_is_no_term_signal_ctrl_c_still_stops(accelerator, tmp_path, monkeypatch):
+    """Windows has another one in its place."""
+    monkeypatch.delattr(signal, "SIGTERM")
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    handler = signal.getsignal(signal.SIGUSR1)
+    assert run(Regression(interrupt_at=7), CONFIG, accelerator, tmp_path) is None
+    assert progress(tmp_path)["step"] == 7
+    assert signal.getsignal(signal.SIGUSR1) is handler
+
+
+@pytest.mark.parametrize(("failure", "kept"), [(ProcessLost, True), (TrainingFailed, False)])
+def test_a_process_that_lost_another_is_not_ended_before_it_said_so(failure, kept):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(failure), drive._Interrupt():
+        raise failure
+    assert (signal.getsignal(signal.SIGTERM) is not before) == kept
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_the_log_of_a_killed_run_is_cut_back_to_its_state(accelerator, tmp_path):

@@ -141,7 +141,7 @@ class Case:
     @property
     def num_labels(self) -> int:
         """How many labels the network takes, "no label" among them where it has one; 0 for none."""
-        return 0 if self.unet is None else self.unet.config.num_class_embeds or 0
+        return 0 if self.unet is None else self.denoiser.num_classes + (self.null_class is not None)
 
     @property
     def null_class(self) -> int | None:

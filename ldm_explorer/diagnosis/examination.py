@@ -9,7 +9,7 @@ from torch import Tensor
 from ldm_explorer.data import to_uint8
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS, Check, Need
-from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict, explain
+from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Diagnosis, NotRun, Verdict, explain
 from ldm_explorer.files import first_line, printable
 from ldm_explorer.run_layout import LOG_FILE
 
@@ -20,7 +20,7 @@ PARTS: tuple[Need, ...] = ("autoencoder", "denoiser")
 MISSING: dict[Need, str] = {
     "autoencoder": "it needs an autoencoder: this model makes pixels",
     "denoiser": "it needs a denoiser: this folder holds an autoencoder alone",
-    "images": "it needs images: give a folder of them with --images",
+    "images": f"it needs images: {ASK_FOR_IMAGES}",
     "log": f"it needs a {LOG_FILE}",
 }
 

@@ -16,6 +16,7 @@ from ldm_explorer.diagnosis.loss_sizes import what_is_summed, what_is_weighted
 from ldm_explorer.diagnosis.plateau import SURE, Plateau, find_plateau
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.logs.series import LossCurve
+from ldm_explorer.run_files import MAX_NUMBER
 
 Outcome = Literal["nothing found", "accused", "could not judge"]
 LAST = 0.1
@@ -66,7 +67,7 @@ class LogReading:
 
 def read_curve(curve: LossCurve, facts: LossFacts, num_timesteps: int | None = None) -> LogReading:
     """Judge the loss of a log by what is known of it; `num_timesteps` may be known where the schedule is not."""
-    values = [value / facts.divide_by for value in curve.judged.values]
+    values = [value / facts.divide_by if abs(value) < MAX_NUMBER else math.inf for value in curve.judged.values]
     finite = [value for value in values if math.isfinite(value)]
     floors, notes = facts.floors(), _notes(curve, facts, len(values) - len(finite))
     if not finite or _fell_apart(values):

@@ -49,7 +49,7 @@ def what_is_summed(curve: LossCurve, level: float, facts: LossFacts) -> str:
         if begins and LEAST_SHARE < level / (count * zero) < MAX_LOSS_OVER_ZERO:
             return (
                 f"It began at {start:,.4g}, and an untrained network's mean squared error begins near the zero floor, "
-                f"{zero:.3g}: this is the size of a sum over {of_what}, give --divide-by {count:g}"
+                f"{zero:.3g}: this is the size of a sum over {of_what}, give --divide-by {count:.0f}"
             )
     if level < FAR_ABOVE * zero or len(sums) == ALL_SUMS:
         return ""

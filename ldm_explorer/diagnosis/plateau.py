@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean, stdev
+
+import numpy as np
 
 from ldm_explorer.diagnosis.judge import MAX_LAST_TENTH_OVER_LOWEST
 
@@ -40,39 +41,41 @@ class Plateau:
         return self.rise > MAX_LAST_TENTH_OVER_LOWEST
 
 
-def find_plateau(values: Sequence[float]) -> Plateau:
+def find_plateau(loss: Sequence[float]) -> Plateau:
     """Of finite values, at least one."""
+    values = np.asarray(loss, dtype=float)
     tails = [values[-max(1, round(share * len(values))) :] for share in SHARES]
     tail = next((tail for tail in tails if _is_level(tail)), tails[-1])
     falls = _change(values[-max(2, round(0.3 * len(values))) :])
-    return Plateau(fmean(tail), _error(tail), len(tail), falls < -STILL_FALLING, _rise(values))
+    return Plateau(float(tail.mean()), _error(tail), len(tail), falls < -STILL_FALLING, _rise(values))
 
 
-def _is_level(tail: Sequence[float]) -> bool:
+def _is_level(tail: np.ndarray) -> bool:
     return abs(_change(tail)) < LEVEL_WITHIN
 
 
-def _change(tail: Sequence[float]) -> float:
+def _change(tail: np.ndarray) -> float:
     """Of the mean from the first to the second half, over the first; 0 where it is within the scatter."""
     if len(tail) < 2:
         return 0.0
     halves = tail[: len(tail) // 2], tail[len(tail) // 2 :]
-    before, after = map(fmean, halves)
+    before, after = (float(half.mean()) for half in halves)
     sure = abs(after - before) > SURE * math.hypot(*map(_error, halves))
     return (after - before) / abs(before) if sure and before else 0.0
 
 
-def _error(values: Sequence[float]) -> float:
+def _error(values: np.ndarray) -> float:
     """The standard error of their mean."""
-    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
-def _rise(values: Sequence[float]) -> float:
+def _rise(values: np.ndarray) -> float:
     """How far the last tenth ended above the lowest, where that is beyond the scatter."""
     if len(values) < MIN_VALUES_FOR_RISE:
         return 1.0
     edges = [round(len(values) * tenth / TENTHS) for tenth in range(TENTHS + 1)]
     tenths = [values[first:last] for first, last in pairwise(edges)]
-    lowest, last = min(tenths, key=fmean), tenths[-1]
-    sure = fmean(last) - fmean(lowest) > SURE_OF_RISE * math.hypot(_error(lowest), _error(last))
-    return fmean(last) / fmean(lowest) if sure and fmean(lowest) > 0 else 1.0
+    lowest, last = min(tenths, key=np.mean), tenths[-1]
+    low, end = float(lowest.mean()), float(last.mean())
+    sure = end - low > SURE_OF_RISE * math.hypot(_error(lowest), _error(last))
+    return end / low if sure and low > 0 else 1.0

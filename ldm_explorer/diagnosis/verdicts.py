@@ -1,5 +1,6 @@
 """What checks say about a folder, and how their accusations are ranked: causes first, their side effects below."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -18,6 +19,8 @@ OUT_OF_REACH = (
     "preparing images in another way than for training (range, size, inverted)",
 )
 """Faults that live in the code that calls a model, not in its folder."""
+
+ASK_FOR_IMAGES = "give a folder of them with --images"
 
 
 class NotRun(Exception):
@@ -100,13 +103,19 @@ class Diagnosis:
         number = len(self.not_run)
         counts = f"{len(self.passed)} checks passed, {number} {'was' if number == 1 else 'were'} not run"
         if not self.is_judged:
-            why = " ".join(by_reason(self.unseen))
-            return f"Could not judge {self.folder}: what sees the common faults was not run. {why} ({counts})"
+            return f"Could not judge {self.folder}: {self._what_would_help()} ({counts})."
         if not self.causes:
             return f"Nothing is wrong with {self.folder} that these checks can see: {counts}."
         first, more = self.causes[0], len(self.causes) - 1
         others = f"; {more} other fault{'s' if more > 1 else ''} below" if more else ""
         return f"Most likely: {first.title[0].lower()}{first.title[1:]}{others} ({counts})."
+
+    def _what_would_help(self) -> str:
+        """What lets the checks run that see the common faults; without that, what keeps most of them."""
+        if any(ASK_FOR_IMAGES in verdict.evidence for verdict in self.unseen):
+            return f"what sees the common faults needs images, {ASK_FOR_IMAGES}"
+        (reason, _), *_ = Counter(verdict.evidence for verdict in self.unseen).most_common(1)
+        return f"what sees the common faults was not run, because {reason}"
 
     def as_json(self) -> dict[str, Any]:
         """What the card shows, for programs."""

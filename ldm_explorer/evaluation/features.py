@@ -101,6 +101,8 @@ def feature_fd_percent(features: Tensor, reference: Tensor) -> float:
     `ValueError` for others.
     """
     check_values("features", 2, features, reference)
+    if min(len(features), len(reference)) < 2:
+        raise ValueError("the features are of one image: give those of two or more")
     metric = FrechetInceptionDistance(feature=_Precomputed(), sync_on_compute=False)  # every process has all of them
     metric.update(reference, real=True)
     metric.update(features, real=False)

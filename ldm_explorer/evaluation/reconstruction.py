@@ -11,6 +11,9 @@ from ldm_explorer.evaluation.checks import check_pixels, described
 from ldm_explorer.latents import BatchMap, LatentCodec, in_batches
 from ldm_explorer.options import check_kind
 
+MAX_PIXEL = 3.0
+"""A decoder and noise lead beyond 1; another range, as that of uint8, lies farther out."""
+
 
 def reconstruct(codec: LatentCodec, images: Tensor, spec: DatasetSpec, batched: BatchMap = in_batches) -> Tensor:
     """Padded `(N, C, S, S) uint8` to reconstructions `(N, C, side, side)` in [-1, 1]: posterior mode, clamped.

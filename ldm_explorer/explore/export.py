@@ -10,7 +10,7 @@ from pathlib import Path
 from diffusers import DDPMScheduler, SchedulerMixin
 
 from ldm_explorer.checkpoints import Checkpoint
-from ldm_explorer.data import DatasetSpec
+from ldm_explorer.data import DATASETS, DatasetSpec
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import labels_to_denoise
 from ldm_explorer.explore.faults import set_up
@@ -46,9 +46,9 @@ def denoising_script(
     """
     count, labels = labels_to_denoise(checkpoint, class_name, num_images)
     listed = _listed(labels, checkpoint.spec)
-    if denoiser != DEFAULT_DENOISER:
+    if denoiser != DEFAULT_DENOISER or not checkpoint.model.is_ours:
         options = {"num_inference_steps": num_steps, "guidance_scale": guidance_scale, "sampler": sampler}
-        return _script(_exact_denoising(folder, listed, range(seed, seed + count), options, denoiser))
+        return _script(_by_the_library(checkpoint, folder, listed, range(seed, seed + count), options, denoiser))
     trained = checkpoint.pipeline.scheduler
     used = make_sampler(sampler, trained)
     return _script(
@@ -77,8 +77,11 @@ def denoising_script(
 def reconstruction_script(checkpoint: Checkpoint, folder: str, image: ImageToExplore) -> str:
     """The way of an image through the autoencoder and back, into `reconstruction-0.png`.
 
-    The image is a file of the package or of the checkpoint; an upload is in neither, and stands for itself.
+    The image is a file of the package or of the checkpoint; an upload is in neither, and stands for itself. Raises
+    `ValueError` for a model of another program, whose latents are scaled otherwise or not at all.
     """
+    if not checkpoint.model.is_ours:
+        raise ValueError(f"{checkpoint.name} is no run of this project: open_source(folder).codec encodes and decodes")
     spec, side = checkpoint.spec, checkpoint.spec.side
     mode = "RGB" if spec.channels == 3 else "L"
     return _script(
@@ -127,14 +130,17 @@ def fault_script(checkpoint: Checkpoint, folder: str, fault: str, seed: int, den
     )
 
 
-def _exact_denoising(
-    folder: str, labels: str | None, seeds: range, options: dict[str, object], denoiser: str
+def _by_the_library(
+    checkpoint: Checkpoint, folder: str, labels: str | None, seeds: range, options: dict[str, object], denoiser: str
 ) -> Iterator[str]:
-    yield f'"""Noise to images by the {denoiser} denoiser, which needed no training."""'
-    yield from ("", "from ldm_explorer import denoiser_of, read_checkpoint, to_pil")
+    """For what stock diffusers has not: exact denoisers, and folders of any kind that `open_source` reads."""
+    by = "its network" if denoiser == DEFAULT_DENOISER else f"the {denoiser} denoiser, which needed no training"
+    told = f", dataset={checkpoint.dataset!a}" if checkpoint.told_spec and checkpoint.dataset in DATASETS else ""
+    yield f'"""Noise to images by {by}."""'
+    yield from ("", "from ldm_explorer import denoiser_of, open_source, to_pil")
     yield from ("from ldm_explorer.data import crop", "")
     yield from _assigned("folder", folder)
-    yield "checkpoint = read_checkpoint(folder)"
+    yield f"checkpoint = open_source(folder{told})"
     yield "*_, last = checkpoint.pipeline.denoise("
     yield f"    {labels},"
     yield f"    {seeds},"

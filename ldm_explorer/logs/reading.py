@@ -6,10 +6,11 @@ from ldm_explorer.files import CheckpointError, first_line, printable, read_byte
 from ldm_explorer.logs.events import read_events, read_wandb
 from ldm_explorer.logs.series import Log
 from ldm_explorer.logs.text import decoded, read_text
+from ldm_explorer.run_layout import LOG_FILE
 
 MAX_LOG_BYTES = 16_000_000
 MAX_ENTRIES = 2000
-KNOWN_FILES = ("train_log.jsonl", "trainer_state.json", "wandb-history.jsonl", "progress.csv", "metrics.csv")
+KNOWN_FILES = (LOG_FILE, "trainer_state.json", "wandb-history.jsonl", "progress.csv", "metrics.csv")
 """What is read of a folder without TensorBoard files: of this project, of transformers, W&B, guided-diffusion and
 Lightning."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic import TypeAdapter
 
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.logs.series import STEPS, Collector, Log
@@ -33,6 +33,7 @@ _STEP = re.compile(
 )
 _BAR = re.compile(r"\b(\d{1,12})/(\d{1,12})[ \t]{0,2}\[")
 _EPOCH = re.compile(r"\bepoch['\"]?[ \t]{0,3}[:=#]?[ \t]{0,3}\[?(\d{1,9})\b", re.IGNORECASE)
+_ANY = TypeAdapter(Any)
 _BEFORE_CHARACTERS = 48
 _LINE_CHARACTERS = 20_000
 
@@ -51,7 +52,7 @@ def decoded(content: bytes, source: str) -> str:
 
 def read_text(text: str, name: str) -> Log:
     """A log that is text, of whichever kind it looks like. Raises `CheckpointError` where no number can be found."""
-    collector, stripped = Collector(name), text.strip()
+    stripped = text.strip()
     if not stripped:
         raise CheckpointError(f"{name} is empty: give a log with a loss in it")
     for kind, read in (
@@ -60,6 +61,7 @@ def read_text(text: str, name: str) -> Log:
         ("CSV", _read_csv),
         ("text", _read_said),
     ):
+        collector = Collector(name)
         if read(stripped, collector):
             return collector.log(name, kind)
     raise CheckpointError(f'{name} has no loss that can be read: give CSV, JSON, or lines with "loss: 0.34" in them')
@@ -133,7 +135,7 @@ def _number(value: Any) -> float | None:
 def _parsed(text: str) -> Any:
     """A JSON value, None for what is none."""
     try:
-        return from_json(text)
+        return _ANY.validate_json(text)
     except ValueError:
         return None
 

@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 REFUSED = 2
 
-SECONDS_FOR_RANK_0 = 3
+SECONDS_FOR_RANK_0 = 10
 
 Config = TypeVar("Config")
 

@@ -246,6 +246,9 @@ class _Loop:
         return self.describe(notice=f"{error}; back to step {self.step} with {lr_scale:g} of the learning rate")
 
     def _agree(self, seconds: list[float]) -> list[float]:
+        """The means over all processes: they have to end in the same step."""
+        if self.accelerator.num_processes == 1:
+            return seconds  # a tensor would wait for a GPU
         return self.accelerator.reduce(torch.tensor(seconds, device=self.accelerator.device), "mean").tolist()
 
 

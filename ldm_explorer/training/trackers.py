@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,7 @@ def start_trackers(accelerator: Accelerator, options: dict[str, Any]) -> None:
 
 
 def _trackio(tracker: Any, name: str, picture: np.ndarray, step: int) -> None:
-    import trackio
-
-    tracker.log({name: trackio.Image(picture)}, step=step)
+    tracker.log({name: import_module("trackio").Image(picture)}, step=step)  # it is installed where it is a tracker
 
 
 _PICTURES: dict[str, Callable[[Any, str, np.ndarray, int], None]] = {

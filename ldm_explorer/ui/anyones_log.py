@@ -94,10 +94,10 @@ def verdict(reading: LogReading) -> Markup:
     if floors:
         parts.append(table(("known of the latents", "mean loss"), floors))
     if reading.explanations:
-        said = (
-            "It is what the scale of the latents alone gives where their standard deviation is as here; a larger one "
+        meaning = (
+            "It is what the scale of the latents alone gives, where their std is as here; a larger one means more."
         )
-        parts.append(html("<p>{}</p>", f"{said}means that the network knows more."))
+        parts.append(html("<p>{}</p>", meaning))
         parts.append(table(("schedule", "T", "predicts", "std"), _explained(reading)))
     curve = reading.curve
     notes = (f"{curve.judged.name} of {curve.log.name}, read as {curve.log.format}", *reading.notes)

@@ -79,7 +79,9 @@ def build_tools(rooms: tuple[Room, ...], library: Library, results: Results) -> 
 
     def script(room: str, question: str) -> dict[str, str]:
         with one_sentence():
-            return {"room": room, "question": question, "text": script_for(_room(by_name, room), library, question)}
+            chosen_in = _room(by_name, room)
+            check_names(library, (value for _, value in chosen_in.SETTINGS.read(question)[0]))
+            return {"room": room, "question": question, "text": script_for(chosen_in, library, question)}
 
     def animation(room: str, question: str) -> dict[str, str]:
         with one_sentence():
@@ -112,9 +114,7 @@ def script_for(room: Room, library: Library, question: str) -> str:
     """
     if not hasattr(room, "script"):
         raise ValueError(f"{room.TITLE} has no script: docs/python.md shows how the library is asked the same")
-    chosen, _ = room.SETTINGS.read(question)
-    check_names(library, (value for _, value in chosen))
-    return room.script(library, chosen)
+    return room.script(library, room.SETTINGS.read(question)[0])
 
 
 def animation_of(room: Room, library: Library, results: Results, question: str, job: Job) -> bytes:

@@ -34,17 +34,24 @@ class Check:
 
 
 _QUALITY = ("learned", "samples")
-_CONSTRUCTION = ("channel_order", "network_config", "output_scale")
-_BEHAVIOUR = ("prediction_type", "schedule_by_behaviour", "label_response", "labels_match", *_QUALITY)
+_ANSWER = ("prediction_type", "schedule_by_behaviour", "labels_match", *_QUALITY)
+_BEHAVIOUR = ("channel_order", "output_scale", "network_config", *_ANSWER)
 
 CHECKS: tuple[Check, ...] = (
-    Check("finite", "Finite weights and outputs", networks.finite, (), _BEHAVIOUR, asks_networks=False),
+    Check(
+        "finite",
+        "Finite weights and outputs",
+        networks.finite,
+        (),
+        ("label_response", *_BEHAVIOUR),
+        asks_networks=False,
+    ),
     Check(
         "collapse",
         "The latent says something of the image",
         autoencoder.collapse,
         ("autoencoder", "images"),
-        ("latent_scale", "round_trip", *_BEHAVIOUR),
+        ("latent_scale", "round_trip", "label_response", *_BEHAVIOUR),
         sees_common_faults=True,
     ),
     Check(
@@ -68,14 +75,31 @@ CHECKS: tuple[Check, ...] = (
         "The timestep matters",
         networks.time_response,
         ("denoiser",),
-        _BEHAVIOUR,
+        ("label_response", *_BEHAVIOUR),
         sees_common_faults=True,
     ),
-    Check("channel_order", "Channels come as in training", construction.channel_order, ("denoiser",), _BEHAVIOUR),
+    Check("label_response", "The class label matters", labels.label_response, ("denoiser",), _BEHAVIOUR),
     Check(
-        "network_config", "The UNet is built as it was trained", construction.network_config, ("denoiser",), _BEHAVIOUR
+        "channel_order",
+        "Channels come as in training",
+        construction.channel_order,
+        ("denoiser",),
+        ("output_scale", "network_config", *_ANSWER),
     ),
-    Check("output_scale", "The output has the scale of training", construction.output_scale, ("denoiser",), _BEHAVIOUR),
+    Check(
+        "output_scale",
+        "The output has the scale of training",
+        construction.output_scale,
+        ("denoiser",),
+        ("network_config", *_ANSWER),
+    ),
+    Check(
+        "network_config",
+        "The UNet is built as it was trained",
+        construction.network_config,
+        ("denoiser",),
+        _ANSWER,
+    ),
     Check(
         "prediction_type",
         "The prediction type is what the network predicts",
@@ -117,9 +141,6 @@ CHECKS: tuple[Check, ...] = (
         ("denoiser",),
         ("samples",),
         asks_networks=False,
-    ),
-    Check(
-        "label_response", "The class label matters", labels.label_response, ("denoiser",), ("labels_match", *_QUALITY)
     ),
     Check("labels_match", "Labels mean their own class", labels.labels_match, ("denoiser",), _QUALITY),
     Check(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.probes import FITS, error_over_white, make_probes, own_answer
-from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
 from ldm_explorer.latents import Posterior
 from ldm_explorer.run_layout import VAE, config_of
 
@@ -31,13 +31,21 @@ def _raw(case: Case) -> Posterior:
     return Posterior(case.posterior.mean * std + case.codec.mean, case.posterior.std * std)
 
 
+def _pixel_variance(case: Case) -> float:
+    """Around the mean image. Raises `NotRun` for images of which an autoencoder has next to nothing to tell apart."""
+    pixels = case.pixels
+    variance = float((pixels - pixels.mean(0)).square().mean())
+    if len(pixels) < MIN_VARIED or variance < MIN_PIXEL_VARIANCE:
+        raise NotRun(f"it needs at least {MIN_VARIED} images that differ")
+    return variance
+
+
 def collapse(case: Case) -> Finding:
     """KL per value and active units on raw latents (Burda et al. 2015): near zero, the latent says nothing."""
+    _pixel_variance(case)
     raw = _raw(case)
     kl = float(raw.kl().mean())
     active = float((raw.mean.var(0) > ACTIVE).float().mean())
-    if len(raw.mean) < MIN_VARIED:
-        raise NotRun(f"it needs at least {MIN_VARIED} images")
     evidence = (
         f"Over {case.probe_source} the latent holds {kl:.2g} nats per value and {active:.0%} of its units are active"
     )
@@ -57,8 +65,9 @@ def latent_scale(case: Case) -> Finding:
 
     The denoiser has the last word where it knows anything: the scale on which it errs least is that of its training.
     """
-    if len(case.posterior.mean) < MIN_IMAGES:
+    if len(case.pixels) < MIN_IMAGES:
         raise NotRun(f"it needs at least {MIN_IMAGES} images")
+    _pixel_variance(case)
     mean, std = _moments(case)
     stored = case.codec.std.flatten()
     times, away = ("", "") if case.images is not None else ("times their own ", "away from their own ")
@@ -69,9 +78,9 @@ def latent_scale(case: Case) -> Finding:
     if not _is_off(mean, std):
         return Finding(f"{evidence}.")
     if case.images is None:
-        raise NotRun(f"{evidence}; whose fault that is, only images tell: give a folder of them with --images")
-    where = f"{CONFIG}: latents_std {_row(stored)}" if case.has_latent_statistics else f"{CONFIG} has none"
-    evidence += f"; {where}, measured {_row(std * stored)}"
+        raise NotRun(f"{evidence}; whose fault that is, only images tell: {ASK_FOR_IMAGES}")
+    where = f"latents_std {_row(stored)}" if case.has_latent_statistics else "no latents_std"
+    evidence += f"; {CONFIG} has {where}, measured {_row(std * stored)}"
     trained_so = _trained_so(case, mean, std)
     far = float(std.log().mean().abs()) > math.log(FAR_OFF_SCALE) or case.config.get("normalise_latents") is False
     if trained_so and not far:
@@ -151,12 +160,10 @@ def _what_is_off(case: Case, measured: Tensor, stored: Tensor) -> str:
 
 def round_trip(case: Case) -> Finding:
     """Encode, normalise, denormalise, decode: how much of the images' variance comes back."""
-    pixels = case.pixels
-    if len(pixels) < MIN_VARIED or float(variance := (pixels - pixels.mean(0)).square().mean()) < MIN_PIXEL_VARIANCE:
-        raise NotRun(f"it needs at least {MIN_VARIED} images that differ")
+    pixels, variance = case.pixels, _pixel_variance(case)
     reconstructions = torch.cat([case.codec.decode(part) for part in case.posterior.mean.split(32)]).clamp(-1, 1)
     error = (reconstructions - pixels).square().mean()
-    explained = 1 - float(error / variance)
+    explained = 1 - float(error) / variance
     alike = float(reconstructions.var(0).mean() / pixels.var(0).mean())
     psnr = float(10 * torch.log10(4 / error.clamp_min(1e-12)))
     evidence = (
@@ -166,7 +173,7 @@ def round_trip(case: Case) -> Finding:
     if explained >= MIN_EXPLAINED:
         return Finding(f"{evidence}.")
     if case.images is None:
-        raise NotRun(f"{evidence}; whose fault that is, only images tell: give a folder of them with --images")
+        raise NotRun(f"{evidence}; whose fault that is, only images tell: {ASK_FOR_IMAGES}")
     return Finding(
         f"{evidence} (should be near 100 %).",
         "The autoencoder does not give images back",

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from ldm_explorer.diagnosis.case import SAMPLING_STEPS, Case
-from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
+from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of, walks_every_step
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung, beats_white, judge, last_tenth
 from ldm_explorer.diagnosis.known import OWN_SAMPLES
 from ldm_explorer.diagnosis.reading import floors_of, mean_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
-from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
 from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, to_z0
 from ldm_explorer.run_layout import CONFIG_FILE
 from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
@@ -57,7 +57,8 @@ def prediction_type(case: Case) -> Finding:
             severity=3,
         )
     if not beats_white(ratios[said], 1):
-        raise NotRun(f"no reading of the output fits: {numbers} times the white floor, so it has not learned enough")
+        why = ASK_FOR_IMAGES if source == OWN_SAMPLES else "it has not learned enough"
+        raise NotRun(f"no reading of the output fits {source}, with {numbers} times the white floor: {why}")
     return Finding(f"{evidence}; the config says {said}.")
 
 
@@ -158,9 +159,7 @@ def learned(case: Case) -> Finding:
     judged_by = of_log if logged and not off_the_log else None
     rung = judge(loss, floors) if judged_by is None else judge(last_tenth(logged), judged_by)
     if known.source == OWN_SAMPLES and rung is Rung.SCALE and loss < NEXT_TO_NOTHING * floors.zero:
-        raise NotRun(
-            f"what it samples is not like images: at an error of {loss:.3f} of its own samples only images tell"
-        )
+        raise NotRun(f"its own samples went astray, with an error of {loss:.3f} on them: {ASK_FOR_IMAGES}")
     evidence = f"Its error on {known.source}, averaged over {len(case.timesteps)} timesteps, is {loss:.3f}; "
     evidence += f"knowing the scale alone gives {floors.white:.3f}"
     evidence += f", the covariance {floors.gaussian:.3f}" if floors.gaussian else ""
@@ -225,8 +224,10 @@ def spread_of_samples(case: Case) -> Finding:
         std = float(samples.std())
         evidence = f"{len(samples)} samples in {num_steps} steps have a standard deviation of {std:.2f}"
         if not wanted:
-            raise NotRun(f"it needs images to compare with: {evidence}")
+            raise NotRun(f"{evidence}; to compare them with images, {ASK_FOR_IMAGES}")
         evidence += f" (should be {' or '.join(f'{value:.2f}' for value in wanted)})"
         if SPREAD[0] * min(wanted) < std < SPREAD[1] * max(wanted):
             return Finding(f"{evidence}.")
+    if walks_every_step(case):  # a small error of epsilon leads few steps astray, and not many that add noise
+        raise NotRun(f"{evidence}, and its own scheduler walks all {case.num_timesteps}, which may do better")
     return Finding(f"{evidence}.", "Samples have another spread than the data", NO_NAME, severity=2)

@@ -13,7 +13,7 @@ from diffusers import UNet2DModel
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.known import spread
 from ldm_explorer.diagnosis.probes import FITS, Answer, Probe, error_over_white, is_better, make_probes, own_answer
-from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
 from ldm_explorer.run_layout import UNET, config_of
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS
 
@@ -38,7 +38,7 @@ Key = TypeVar("Key")
 
 def _probes(case: Case) -> list[Probe]:
     if case.stored_latents is None:  # the network's own samples fit it, whatever it does
-        raise NotRun("it needs images: give a folder of them with --images")
+        raise NotRun(f"it needs images: {ASK_FOR_IMAGES}")
     return make_probes(case, case.stored_latents)
 
 

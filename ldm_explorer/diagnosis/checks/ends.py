@@ -3,7 +3,7 @@
 import math
 
 from ldm_explorer.diagnosis.case import Case
-from ldm_explorer.diagnosis.checks.settings import CONFIG, setting
+from ldm_explorer.diagnosis.checks.settings import CONFIG, setting, walks_every_step
 from ldm_explorer.diagnosis.verdicts import Finding
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.schedules import MAX_TERMINAL_SNR, MIN_EPSILON_TERMINAL_SNR
@@ -75,6 +75,5 @@ def _epsilon_is_lost(case: Case) -> bool:
 
 
 def _visits_the_end(case: Case) -> bool:
-    """Whether T - 1 is walked: with "leading" by runs of all T steps alone, which DDPM's are."""
-    every_step = case.scheduler_config.get("_class_name", "DDPMScheduler") == "DDPMScheduler"
-    return every_step or setting(case, "timestep_spacing", "trailing") != "leading"
+    """Whether T - 1 is walked: with "leading" by runs of all T steps alone."""
+    return walks_every_step(case) or setting(case, "timestep_spacing", "trailing") != "leading"

@@ -14,7 +14,8 @@ LABELS_TOLD = 4
 SHIFTS = 10
 MIN_LABELLED = 20
 LABEL_TELLS = 0.95
-LABELS_AT = 4  # of the timesteps: noisy enough for the label to matter
+LABELS_AT = 0.27
+"""abar: noisy enough for the label to matter, and not so noisy that nothing does."""
 
 
 def label_response(case: Case) -> Finding:
@@ -48,7 +49,8 @@ def labels_match(case: Case) -> Finding:
     chosen = spread(len(known.z0), case.batch_size)
     z0, labels = known.z0[chosen], known.labels[chosen]
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(4))
-    timestep, white = case.timesteps[LABELS_AT], float(case.floors(case.prediction_type).white[LABELS_AT])
+    timestep = int((case.alpha_bars - LABELS_AT).abs().argmin())
+    white = float(case.floors(case.prediction_type, [timestep]).white)
     alpha_bar = case.alpha_bars[timestep]
     z_t, wanted = add_noise(z0, eps, alpha_bar), target(case.prediction_type, z0, eps, alpha_bar)
     shifts = range(classes) if classes <= SHIFTS else [*range(SHIFTS // 2), *range(classes - SHIFTS // 2, classes)]

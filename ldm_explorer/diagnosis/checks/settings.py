@@ -34,6 +34,11 @@ def setting(case: Case, name: str, without: Any) -> Any:
     return case.scheduler_config.get(name, known[name].default) if name in known else without
 
 
+def walks_every_step(case: Case) -> bool:
+    """Whether it is sampled in all T steps, as others' pipelines do with DDPM's scheduler; our runs are in few."""
+    return case.scheduler_config.get("_class_name", "DDPMScheduler") == "DDPMScheduler" and not case.config
+
+
 def clipping(case: Case) -> Finding:
     """`clip_sample` cuts predicted latents at +-1, and `thresholding` scales them to that: right for pixels alone."""
     on = [name for name in ("clip_sample", "thresholding") if setting(case, name, False)]
