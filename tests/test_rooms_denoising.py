@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from foreign_models import save_pixels
 
 from ldm_explorer.data import to_model
 from ldm_explorer.evaluation.cost import measure_cost
@@ -85,6 +86,13 @@ def test_a_run_says_its_evaluations_its_time_and_the_std_of_its_latents(library)
     assert "evaluations 10" in said
     assert "s with decoding" in said
     assert f"latents' std {float(step.z0.std()):.2f}, in training 1" in said
+
+
+def test_what_the_std_was_in_training_is_said_where_it_is_known_alone(tmp_path):
+    save_pixels(tmp_path / "pixels")
+    *_, last = shows(open_library(tmp_path), settings(checkpoint="pixels", class_name="0"))
+    assert "pixels' std" in words(last)
+    assert "in training" not in words(last)
 
 
 def test_b_stands_beside_a_at_the_same_noise_with_the_difference(library, compared):

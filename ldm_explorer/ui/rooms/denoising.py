@@ -222,8 +222,17 @@ def _figures(walk: Walk) -> list[tuple[str, str]]:
     return [
         ("evaluations", f"{evaluations}"),
         ("this run", f"{walk.seconds:.1f} s with decoding"),
-        ("latents' std", f"{float(walk.last.z0.std()):.2f}, in training 1"),
+        ("pixels' std" if walk.checkpoint.kind == "pixel" else "latents' std", _spread(walk)),
     ]
+
+
+def _spread(walk: Walk) -> str:
+    """The std of what was generated, beside that of training where it is known to be 1."""
+    checkpoint = walk.checkpoint
+    normalised = (
+        checkpoint.kind == "ldm" and checkpoint.model.is_ours and checkpoint.config.get("normalise_latents", True)
+    )
+    return f"{float(walk.last.z0.std()):.2f}{', in training 1' if normalised else ''}"
 
 
 def script(library: Library, run: DenoisingSettings) -> str:
