@@ -252,6 +252,6 @@ def _checked_name(name: str) -> str:
     """A name that stays inside its folder. Raises `ValueError` for another: a list may come from anywhere."""
     path = PurePosixPath(name)
     leads_out = path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or {"\\", "\0"} & set(name)
-    if leads_out or str(path) != name or path.parts[0] == MARK:
+    if leads_out or str(path) != name or path.parts[:1] in ((), (MARK,)):
         raise ValueError(f"{name!r} is no name of a file in it")
     return name

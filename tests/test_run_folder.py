@@ -170,7 +170,11 @@ class TestWriting:
         with pytest.raises(ValueError, match="no name of a file in it"):
             RunFolder(tmp_path / "other").write_text(name, "x")
 
-    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1, "files": 3}', "[" * 100_000])
+    @pytest.mark.parametrize(
+        "content",
+        ["", "[]", "{}", '{"format": 1, "files": 3}', '{"format": 1, "files": "../a"}', '{"format": 1, "files": ["."]}']
+        + ["[" * 100_000],
+    )
     def test_a_damaged_list_is_refused_in_a_sentence(self, tmp_path, content):
         (tmp_path / MARK).mkdir()
         (tmp_path / MARK / "files.json").write_text(content)
