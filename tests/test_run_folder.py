@@ -172,8 +172,15 @@ class TestWriting:
 
     @pytest.mark.parametrize(
         "content",
-        ["", "[]", "{}", '{"format": 1, "files": 3}', '{"format": 1, "files": "../a"}', '{"format": 1, "files": ["."]}']
-        + ["[" * 100_000],
+        [
+            "",
+            "[]",
+            "{}",
+            '{"format": 1, "files": 3}',
+            '{"format": 1, "files": "../a"}',
+            '{"format": 1, "files": ["."]}',
+            "[" * 100000,
+        ],
     )
     def test_a_damaged_list_is_refused_in_a_sentence(self, tmp_path, content):
         (tmp_path / MARK).mkdir()
