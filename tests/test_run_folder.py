@@ -179,7 +179,7 @@ class TestWriting:
             '{"format": 1, "files": 3}',
             '{"format": 1, "files": "../a"}',
             '{"format": 1, "files": ["."]}',
-            "[" * 100000,
+            "[" * 100_000,
         ],
     )
     def test_a_damaged_list_is_refused_in_a_sentence(self, tmp_path, content):
