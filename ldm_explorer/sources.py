@@ -64,11 +64,16 @@ def images_of(folder: Path, spec: DatasetSpec) -> tuple[Tensor, Tensor | None]:
     `DataError` for a folder without images.
     """
     found = read_image_folder(folder.expanduser(), spec.side)
-    images = pad(found.images, spec)
-    if images.shape[1] != spec.channels:
-        images = images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, spec.channels, -1, -1)
+    images = in_channels(pad(found.images, spec), spec.channels)
     numbers = labels_of(found.class_names, spec.class_names)
     return images, None if numbers is None else torch.tensor(numbers)[found.labels]
+
+
+def in_channels(images: Tensor, channels: int) -> Tensor:
+    """`(N, C, S, S) uint8` of another number of channels as grey in each of so many."""
+    if images.shape[1] == channels:
+        return images
+    return images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, channels, -1, -1)
 
 
 def labels_of(folders: tuple[str, ...], class_names: tuple[str, ...]) -> list[int] | None:
@@ -76,11 +81,18 @@ def labels_of(folders: tuple[str, ...], class_names: tuple[str, ...]) -> list[in
 
     None where there are no subfolders, or which label one of them is is not known.
     """
-    known = _written_otherwise(class_names)
-    if folders and all(_letters(name) in known for name in folders):
-        return [known[_letters(name)] for name in folders]
+    if (named := labels_by_name(folders, class_names)) is not None:
+        return named
     numbers = [int(name) for name in folders if name.isdecimal() and int(name) < len(class_names)]
     return numbers if folders and len(numbers) == len(folders) else None
+
+
+def labels_by_name(folders: tuple[str, ...], class_names: tuple[str, ...]) -> list[int] | None:
+    """The labels of subfolders that all have the name of a class, however it is written; else None."""
+    known = _written_otherwise(class_names)
+    if not folders or any(_letters(name) not in known for name in folders):
+        return None
+    return [known[_letters(name)] for name in folders]
 
 
 def _written_otherwise(class_names: tuple[str, ...]) -> dict[str, int]:

@@ -21,7 +21,7 @@ from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.image_folder import read_some_images
 from ldm_explorer.options import as_path
 from ldm_explorer.run_folder import MARK
-from ldm_explorer.sources import folder_of, open_source
+from ldm_explorer.sources import folder_of, in_channels, labels_by_name, open_source
 
 _log = logging.getLogger(__name__)
 
@@ -78,24 +78,30 @@ def diagnose_folder(folder: Path | str, images: Path | str | None = None, datase
     one without images.
     """
     folder = folder_of(as_path(folder, "the folder of a model"))
-    spec = _spec_of(folder, dataset)
+    checkpoint = _opened(folder, dataset)
+    spec = None if checkpoint is None else _known_spec(checkpoint)
     case = open_case(folder, spec=spec)
     if images is not None:
         return examine(_with_images(case, as_path(images, "a folder of images"), spec))
+    if checkpoint is None:
+        return examine(case)
     try:
-        examples = example_images(open_source(folder, dataset=dataset))
+        examples = example_images(checkpoint)
     except ValueError:  # not ours, or without test images
         return examine(case)
     return examine(_with_examples(case, examples))
 
 
-def _spec_of(folder: Path, dataset: str | None) -> DatasetSpec | None:
-    """What is known of the images that a model was trained on. Raises `CheckpointError` for a dataset that is not."""
-    if dataset is not None:
-        return open_source(folder, dataset=dataset).known_spec
+def _opened(folder: Path, dataset: str | None) -> Checkpoint | None:
+    """The model as the app shows it; None for a folder that can be examined but is not whole.
+
+    Raises `CheckpointError` for a dataset that is not.
+    """
     try:
-        return open_source(folder).known_spec
+        return open_source(folder, dataset=dataset)
     except ValueError:
+        if dataset is not None:
+            raise
         return None
 
 
@@ -105,31 +111,17 @@ def _with_images(case: Case, folder: Path, spec: DatasetSpec | None) -> Case:
     found = read_some_images(folder.expanduser(), case.image_side if padding is None else padding.side)
     _log.info(found.summary)
     images = found.images if padding is None else pad(found.images, padding)
-    if images.shape[1] != case.image_channels:
-        images = images.float().mean(1, keepdim=True).to(torch.uint8).expand(-1, case.image_channels, -1, -1)
+    images = in_channels(images, case.image_channels)
     numbers = labels_of(found.class_names, () if spec is None else spec.class_names)
     labels = None if numbers is None else torch.tensor(numbers)[found.labels]
     return replace(case, images=images, image_labels=labels, image_folders=found.class_names)
 
 
 def labels_of(folders: tuple[str, ...], class_names: tuple[str, ...]) -> list[int] | None:
-    """The labels that subfolders stand for: by class names, however they are written, else by number.
+    """The labels that subfolders stand for: by class names, however they are written, else by any number.
 
     None where there are no subfolders, or which label one of them is is not known.
     """
-    known = _written_otherwise(class_names)
-    if folders and all(_letters(name) in known for name in folders):
-        return [known[_letters(name)] for name in folders]
+    if (named := labels_by_name(folders, class_names)) is not None:
+        return named
     return [int(name) for name in folders] if folders and all(name.isdecimal() for name in folders) else None
-
-
-def _written_otherwise(class_names: tuple[str, ...]) -> dict[str, int]:
-    """The label of each way to write a class: "T-shirt/top" is tshirt_top, T-Shirt or top, where no other class is."""
-    ways = [(_letters(part), label) for label, name in enumerate(class_names) for part in name.split("/")]
-    single = {way: label for way, label in ways if sum(way == other for other, _ in ways) == 1}
-    return single | {_letters(name): label for label, name in enumerate(class_names)}
-
-
-def _letters(name: str) -> str:
-    """A name without what people write in other ways: case, spaces, underscores, hyphens and the like."""
-    return "".join(character for character in name.casefold() if character.isalnum())

@@ -7,18 +7,16 @@ from torch import Tensor
 
 from ldm_explorer.diagnosis.faults import lab_checkpoint
 from ldm_explorer.diagnosis.floors import loss_floors
+from ldm_explorer.diagnosis.loss_facts import named_schedule
 from ldm_explorer.diagnosis.reading import LossReading, read_loss
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.explore.training_film import training_film
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.run_layout import METRICS_FILE, STATISTICS_FILE
-from ldm_explorer.schedules import SCHEDULES, STABLE_DIFFUSION_BETAS, make_schedule
+from ldm_explorer.schedules import SCHEDULES
 
 REPORTED_LOSS = 0.34
 LENGTHS = (100, 1000)
-BETA_RANGES = {"scaled_linear": STABLE_DIFFUSION_BETAS}
-"""Where not the default."""
-
 STDS = torch.logspace(-1, 1, 81)
 
 STAGES = {
@@ -95,7 +93,7 @@ def white_floor_curves() -> tuple[WhiteFloorCurve, ...]:
     curves = []
     for name in SCHEDULES:
         for length in LENGTHS:
-            alpha_bars = make_schedule(name, length, *BETA_RANGES.get(name, ())).alpha_bars
+            alpha_bars = named_schedule(name, length).alpha_bars
             floors = [float(loss_floors("epsilon", alpha_bars, std[None] ** 2).white.mean()) for std in STDS]
             curves.append(WhiteFloorCurve(name, length, tuple(STDS.tolist()), tuple(floors)))
     return tuple(curves)
