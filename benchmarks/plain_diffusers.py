@@ -16,18 +16,19 @@ from torch.nn.functional import interpolate, mse_loss
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
-def load(resolution: int):
-    """Images `(60000, 1, resolution, resolution)` in [-1, 1] and their labels."""
+def load():
+    """Images `(60000, 1, 32, 32)` in [-1, 1] and their labels."""
     names = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
     images, labels = (gzip.decompress((FASHION_MNIST / name).read_bytes()) for name in names)
     pixels = torch.frombuffer(bytearray(images[16:]), dtype=torch.uint8).view(-1, 1, 28, 28).float() / 127.5 - 1
-    return interpolate(pixels, resolution, mode="bilinear", antialias=True), torch.tensor(list(labels[8:]))
+    return interpolate(pixels, 32, mode="bilinear", antialias=True), torch.tensor(list(labels[8:]))
 
 
-def unet(side: int, channels: int, **options) -> UNet2DModel:
-    blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
-    widths = {"block_out_channels": (64, 128), "layers_per_block": 1}
-    return UNet2DModel(sample_size=side, in_channels=channels, out_channels=channels, **widths, **blocks, **options)
+def unet(side: int, channels: int, widths: tuple[int, ...], **options) -> UNet2DModel:
+    down, up = ["DownBlock2D"] * (len(widths) - 1), ["UpBlock2D"] * (len(widths) - 1)
+    blocks = {"down_block_types": (*down, "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", *up)}
+    shape = {"sample_size": side, "in_channels": channels, "out_channels": channels}
+    return UNet2DModel(**shape, **blocks, block_out_channels=widths, layers_per_block=1, **options)
 
 
 def train(model, minutes: float, loss_of, lr: float) -> None:
@@ -53,14 +54,14 @@ def train_denoiser(model, scheduler: DDPMScheduler, clean, labels, minutes: floa
 
 
 def pixels(out: Path, minutes: float) -> None:
-    model, scheduler = unet(16, 1), DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
-    train_denoiser(model, scheduler, load(16)[0], None, minutes)
+    model, scheduler = unet(32, 1, (32, 64, 128)), DDPMScheduler(1000, beta_schedule="linear")
+    train_denoiser(model, scheduler, load()[0], None, minutes)
     DDPMPipeline(model, scheduler).save_pretrained(out)
 
 
 def latents(out: Path, minutes: float, scaling_factor: float | None = None) -> None:
     """Class-conditional, without a null class; the scaling factor is measured unless one is given."""
-    (images, labels), widths = load(32), (16, 32, 32)
+    (images, labels), widths = load(), (16, 32, 32)
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
     vae = AutoencoderKL(
         1, 1, block_out_channels=widths, latent_channels=4, norm_num_groups=16, sample_size=32, **blocks
@@ -74,7 +75,7 @@ def latents(out: Path, minutes: float, scaling_factor: float | None = None) -> N
     with torch.no_grad():
         raw = torch.cat([vae.encode(part).latent_dist.sample() for part in images.split(500)])
     vae.register_to_config(scaling_factor=scaling_factor or 1 / float(raw[:6000].std()))
-    model, scheduler = unet(8, 4, num_class_embeds=10), DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
+    model, scheduler = unet(8, 4, (64, 128), num_class_embeds=10), DDPMScheduler(1000, beta_schedule="linear")
     train_denoiser(model, scheduler, raw * vae.config.scaling_factor, labels, minutes / 2)
     for part, saved in {"vae": vae, "unet": model, "scheduler": scheduler}.items():
         saved.save_pretrained(out / part)

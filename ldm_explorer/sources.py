@@ -12,9 +12,11 @@ from ldm_explorer.data import DatasetSpec, pad
 from ldm_explorer.examples import Examples
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.hub import MAX_BYTES, fetch, is_hub_id, name_on_hub
-from ldm_explorer.image_folder import DataError, read_image_folder
+from ldm_explorer.image_folder import list_folder
 from ldm_explorer.model_images import spec_as_told
 from ldm_explorer.options import as_path
+from ldm_explorer.pictures.collection import read_pictures
+from ldm_explorer.pictures.listing import DataError
 from ldm_explorer.shipped import find_checkpoint
 
 MAX_EXAMPLES = 200
@@ -57,18 +59,6 @@ def folder_of(reference: str | Path, max_bytes: int = MAX_BYTES, told: Callable[
     return fetch(str(given), max_bytes, told) if is_hub_id(given) else find_checkpoint(given)
 
 
-def images_of(folder: Path, spec: DatasetSpec) -> tuple[Tensor, Tensor | None]:
-    """Every image of a folder as a model of such images takes it, `(N, C, S, S) uint8`, and the labels `(N,)`.
-
-    Labels are None unless every subfolder has the name of a class: what another name stands for is not known. Raises
-    `DataError` for a folder without images.
-    """
-    found = read_image_folder(folder.expanduser(), spec.side)
-    images = in_channels(pad(found.images, spec), spec.channels)
-    numbers = labels_of(found.class_names, spec.class_names)
-    return images, None if numbers is None else torch.tensor(numbers)[found.labels]
-
-
 def in_channels(images: Tensor, channels: int) -> Tensor:
     """`(N, C, S, S) uint8` of another number of channels as grey in each of so many."""
     if images.shape[1] == channels:
@@ -107,22 +97,24 @@ def _letters(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def _classes_told(labels: Tensor, spec: DatasetSpec) -> int:
+def _classes_told(labels: set[int], spec: DatasetSpec) -> int:
     """How many classes there are by labels that are numbers: one fewer than the network has where just its last one is
     never used, which then is its null class."""
-    used = labels.unique().tolist()
-    return len(used) if used == list(range(spec.num_classes - 1)) else spec.num_classes
+    return len(labels) if labels == set(range(spec.num_classes - 1)) else spec.num_classes
 
 
 def _with_images(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     spec = checkpoint.spec
     try:
-        images, labels = images_of(folder, spec)
+        listing = list_folder(folder.expanduser())
+        found = read_pictures(listing.at_most(MAX_EXAMPLES), spec.side)
     except DataError as error:
         raise CheckpointError(str(error)) from error
-    if labels is not None and checkpoint.known_spec is None:
-        spec = replace(spec, class_names=spec.class_names[: _classes_told(labels, spec)])
-    chosen = torch.linspace(0, len(images) - 1, min(len(images), MAX_EXAMPLES)).round().long()
-    shown = None if labels is None else labels[chosen]
-    examples = Examples(images[chosen], shown, tuple(chosen.tolist()))
+    numbers = labels_of(listing.class_names, spec.class_names)
+    labels = None if numbers is None else torch.tensor(numbers)[found.labels]
+    if numbers is not None and checkpoint.known_spec is None:
+        told = {numbers[label] for label in listing.labels}
+        spec = replace(spec, class_names=spec.class_names[: _classes_told(told, spec)])
+    images = in_channels(pad(found.images, spec), spec.channels)
+    examples = Examples(images, labels, tuple(range(len(images))))
     return replace(checkpoint, told_spec=spec, told_examples=examples)

@@ -8,6 +8,7 @@ from foreign_models import save_latents, save_pixels, small_unet, small_vae
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from ldm_explorer import sources
 from ldm_explorer.data import DATASETS, to_model
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.folder import open_case
@@ -48,6 +49,15 @@ def pixels(tmp_path_factory):
 def latents(pixels):
     """A model of latents without labels, beside it."""
     return save_latents(pixels.parent / "latents")
+
+
+def test_only_the_images_that_are_shown_are_decoded(pixels, tmp_path, monkeypatch):
+    folder = draw_images(tmp_path / "images", "012", count=6)
+    for broken in ("0/001.png", "1/001.png", "2/000.png"):
+        (folder / broken).write_bytes(b"no picture")
+    monkeypatch.setattr(sources, "MAX_EXAMPLES", 3)  # the first, the third and the last
+    examples = open_source(pixels, images=folder).told_examples
+    assert examples.labels.tolist() == [0, 1, 2]
 
 
 def test_all_labels_of_a_foreign_model_are_classes_and_none_means_no_label(pixels):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
 from ldm_explorer.files import first_line, printable
@@ -67,6 +68,8 @@ def _decoded(
     def decoded(place: int) -> np.ndarray | int | str:
         try:
             return square_pixels(listing.content(place), side, depth)
+        except UnidentifiedImageError:  # its own sentence names an address in memory
+            return "not an image that Pillow knows"
         except Exception as error:  # whatever a broken file makes the decoder raise
             return first_line(error)
 
