@@ -12,6 +12,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler
 from folder_edits import edit_json
 
 from ldm_explorer import diagnose
+from ldm_explorer.data import DATASETS, pad
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS, labels
 from ldm_explorer.diagnosis.examination import examine, run_check
@@ -20,6 +21,7 @@ from ldm_explorer.diagnosis.known import KnownLatents
 from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict
 from ldm_explorer.explore.diagnosis import diagnose_folder, labels_of
 from ldm_explorer.schedules import make_schedule
+from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.ui.rooms.diagnosis import card
 
 CHECK = {check.name: check for check in CHECKS}
@@ -192,6 +194,18 @@ def test_seven_images_are_enough_to_look_at_an_autoencoder(vae_folder, shapes):
     assert run_check(CHECK["collapse"], case).status == "ok"
     assert run_check(CHECK["round_trip"], case).status != "not run"
     assert "at least 16 images" in run_check(CHECK["latent_scale"], case).evidence
+
+
+def test_images_of_one_class_do_not_accuse_an_autoencoder_of_its_scale(fashion_mnist_dir):
+    dataset = DATASETS["fashion_mnist"]
+    images, labels = dataset.load(fashion_mnist_dir, "test")
+    case = open_case(find_checkpoint(Path("checkpoints/fashion_mnist/vae-8x8x4")))
+    sandals = replace(case, images=pad(images[labels == 5][:64], dataset.spec))
+    verdict = run_check(CHECK["latent_scale"], sandals)
+    assert verdict.status == "not run" and "images of every class" in verdict.evidence
+    sandals = replace(sandals)
+    sandals.codec.std.mul_(2)
+    assert run_check(CHECK["latent_scale"], sandals).status == "suspect"
 
 
 def test_without_images_no_autoencoder_is_accused_of_what_its_denoiser_samples(ldm_case):
