@@ -75,6 +75,50 @@ WRONG = [
     "z_s = z_t - v",
 ]
 
+FLOW_RIGHT = [
+    "u = eps - z0",
+    "u = (z_t - z0)/s",
+    "u = (eps - z_t)/(1 - s)",
+    "u = (eps - z_t)/(1 - t)",
+    "z0 = z_t - s*u",
+    "z0 = z_t - t*u",
+    "z0 = (z_t - s*eps)/(1 - s)",
+    "eps = z_t + (1 - s)*u",
+    "eps = (z_t - (1 - s)*z0)/s",
+    "eps = u + z0",
+    "z_t = (1 - s)*z0 + s*eps",
+    "z_t = z0 + s*u",
+    "z_t = eps - (1 - s)*u",
+    "z_s = z_t + (s_next - s)*u",
+    "z_s = (1 - s_next)*z0 + s_next*eps",
+    "z_s = s_next/s*z_t + (1 - s_next/s)*z0",
+    "v = (1 - s)*eps - s*z0",
+    "u = (v + (2*s - 1)*z0)/(1 - s)",
+]
+
+FLOW_WRONG = [
+    "u = z0 - eps + 0*s",
+    "u = (z0 - z_t)/s",
+    "u = (z_t - z0)/(1 - s)",
+    "z0 = z_t + s*u",
+    "z0 = z_t - (1 - s)*u",
+    "z0 = z_t + (1 - s)*u",
+    "z0 = (1 - s)*z_t - s*u",
+    "z0 = (1 - s)*z_t - s*v",
+    "eps = z_t + s*u",
+    "eps = z_t - s*u",
+    "eps = z_t - (1 - s)*u",
+    "z_t = s*z0 + (1 - s)*eps",
+    "z_t = (1 - s)*z0 + sqrt(s)*eps",
+    "z_t = sqrt(1 - s)*z0 + sqrt(s)*eps",
+    "z_t = (1 - s)*z0 + sqrt(1 - (1 - s)^2)*eps",
+    "z_s = z_t - (s_next - s)*u",
+    "z_s = z_t + s_next*u",
+    "z_s = z_t + (s - s_next)*u",
+    "v = eps - z0 + 0*s",
+    "u = v + 0*s",
+]
+
 HOSTILE = {
     "attribute": "z0.__class__",
     "attribute of a number": "(1).__class__",
@@ -162,6 +206,63 @@ def test_a_wrong_formula_is_refused_with_a_counter_example(text):
     example = verdict.counter_example
     assert example.given is None or example.given != example.needed
     assert verdict.sentence().startswith("Wrong")
+
+
+@pytest.mark.parametrize("text", FLOW_RIGHT)
+def test_a_right_formula_of_a_flow_is_accepted_and_proven(text):
+    verdict = check_formula(text, path="line")
+    assert (verdict.right, verdict.proven) == (True, True), verdict.sentence()
+    assert "along a flow, a = 1 - s and b = s" in verdict.sentence()
+
+
+@pytest.mark.parametrize("text", FLOW_WRONG)
+def test_a_wrong_formula_of_a_flow_is_refused_with_a_counter_example(text):
+    verdict = check_formula(text)
+    assert not verdict.right
+    example = verdict.counter_example
+    s = example.letters()["b"]
+    assert example.letters()["a"] == pytest.approx(1 - s)
+    truth = {"z0": example.z0, "eps": example.eps, "u": example.eps - example.z0}
+    truth |= {"z_t": (1 - s) * example.z0 + s * example.eps, "v": (1 - s) * example.eps - s * example.z0}
+    truth |= {"z_s": example.z0 + example.place_s * (example.eps - example.z0)}
+    assert float(example.needed) == pytest.approx(truth[verdict.formula.quantity])
+    assert example.given is None or example.given != example.needed
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("u = z0 - eps", "time runs the other way"),
+        ("z_t = s*z0 + (1 - s)*eps", "time runs the other way"),
+        ("z0 = z_t + (1 - s)*u", "time runs the other way"),
+        ("eps = z_t - t*u", "time runs the other way"),
+        ("z_s = z_t + (s_next - s)*u", ""),
+        ("z0 = z_t - b*u", "right along a flow"),
+        ("z0 = z_t + a*b*u", ""),
+    ],
+)
+def test_a_formula_that_is_right_under_another_convention_is_told_so(text, where):
+    sentence = check_formula(text).sentence()
+    assert where in sentence
+    assert ("right" in sentence) == bool(where) or sentence.startswith("Right")
+
+
+def test_the_two_velocities_are_told_apart_along_either_path():
+    assert check_formula("z0 = (z_t - b*u)/(a + b)").right
+    assert check_formula("u = (b - a)*z_t + (a + b)*v").right, "on the circle, u is v and z_t mixed"
+    assert not check_formula("u = (b - a)*z_t + (a + b)*v", path="line").right
+    v = check_formula("z0 = a*z_t - b*v", path="line")
+    assert not v.right
+    assert "where variance is preserved" in v.sentence()
+
+
+def test_the_term_that_differs_along_a_flow_is_named_in_its_time():
+    (term,) = check_formula("z0 = z_t + s*u - 2*s*eps").wrong_terms
+    assert (term.name, term.given, term.needed) == ("z0", "1 - 2*s", "1")
+
+
+def test_a_flow_formula_that_divides_by_zero_at_the_end_says_where():
+    assert "divides by zero at s = 1" in check_formula("z0 = (z_t - s*eps)/(1 - s)").sentence()
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -278,7 +379,8 @@ def test_a_schedule_of_nothing_but_its_ends_is_answered_too():
 
 
 def test_a_right_side_alone_is_for_the_chosen_quantity():
-    right = {"z0": "a*z_t - b*v", "eps": "b*z_t + a*v", "v": "a*eps-b*z0", "z_t": "a*z0+b*eps", "z_s": "a_s*z0+b_s*eps"}
+    right = {"z0": "a*z_t - b*v", "eps": "b*z_t + a*v", "v": "a*eps-b*z0", "z_t": "a*z0+b*eps"}
+    right |= {"u": "eps-z0", "z_s": "a_s*z0+b_s*eps"}
     for quantity in QUANTITIES:
         assert check_formula(right[quantity], quantity).right
     assert not check_formula(right["z0"], "eps").right

@@ -17,11 +17,17 @@ def test_the_checker_answers_right_or_with_a_counter_example(library):
     assert "the coefficient of eps is b" in wrong
     assert "and s = " in wrong
     assert "One that is right" in wrong
+    of_a_flow = formula_checker.check(library, "tiny-ldm", "z0", "z_s = z_t + (s - s_next)*u")
+    assert "at s = 0.5" in of_a_flow
+    assert "and s_next = " in of_a_flow
+    assert formula_checker.RIGHT_OF_A_FLOW["z_s"] in of_a_flow
     assert "has no value" in formula_checker.check(library, "tiny-ldm", "z0", "sqrt(-1)*z_t")
 
 
 def test_the_examples_are_what_they_say(library):
     assert all(check_formula(formula).right for formula in formula_checker.RIGHT.values())
+    of_a_flow = [check_formula(formula, path="line") for formula in formula_checker.RIGHT_OF_A_FLOW.values()]
+    assert all(verdict.right for verdict in of_a_flow)
     assert not any(check_formula(formula).right for formula in formula_checker.WRONG.values())
     for quantity, formula in formula_checker.RIGHT.items():
         assert formula_checker.check_example(library, "tiny-ldm", formula)[:2] == (quantity, formula)

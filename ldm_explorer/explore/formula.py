@@ -1,7 +1,7 @@
-"""Is a formula for z0, eps, v, z_t or z_s right? By exact algebra, and by numbers along a schedule."""
+"""Is a formula for z0, eps, v, u, z_t or z_s right? By exact algebra, and by numbers along a schedule."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from ldm_explorer.explore.formula_algebra import (
     BeyondAlgebra,
     Comparison,
     Monomial,
+    Path,
     compare,
     definitions,
     readable,
@@ -23,9 +24,17 @@ TOLERANCE = Decimal("1e-20")
 NOTHING = Decimal("1e-90")
 """What is smaller counts as zero: with 120 digits a^2 + b^2 - 1 is not exactly it."""
 
+FLOW_STEPS = 1000
 MAX_TERMS = 4
 MAX_TEXT = 60
 _FRACTIONS_OF_T = (0.5, 0.25, 0.75, 0.1, 0.9, 0.4, 0.6, 1.0)
+_ALONG: dict[Path, str] = {"circle": "along the schedule", "line": "along a flow, a = 1 - s and b = s"}
+_RIGHT_ELSEWHERE: dict[Path, str] = {
+    "circle": "It is right where variance is preserved, a^2 + b^2 = 1, and not along a flow.",
+    "line": "It is right along a flow, where a = 1 - s and b = s, and not where variance is preserved.",
+    "reversed line": "It is right for a flow whose time runs the other way, with data at s = 1 and u = z0 - eps, as in "
+    "many papers; here and in diffusers data lies at s = 0, and u = eps - z0.",
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,9 @@ class Trial:
 
     t: int
     s: int
-    alpha_bar: float
-    alpha_bar_s: float
+    place: float  # alpha_bar at t, or the time of a flow
+    place_s: float
+    path: Path
     z0: float
     eps: float
     given: Decimal | None
@@ -48,12 +58,12 @@ class Trial:
     @property
     def inside(self) -> bool:
         """Whether neither signal nor noise is gone: there a formula has to hold."""
-        return 0 < self.alpha_bar < 1 and 0 < self.alpha_bar_s < 1
+        return 0 < self.place < 1 and 0 < self.place_s < 1
 
     def letters(self) -> dict[str, float]:
         """a, b, a_s and b_s as numbers."""
-        pairs = {"": self.alpha_bar, "_s": self.alpha_bar_s}
-        return {f"a{s}": x**0.5 for s, x in pairs.items()} | {f"b{s}": (1 - x) ** 0.5 for s, x in pairs.items()}
+        pairs = {step: _amplitudes(Decimal(x), self.path) for step, x in (("", self.place), ("_s", self.place_s))}
+        return {f"{letter}{step}": float(pair["ab".index(letter)]) for letter in "ab" for step, pair in pairs.items()}
 
 
 @dataclass(frozen=True)
@@ -78,36 +88,54 @@ class Verdict:
     wrong_terms: tuple[WrongTerm, ...]  # of a wrong one, where algebra finds them
     undefined: Trial | None  # of a right one: where it divides by zero
     remark: str = ""  # why no term is named
+    path: Path = "circle"  # along which it was compared
+    elsewhere: str = ""  # of a wrong one: where it would be right
 
     def sentence(self) -> str:
         """The answer in words, without the counter-example."""
         if self.right:
             how = "identical by algebra, and equal" if self.proven else "equal"
             more = "" if self.proven else f" {self.remark}"
-            return f"Right: {how} to the truth in numbers along the schedule.{more}{self._where_undefined()}"
+            return f"Right: {how} to the truth in numbers {_ALONG[self.path]}.{more}{self._where_undefined()}"
         terms = [_say(term) for term in self.wrong_terms[:MAX_TERMS]]
         if left := len(self.wrong_terms) - len(terms):
             terms.append(f"and {left} more")
-        return f"Wrong: {'; '.join(terms)}." if terms else f"Wrong. {self.remark}"
+        wrong = f"Wrong: {'; '.join(terms)}." if terms else f"Wrong. {self.remark}"
+        return f"{wrong} {self.elsewhere}".rstrip()
 
     def _where_undefined(self) -> str:
         if self.undefined is None:
             return ""
-        return f" It divides by zero at t = {self.undefined.t}, where abar = {self.undefined.alpha_bar:g}."
+        if self.path == "line":
+            return f" It divides by zero at s = {self.undefined.place:g}."
+        return f" It divides by zero at t = {self.undefined.t}, where abar = {self.undefined.place:g}."
 
 
-def check_formula(text: str, quantity: str = "eps", alpha_bars: Tensor | None = None, seed: int = 0) -> Verdict:
+def check_formula(
+    text: str, quantity: str = "eps", alpha_bars: Tensor | None = None, seed: int = 0, path: Path = "circle"
+) -> Verdict:
     """Check `z0 = a*z_t - b*v`, or a right side alone for `quantity`, against z_t = a z0 + b eps, v = a eps - b z0,
-    z_s = a_s z0 + b_s eps.
+    u = eps - z0, z_s = a_s z0 + b_s eps.
 
-    `alpha_bars` `(T,)` is the schedule of the numbers, the cosine one when None; s is any step before t. Raises
-    `ValueError` for what is no such formula (see `parse_formula`).
+    `alpha_bars` `(T,)` is the schedule of the numbers where variance is preserved, the cosine one when None; s is any
+    step before t. What holds a flow's time is compared along a flow, whatever `path` is. Raises `ValueError` for what
+    is no such formula (see `parse_formula`).
     """
     formula = parse_formula(text, quantity)
-    trials = _trials(formula, make_schedule("cosine").alpha_bars if alpha_bars is None else alpha_bars, seed)
+    path = "line" if formula.names_time else path
+    verdict = _judge(formula, path, alpha_bars, seed)
+    if verdict.right:
+        return verdict
+    others = [other for other in _RIGHT_ELSEWHERE if other != path and not (other == "circle" and formula.names_time)]
+    elsewhere = [_RIGHT_ELSEWHERE[other] for other in others if _judge(formula, other, alpha_bars, seed).right]
+    return replace(verdict, elsewhere=elsewhere[0] if elsewhere else "")
+
+
+def _judge(formula: Formula, path: Path, alpha_bars: Tensor | None, seed: int) -> Verdict:
+    trials = _trials(formula, _places(path, alpha_bars), path, seed)
     comparison, remark = None, ""
     try:
-        comparison = compare(formula)
+        comparison = compare(formula, path)
     except BeyondAlgebra:
         remark = "It was compared in numbers only: a root in it does not simplify, or it is too large."
     except ZeroDivisionError:
@@ -120,18 +148,24 @@ def check_formula(text: str, quantity: str = "eps", alpha_bars: Tensor | None = 
         right = comparison.equal and bool(defined) and all(trial.agrees for trial in defined)
     if right:
         undefined = next((trial for trial in trials if trial.given is None), None)
-        return Verdict(formula, True, comparison is not None, None, (), undefined, remark)
+        return Verdict(formula, True, comparison is not None, None, (), undefined, remark, path)
     example = next((trial for trial in inside if not trial.agrees), inside[0])
     terms = () if comparison is None else _wrong_terms(comparison, example)
     remark = remark or "It divides by a latent, and is no sum of z0 and eps with coefficients that only depend on t."
-    return Verdict(formula, False, comparison is not None, example, terms, None, remark)
+    return Verdict(formula, False, comparison is not None, example, terms, None, remark, path)
 
 
-def _trials(formula: Formula, alpha_bars: Tensor, seed: int) -> list[Trial]:
+def _places(path: Path, alpha_bars: Tensor | None) -> list[float]:
+    """alpha_bar of every step, or the times of a flow in thousandths."""
+    if path != "circle":
+        return [step / FLOW_STEPS for step in range(1, FLOW_STEPS + 1)]
+    return (make_schedule("cosine").alpha_bars if alpha_bars is None else alpha_bars).tolist()
+
+
+def _trials(formula: Formula, places: list[float], path: Path, seed: int) -> list[Trial]:
     """One latent value at each of a few steps t, the last one among them, and a step s before each."""
-    source, last = random.Random(seed), len(alpha_bars) - 1
+    source, last = random.Random(seed), len(places) - 1
     steps = dict.fromkeys(max(1, round(fraction * last)) for fraction in _FRACTIONS_OF_T)
-    values = alpha_bars.tolist()
 
     def draw() -> float:
         return source.choice((-1, 1)) * source.randint(20, 250) / 100
@@ -139,24 +173,29 @@ def _trials(formula: Formula, alpha_bars: Tensor, seed: int) -> list[Trial]:
     trials = []
     for t in steps:
         s, z0, eps = source.randrange(t), draw(), draw()
-        given, needed = _both_sides(formula, values[t], values[s], z0, eps)
-        trials.append(Trial(t, s, values[t], values[s], z0, eps, given, needed))
+        given, needed = _both_sides(formula, places[t], places[s], path, z0, eps)
+        trials.append(Trial(t, s, places[t], places[s], path, z0, eps, given, needed))
     return trials
 
 
 def _both_sides(
-    formula: Formula, alpha_bar: float, alpha_bar_s: float, z0: float, eps: float
+    formula: Formula, place: float, place_s: float, path: Path, z0: float, eps: float
 ) -> tuple[Decimal | None, Decimal]:
     with localcontext() as context:
         context.prec = DIGITS
-        abar, abar_s = Decimal(alpha_bar), Decimal(alpha_bar_s)
-        a, b, a_s, b_s = abar.sqrt(), (1 - abar).sqrt(), abar_s.sqrt(), (1 - abar_s).sqrt()
-        names = definitions(a, b, a_s, b_s, Decimal(repr(z0)), Decimal(repr(eps)))
+        amplitudes = *_amplitudes(Decimal(place), path), *_amplitudes(Decimal(place_s), path)
+        names = definitions(*amplitudes, Decimal(repr(z0)), Decimal(repr(eps)), path)
         try:
             given = evaluate(formula.tree, NumberSystem(names, _number, _root, _divisor))
         except ArithmeticError:
             given = None
         return given, names[formula.quantity]
+
+
+def _amplitudes(place: Decimal, path: Path) -> tuple[Decimal, Decimal]:
+    if path == "circle":
+        return place.sqrt(), (1 - place).sqrt()
+    return (1 - place, place) if path == "line" else (place, 1 - place)
 
 
 def _number(value) -> Decimal:
@@ -174,11 +213,11 @@ def _divisor(value: Decimal) -> Decimal:
 
 
 def _wrong_terms(comparison: Comparison, example: Trial) -> tuple[WrongTerm, ...]:
-    letters = example.letters()
+    letters, path = example.letters(), example.path
     terms = []
     for powers, (given, needed) in comparison.differing.items():
         values = value_at(given, **letters), value_at(needed, **letters)
-        terms.append(WrongTerm(_name(powers), readable(given), readable(needed), *values))
+        terms.append(WrongTerm(_name(powers), readable(given, path), readable(needed, path), *values))
     return tuple(sorted(terms, key=lambda term: term.needed == "0"))
 
 

@@ -1,14 +1,17 @@
 """The velocity algebra over exact fractions of polynomials, so that two formulas can be compared, not only sampled.
 
-A formula is an element of the field Q(a, b, a_s, b_s, z0, eps); a^2 + b^2 = 1 and a_s^2 + b_s^2 = 1 are applied when
-two are compared. Only sympy's polynomials are used: text never reaches sympy.
+A formula is an element of the field Q(a, b, a_s, b_s, z0, eps). Where variance is preserved, a^2 + b^2 = 1 and
+a_s^2 + b_s^2 = 1 are applied when two are compared; along the line of a flow a is 1 - b from the start, and b is its
+time s. Only sympy's polynomials are used: text never reaches sympy.
 """
 
 import operator
+import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache, partial
 from math import isqrt
-from typing import Any
+from typing import Any, Literal
 
 from sympy.polys.domains import QQ
 from sympy.polys.fields import FracElement, field
@@ -21,6 +24,9 @@ _RING = _FIELD.ring
 _CIRCLES = ((0, 2), (1, 3))  # positions of b and a, of b_s and a_s
 _LATENTS = slice(4, 6)  # positions of z0 and eps
 
+Path = Literal["circle", "line", "reversed line"]
+"""Where variance is preserved (a, b) lies on a circle; along a flow on the line a = 1 - s, b = s. In many papers a
+flow's time runs the other way: a = s, b = 1 - s, with data at s = 1 and u = dz/ds = z0 - eps."""
 Monomial = tuple[int, int]
 """Powers of z0 and eps: (1, 0) is z0, (0, 1) eps, (0, 0) what stands without either."""
 
@@ -29,9 +35,14 @@ class BeyondAlgebra(Exception):
     """A root that is no ratio of polynomials, or an expression too large to be compared quickly."""
 
 
-def definitions(a: Any, b: Any, a_s: Any, b_s: Any, z0: Any, eps: Any) -> dict[str, Any]:
-    """Every name of a formula in terms of these six, over whatever numbers they are (Salimans & Ho 2022, app. D)."""
-    return {
+def definitions(a: Any, b: Any, a_s: Any, b_s: Any, z0: Any, eps: Any, path: Path = "circle") -> dict[str, Any]:
+    """Every name of a formula in terms of these six, over whatever numbers they are.
+
+    v is that of Salimans & Ho 2022 (app. D), u that of rectified flow (Liu et al. 2023). Only a flow has its time.
+    """
+    times = {"circle": {}, "line": {"s": b, "s_next": b_s}, "reversed line": {"s": a, "s_next": a_s}}
+    return times[path] | {
+        "u": z0 - eps if path == "reversed line" else eps - z0,
         "z0": z0,
         "eps": eps,
         "z_t": a * z0 + b * eps,
@@ -48,43 +59,36 @@ def definitions(a: Any, b: Any, a_s: Any, b_s: Any, z0: Any, eps: Any) -> dict[s
 
 @dataclass(frozen=True)
 class Comparison:
-    """A formula beside the truth. Coefficients by power of z0 and eps; `given` is None when it divides by these."""
+    """A formula beside the truth."""
 
     equal: bool
-    given: dict[Monomial, FracElement] | None
-    needed: dict[Monomial, FracElement]
-
-    @property
-    def differing(self) -> dict[Monomial, tuple[FracElement, FracElement]]:
-        """The given and the needed coefficient of the powers where they differ."""
-        if self.given is None:
-            return {}
-        monomials = sorted({*self.given, *self.needed}, key=lambda powers: (sum(powers), powers[1]))
-        pairs = {
-            powers: (self.given.get(powers, _FIELD.zero), self.needed.get(powers, _FIELD.zero)) for powers in monomials
-        }
-        return {powers: pair for powers, pair in pairs.items() if not _is_zero(operator.sub(*pair))}
+    differing: dict[Monomial, tuple[FracElement, FracElement]]
+    """The given and the needed coefficient of the powers of z0 and eps where they differ; none where the formula
+    divides by these."""
 
 
-def compare(formula: Formula) -> Comparison:
+def compare(formula: Formula, path: Path = "circle") -> Comparison:
     """Raises `BeyondAlgebra`, and `ZeroDivisionError` for a formula that divides by zero whatever t is."""
-    if evaluate(formula.tree, _SIZES).too_large:
+    if evaluate(formula.tree, _sizes(path)).too_large:
         raise BeyondAlgebra("too large")
-    given, needed = evaluate(formula.tree, _EXACT), _NAMES[formula.quantity]
-    if not _reduced(given.denom):
+    exact = _exact(path)
+    given, needed = evaluate(formula.tree, exact), exact.names[formula.quantity]
+    if not _reduced(given.denom, path):
         raise ZeroDivisionError
-    of_given = None if _holds_latents(given.denom) else _coefficients(given)
-    return Comparison(_is_zero(given - needed), of_given, _coefficients(needed))
+    of_given = None if _holds_latents(given.denom) else _coefficients(given, path)
+    differing = _differing(of_given, _coefficients(needed, path), path)
+    return Comparison(_is_zero(given - needed, path), differing)
 
 
-def readable(coefficient: FracElement) -> str:
-    """The shortest of the ways to write a coefficient: a^2 + b^2 = 1 allows several."""
+def readable(coefficient: FracElement, path: Path = "circle") -> str:
+    """The shortest of the ways to write a coefficient: a^2 + b^2 = 1 allows several. Along a line it is one of s."""
     texts = []
-    for above in _rewritings(coefficient.numer):
-        for below in _rewritings(coefficient.denom):
+    for above in _rewritings(coefficient.numer, path):
+        for below in _rewritings(coefficient.denom, path):
             if below:
                 texts.append(str((_FIELD(above) / _FIELD(below)).as_expr()).replace("**", "^"))
-    return min(texts, key=len)
+    text = min(texts, key=len)
+    return text if path == "circle" else re.sub(r"\bb\b", "s", re.sub(r"\bb_s\b", "s_next", text))
 
 
 def value_at(coefficient: FracElement, a: float, b: float, a_s: float, b_s: float) -> float:
@@ -96,10 +100,20 @@ def value_at(coefficient: FracElement, a: float, b: float, a_s: float, b_s: floa
     return above / below
 
 
-def _coefficients(value: FracElement) -> dict[Monomial, FracElement]:
+def _differing(
+    given: dict[Monomial, FracElement] | None, needed: dict[Monomial, FracElement], path: Path
+) -> dict[Monomial, tuple[FracElement, FracElement]]:
+    if given is None:
+        return {}
+    monomials = sorted({*given, *needed}, key=lambda powers: (sum(powers), powers[1]))
+    pairs = {powers: (given.get(powers, _FIELD.zero), needed.get(powers, _FIELD.zero)) for powers in monomials}
+    return {powers: pair for powers, pair in pairs.items() if not _is_zero(operator.sub(*pair), path)}
+
+
+def _coefficients(value: FracElement, path: Path) -> dict[Monomial, FracElement]:
     """By power of z0 and eps, which do not stand below the line; zeros left out."""
     parts: dict[Monomial, PolyElement] = {}
-    for monomial, factor in _reduced(value.numer).terms():
+    for monomial, factor in _reduced(value.numer, path).terms():
         powers = monomial[_LATENTS]
         part = _RING({(*monomial[: _LATENTS.start], 0, 0): factor})
         parts[powers] = parts.get(powers, _RING.zero) + part
@@ -110,20 +124,25 @@ def _holds_latents(polynomial: PolyElement) -> bool:
     return any(any(monomial[_LATENTS]) for monomial in polynomial.monoms())
 
 
-def _is_zero(value: FracElement) -> bool:
-    return not _reduced(value.numer)
+def _is_zero(value: FracElement, path: Path) -> bool:
+    return not _reduced(value.numer, path)
 
 
-def _reduced(polynomial: PolyElement) -> PolyElement:
-    """The normal form under both circles: b and b_s at most once. Zero exactly where the polynomial is, on them."""
-    for old, new in _CIRCLES:
+def _reduced(polynomial: PolyElement, path: Path) -> PolyElement:
+    """The normal form under both circles: b and b_s at most once. Zero exactly where the polynomial is, on them.
+
+    Along a line a polynomial is its own normal form.
+    """
+    for old, new in _CIRCLES if path == "circle" else ():
         polynomial = _rewrite(polynomial, old, new)
     return polynomial
 
 
-def _rewritings(polynomial: PolyElement) -> list[PolyElement]:
+def _rewritings(polynomial: PolyElement, path: Path) -> list[PolyElement]:
     """As it is, and with the squares of one letter of each circle written as one minus those of the other."""
     found = [polynomial]
+    if path != "circle":
+        return found
     for first in (_CIRCLES[0], _CIRCLES[0][::-1]):
         for second in (_CIRCLES[1], _CIRCLES[1][::-1]):
             found.append(_rewrite(_rewrite(polynomial, *first), *second))
@@ -141,13 +160,13 @@ def _rewrite(polynomial: PolyElement, old: int, new: int) -> PolyElement:
     return result
 
 
-def _root(value: FracElement) -> FracElement:
+def _root(value: FracElement, path: Path) -> FracElement:
     if _holds_latents(value.numer) or _holds_latents(value.denom):
         raise BeyondAlgebra("the root of a latent")
-    return _FIELD(_polynomial_root(value.numer)) / _FIELD(_polynomial_root(value.denom))
+    return _FIELD(_polynomial_root(value.numer, path)) / _FIELD(_polynomial_root(value.denom, path))
 
 
-def _polynomial_root(polynomial: PolyElement) -> PolyElement:
+def _polynomial_root(polynomial: PolyElement, path: Path) -> PolyElement:
     """The root that is positive for positive letters. Raises `BeyondAlgebra` where none is seen."""
     if not polynomial:
         return polynomial
@@ -156,7 +175,7 @@ def _polynomial_root(polynomial: PolyElement) -> PolyElement:
     for base, power in powers:
         outside *= base ** (power // 2)
         inside *= base ** (power % 2)
-    for rewritten in _rewritings(inside):
+    for rewritten in _rewritings(inside, path):
         factor, powers = rewritten.sqf_list()
         if all(power % 2 == 0 for _, power in powers):
             root = outside * _rational_root(factor)
@@ -175,12 +194,15 @@ def _rational_root(number: Any) -> Any:
     return QQ(isqrt(above), isqrt(below))
 
 
-_NAMES = definitions(_A, _B, _A_S, _B_S, _Z0, _EPS)
-_EXACT = NumberSystem(
-    names=_NAMES,
-    number=lambda value: _FIELD(QQ(value.numerator, value.denominator)),
-    root=_root,
-)
+@cache
+def _exact(path: Path) -> NumberSystem:
+    pairs = {"circle": (_A, _B, _A_S, _B_S), "line": (1 - _B, _B, 1 - _B_S, _B_S)}
+    amplitudes = pairs.get(path, (_B, 1 - _B, _B_S, 1 - _B_S))  # the letter b is a line's time
+    return NumberSystem(
+        names=definitions(*amplitudes, _Z0, _EPS, path),
+        number=lambda value: _FIELD(QQ(value.numerator, value.denominator)),
+        root=partial(_root, path=path),
+    )
 
 
 @dataclass(frozen=True)
@@ -229,8 +251,7 @@ def _number_size(value: Fraction) -> _Size:
     return _Size(1, 1, 1 + max(value.numerator.bit_length(), value.denominator.bit_length()) // 16)
 
 
-_SIZES = NumberSystem(
-    names=definitions(*[_Size(1, 1, 1)] * 6),
-    number=_number_size,
-    root=lambda size: size,
-)
+def _sizes(path: Path) -> NumberSystem:
+    amplitude, latent = _Size(1 if path == "circle" else 2, 1, 1), _Size(1, 1, 1)
+    names = definitions(amplitude, amplitude, amplitude, amplitude, latent, latent, path)
+    return NumberSystem(names, number=_number_size, root=lambda size: size)

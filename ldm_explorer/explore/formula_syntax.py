@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-QUANTITIES = ("z0", "eps", "v", "z_t", "z_s")
+QUANTITIES = ("z0", "eps", "v", "u", "z_t", "z_s")
 COEFFICIENTS = ("a", "b", "abar", "a_s", "b_s", "abar_s")
-NAMES = QUANTITIES + COEFFICIENTS
+TIMES = ("s", "s_next")
+"""Of a flow, at a step and at the one that follows."""
+NAMES = QUANTITIES + COEFFICIENTS + TIMES
 
 MAX_CHARACTERS = 300
 MAX_NODES = 200
@@ -37,7 +39,7 @@ _SPELLINGS = (
     ("[\u2212\u2013]", "-"),
     ("[\u00b7\u00d7\u22c5\u2217]", "*"),
 )
-_INDEXED = re.compile(r"(z|v|eps|a|b|abar)_(t|s|\d+)")
+_INDEXED = re.compile(r"(z|v|u|eps|a|b|abar)_(t|s|\d+)")
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -53,6 +55,11 @@ class Formula:
 
     quantity: str  # one of QUANTITIES
     tree: ast.expr
+
+    @property
+    def names_time(self) -> bool:
+        """Whether a flow's time stands in it, which only a flow has."""
+        return any(isinstance(node, ast.Name) and node.id in TIMES for node in ast.walk(self.tree))
 
     def __str__(self) -> str:
         return f"{self.quantity} = {ast.unparse(self.tree).replace(' ** ', '^')}"
@@ -126,9 +133,9 @@ def _in_ascii(text: str) -> str:
 
 
 def _canonical(name: str) -> str:
-    """eps_t, eps_4 -> eps; abar_3 -> abar; z_4 -> z_t; z_0 -> z0; any other name as it is."""
-    if name == "z_0":
-        return "z0"
+    """eps_t, eps_4 -> eps; abar_3 -> abar; z_4 -> z_t; z_0 -> z0; t -> s; s_s -> s_next; any other name as it is."""
+    if other := {"z_0": "z0", "t": "s", "s_t": "s", "s_s": "s_next"}.get(name):
+        return other
     indexed = _INDEXED.fullmatch(name)
     if not indexed or name in NAMES:
         return name

@@ -134,7 +134,9 @@ def _few_evaluations(library: Library, chosen: OfCheckpoint) -> dict[str, Any]:
 ENDPOINTS = (
     Endpoint("checkpoints", "Which checkpoints are there, and what are they?", Nothing, _checkpoints),
     Endpoint("runs", "Which trainings are there, finished or not?", Nothing, _runs),
-    Endpoint("check_formula", "Is a formula for z0, eps, v, z_t or z_s right, and if not, why?", OfFormula, _formula),
+    Endpoint(
+        "check_formula", "Is a formula for z0, eps, v, u, z_t or z_s right, and if not, why?", OfFormula, _formula
+    ),
     Endpoint("size_measures", "What was measured of checkpoints?", OfCheckpoints, _sizes),
     Endpoint(
         "few_evaluations_measures",

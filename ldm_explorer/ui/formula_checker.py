@@ -10,9 +10,9 @@ from ldm_explorer.ui.answers import bind
 from ldm_explorer.ui.html import Markup, html, join
 
 CHECKER = r"""### Check a formula
-Type a formula for $z_0$, $\epsilon$, $v$, $z_t$ or $z_{t-1}$ in terms of the others. It is compared by exact algebra
-and on numbers along the schedule. The example is a line from a report on a training that failed, which multiplies $v$
-by $z_0$, too:
+Type a formula for $z_0$, $\epsilon$, $v$, $u$, $z_t$ or $z_{t-1}$ in terms of the others. It is compared by exact
+algebra and on numbers along the schedule; one that holds a flow's time $s$ is compared along a flow. The example is a
+line from a report on a training that failed, which multiplies $v$ by $z_0$, too:
 
 $$\epsilon \neq \frac{v_4 + \sqrt{1-\bar\alpha_3}}{\sqrt{\bar\alpha_3}}\; z_0$$
 
@@ -21,9 +21,10 @@ Solving $v = a\,\epsilon - b\,z_0$ for $\epsilon$ gives
 $$\epsilon = \frac{v + \sqrt{1-\bar\alpha_t}\; z_0}{\sqrt{\bar\alpha_t}} = \frac{v + b\,z_0}{a}$$
 """
 SPELLING = (
-    "Write `z0`, `eps`, `v`, `z_t`, `z_s` (or `z_{t-1}`), `a`, `b`, `abar` at $t$ and `a_s`, `b_s`, `abar_s` at $s$, "
-    "numbers, `+ - * / ^`, brackets and `sqrt(...)`. An index that is a number, as in `v_4`, means $t$; `ε`, `ᾱ`, `√` "
-    "and `²` are understood."
+    "Write `z0`, `eps`, `v`, `z_t`, `z_s` (or `z_{t-1}`), `a`, `b`, `abar` at $t$ and `a_s`, `b_s`, `abar_s` one step "
+    "before, numbers, `+ - * / ^`, brackets and `sqrt(...)`. An index that is a number, as in `v_4`, means $t$; `ε`, "
+    "`ᾱ`, `√` and `²` are understood. Of a flow write `u = eps - z0`, its time `s` (or `t`; data at 0, noise at 1) and "
+    "`s_next` for the step that follows, at which `z_s` is."
 )
 MATH = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
@@ -31,8 +32,17 @@ RIGHT = {
     "z0": "z0 = a*z_t - b*v",
     "eps": "eps = (v + b*z0) / a",
     "v": "v = a*eps - b*z0",
+    "u": "u = (a + b)*v - (a - b)*z_t",
     "z_t": "z_t = a*z0 + b*eps",
     "z_s": "z_s = a_s*(a*z_t - b*v) + b_s*(b*z_t + a*v)",
+}
+RIGHT_OF_A_FLOW = {
+    "z0": "z0 = z_t - s*u",
+    "eps": "eps = z_t + (1 - s)*u",
+    "v": "v = (1 - s)*eps - s*z0",
+    "u": "u = (z_t - z0) / s",
+    "z_t": "z_t = (1 - s)*z0 + s*eps",
+    "z_s": "z_s = z_t + (s_next - s)*u",
 }
 WRONG = {
     "the report's line": "eps = (v_4 + sqrt(1 - abar_3)) / sqrt(abar_3) * z_0",
@@ -40,13 +50,16 @@ WRONG = {
     "a and b mixed up": "eps = a*z_t + b*v",
     "no square root": "z_t = abar*z0 + (1 - abar)*eps",
     "the step's noise forgotten": "z_s = a_s*(a*z_t - b*v)",
+    "v for u": "z0 = z_t - s*v",
+    "a flow's time the other way": "z0 = z_t + (1 - s)*u",
+    "u the other way": "u = z0 - eps",
 }
 EXAMPLES = [(f"wrong: {what}", formula) for what, formula in WRONG.items()]
-EXAMPLES += [(f"right: {formula}", formula) for formula in RIGHT.values()]
+EXAMPLES += [(f"right: {formula}", formula) for formula in [*RIGHT.values(), *RIGHT_OF_A_FLOW.values()]]
 
 
 def check(library: Library, checkpoint: str, quantity: str, formula: str) -> Markup:
-    """Say as HTML that a formula for z0, eps, v, z_t or z_s is right, or name the wrong term and a counter-example."""
+    """Say as HTML that a formula is right, or name the wrong term and a counter-example."""
     alpha_bars, _ = schedule_of(library.get(checkpoint))
     return _verdict(check_formula(formula, quantity, alpha_bars))
 
@@ -63,16 +76,21 @@ def _verdict(verdict: Verdict) -> Markup:
     paragraphs = [html("<b>{} <code>{}</code></b>", mark, verdict.formula), verdict.sentence()]
     if verdict.counter_example:
         paragraphs.append(_example(verdict, verdict.counter_example))
-        paragraphs.append(html("One that is right: <code>{}</code>", RIGHT[verdict.formula.quantity]))
+        right = RIGHT if verdict.path == "circle" else RIGHT_OF_A_FLOW
+        paragraphs.append(html("One that is right: <code>{}</code>", right[verdict.formula.quantity]))
     text = join(html("<p>{}</p>", paragraph) for paragraph in paragraphs)
     return html('<div class="ldm-verdict {}" role="status">{}</div>', kind, text)
 
 
 def _example(verdict: Verdict, trial: Trial) -> str:
     letters, quantity = trial.letters(), verdict.formula.quantity
-    step = f"t = {trial.t} (abar = {trial.alpha_bar:.4g}, a = {letters['a']:.4g}, b = {letters['b']:.4g})"
-    if "_s" in str(verdict.formula):
-        step += f" and s = {trial.s} (a_s = {letters['a_s']:.4g}, b_s = {letters['b_s']:.4g})"
+    if trial.path == "circle":
+        step = f"t = {trial.t} (abar = {trial.place:.4g}, a = {letters['a']:.4g}, b = {letters['b']:.4g})"
+        earlier = f" and s = {trial.s} (a_s = {letters['a_s']:.4g}, b_s = {letters['b_s']:.4g})"
+    else:
+        step, earlier = f"s = {trial.place:g}", f" and s_next = {trial.place_s:g}"
+    if "_s" in str(verdict.formula) or "s_next" in str(verdict.formula):
+        step += earlier
     given = "has no value" if trial.given is None else f"is {float(trial.given):.5g}"
     return (
         f"For example at {step}: with z0 = {trial.z0:g} and eps = {trial.eps:g} the right side {given}, "
