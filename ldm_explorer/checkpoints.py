@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from diffusers import AutoencoderKL, DDPMScheduler, ModelMixin, UNet2DModel
+from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, UNet2DModel
 
 from ldm_explorer import standalone_pipeline
 from ldm_explorer.data import DATASETS, DatasetSpec, dataset_spec
@@ -52,6 +52,7 @@ from ldm_explorer.run_layout import (
     config_of,
     holds_classifier,
 )
+from ldm_explorer.samplers import own_schedule
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.stored_scheduler import load_scheduler
@@ -73,7 +74,7 @@ def save_vae(folder: Path, vae: AutoencoderKL) -> None:
     save_model(vae, folder / VAE)
 
 
-def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: DDPMScheduler) -> None:
+def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: SchedulerMixin) -> None:
     """Write `unet/`, `scheduler/`, `vae/`, `pipeline.py` and last `model_index.json`, by which a folder is whole.
 
     With the autoencoder first, a folder that a kill left half-written would pass for that of an autoencoder.
@@ -138,9 +139,10 @@ def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
 def _load_pipeline(model: ModelFolder, classes: int, examples: Examples | None = None) -> LatentDiffusionPipeline:
     unet = load_model(UNet2DModel, model.folder, model.unet or UNET)
     scheduler = load_scheduler(model.folder)
-    if (steps := scheduler.config.num_train_timesteps) != len(scheduler.betas):
+    steps, schedule = scheduler.config.num_train_timesteps, own_schedule(scheduler)
+    if steps != schedule.num_timesteps:
         raise CheckpointError(
-            f"{printable(model.folder)}/{SCHEDULER} has {len(scheduler.betas)} trained_betas for {steps} "
+            f"{printable(model.folder)}/{SCHEDULER} has {schedule.num_timesteps} trained_betas for {steps} "
             "num_train_timesteps"
         )
     try:

@@ -40,14 +40,14 @@ class Denoiser(nn.Module):
         return torch.arange(count) % self.num_classes if needed else None
 
     @torch.no_grad()
-    def predict(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
+    def predict(self, z_t: Tensor, timestep: float | Tensor, class_labels: Tensor | None = None) -> Tensor:
         """The prediction for `z_t (B, c, h, w)`, of the same shape; without labels, that of the null class."""
         return self(z_t, timestep, class_labels)
 
-    def z0(self, z_t: Tensor, timestep: int, class_labels: Tensor | None = None) -> Tensor:
-        """The clean latents `(B, c, h, w)` that the prediction implies."""
+    def z0(self, z_t: Tensor, timestep: float | Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """The clean latents `(B, c, h, w)` that the prediction implies, with one timestep for all."""
         prediction = self.predict(z_t, timestep, class_labels)
-        return to_z0(self.prediction_type, prediction, z_t, self.schedule.alpha_bars[timestep])
+        return to_z0(self.prediction_type, prediction, z_t, self.schedule.at(timestep))
 
 
 class NetworkDenoiser(Denoiser):
@@ -71,7 +71,7 @@ class NetworkDenoiser(Denoiser):
         super().__init__(prediction_type, schedule, (network.config.in_channels, height, width), null_class, classes)
         self.network = network
 
-    def forward(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
+    def forward(self, z_t: Tensor, timestep: float | Tensor, class_labels: Tensor | None = None) -> Tensor:
         """The network's output without a variance that it may have learned beside it.
 
         Raises `ValueError` without labels for a network that has classes and no null class.
@@ -81,6 +81,7 @@ class NetworkDenoiser(Denoiser):
         if class_labels is None and self.num_classes:
             raise ValueError(f"this network knows {self.num_classes} classes and no null class: give class labels")
         labels = () if class_labels is None else (class_labels,)
+        timestep = torch.as_tensor(timestep)  # a UNet rounds a number, and not a tensor
         return self.network(z_t, timestep, *labels, return_dict=False)[0][:, : self.latent_shape[0]]
 
 

@@ -15,7 +15,7 @@ from ldm_explorer.logs.events import write_scalars
 from ldm_explorer.logs.reading import MAX_LOG_BYTES
 from ldm_explorer.options import as_path
 from ldm_explorer.prediction import PREDICTION_TYPES
-from ldm_explorer.schedules import SCHEDULES
+from ldm_explorer.schedules import FLOW, SCHEDULES
 
 OUTCOMES: tuple[Outcome, ...] = ("nothing found", "accused", "could not judge")
 WIDTH = 110
@@ -33,12 +33,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="TensorBoard file or folder, CSV, JSON, JSONL, .wandb, trainer_state.json, or text; - reads it",
     )
     group.add_argument("--field", default="", help="the field that is the denoising loss, where another is taken")
-    group.add_argument("--schedule", default="", help=f"{', '.join(SCHEDULES)}, or as diffusers names them")
+    group.add_argument("--schedule", default="", help=f"{', '.join((*SCHEDULES, FLOW))}, or as diffusers names them")
     group.add_argument("--timesteps", type=int, help="T, the number of training timesteps")
     group.add_argument("--beta-start", type=float, help="of the schedule, where not the usual one")
     group.add_argument("--beta-end", type=float, help="the same")
     group.add_argument("--betas", default="", help="all betas with commas between them, or a file that holds them")
-    group.add_argument("--prediction", default="", help=", ".join(PREDICTION_TYPES))
+    group.add_argument(
+        "--prediction", default="", help=f"{', '.join(PREDICTION_TYPES)} (u = eps - z0, with --schedule flow alone)"
+    )
     group.add_argument(
         "--latents", default="", help="their std, one per channel, or what --snippet prints, or a file that holds it"
     )

@@ -93,11 +93,14 @@ class UNet2DModelConfig(TypedDict, total=False):
 
 @with_config(STRICT)
 class FeatureNetConfig(TypedDict, total=False):
-    """config.json of the FeatureNet that train/features.py trains."""
+    """config.json of the classifiers that train/features.py trains."""
 
     channels: Width
     num_classes: Annotated[int, Field(ge=1, le=100_000)]
     widths: Widths
+    side: Side
+    patch: Side
+    num_heads: Annotated[int, Field(ge=1, le=64)]
 
 
 @with_config(STRICT)
@@ -110,7 +113,7 @@ class ShardIndex(TypedDict):
 _CONFIGS: dict[str, TypeAdapter[Any]] = {
     "AutoencoderKL": TypeAdapter(AutoencoderKLConfig),
     "UNet2DModel": TypeAdapter(UNet2DModelConfig),
-    "FeatureNet": TypeAdapter(FeatureNetConfig),
+    **dict.fromkeys(("FeatureNet", "PlainNet", "TokenNet"), TypeAdapter(FeatureNetConfig)),
 }
 _INDEX = TypeAdapter(ShardIndex)
 _VARIANT = re.compile(r"diffusion_pytorch_model\.\w{1,40}\.safetensors|.+\.index\.\w{1,40}\.json")

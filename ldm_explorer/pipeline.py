@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, ImagePipelineOutput, UNet2DModel
+from diffusers import AutoencoderKL, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
@@ -25,6 +25,7 @@ from ldm_explorer.samplers import (
     make_generators,
     make_sampler,
     own_schedule,
+    prediction_type_of,
 )
 
 
@@ -35,7 +36,7 @@ class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
     """
 
     def __init__(
-        self, vae: AutoencoderKL | None, unet: UNet2DModel, scheduler: DDPMScheduler, num_classes: int | None = None
+        self, vae: AutoencoderKL | None, unet: UNet2DModel, scheduler: SchedulerMixin, num_classes: int | None = None
     ):
         """Raises `ValueError` when the latent grids of the two networks differ or statistics are missing."""
         super().__init__(vae, unet, scheduler)
@@ -55,8 +56,8 @@ class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
     @property
     def denoiser(self) -> NetworkDenoiser:
         """The UNet with what it predicts and along which schedule."""
-        schedule = own_schedule(self.scheduler)
-        return NetworkDenoiser(self.unet, self.scheduler.config.prediction_type, schedule, self.num_classes)
+        prediction_type, schedule = prediction_type_of(self.scheduler), own_schedule(self.scheduler)
+        return NetworkDenoiser(self.unet, prediction_type, schedule, self.num_classes)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

@@ -26,7 +26,7 @@ from ldm_explorer.run_layout import (
     STATE_PREFIX,
     step_of,
 )
-from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, MAX_NUM_TIMESTEPS, Schedule, make_schedule
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, MAX_NUM_TIMESTEPS, Schedule, schedule_named
 
 MAX_LOG_BYTES = 16_000_000
 MAX_RECORDS = 100_000
@@ -102,7 +102,7 @@ class StoredSpec(TypedDict):
 
 
 @with_config(STRICT)
-class SchedulerConfig(TypedDict, total=False):
+class BetasConfig(TypedDict, total=False):
     """scheduler_config.json of diffusers' schedulers over betas: what their DDPMScheduler takes."""
 
     _class_name: Name
@@ -123,6 +123,17 @@ class SchedulerConfig(TypedDict, total=False):
     rescale_betas_zero_snr: bool
 
 
+@with_config(STRICT)
+class SchedulerConfig(BetasConfig, total=False):
+    """With what those along a flow store."""
+
+    use_flow_sigmas: bool
+    shift: Positive
+    flow_shift: Positive | None
+    use_dynamic_shifting: bool
+    invert_sigmas: bool
+
+
 _RUN, _RECORD, _PROGRESS = TypeAdapter(RunConfig), TypeAdapter(LogRecord), TypeAdapter(Progress)
 _SPEC, _SCHEDULER = TypeAdapter(StoredSpec), TypeAdapter(SchedulerConfig)
 
@@ -134,7 +145,7 @@ def read_run_config(folder: Path) -> RunConfig:
 
 def trained_schedule(config: RunConfig) -> Schedule:
     """The schedule that a denoiser was trained along. Raises `ValueError` for a config that names none."""
-    return make_schedule(
+    return schedule_named(
         config.get("schedule") or "",
         config.get("num_timesteps") or DEFAULT_NUM_TIMESTEPS,
         zero_terminal_snr=bool(config.get("zero_terminal_snr")),

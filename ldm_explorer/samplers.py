@@ -1,9 +1,9 @@
 """Samplers: a name maps to a diffusers scheduler, and `denoise` walks it from noise to a clean latent.
 
-Every scheduler is built from the checkpoint's own DDPMScheduler config, so it shares the betas that were trained. The
-names are in `standalone_pipeline`, which samples from run folders where this package is not. The default is the sampler
-with the lowest feature FD on ldm-8x8x4-cosine, with the fewest evaluations that bring it within 5 % of that, by the
-stored measures of `train/evaluate.py --few-evaluations`.
+Every sampler is built from the config of the checkpoint's own scheduler, so it shares the schedule that was trained.
+The names are in `standalone_pipeline`, which samples from run folders where this package is not. The default is the
+sampler with the lowest feature FD on ldm-8x8x4-cosine, with the fewest evaluations that bring it within 5 % of that, by
+the stored measures of `train/evaluate.py --few-evaluations`.
 """
 
 import inspect
@@ -14,24 +14,51 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,
+)
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes, amplitudes_of
 from ldm_explorer.denoiser import Denoiser
 from ldm_explorer.files import shown
 from ldm_explorer.prediction import PredictionType, to_z0
-from ldm_explorer.schedules import Schedule
+from ldm_explorer.schedules import BetaSchedule, FlowSchedule, Schedule
 from ldm_explorer.standalone_pipeline import DEFAULT_NUM_STEPS as DEFAULT_NUM_STEPS
 from ldm_explorer.standalone_pipeline import DEFAULT_SAMPLER as DEFAULT_SAMPLER
-from ldm_explorer.standalone_pipeline import SAMPLERS, set_timesteps
+from ldm_explorer.standalone_pipeline import FLOW_SAMPLERS, SAMPLERS, is_flow, set_timesteps
+
+OF_BETAS: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "sample")
+OF_FLOWS: tuple[PredictionType, ...] = ("flow", "epsilon", "sample")
+"""What diffusers' samplers read along either; v needs a schedule that preserves variance."""
+FLOW_PREDICTION = "flow_prediction"
+"""What diffusers calls the prediction type "flow"."""
+OF_VELOCITY = ("euler", "heun")
+"""The samplers that take the flow velocity alone."""
 
 
-def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMScheduler:
-    """The DDPMScheduler a checkpoint is trained with and stores.
+def make_scheduler(schedule: Schedule, prediction_type: PredictionType, shift: float = 1.0) -> SchedulerMixin:
+    """The scheduler that a checkpoint stores: one by which stock diffusers samples from it.
 
-    The betas themselves go into its config, so every sampler made from it reads the same ones. `clip_sample` is off:
-    it would cut latents at +-1.
+    Of betas a DDPMScheduler: the betas themselves go into its config, so every sampler made from it reads the same
+    ones, and `clip_sample` is off, as it would cut latents at +-1. Of a flow a FlowMatchEulerDiscreteScheduler, which
+    takes the flow velocity alone, or DPM-Solver++ with flow sigmas; a `shift` above 1 has it take more of its steps
+    where noise is (Esser et al. 2024, section 5.3.2). Raises `ValueError` for a prediction type that no scheduler of
+    diffusers reads along this schedule.
     """
+    if prediction_type not in (known := prediction_types_of(schedule)):
+        raise ValueError(f"{prediction_type} along {schedule.name}: no sampler reads it; choose {', '.join(known)}")
+    if isinstance(schedule, FlowSchedule):
+        if prediction_type == "flow":
+            return FlowMatchEulerDiscreteScheduler(schedule.num_timesteps, shift)
+        return DPMSolverMultistepScheduler(
+            schedule.num_timesteps, prediction_type=prediction_type, use_flow_sigmas=True, flow_shift=shift
+        )
+    assert isinstance(schedule, BetaSchedule)
     return DDPMScheduler(
         num_train_timesteps=schedule.num_timesteps,
         trained_betas=schedule.betas.tolist(),
@@ -42,28 +69,82 @@ def make_scheduler(schedule: Schedule, prediction_type: PredictionType) -> DDPMS
     )
 
 
+def prediction_types_of(schedule: Schedule) -> tuple[PredictionType, ...]:
+    """What a network may predict along a schedule so that diffusers' samplers can read it."""
+    return OF_FLOWS if isinstance(schedule, FlowSchedule) else OF_BETAS
+
+
 def own_schedule(scheduler: SchedulerMixin) -> Schedule:
-    """The schedule whose betas a scheduler holds."""
-    return Schedule("own", scheduler.betas)
+    """The schedule that a scheduler holds."""
+    if is_flow(scheduler):
+        return FlowSchedule(scheduler.config.num_train_timesteps)
+    return BetaSchedule("own", scheduler.betas)
 
 
+def prediction_type_of(scheduler: SchedulerMixin) -> PredictionType:
+    """What a scheduler takes a network's output for."""
+    kind = scheduler.config.get("prediction_type", FLOW_PREDICTION)  # the flow-matching ones take nothing else
+    return "flow" if kind == FLOW_PREDICTION else kind
+
+
+ALL_SAMPLERS = tuple({**SAMPLERS, **FLOW_SAMPLERS})
 if TYPE_CHECKING:  # a type checker takes no Literal that is computed
     SamplerName = str
 else:
-    SamplerName = Literal[tuple(SAMPLERS)]
+    SamplerName = Literal[ALL_SAMPLERS]
 
 
-def make_sampler(name: str, scheduler: DDPMScheduler) -> SchedulerMixin:
-    """A fresh sampler over the checkpoint's betas; samplers have state, so every run makes its own."""
-    if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {shown(name)}: choose one of {', '.join(SAMPLERS)}")
-    return SAMPLERS[name](scheduler)
+def shift_of(scheduler: SchedulerMixin) -> float:
+    """The shift of a flow's scheduler."""
+    return scheduler.config.get("shift", scheduler.config.get("flow_shift", 1.0))
+
+
+def samplers_of(schedule: Schedule, prediction_type: PredictionType) -> tuple[SamplerName, ...]:
+    """Those that walk along a schedule with what a network predicts."""
+    if not isinstance(schedule, FlowSchedule):
+        return tuple(SAMPLERS)
+    return tuple(name for name in FLOW_SAMPLERS if prediction_type == "flow" or name not in OF_VELOCITY)
+
+
+def takes_evaluations(name: str, num_steps: int) -> bool:
+    """Whether a sampler can be given so many: Heun's method takes two a step, but one for the last."""
+    return name != "heun" or num_steps % 2 == 1
+
+
+def make_sampler(name: str, scheduler: SchedulerMixin) -> SchedulerMixin:
+    """A fresh sampler over the checkpoint's schedule; samplers have state, so every run makes its own.
+
+    Raises `ValueError` for one that does not walk along this schedule, or does not read this prediction.
+    """
+    schedule, prediction_type = own_schedule(scheduler), prediction_type_of(scheduler)
+    known = samplers_of(schedule, prediction_type)
+    if name in known:
+        return (FLOW_SAMPLERS if is_flow(scheduler) else SAMPLERS)[name](scheduler)
+    if name in OF_VELOCITY and is_flow(scheduler):
+        why = f"sampler {name!r} takes the flow velocity u, and this network predicts {prediction_type}"
+    elif name in ALL_SAMPLERS:
+        why = f"sampler {name!r} does not walk along {'a flow' if is_flow(scheduler) else 'a schedule of betas'}"
+    else:
+        why = f"unknown sampler {shown(name)}"
+    raise ValueError(f"{why}: choose one of {', '.join(known)}")
 
 
 @cache
-def _kinds(makers: tuple[Callable[[DDPMScheduler], SchedulerMixin], ...]) -> tuple[type[SchedulerMixin], ...]:
-    """The classes of the samplers here, and the one that many others sample by."""
-    return DDIMScheduler, *{type(make(DDPMScheduler())) for make in makers}
+def _kinds(makers: tuple[Callable, ...], stored: type[SchedulerMixin]) -> tuple[type[SchedulerMixin], ...]:
+    """The classes of the samplers that are made of a stored one, and the one that many others sample along betas by."""
+    return DDIMScheduler, *{type(make(stored())) for make in makers}
+
+
+def _check_sampler(sampler: SchedulerMixin, schedule: Schedule) -> None:
+    """Raises `TypeError` for what is no sampler along such a schedule."""
+    of_flow = isinstance(schedule, FlowSchedule)
+    known = FLOW_SAMPLERS if of_flow else SAMPLERS
+    kinds = _kinds(tuple(known.values()), FlowMatchEulerDiscreteScheduler if of_flow else DDPMScheduler)
+    if not isinstance(sampler, kinds) or is_flow(sampler) != of_flow:
+        raise TypeError(
+            f"{type(sampler).__name__} is no sampler along {'a flow' if of_flow else 'betas'} that is known here: give "
+            f"make_sampler(NAME, ...), {', '.join(known)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +153,7 @@ class DenoiseStep:
 
     index: int  # 0 .. total - 1
     total: int
-    timestep: int
+    timestep: float  # what the network was told; whole numbers along a schedule of betas
     z_t: Tensor  # what the network saw
     z0: Tensor  # the clean latent that its output implies
     z_next: Tensor  # after the step; the result when index == total - 1
@@ -120,11 +201,7 @@ def denoise(
     """
     check_guidance(guidance_scale, denoiser, class_labels is not None)
     guided = guidance_scale != 1.0
-    if not isinstance(sampler, _kinds(tuple(SAMPLERS.values()))):
-        raise TypeError(
-            f"{type(sampler).__name__} is no sampler along betas that is known here: give make_sampler(NAME, ...), "
-            f"{', '.join(SAMPLERS)}"
-        )
+    _check_sampler(sampler, denoiser.schedule)
     if isinstance(sampler, DDPMScheduler) and generators is None:
         raise ValueError("this sampler adds noise: give it one generator per image")
     takes_generators = "generator" in inspect.signature(sampler.step).parameters
@@ -132,19 +209,23 @@ def denoise(
     set_timesteps(sampler, num_steps)
     if first_step and hasattr(sampler, "set_begin_index"):
         sampler.set_begin_index(first_step)
-    alpha_bars = sampler.alphas_cumprod
-    z = noise * sampler.init_noise_sigma
+    z = noise * getattr(sampler, "init_noise_sigma", 1.0)
     for index, timestep in enumerate(sampler.timesteps[first_step:], first_step):
-        z_t = sampler.scale_model_input(z, timestep)
+        z_t = z if is_flow(sampler) else sampler.scale_model_input(z, timestep)
         prediction = denoiser.predict(z_t, timestep, class_labels)
         if guided:
             unconditional = denoiser.predict(z_t, timestep)
             prediction = unconditional + guidance_scale * (prediction - unconditional)
-        t = int(timestep)
         # Read as the sampler reads it: that may have been told another prediction type or schedule.
-        z0 = to_z0(sampler.config.prediction_type, prediction, z_t, alpha_bars[t])
+        z0 = to_z0(prediction_type_of(sampler), prediction, z_t, _amplitudes_at(sampler, timestep))
         z = sampler.step(prediction, timestep, z, return_dict=False, **stochastic)[0]
-        yield DenoiseStep(index, num_steps, t, z_t, z0, z)
+        yield DenoiseStep(index, num_steps, timestep.item(), z_t, z0, z)
+
+
+def _amplitudes_at(sampler: SchedulerMixin, timestep: Tensor) -> Amplitudes:
+    if is_flow(sampler):
+        return own_schedule(sampler).at(timestep)
+    return amplitudes_of(sampler.alphas_cumprod[int(timestep)])  # where a sampler moved the last one away from zero
 
 
 def final_latents(steps: Iterable[DenoiseStep]) -> Tensor:

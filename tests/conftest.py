@@ -31,7 +31,7 @@ from ldm_explorer.latents import Posterior, measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.samplers import make_scheduler
-from ldm_explorer.schedules import make_schedule
+from ldm_explorer.schedules import FlowSchedule, make_schedule
 from ldm_explorer.training import make_accelerator
 
 LATENT_SHAPE = (4, 8, 8)
@@ -147,6 +147,17 @@ def ldm_folder(tiny_pipeline, tmp_path_factory) -> Path:
         write_frame(folder, FilmFrame(step, torch.full((12, 1, 28, 28), 50 * step, dtype=torch.uint8)))
     records = (json.dumps(record) + "\n" for record in denoiser_records(5))
     (folder / "train_log.jsonl").write_text("".join(records))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flow_folder(tiny_pipeline, tmp_path_factory) -> Path:
+    """A checkpoint folder that holds a flow, of the same networks as `ldm_folder`. Read only: copy it to change it."""
+    folder = tmp_path_factory.mktemp("flow") / "fashion_mnist" / "tiny-flow"
+    save_pipeline(folder, tiny_pipeline.vae, tiny_pipeline.unet, make_scheduler(FlowSchedule(1000), "flow"))
+    write_json(folder / "train_config.json", RUN_CONFIG | {"schedule": "flow", "prediction": "flow"})
+    write_log(folder, denoiser_records(5))
+    write_statistics(folder, uneven_statistics())
     return folder
 
 

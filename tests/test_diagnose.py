@@ -69,7 +69,7 @@ def test_the_injected_fault_comes_first(checkpoint, tmp_path):
     assert len(missed) <= (1 - NEEDED_SHARE) * len(FAULTS), missed
 
 
-@pytest.mark.parametrize("value", ["shape", "num_timesteps", "prediction_type", "alpha_bars", "can_sample"])
+@pytest.mark.parametrize("value", ["shape", "num_timesteps", "prediction_type", "amplitudes", "can_sample"])
 def test_what_needs_a_denoiser_is_not_run_on_an_autoencoder_alone(vae_folder, value):
     with pytest.raises(NotRun, match="which this folder lacks"):
         getattr(open_case(vae_folder), value)

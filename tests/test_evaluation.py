@@ -3,11 +3,16 @@ from functools import partial
 
 import pytest
 import torch
+from helpers import draw_shapes
 
+from ldm_explorer.checkpoints import save_model
 from ldm_explorer.data import crop, dataset_spec, load_split, to_model
+from ldm_explorer.evaluation.classifier import load_further
 from ldm_explorer.evaluation.features import FeatureNet, extract_features, feature_fd_percent, predict_classes
+from ldm_explorer.evaluation.further_networks import FURTHER_NETWORKS
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.reconstruction import PCA, psnr_db, reconstruct, ssim
+from ldm_explorer.evaluation.reference import Reference
 from ldm_explorer.latents import BATCH_IMAGES, in_batches
 
 
@@ -78,6 +83,40 @@ def test_feature_net_predicts_from_its_64_features():
     features = extract_features(network, images)
     assert features.shape == (5, 64)
     assert torch.equal(predict_classes(network, features), network(to_model(images)).argmax(1))
+
+
+@pytest.mark.parametrize("name", FURTHER_NETWORKS)
+def test_a_further_network_has_64_features_and_is_read_as_it_was_saved(name, tmp_path):
+    torch.manual_seed(0)
+    network = FURTHER_NETWORKS[name](1, 10, (16, 32, 16))
+    save_model(network, tmp_path / "features")
+    read = load_further(name, tmp_path, dataset_spec("fashion_mnist"))
+    network = network.half().float().eval()
+    images = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    features = extract_features(read, images)
+    assert features.shape == (5, 64)
+    assert torch.equal(features, extract_features(network, images))
+    assert torch.equal(predict_classes(read, features), network(to_model(images)).argmax(1))
+
+
+def test_distances_are_measured_again_in_the_features_of_each_further_network(shapes):
+    torch.manual_seed(0)
+    spec, networks = (
+        dataset_spec("fashion_mnist"),
+        {name: made(1, 10, (16, 16)) for name, made in FURTHER_NETWORKS.items()},
+    )
+    sets = shapes, draw_shapes(100, seed=1), draw_shapes(120, seed=2)
+    reference = Reference(spec, FeatureNet(1, 10, widths=(8, 16)), *sets, num_images=30, further=networks)
+    images, test = crop(shapes.images, spec)[:80], crop(sets[2].images, spec)
+    measured = reference.samples(images, None, torch.ones(80))
+    for name, network in networks.items():
+        expected = feature_fd_percent(extract_features(network, images), extract_features(network, test))
+        assert measured[f"fd_{name}_percent"] == pytest.approx(expected, rel=1e-5)
+        of_real = extract_features(network, crop(sets[1].images[:50], spec))
+        floor = feature_fd_percent(of_real, extract_features(network, test))
+        assert reference.context(50)[f"fd_{name}_floor_percent"] == pytest.approx(floor, rel=1e-5)
+    alone = Reference(spec, FeatureNet(1, 10, widths=(8, 16)), *sets, num_images=30)
+    assert alone.samples(images, None, torch.ones(80))["fd_plain_percent"] is None
 
 
 def test_samples_are_balanced_and_repeat_for_the_same_seed(tiny_pipeline):

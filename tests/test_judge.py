@@ -11,7 +11,7 @@ from ldm_explorer.diagnosis.checks.training import stability
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung, judge, rose_again
 from ldm_explorer.diagnosis.reading import LossReading, read_loss, reading_of
-from ldm_explorer.prediction import PREDICTION_TYPES
+from ldm_explorer.samplers import prediction_types_of
 
 FLOORS = MeanFloors(zero=1.0, white=0.9, gaussian=0.5, memorising=0.1)
 LOSSES = [0.02 * step for step in range(5, 61)]
@@ -29,7 +29,9 @@ ACCUSED_WHERE = {
 def with_losses(case: Case, loss: float, log: list[dict]) -> Case:
     """A case whose network errs by `loss` at each timestep, however its output is read."""
     case = replace(case, log=log)
-    vars(case)["losses"] = {kind: torch.full((len(case.timesteps),), loss) for kind in PREDICTION_TYPES}
+    vars(case)["losses"] = {
+        kind: torch.full((len(case.timesteps),), loss) for kind in prediction_types_of(case.schedule)
+    }
     return case
 
 

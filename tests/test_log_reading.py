@@ -223,11 +223,11 @@ def test_a_loss_that_began_as_a_mean_and_ended_far_above_fell_apart():
 
 @pytest.mark.parametrize("prediction", PREDICTION_TYPES)
 def test_min_snr_weights_are_told_by_the_first_step_and_weigh_the_floors(prediction):
-    alpha_bars = make_schedule("cosine").alpha_bars
-    weights = min_snr_weight(prediction, alpha_bars.double(), 5.0).float()
-    floors = vars(loss_floors(prediction, alpha_bars, torch.ones(4)))
+    schedule = named_schedule("flow" if prediction == "flow" else "cosine", 1000)
+    weights = min_snr_weight(prediction, schedule.amplitudes.map(torch.Tensor.double), 5.0).float()
+    floors = vars(loss_floors(prediction, schedule.amplitudes, torch.ones(4)))
     zero, white = (float((weights * floors[name]).mean()) for name in ("zero", "white"))
-    known = Known("cosine", num_timesteps=1000, prediction=prediction, latents="1")
+    known = Known(schedule.name, num_timesteps=1000, prediction=prediction, latents="1")
     log = falling_to(white, start=zero)
     if zero < 0.9 * float(floors["zero"].mean()):
         assert "--min-snr 5" in diagnose_log(log, known).sentence
@@ -250,8 +250,8 @@ def test_without_facts_every_pair_is_named_whose_white_floor_it_is():
     stds = [found[name, "epsilon"] for name in ("linear", "scaled_linear", "cosine")]
     assert stds == pytest.approx([1.46, 0.87, 0.53], abs=0.01)  # docs/report.md
     for (name, prediction), std in found.items():
-        alpha_bars = named_schedule(name, 1000).alpha_bars
-        white = loss_floors(prediction, alpha_bars, torch.tensor([std**2])).white.mean()
+        amplitudes = named_schedule(name, 1000).amplitudes
+        white = loss_floors(prediction, amplitudes, torch.tensor([std**2])).white.mean()
         assert float(white) == pytest.approx(0.34, rel=1e-3)
 
 
@@ -317,3 +317,13 @@ def test_reference_lines_are_in_the_units_of_the_log():
     assert first["floor/white"] == pytest.approx(16 * WHITE, rel=1e-3)
     with pytest.raises(ValueError, match="no floors to write without the latents"):
         reference_lines(diagnose_log("loss: 1", Known("linear", num_timesteps=10, prediction="epsilon")))
+
+
+def test_the_loss_of_a_flow_has_its_own_white_floor_and_no_v():
+    reading = diagnose_log("loss: 1.571\nloss: 1.571", Known("flow", num_timesteps=1000, prediction="u", latents="1"))
+    assert reading.rung is Rung.SCALE
+    assert reading.mean_floors["white"] == pytest.approx(math.pi / 2, rel=1e-3)
+    with pytest.raises(ValueError, match="v_prediction along flow: give one of flow, epsilon, sample"):
+        diagnose_log("loss: 1.0", Known("flow", num_timesteps=1000, prediction="v", latents="1"))
+    with pytest.raises(ValueError, match="flow along cosine: give one of epsilon, v_prediction, sample"):
+        diagnose_log("loss: 1.0", Known("cosine", num_timesteps=1000, prediction="flow_prediction", latents="1"))

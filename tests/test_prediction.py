@@ -65,8 +65,8 @@ def test_one_alpha_bar_for_all_equals_the_same_one_for_each(prediction_type, z0_
 
 @pytest.mark.parametrize("conversion", [target, to_z0, to_eps])
 def test_an_unknown_prediction_type_is_refused_with_the_known_ones(conversion, z0_and_eps):
-    with pytest.raises(ValueError, match=r"flow.*v_prediction"):
-        conversion("flow", *z0_and_eps, 0.5)
+    with pytest.raises(ValueError, match=r"velocity.*v_prediction"):
+        conversion("velocity", *z0_and_eps, 0.5)
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
@@ -100,6 +100,12 @@ CLOSED_FORMS = {
         "z0": lambda a, b, z_t, y: a * z_t - b * y,
         "eps": lambda a, b, z_t, y: b * z_t + a * y,
         "over_z0": lambda abar: 1 / (1 - abar),
+    },
+    "flow": {
+        "target": lambda a, b, z0, eps: eps - z0,
+        "z0": lambda a, b, z_t, y: (z_t - b * y) / (a + b),
+        "eps": lambda a, b, z_t, y: (z_t + a * y) / (a + b),
+        "over_z0": lambda abar: (abar.sqrt() + (1 - abar).sqrt()) ** 2 / (1 - abar),
     },
     "sample": {
         "target": lambda a, b, z0, eps: z0,
@@ -140,16 +146,16 @@ def test_at_the_ends_of_a_schedule_a_prediction_is_undefined_only_where_it_says_
 
 
 def test_a_prediction_type_is_one_entry(monkeypatch, z0_and_eps):
-    """u = eps - z0, the velocity of a flow."""
-    monkeypatch.setitem(PREDICTIONS, "flow", lambda a, b: (-torch.ones_like(a), torch.ones_like(a)))
+    """u = eps - z0, the velocity of a flow, under another name."""
+    monkeypatch.setitem(PREDICTIONS, "added", lambda a, b: (-torch.ones_like(a), torch.ones_like(a)))
     z0, eps = z0_and_eps
-    z_t, prediction = add_noise(z0, eps, ALPHA_BARS), target("flow", z0, eps, ALPHA_BARS)
+    z_t, prediction = add_noise(z0, eps, ALPHA_BARS), target("added", z0, eps, ALPHA_BARS)
     assert torch.equal(prediction, eps - z0)
-    assert torch.allclose(to_z0("flow", prediction, z_t, ALPHA_BARS), z0, atol=1e-4)
-    assert torch.allclose(to_eps("flow", prediction, z_t, ALPHA_BARS), eps, atol=1e-4)
+    assert torch.allclose(to_z0("added", prediction, z_t, ALPHA_BARS), z0, atol=1e-4)
+    assert torch.allclose(to_eps("added", prediction, z_t, ALPHA_BARS), eps, atol=1e-4)
     expected = (ALPHA_BARS.sqrt() + (1 - ALPHA_BARS).sqrt()).square() / (1 - ALPHA_BARS)
-    assert torch.allclose(error_over_z0_error("flow", ALPHA_BARS), expected, rtol=1e-5)
+    assert torch.allclose(error_over_z0_error("added", ALPHA_BARS), expected, rtol=1e-5)
     eigenvalues = torch.tensor([0.2, 1.0, 3.0])
-    floors, of_z0 = (loss_floors(kind, ALPHA_BARS, eigenvalues) for kind in ("flow", "sample"))
+    floors, of_z0 = (loss_floors(kind, ALPHA_BARS, eigenvalues) for kind in ("added", "sample"))
     assert torch.allclose(floors.gaussian, expected * of_z0.gaussian, rtol=1e-5)
     assert torch.allclose(floors.zero, torch.full_like(ALPHA_BARS, 1 + 4.2 / 3))

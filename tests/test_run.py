@@ -42,7 +42,8 @@ def training(dataset, vae_folder):
         common = {"dataset": dataset, "out": out} | SHORT | options
         if name == "vae":
             return AutoencoderTraining(VAETrainConfig(widths=(16,), **common))
-        return DenoiserTraining(LDMTrainConfig(**{"widths": (16, 32), "vae": vae_folder} | common))
+        along = {"schedule": "flow", "timesteps": "logit_normal"} if name == "flow" else {}
+        return DenoiserTraining(LDMTrainConfig(**{"widths": (16, 32), "vae": vae_folder} | along | common))
 
     return of
 
@@ -99,7 +100,7 @@ def test_a_training_that_cannot_be_pushed_is_refused_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["vae", "ldm"])
+@pytest.mark.parametrize("name", ["vae", "ldm", "flow"])
 def test_a_training_that_is_closed_early_goes_on_to_what_it_would_have_been(training, tmp_path, name):
     whole, run = tmp_path / "whole", tmp_path / "run"
     list(train(training(name, whole)))
@@ -111,9 +112,9 @@ def test_a_training_that_is_closed_early_goes_on_to_what_it_would_have_been(trai
     steps.close()
     assert latest_state(run).name == "state-000000002"
     assert [step.step for step in train(training(name, run, resume=True))] == [3, 4]
-    part = {"vae": "vae", "ldm": "pipeline"}[name]
+    part = "vae" if name == "vae" else "pipeline"
     networks = [getattr(read_checkpoint(folder), part) for folder in (whole, run)]
-    if name == "ldm":
+    if name != "vae":
         networks = [pipeline.unet for pipeline in networks]
     assert same_weights(*(network.state_dict() for network in networks))
 

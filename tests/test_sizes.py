@@ -43,7 +43,7 @@ from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, pane
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
 from ldm_explorer.figures.latent_size import answer_figure
 from ldm_explorer.figures.style import SAMPLER_COLORS, SIDE_COLORS
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.samplers import ALL_SAMPLERS, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.ui import few_evaluations
 from ldm_explorer.ui.pictures import csv_link, kl_picture, strip
 from ldm_explorer.ui.settings import OfCheckpoint
@@ -295,7 +295,7 @@ def test_the_figure_of_the_answer_shows_every_point_in_the_colour_of_its_side():
 
 def test_every_side_and_every_sampler_has_a_colour_of_its_own():
     assert len(set(SIDE_COLORS.values())) == len(SIDE_COLORS)
-    assert set(SAMPLERS) == set(SAMPLER_COLORS)
+    assert set(ALL_SAMPLERS) == set(SAMPLER_COLORS)
     assert len(set(SAMPLER_COLORS.values())) == len(SAMPLER_COLORS)
 
 

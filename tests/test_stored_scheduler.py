@@ -9,8 +9,17 @@ from diffusers import DDPMScheduler
 from folder_faults import edit_json
 
 from ldm_explorer.files import CheckpointError
-from ldm_explorer.samplers import SAMPLERS, make_sampler
-from ldm_explorer.stored_scheduler import OVER_BETAS, load_scheduler
+from ldm_explorer.samplers import (
+    FLOW_SAMPLERS,
+    SAMPLERS,
+    make_sampler,
+    own_schedule,
+    prediction_type_of,
+    set_timesteps,
+    shift_of,
+)
+from ldm_explorer.schedules import FlowSchedule
+from ldm_explorer.stored_scheduler import FLOW_MATCHING, OVER_BETAS, load_scheduler
 
 
 def stored(folder, scheduler) -> DDPMScheduler:
@@ -40,8 +49,7 @@ OTHERS = (
     "ScoreSdeVeScheduler",
     "CMStochasticIterativeScheduler",
     "IPNDMScheduler",
-    "FlowMatchEulerDiscreteScheduler",
-    "FlowMatchHeunDiscreteScheduler",
+    "FlowMatchLCMScheduler",
     "RePaintScheduler",
     "CogVideoXDDIMScheduler",
 )
@@ -54,12 +62,49 @@ def test_another_scheduler_is_named_and_nothing_is_made_up(tmp_path, name):
         stored(tmp_path, getattr(diffusers, name)())
 
 
-def test_a_solver_of_a_flow_is_no_scheduler_along_betas(tmp_path):
-    options = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+def test_a_velocity_of_one_path_is_refused_along_the_other(tmp_path):
     with pytest.raises(CheckpointError, match="predicts 'flow_prediction': known are epsilon, v_prediction, sample"):
-        stored(tmp_path, diffusers.UniPCMultistepScheduler(**options))
-    with pytest.raises(CheckpointError, match="is a flow"):
-        stored(tmp_path, diffusers.UniPCMultistepScheduler(use_flow_sigmas=True))
+        stored(tmp_path, diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction"))
+    with pytest.raises(CheckpointError, match="predicts 'v_prediction': known are flow_prediction, epsilon, sample"):
+        stored(tmp_path, diffusers.UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="v_prediction"))
+
+
+SOLVERS = ("UniPCMultistepScheduler", "DPMSolverMultistepScheduler", "DEISMultistepScheduler", "SASolverScheduler")
+
+
+@pytest.mark.parametrize("prediction", ["flow_prediction", "epsilon", "sample"])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_with_flow_sigmas_is_along_a_flow(tmp_path, name, prediction):
+    options = {"num_train_timesteps": 50, "use_flow_sigmas": True, "prediction_type": prediction, "flow_shift": 3.0}
+    read = stored(tmp_path, getattr(diffusers, name)(**options))
+    assert own_schedule(read) == FlowSchedule(50)
+    assert prediction_type_of(read) == prediction.removesuffix("_prediction")
+    assert shift_of(read) == 3
+    assert type(read).__name__ in ("FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler")
+
+
+@pytest.mark.parametrize("name", FLOW_MATCHING)
+def test_a_shift_of_a_flow_reaches_every_sampler(tmp_path, name):
+    scheduler = getattr(diffusers, name)(num_train_timesteps=50, shift=3.0)
+    read = stored(tmp_path, scheduler)
+    assert (own_schedule(read), prediction_type_of(read), shift_of(read)) == (FlowSchedule(50), "flow", 3)
+    for sampler in FLOW_SAMPLERS:
+        used = make_sampler(sampler, read)
+        set_timesteps(used, 9)
+        assert float(used.timesteps[len(used.timesteps) // 2]) > 0.7 * 50
+
+
+def test_what_nobody_knows_of_a_flow_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(CheckpointError, match=r"by the size of the image \(use_dynamic_shifting\), which is not read"):
+        stored(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True))
+    with pytest.raises(
+        CheckpointError, match=r"has data at s = 1 \(invert_sigmas\): read are flows with data at s = 0"
+    ):
+        stored(tmp_path, diffusers.FlowMatchEulerDiscreteScheduler(invert_sigmas=True))
+    diffusers.FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "scheduler")
+    edit_json(tmp_path / "scheduler" / "scheduler_config.json", shift=0.0)
+    with pytest.raises(CheckpointError, match="shift"):
+        load_scheduler(tmp_path)
 
 
 def test_a_class_that_its_own_file_lacks_is_that_of_the_index(tmp_path):

@@ -16,7 +16,8 @@ from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import LatentCodec, encode_posterior
 from ldm_explorer.models import UNetConfig, VAEConfig
-from ldm_explorer.prediction import PREDICTION_TYPES, min_snr_weight
+from ldm_explorer.prediction import min_snr_weight
+from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, make_schedule
 from ldm_explorer.training.encoding import encode_all
 from ldm_explorer.training.tasks.autoencoder import AutoencoderTask, VAETrainConfig, load_perceptual
@@ -89,6 +90,29 @@ def test_epsilon_is_refused_where_the_schedule_leaves_no_signal():
         replace(LDM_CONFIG, prediction="epsilon", schedule="linear", zero_terminal_snr=True)
 
 
+def test_the_prediction_is_the_velocity_of_the_schedule_unless_it_is_given():
+    assert replace(LDM_CONFIG, schedule="linear", prediction=None).prediction == "v_prediction"
+    assert replace(LDM_CONFIG, schedule="flow", prediction=None).prediction == "flow"
+    assert replace(LDM_CONFIG, schedule="flow", prediction="sample").prediction == "sample"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"prediction": "v_prediction"}, "v needs a schedule that preserves variance: choose flow, epsilon, sample"),
+        ({"prediction": "epsilon"}, "SNR is 0, as at the end of this schedule, where sampling starts: choose --pred"),
+        ({"prediction": "flow", "schedule": "cosine"}, "no sampler of diffusers reads u along it: choose epsilon, v_"),
+        ({"prediction": None, "zero_terminal_snr": True}, "a flow ends in pure noise anyway: leave it out"),
+        ({"prediction": None, "timesteps": "importance"}, "importance does not go with --schedule flow"),
+        ({"prediction": None, "timesteps": "logit_normal", "schedule": "cosine"}, "does not go with --schedule cosine"),
+    ],
+)
+def test_what_does_not_go_with_a_flow_is_refused_in_a_sentence(options, said):
+    with pytest.raises(ValueError, match=said) as refused:
+        replace(LDM_CONFIG, **{"schedule": "flow"} | options)
+    assert "\n" not in str(refused.value)
+
+
 def test_the_learning_rate_follows_the_optimizer_unless_it_is_given():
     assert VAETrainConfig().learning_rate == VAETrainConfig.LEARNING_RATES["muon"]
     assert VAETrainConfig(optimizer="adamw").learning_rate == VAETrainConfig.LEARNING_RATES["adamw"]
@@ -108,10 +132,11 @@ def test_label_dropout_without_labels_is_refused():
         replace(LDM_CONFIG, class_labels=False, label_dropout=0.2)
 
 
+OF_BETAS = prediction_types_of(make_schedule("cosine"))
 DIFFUSERS_NAMES = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
 TRAINABLE = [
     (prediction, schedule)
-    for prediction, schedule in product(PREDICTION_TYPES, SCHEDULES)
+    for prediction, schedule in product(OF_BETAS, SCHEDULES)
     if prediction != "epsilon" or make_schedule(schedule).snr[-1] >= MIN_EPSILON_TERMINAL_SNR
 ]
 
@@ -127,7 +152,7 @@ def test_a_perfect_prediction_has_no_loss(tiny_vae, shapes, other_shapes, predic
     assert float(task.loss(Oracle(batch, theirs, prediction), batch)["loss"]) < 1e-10
 
 
-@pytest.mark.parametrize("prediction", PREDICTION_TYPES)
+@pytest.mark.parametrize("prediction", OF_BETAS)
 def test_predicting_nothing_costs_the_variance(tiny_vae, shapes, other_shapes, prediction):
     """Latents and noise have variance 1, and so has every mix of the two."""
     task = ldm_task(tiny_vae, shapes, other_shapes, prediction=prediction, schedule="linear")
@@ -146,7 +171,7 @@ def test_the_loss_is_the_mean_of_the_errors_per_image(task):
 def test_min_snr_weighs_the_training_loss_and_leaves_validation_alone(tiny_vae, shapes, other_shapes, task):
     weighted = ldm_task(tiny_vae, shapes, other_shapes, min_snr_gamma=5.0)
     batch = task.batch(torch.arange(16), generator())
-    weights = min_snr_weight("v_prediction", task.alpha_bars[batch["timesteps"]], 5.0)
+    weights = min_snr_weight("v_prediction", task.schedule.at(batch["timesteps"]), 5.0)
     expected = (weights * task.errors(task.model, batch)).mean()
     losses = weighted.loss(task.model, batch)
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-6)
@@ -200,7 +225,7 @@ def test_timesteps_are_spread_evenly_and_reach_all_of_them(tiny_vae, shapes, oth
     assert set(drawn.flatten().tolist()) == set(range(num_timesteps))
 
 
-@pytest.mark.parametrize("prediction", PREDICTION_TYPES)
+@pytest.mark.parametrize("prediction", OF_BETAS)
 def test_importance_draws_where_errors_are_and_leaves_the_expected_loss(tiny_vae, shapes, other_shapes, prediction):
     options = {"prediction": prediction, "schedule": "linear", "timesteps": "importance"}
     task = ldm_task(tiny_vae, shapes, other_shapes, **options)
@@ -217,7 +242,7 @@ def test_importance_draws_where_errors_are_and_leaves_the_expected_loss(tiny_vae
     losses = [[one.loss(net, one.batch(of_many, generator()))["loss"].item() for net in wrong] for one in (task, even)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     assert max(losses[1]) > 2 * min(losses[1])
-    floor = loss_floors(prediction, task.alpha_bars, covariance_eigenvalues(task.posterior)).gaussian
+    floor = loss_floors(prediction, task.schedule.amplitudes, covariance_eigenvalues(task.posterior)).gaussian
     assert torch.equal(probabilities.argsort(), floor.double().argsort())
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DModel
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes
 from ldm_explorer.data import to_model
 from ldm_explorer.denoiser import NetworkDenoiser
 from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
@@ -16,9 +17,17 @@ from ldm_explorer.diagnosis.verdicts import NotRun
 from ldm_explorer.latents import LatentCodec, Posterior
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
-from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, add_noise, target
+from ldm_explorer.prediction import PredictionType, add_noise, target
 from ldm_explorer.run_files import LogRecord, RunConfig, SchedulerConfig
-from ldm_explorer.samplers import denoise, draw_noise, final_latents, own_schedule
+from ldm_explorer.samplers import (
+    denoise,
+    draw_noise,
+    final_latents,
+    own_schedule,
+    prediction_type_of,
+    prediction_types_of,
+)
+from ldm_explorer.schedules import FlowSchedule, Schedule
 
 MAX_BATCH, MIN_BATCH = 32, 4
 FLOPS_PER_BATCH = 3e10
@@ -39,7 +48,7 @@ class Case:
     log: list[LogRecord]
     vae: AutoencoderKL | None
     unet: UNet2DModel | None
-    scheduler: DDPMScheduler | None
+    scheduler: SchedulerMixin | None
     scheduler_config: SchedulerConfig
     statistics: LatentStatistics | None
     has_latent_statistics: bool  # whether vae/config.json holds latents_mean and latents_std
@@ -58,21 +67,30 @@ class Case:
         return required(self.unet, "a denoiser")
 
     @property
-    def required_scheduler(self) -> DDPMScheduler:
+    def required_scheduler(self) -> SchedulerMixin:
         return required(self.scheduler, "a scheduler")
 
     @property
     def num_timesteps(self) -> int:
         """As many as there are both betas and timesteps for."""
-        return min(self.required_scheduler.config.num_train_timesteps, len(self.required_scheduler.betas))
+        return min(self.required_scheduler.config.num_train_timesteps, self.schedule.num_timesteps)
 
     @property
     def prediction_type(self) -> PredictionType:
-        return self.required_scheduler.config.prediction_type
+        return prediction_type_of(self.required_scheduler)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return own_schedule(self.required_scheduler)
 
     @property
-    def alpha_bars(self) -> Tensor:
-        return self.required_scheduler.alphas_cumprod
+    def is_flow(self) -> bool:
+        return isinstance(self.schedule, FlowSchedule)
+
+    @cached_property
+    def amplitudes(self) -> Amplitudes:
+        """(a, b) of every step, `(T,)` each."""
+        return self.schedule.amplitudes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -97,8 +115,7 @@ class Case:
 
     def denoiser_of(self, network: UNet2DModel) -> NetworkDenoiser:
         """A network in the place of the folder's own."""
-        schedule = own_schedule(self.required_scheduler)
-        return NetworkDenoiser(network, self.prediction_type, schedule, self.num_classes)
+        return NetworkDenoiser(network, self.prediction_type, self.schedule, self.num_classes)
 
     @cached_property
     def codec(self) -> LatentCodec:
@@ -158,10 +175,11 @@ class Case:
     def predict(
         self, z_t: Tensor, timestep: int | Tensor, labels: Tensor | None, denoiser: NetworkDenoiser | None = None
     ) -> Tensor:
-        """Without labels that of "no label", or of the last label, whatever it means: a network needs some."""
+        """At a step, from 0 on; without labels that of "no label", or of the last label: a network needs some."""
         if labels is None and self.num_labels:
             labels = torch.full((len(z_t),), self.num_labels - 1)
-        return (denoiser or self.denoiser).predict(z_t, timestep, labels)
+        told = timestep + self.schedule.first_timestep
+        return (denoiser or self.denoiser).predict(z_t, told, labels)
 
     def known_latents(self) -> KnownLatents:
         """Stored training latents, else encoded images (or the images), else what the network itself samples."""
@@ -194,8 +212,8 @@ class Case:
         """Those with which `z0` are denoised best, `(N,)` (Li et al. 2023), as nobody says which they are."""
         timestep = self.timesteps[len(self.timesteps) // 2]
         eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(5))
-        z_t = add_noise(z0, eps, self.alpha_bars[timestep])
-        wanted = target(self.prediction_type, z0, eps, self.alpha_bars[timestep])
+        z_t = add_noise(z0, eps, self.amplitudes[timestep])
+        wanted = target(self.prediction_type, z0, eps, self.amplitudes[timestep])
         labels = spread(self.num_labels, MAX_LABELS)
         outputs = (self.predict(z_t, timestep, label.expand(len(z0))) for label in labels)
         return labels[torch.stack([(output - wanted).square().mean((1, 2, 3)) for output in outputs]).argmin(0)]
@@ -230,18 +248,18 @@ class Case:
         """
         if self.stored_latents is not None:
             return self._losses_on(self.stored_latents)
-        return {kind: self._losses_on(self.sampled_latents(kind))[kind] for kind in PREDICTION_TYPES}
+        return {kind: self._losses_on(self.sampled_latents(kind))[kind] for kind in prediction_types_of(self.schedule)}
 
     def _losses_on(self, known: KnownLatents) -> dict[PredictionType, Tensor]:
         chosen = spread(len(known.z0), self.batch_size)
         z0, labels = known.z0[chosen], None if known.labels is None else known.labels[chosen]
         eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(1))
-        errors: dict[PredictionType, list[float]] = {kind: [] for kind in PREDICTION_TYPES}
+        errors: dict[PredictionType, list[float]] = {kind: [] for kind in prediction_types_of(self.schedule)}
         for timestep in self.timesteps:
-            alpha_bar = self.alpha_bars[timestep]
-            output = self.predict(add_noise(z0, eps, alpha_bar), timestep, labels)
-            for kind in PREDICTION_TYPES:
-                errors[kind].append(float((output - target(kind, z0, eps, alpha_bar)).square().mean()))
+            mixed = self.amplitudes[timestep]
+            output = self.predict(add_noise(z0, eps, mixed), timestep, labels)
+            for kind in errors:
+                errors[kind].append(float((output - target(kind, z0, eps, mixed)).square().mean()))
         return {kind: torch.tensor(values) for kind, values in errors.items()}
 
     def floors(self, prediction_type: PredictionType, timesteps: list[int] | None = None) -> LossFloors:
@@ -254,7 +272,7 @@ class Case:
         if not bool(spectrum.isfinite().all()):
             raise NotRun(f"{known.source} are not finite")
         channels = None if self.statistics is None else self.statistics.channel_variances
-        return loss_floors(prediction_type, self.alpha_bars[timesteps or self.timesteps], spectrum, channels)
+        return loss_floors(prediction_type, self.amplitudes[timesteps or self.timesteps], spectrum, channels)
 
     @property
     def eigenvalues(self) -> Tensor | None:
@@ -278,4 +296,4 @@ class Case:
     @property
     def can_sample(self) -> bool:
         """Whether there is a beta for every timestep."""
-        return self.required_scheduler.config.num_train_timesteps <= len(self.required_scheduler.betas)
+        return self.required_scheduler.config.num_train_timesteps <= self.schedule.num_timesteps

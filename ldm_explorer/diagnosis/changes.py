@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser, StandIn
 from ldm_explorer.diagnosis.sampling import Sampling, steps_that_divide
-from ldm_explorer.prediction import PREDICTION_TYPES
-from ldm_explorer.samplers import make_scheduler, own_schedule
-from ldm_explorer.schedules import make_schedule
+from ldm_explorer.samplers import OF_BETAS, make_scheduler
+from ldm_explorer.schedules import BetaSchedule, make_schedule
 
 Change = Callable[[Sampling], Sampling]
 
@@ -36,12 +35,12 @@ def other_schedule(sampling: Sampling) -> Sampling:
 
 def other_prediction(sampling: Sampling) -> Sampling:
     trained = sampling.scheduler.config.prediction_type
-    others = [name for name in PREDICTION_TYPES if name != trained]
+    others = [name for name in OF_BETAS if name != trained]
     return sampling.configured(prediction_type=others[0])
 
 
 def zero_terminal_snr(sampling: Sampling) -> Sampling:
-    schedule = own_schedule(sampling.pipeline.scheduler).with_zero_terminal_snr()
+    schedule = BetaSchedule("own", sampling.pipeline.scheduler.betas).with_zero_terminal_snr()
     config = make_scheduler(schedule, sampling.pipeline.scheduler.config.prediction_type).config
     return replace(sampling, scheduler=DPMSolverMultistepScheduler.from_config(config, solver_order=1))
 

@@ -7,6 +7,7 @@ or of the training set, would.
 import torch
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.denoiser import Denoiser, StandIn
 from ldm_explorer.diagnosis.floors import memorised_z0
@@ -21,19 +22,19 @@ class ExactDenoiser(StandIn):
     def __init__(self, statistics: LatentStatistics, network: Denoiser):
         super().__init__(network)
         self.statistics = statistics
-        self.alpha_bars = network.schedule.alpha_bars
 
-    def forward(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
-        alpha_bar, z0 = self.alpha_bars[int(timestep)], self.z0(z_t, timestep, class_labels)
-        # At abar = 1 no noise is left to tell; at least one float32 step away from it there is.
-        eps = to_eps("sample", z0, z_t, alpha_bar.clamp_max(1 - torch.finfo(alpha_bar.dtype).eps))
-        return target(self.prediction_type, z0, eps, alpha_bar)
+    def forward(self, z_t: Tensor, timestep: float | Tensor, class_labels: Tensor | None = None) -> Tensor:
+        mixed, z0 = self.schedule.at(timestep), self.z0(z_t, timestep, class_labels)
+        # At b = 0 no noise is left to tell; at least the root of a float32 step away from it there is.
+        some_noise = Amplitudes(mixed.a, mixed.b.clamp_min(torch.finfo(mixed.b.dtype).eps ** 0.5))
+        eps = to_eps("sample", z0, z_t, some_noise)
+        return target(self.prediction_type, z0, eps, mixed)
 
-    def z0(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
-        return self.posterior_mean(z_t.flatten(1), self.alpha_bars[int(timestep)], class_labels).view_as(z_t)
+    def z0(self, z_t: Tensor, timestep: float | Tensor, class_labels: Tensor | None = None) -> Tensor:
+        return self.posterior_mean(z_t.flatten(1), self.schedule.at(timestep), class_labels).view_as(z_t)
 
-    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
-        """E[z0 | z_t], `(B, D)` for `(B, D)`."""
+    def posterior_mean(self, z_t: Tensor, mixed: Amplitudes, class_labels: Tensor | None) -> Tensor:
+        """E[z0 | z_t], `(B, D)` for `(B, D)`, with one timestep for all."""
         raise NotImplementedError
 
 
@@ -51,19 +52,19 @@ class GaussianDenoiser(ExactDenoiser):
         eigenvalues, self.eigenvectors = torch.linalg.eigh(statistics.covariance.double())
         self.eigenvalues = eigenvalues.clamp_min(0)
 
-    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:  # noqa: ARG002 (as the others take)
-        abar, mean = alpha_bar.double(), self.statistics.mean.double()
-        gain = abar.sqrt() * self.eigenvalues / (abar * self.eigenvalues + 1 - abar)
-        centred = z_t.double() - abar.sqrt() * mean
+    def posterior_mean(self, z_t: Tensor, mixed: Amplitudes, class_labels: Tensor | None) -> Tensor:  # noqa: ARG002 (as the others take)
+        a, b, mean = mixed.a.double(), mixed.b.double(), self.statistics.mean.double()
+        gain = a * self.eigenvalues / (a.square() * self.eigenvalues + b.square())
+        centred = z_t.double() - a * mean
         return (mean + (centred @ self.eigenvectors * gain) @ self.eigenvectors.T).to(z_t)
 
 
 class MemorisingDenoiser(ExactDenoiser):
     """Knows the stored part of the training set, and of it only the label's images where it is given a label."""
 
-    def posterior_mean(self, z_t: Tensor, alpha_bar: Tensor, class_labels: Tensor | None) -> Tensor:
+    def posterior_mean(self, z_t: Tensor, mixed: Amplitudes, class_labels: Tensor | None) -> Tensor:
         if class_labels is None:
-            return memorised_z0(self.statistics.subset, z_t, alpha_bar)
+            return memorised_z0(self.statistics.subset, z_t, mixed)
         z0 = torch.empty_like(z_t)
         for label in class_labels.unique():
             rows, known = class_labels == label, self.statistics.subset
@@ -74,7 +75,7 @@ class MemorisingDenoiser(ExactDenoiser):
                     f"none of the {len(self.statistics.subset_labels):,} stored training latents is of class {label}: "
                     "choose another class or denoiser"
                 )
-            z0[rows] = memorised_z0(known, z_t[rows], alpha_bar)
+            z0[rows] = memorised_z0(known, z_t[rows], mixed)
         return z0
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from ldm_explorer.diagnosis.judge import Rung, judge
 from ldm_explorer.diagnosis.loss_facts import LossFacts, usual_schedules
-from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType
-from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, Schedule
+from ldm_explorer.prediction import PredictionType
+from ldm_explorer.samplers import prediction_types_of
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, FLOW, Schedule
 
 SMALLEST_STD, LARGEST_STD = 0.05, 100.0
 BISECTIONS = 30
@@ -37,7 +38,9 @@ def explanations(plateau: float, facts: LossFacts, num_timesteps: int | None = N
 def _explanations(plateau: float, facts: LossFacts, num_timesteps: int | None) -> Iterator[Explanation]:
     known = None if facts.latents is None else facts.latents.variance**0.5
     for schedule in _schedules(facts, num_timesteps):
-        for prediction_type in [facts.prediction_type] if facts.prediction_type else PREDICTION_TYPES:
+        for prediction_type in prediction_types_of(schedule):
+            if facts.prediction_type not in (None, prediction_type):
+                continue
             std = std_of_white_floor(plateau, facts, schedule, prediction_type)
             if std is None:
                 continue
@@ -51,7 +54,8 @@ def _schedules(facts: LossFacts, num_timesteps: int | None) -> Iterable[Schedule
     if facts.schedule is not None:
         return [facts.schedule]
     lengths = LENGTHS if num_timesteps is None else (num_timesteps,)
-    return [schedule for length in lengths for schedule in usual_schedules(length)]
+    tried = [schedule for length in lengths for schedule in usual_schedules(length)]
+    return [one for one in tried if one.name != FLOW or one.num_timesteps == lengths[0]]  # its time has no steps
 
 
 def std_of_white_floor(

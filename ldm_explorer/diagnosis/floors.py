@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes, amplitudes_of
 from ldm_explorer.files import shown
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, add_noise, coefficients
@@ -67,11 +68,11 @@ def covariance_eigenvalues(posterior: Posterior) -> Tensor:
 
 def loss_floors(
     prediction_type: PredictionType,
-    alpha_bars: Tensor,
+    alpha_bars: Tensor | Amplitudes,
     eigenvalues: Tensor,
     channel_variances: Tensor | None = None,
 ) -> LossFloors:
-    """The three floors for every entry of `alpha_bars (T,)`.
+    """The three floors for every entry of `alpha_bars (T,)`, or of the amplitudes of any other schedule.
 
     A prediction of p z0 + q eps errs by p^2 lambda + q^2 where it knows nothing, and by
     det^2 lambda / (a^2 lambda + b^2) where it knows the covariance (det as in `prediction`), averaged over the
@@ -79,13 +80,17 @@ def loss_floors(
     by default one for all: they differ where latents are not normalised. Raises `ValueError` for an unknown prediction
     type, and for values that are no tensor of one dimension, or no `alpha_bars` from 0 to 1.
     """
-    _check_values("alpha_bars", alpha_bars)
+    if isinstance(alpha_bars, Tensor):
+        _check_values("alpha_bars", alpha_bars)
+        if float(alpha_bars.max()) > 1:
+            raise ValueError(f"alpha_bars are {shown(alpha_bars.tolist())}: give those of a schedule, from 0 to 1")
+    elif not isinstance(alpha_bars, Amplitudes):
+        raise ValueError(f"alpha_bars is {shown(alpha_bars)}: give a tensor of one dimension, or Amplitudes")
     _check_values("eigenvalues", eigenvalues)
     if channel_variances is not None:
         _check_values("channel_variances", channel_variances)
-    if float(alpha_bars.max()) > 1:
-        raise ValueError(f"alpha_bars are {shown(alpha_bars.tolist())}: give those of a schedule, from 0 to 1")
-    c = coefficients(prediction_type, alpha_bars.double()[:, None])
+    in_double = alpha_bars.double() if isinstance(alpha_bars, Tensor) else alpha_bars.map(Tensor.double)
+    c = coefficients(prediction_type, in_double[:, None])
     eigenvalues = eigenvalues.double()
     variance = eigenvalues.mean()
     scales = variance[None] if channel_variances is None else channel_variances.double()
@@ -107,14 +112,15 @@ def _check_values(name: str, values: object) -> None:
         raise ValueError(f"{name} are {shown(values.tolist())}: give finite ones, none below 0")
 
 
-def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor, rows: Tensor | None = None) -> Tensor:
+def memorised_z0(posterior: Posterior, z_t: Tensor, mixed: Tensor | Amplitudes, rows: Tensor | None = None) -> Tensor:
     """E[z0 | z_t] `(B, D)` under the mixture of N posteriors, all or those of `rows (N,)`, for `z_t (B, D)` and one
-    `alpha_bar`.
+    alpha_bar or pair of amplitudes.
 
     The weights are w_n ~ prod_d N(z_t; a mu_nd, a^2 sigma_nd^2 + b^2), and given n the mean is
     mu_n + a sigma_n^2 / (a^2 sigma_n^2 + b^2) (z_t - a mu_n). Goes through the N in slices, with a running softmax.
     """
-    a, b2 = alpha_bar.sqrt().to(z_t), (1 - alpha_bar).to(z_t)
+    pair = amplitudes_of(mixed).map(lambda value: value.to(z_t))
+    a, b2 = pair.a, pair.b.square()
     rows = torch.arange(len(posterior.mean)) if rows is None else rows
     centre = latent_mean(posterior, rows).to(z_t)  # differences of large numbers lose digits in float32
     z = z_t - a * centre
@@ -135,8 +141,8 @@ def memorised_z0(posterior: Posterior, z_t: Tensor, alpha_bar: Tensor, rows: Ten
     return centre + (moved + kept * z) / total
 
 
-def memorising_z0_mse(posterior: Posterior, alpha_bars: Tensor, labels: Tensor | None = None) -> Tensor:
-    """z0-MSE `(P,)` at `alpha_bars (P,)` of the denoiser that knows the training set, by Monte Carlo.
+def memorising_z0_mse(posterior: Posterior, mixed: Tensor | Amplitudes, labels: Tensor | None = None) -> Tensor:
+    """z0-MSE `(P,)` at alpha_bars or amplitudes `(P,)` of the denoiser that knows the training set, by Monte Carlo.
 
     Over 128 noisy *training* latents: it is no floor for any others. With `labels (N,)` it also knows the label.
     Optimal loss: arXiv 2506.13763.
@@ -150,10 +156,11 @@ def memorising_z0_mse(posterior: Posterior, alpha_bars: Tensor, labels: Tensor |
     if labels is not None:
         of_label = [(labels == label, labels[chosen] == label) for label in labels[chosen].unique()]
         groups = [(known.nonzero().flatten(), asked.nonzero().flatten()) for known, asked in of_label]
-    errors = torch.zeros(len(alpha_bars))
-    for index, alpha_bar in enumerate(alpha_bars):
-        z_t = add_noise(z0, eps, alpha_bar)
+    amplitudes = amplitudes_of(mixed)
+    errors = torch.zeros(len(amplitudes))
+    for index in range(len(amplitudes)):
+        z_t = add_noise(z0, eps, amplitudes[index])
         for known, asked in groups:
-            z0_known = memorised_z0(posterior, z_t[asked], alpha_bar, known)
+            z0_known = memorised_z0(posterior, z_t[asked], amplitudes[index], known)
             errors[index] += (z0_known - z0[asked]).square().sum() / z0.numel()
     return errors

@@ -146,8 +146,6 @@ def _list(missing: tuple[str, ...]) -> str:
 def _notes(curve: LossCurve, facts: LossFacts, lost: int) -> tuple[str, ...]:
     """What was done with the log, and what the answer does not know."""
     notes = list(curve.log.notes)
-    if facts.prediction_type is None:
-        notes.append("rectified flows are not among what is tried: another process, with floors of its own")
     if curve.others:
         notes.append(f"read {curve.judged.name}; there are also {', '.join(curve.others[:8])}")
     if lost:

@@ -11,20 +11,27 @@ from ldm_explorer.diagnosis.judge import MeanFloors
 from ldm_explorer.diagnosis.latent_facts import LatentFacts
 from ldm_explorer.files import shown
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, min_snr_weight
+from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import (
     DEFAULT_BETA_END,
     DEFAULT_BETA_START,
+    FLOW,
     MAX_NUM_TIMESTEPS,
     SCHEDULES,
     STABLE_DIFFUSION_BETAS,
+    BetaSchedule,
     Schedule,
     make_schedule,
+    schedule_named,
 )
 
 BETA_RANGES = {"scaled_linear": STABLE_DIFFUSION_BETAS}
 """Where not the default: nearly all who use this schedule took it from Stable Diffusion."""
 
-OTHER_NAMES = {"squaredcos_cap_v2": "cosine", "eps": "epsilon", "v": "v_prediction", "x0": "sample", "z0": "sample"}
+OTHER_NAMES = {
+    **{"squaredcos_cap_v2": "cosine", "rectified_flow": FLOW, "flow_matching": FLOW},
+    **{"eps": "epsilon", "v": "v_prediction", "u": "flow", "flow_prediction": "flow", "x0": "sample", "z0": "sample"},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +50,13 @@ class LossFacts:
             raise ValueError(
                 f"the prediction is {shown(self.prediction_type)}: give one of {', '.join(PREDICTION_TYPES)}"
             )
+        if self.schedule is not None and self.prediction_type is not None:
+            known = prediction_types_of(self.schedule)
+            if self.prediction_type not in known:
+                raise ValueError(
+                    f"{self.prediction_type} along {self.schedule.name}: give one of {', '.join(known)}; v goes with "
+                    "betas, the flow velocity u with a flow"
+                )
         for name, value in (("--divide-by", self.divide_by), ("--min-snr", self.min_snr_gamma)):
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"{name} is {value}: give a number above 0")
@@ -61,7 +75,7 @@ class LossFacts:
         """`(T,)` of the timesteps in the mean."""
         if self.min_snr_gamma is None:
             return torch.ones(schedule.num_timesteps)
-        return min_snr_weight(prediction_type, schedule.alpha_bars.double(), self.min_snr_gamma).float()
+        return min_snr_weight(prediction_type, schedule.amplitudes.map(Tensor.double), self.min_snr_gamma).float()
 
     def floors(self) -> dict[str, Tensor]:
         """Each floor `(T,)` with the timesteps' weights; without the Gaussian ones where the covariance is not known.
@@ -76,7 +90,7 @@ class LossFacts:
         self, latents: LatentFacts, schedule: Schedule, prediction_type: PredictionType
     ) -> dict[str, Tensor]:
         def of(spectrum: Tensor) -> LossFloors:
-            return loss_floors(prediction_type, schedule.alpha_bars, spectrum, latents.channel_variances)
+            return loss_floors(prediction_type, schedule.amplitudes, spectrum, latents.channel_variances)
 
         whole = of(latents.channel_variances if latents.eigenvalues is None else latents.eigenvalues)
         floors = {"zero": whole.zero, "white": whole.white}
@@ -112,8 +126,10 @@ def mean_floors_of(floors: dict[str, Tensor]) -> MeanFloors:
 def named_schedule(
     name: str, num_timesteps: int, beta_start: float | None = None, beta_end: float | None = None
 ) -> Schedule:
-    """A schedule by the name that this project or diffusers gives it. Raises `ValueError` as `make_schedule` does."""
+    """A schedule by the name that this project or diffusers gives it. Raises `ValueError` as `schedule_named` does."""
     name = OTHER_NAMES.get(name, name)
+    if name not in SCHEDULES:
+        return schedule_named(name, num_timesteps)
     start, end = BETA_RANGES.get(name, (DEFAULT_BETA_START, DEFAULT_BETA_END))
     return make_schedule(name, num_timesteps, beta_start or start, beta_end or end)
 
@@ -125,7 +141,7 @@ def schedule_of_betas(betas: list[float]) -> Schedule:
     wrong = [beta for beta in betas if not 0 <= beta <= 1]
     if wrong or not betas[0]:
         raise ValueError(f"a beta is {(wrong or betas)[0]}: give numbers above 0 and at most 1")
-    return Schedule("its own betas", torch.tensor(betas, dtype=torch.float32))
+    return BetaSchedule("its own betas", torch.tensor(betas, dtype=torch.float32))
 
 
 def prediction_named(name: str) -> str:
@@ -135,4 +151,4 @@ def prediction_named(name: str) -> str:
 
 def usual_schedules(num_timesteps: int) -> list[Schedule]:
     """Those that a log may have been trained along."""
-    return [named_schedule(name, num_timesteps) for name in SCHEDULES]
+    return [named_schedule(name, num_timesteps) for name in (*SCHEDULES, FLOW)]

@@ -10,6 +10,7 @@ from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.known import KnownLatents, spread
 from ldm_explorer.prediction import add_noise, target
+from ldm_explorer.schedules import Schedule
 
 PROBED_AT = (3, 1, 5)  # of the case's timesteps
 MAX_LATENTS = 8
@@ -41,16 +42,21 @@ class Probe:
 Answer = Callable[[Probe], Tensor]
 
 
+def step_at(schedule: Schedule, signal_share: float) -> int:
+    """The step where about this share of the variance is signal."""
+    return int((schedule.amplitudes.signal_share - signal_share).abs().argmin())
+
+
 def make_probes(case: Case, known: KnownLatents) -> list[Probe]:
     chosen = spread(len(known.z0), min(MAX_LATENTS, case.batch_size))
     z0, labels = known.z0[chosen], None if known.labels is None else known.labels[chosen]
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(6))
     variance, probes = known.z0.var()[None], []
     for timestep in (case.timesteps[index] for index in PROBED_AT):
-        alpha_bar = case.alpha_bars[timestep]
-        white = float(loss_floors(case.prediction_type, alpha_bar[None], variance).white)
-        wanted = target(case.prediction_type, z0, eps, alpha_bar)
-        probes.append(Probe(timestep, add_noise(z0, eps, alpha_bar), wanted, labels, white))
+        mixed = case.amplitudes[timestep]
+        white = float(loss_floors(case.prediction_type, case.amplitudes[[timestep]], variance).white)
+        wanted = target(case.prediction_type, z0, eps, mixed)
+        probes.append(Probe(timestep, add_noise(z0, eps, mixed), wanted, labels, white))
     return probes
 
 

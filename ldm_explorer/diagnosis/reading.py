@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.conclusion import conclusion
 from ldm_explorer.diagnosis.floors import loss_floors
@@ -138,7 +139,7 @@ def _span(edges: list[int], run: tuple[int, int]) -> str:
 
 
 def floors_of(
-    statistics: LatentStatistics, prediction_type: PredictionType, alpha_bars: Tensor, conditional: bool
+    statistics: LatentStatistics, prediction_type: PredictionType, alpha_bars: Tensor | Amplitudes, conditional: bool
 ) -> dict[str, Tensor]:
     """Every floor `(T,)` of a network over these latents, with those per class where it is told the class."""
     floors = vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues, statistics.channel_variances)) | {
@@ -192,7 +193,6 @@ def read_loss(checkpoint: Checkpoint) -> LossReading:
             f"the loss of {checkpoint.name} has no floors to be read by: write its {STATISTICS_FILE} with "
             "`python train/latents.py`"
         )
-    prediction_type = pipeline.scheduler.config.prediction_type
-    conditional = pipeline.denoiser.num_classes > 0
-    floors = floors_of(statistics, prediction_type, pipeline.scheduler.alphas_cumprod, conditional)
+    prediction_type, amplitudes = pipeline.denoiser.prediction_type, pipeline.denoiser.schedule.amplitudes
+    floors = floors_of(statistics, prediction_type, amplitudes, pipeline.denoiser.num_classes > 0)
     return reading_of(checkpoint.log(), prediction_type, floors)

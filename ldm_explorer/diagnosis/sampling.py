@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser
 from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.samplers import is_flow
 
 NUM_STEPS = 25
 MIN_STEPS = 4
@@ -48,8 +49,12 @@ class Sampling:
     def right(cls, pipeline: LatentDiffusionPipeline, denoiser: Denoiser | None = None) -> "Sampling":
         """DDIM over the pipeline as it is; `denoiser` answers in the place of its network.
 
-        diffusers' DDIMScheduler, as it can be told everything that people get wrong.
+        diffusers' DDIMScheduler, as it can be told everything that people get wrong. Raises `ValueError` for a flow.
         """
+        if is_flow(pipeline.scheduler):
+            raise ValueError(
+                "faults are shown in runs of DDIM along betas, and this is a flow: choose another checkpoint"
+            )
         scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
         return cls(
             pipeline,

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes, amplitudes_of
 from ldm_explorer.diagnosis.floors import latent_covariance, latent_mean, memorising_z0_mse
 from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, shown
 from ldm_explorer.latents import Posterior
@@ -36,37 +37,46 @@ class LatentStatistics:
     eigenvalues: Tensor  # (D,) ascending, of that covariance
     channel_variances: Tensor  # (c,) that the white floor knows: one for all channels where they are normalised
     class_eigenvalues: Tensor | None  # (classes, D), of each class on its own; None without classes
-    memorising_timesteps: Tensor  # (P,) int64, from 0 to T - 1
+    memorising_timesteps: Tensor  # (P,) int64, indices of the schedule's steps
     memorising: Tensor  # (P,) v-MSE of a denoiser that knows the whole training set
     class_memorising: Tensor | None  # (P,) the same for one that also knows the label
     subset: Posterior  # of a random part of the training set, at most 1,000: (N, c, h, w)
     subset_labels: Tensor  # (N,) int64
 
-    def memorising_floor(self, prediction_type: PredictionType, alpha_bars: Tensor, of_classes: bool = False) -> Tensor:
-        """`(T,)` for `alpha_bars (T,)`: the stored points, joined by straight lines, as an error of the prediction.
+    def memorising_floor(
+        self, prediction_type: PredictionType, mixed: Tensor | Amplitudes, of_classes: bool = False
+    ) -> Tensor:
+        """`(T,)` for a schedule's alpha_bars or amplitudes: the stored points, joined by straight
+        lines, as an error of the prediction.
 
         Raises `ValueError` for the floor of classes where none were told.
         """
         values = self.class_memorising if of_classes else self.memorising
         if values is None:
             raise ValueError("there is no class_memorising: the denoiser of these latents is told no class")
-        num_timesteps, points = len(alpha_bars), self.memorising_timesteps.double()
+        amplitudes = amplitudes_of(mixed)
+        num_timesteps, points = len(amplitudes), self.memorising_timesteps.double()
         right = torch.searchsorted(points, torch.arange(num_timesteps).double()).clamp(1, len(points) - 1)
         share = (torch.arange(num_timesteps) - points[right - 1]) / (points[right] - points[right - 1])
         v_mse = torch.lerp(values.double()[right - 1], values.double()[right], share)
-        over_v = [error_over_z0_error(kind, alpha_bars.double()) for kind in (prediction_type, "v_prediction")]
+        in_double = amplitudes.map(Tensor.double)
+        over_v = [error_over_z0_error(kind, in_double) for kind in (prediction_type, "v_prediction")]
         return (v_mse * over_v[0] / over_v[1]).float()
 
 
-def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, num_classes: int) -> LatentStatistics:
-    """Measure a whole training set's posteriors, with `labels (N,)`, for a schedule's `alpha_bars (T,)`.
+def measure_latents(
+    posterior: Posterior, labels: Tensor, mixed: Tensor | Amplitudes, num_classes: int
+) -> LatentStatistics:
+    """Measure a whole training set's posteriors, with `labels (N,)`, for a schedule's alpha_bars or amplitudes `(T,)`.
 
     `num_classes` 0 is for a network that is told no label.
     """
     mean, covariance = latent_mean(posterior, torch.arange(len(labels))), latent_covariance(posterior)
     present = labels.unique().tolist() if num_classes else []
-    timesteps = ((len(alpha_bars) - 1) * torch.linspace(0, 1, MEMORISING_POINTS).square()).round().long().unique()
-    v_weight = error_over_z0_error("v_prediction", alpha_bars[timesteps])
+    amplitudes = amplitudes_of(mixed)
+    timesteps = ((len(amplitudes) - 1) * torch.linspace(0, 1, MEMORISING_POINTS).square()).round().long().unique()
+    looked_at = amplitudes[timesteps]
+    v_weight = error_over_z0_error("v_prediction", looked_at)
     subset = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SUBSET_SEED))[:SUBSET]
     return LatentStatistics(
         mean=mean.float(),
@@ -79,8 +89,8 @@ def measure_latents(posterior: Posterior, labels: Tensor, alpha_bars: Tensor, nu
         if present
         else None,
         memorising_timesteps=timesteps,
-        memorising=v_weight * memorising_z0_mse(posterior, alpha_bars[timesteps]),
-        class_memorising=v_weight * memorising_z0_mse(posterior, alpha_bars[timesteps], labels) if present else None,
+        memorising=v_weight * memorising_z0_mse(posterior, looked_at),
+        class_memorising=v_weight * memorising_z0_mse(posterior, looked_at, labels) if present else None,
         subset=posterior[subset],
         subset_labels=labels[subset],
     )

@@ -14,7 +14,13 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, find_pictures, load_split, to_uint8
 from ldm_explorer.diagnosis.reading import read_loss
-from ldm_explorer.evaluation.classifier import classifier_folder, knows_classes, load_classifier
+from ldm_explorer.evaluation.classifier import (
+    classifier_folder,
+    further_folders,
+    knows_classes,
+    load_classifier,
+    load_further,
+)
 from ldm_explorer.evaluation.config import FEW_EVALUATIONS, SEEDS, EvaluationConfig
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.generation import decoded_noise, generate
@@ -28,7 +34,7 @@ from ldm_explorer.files import first_line
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import METRICS_FILE
-from ldm_explorer.samplers import SAMPLERS
+from ldm_explorer.samplers import samplers_of, takes_evaluations
 
 
 class Evaluation:
@@ -59,7 +65,12 @@ class Evaluation:
         with self.processes.local_main_process_first():  # one downloads, the others find it
             images = load("train"), load("validation"), load("test")
         network = load_classifier(classifier, spec).to(self.processes.device)
-        return Reference(spec, network, *images, self.config.num_images, self.batched, knows_classes(classifier, spec))
+        further = {
+            name: load_further(name, folder, spec).to(self.processes.device)
+            for name, folder in further_folders(dataset, classifier.parent).items()
+        }
+        knows = knows_classes(classifier, spec)
+        return Reference(spec, network, *images, self.config.num_images, self.batched, knows, further)
 
     def check(self, subjects: Iterable[Subject]) -> None:
         """Raise `ValueError` where there is no classifier to measure with, no place to keep measures or no compiler."""
@@ -105,12 +116,13 @@ class Evaluation:
         dataset, image_side, _, classifier = key
         sampling = {}
         if self.config.few_evaluations:
-            sampling = {"sampler": list(SAMPLERS), "evaluations": list(FEW_EVALUATIONS)}
+            sampling = {"sampler": _samplers(checkpoint), "evaluations": list(FEW_EVALUATIONS)}
         elif checkpoint.has_denoiser:
             sampling = {"sampler": self.config.sampler, "evaluations": self.config.steps}
         return sampling | {
             "weights": digest(checkpoint.folder),
             "classifier": digest(classifier),
+            "further": {name: digest(folder) for name, folder in further_folders(dataset, classifier.parent).items()},
             "dataset": dataset,
             "image_side": image_side,
             "torch": torch.__version__,
@@ -197,12 +209,12 @@ class Evaluation:
             made = generate(*arguments, num_steps=num_steps, sampler=sampler, batched=self.batched)
             return {"fd_percent": reference.fd_percent(made.images)}
 
-        curves = {
-            sampler: [
-                parts.measure(f"{sampler} {steps}", partial(distance, sampler, steps)) for steps in FEW_EVALUATIONS
-            ]
-            for sampler in SAMPLERS
-        }
+        def point(sampler: str, steps: int) -> dict[str, Any]:
+            if not takes_evaluations(sampler, steps):
+                return {"fd_percent": None}
+            return parts.measure(f"{sampler} {steps}", partial(distance, sampler, steps))
+
+        curves = {name: [point(name, steps) for steps in FEW_EVALUATIONS] for name in _samplers(checkpoint)}
         return {
             "num_images": self.config.num_images,
             "seed": SEEDS[0],
@@ -221,6 +233,11 @@ class Evaluation:
         measures = reference.samples(samples.images, samples.labels, reference.distances_to_known(reference.images))
         count = len(samples.images)
         return {"generation": rounded({"num_images": count} | measures | reference.context(count))}
+
+
+def _samplers(checkpoint: Checkpoint) -> list[str]:
+    denoiser = checkpoint.denoiser
+    return list(samplers_of(denoiser.schedule, denoiser.prediction_type))
 
 
 def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:

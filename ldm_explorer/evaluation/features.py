@@ -32,7 +32,20 @@ class _Block(nn.Module):
         return self.skip(hidden) + self.conv2(F.relu(self.norm2(self.conv1(hidden))))
 
 
-class FeatureNet(ModelMixin, ConfigMixin):
+class ImageClassifier(ModelMixin, ConfigMixin):
+    """`(B, C, H, W) float32 in [-1, 1]` at the original side to K logits, by way of 64 features."""
+
+    classify: nn.Linear
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """`(B, 64)`: the linear layer before the last ReLU."""
+        raise NotImplementedError
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.classify(F.relu(self.features(pixels)))
+
+
+class FeatureNet(ImageClassifier):
     """A pre-activation ResNet (He et al. 2016): `(B, C, H, W) float32 in [-1, 1]` at the original side to K logits."""
 
     @register_to_config
@@ -55,11 +68,7 @@ class FeatureNet(ModelMixin, ConfigMixin):
         return maps
 
     def features(self, pixels: Tensor) -> Tensor:
-        """`(B, 64)`: the linear layer before the last ReLU."""
         return self.to_features(F.relu(self.norm(self.maps(pixels)[-1])).mean(dim=(2, 3)))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.classify(F.relu(self.features(pixels)))
 
 
 def perceptual_distance(network: FeatureNet, images: Tensor, reference: Tensor) -> Tensor:
@@ -73,13 +82,13 @@ def perceptual_distance(network: FeatureNet, images: Tensor, reference: Tensor) 
 
 
 @torch.no_grad()
-def extract_features(network: FeatureNet, images: Tensor, batched: BatchMap = in_batches) -> Tensor:
+def extract_features(network: ImageClassifier, images: Tensor, batched: BatchMap = in_batches) -> Tensor:
     """`(N, C, H, W) uint8` at the original side to `(N, 64) float32` on the CPU. Raises `ValueError` for others."""
     check_uint8(images, network.config.channels, images.shape[-1] if isinstance(images, Tensor) and images.ndim else 0)
     return batched(lambda part: network.features(to_model(part).to(network.device)).cpu(), images, "features")
 
 
-def predict_classes(network: FeatureNet, features: Tensor) -> Tensor:
+def predict_classes(network: ImageClassifier, features: Tensor) -> Tensor:
     """`(N, 64)` features to `(N,)` classes. Raises `ValueError` for others."""
     check_values("features", 2, features)
     return network.classify(F.relu(features.to(network.device))).argmax(1).cpu()

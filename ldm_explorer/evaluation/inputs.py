@@ -9,7 +9,7 @@ from torch import Tensor
 from ldm_explorer.data import to_model, to_uint8
 from ldm_explorer.evaluation import continuity
 from ldm_explorer.evaluation.copying import Copying, measure_copying
-from ldm_explorer.evaluation.features import feature_fd_percent, predict_classes
+from ldm_explorer.evaluation.features import extract_features, feature_fd_percent, predict_classes
 from ldm_explorer.evaluation.latent_space import LatentUse, measure_latent_use, raw_posteriors
 from ldm_explorer.evaluation.paths import Paths, measure_paths
 from ldm_explorer.evaluation.reconstruction import psnr_db, reconstruct, ssim
@@ -143,6 +143,14 @@ class ImageInputs:
     @property
     def fd_percent(self) -> float:
         return feature_fd_percent(self.features, self.reference.test_features)
+
+    def further_fd_percent(self, name: str) -> float | None:
+        """FD in the features of a further network; None where the dataset has none of that name."""
+        network = self.reference.further.get(name)
+        if network is None:
+            return None
+        features = extract_features(network, self.images, self.reference.batched)
+        return feature_fd_percent(features, self.reference.further_test_features[name])
 
     @cached_property
     def variety(self) -> Variety:

@@ -3,7 +3,9 @@
 Measures are dicts of plain numbers, as metrics.json keeps them; what a name means stands in the registry of measures.
 """
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from ldm_explorer.evaluation.copying import nearest_distance
 from ldm_explorer.evaluation.features import (
     NUM_FEATURES,
     FeatureNet,
+    ImageClassifier,
     extract_features,
     predict_classes,
 )
@@ -33,8 +36,8 @@ class Reference:
 
     Autoencoders are measured on the first `num_images` test images; feature distances are to all of them. `known` are
     the images that a sample could be a copy of, `held_out` some that the classifier never saw. Classes are judged only
-    by a network that was trained on them and so `knows_the_classes`. Raises `ValueError` for a test split whose
-    features have no full covariance.
+    by a network that was trained on them and so `knows_the_classes`. In the features of the `further` networks,
+    distances are measured again. Raises `ValueError` for a test split whose features have no full covariance.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Reference:
         num_images: int,
         batched: BatchMap = in_batches,
         knows_the_classes: bool = True,
+        further: Mapping[str, ImageClassifier] = MappingProxyType({}),
     ):
         if len(test) <= NUM_FEATURES:
             raise ValueError(
@@ -59,6 +63,10 @@ class Reference:
         self.training, self.held_out = training, held_out
         self.test_features = self.features(crop(test.images, spec))
         self.context = cache(self._context)
+        self.further = further
+        self.further_test_features = {
+            name: extract_features(other, crop(test.images, spec), batched) for name, other in further.items()
+        }
         self.knows_the_classes = knows_the_classes
         right = predict_classes(network, self.test_features) == test.labels
         self.classifier_accuracy = float(right.double().mean()) if self.knows_the_classes else None

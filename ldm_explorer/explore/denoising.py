@@ -25,7 +25,7 @@ class DenoisingFrame:
 
     index: int
     total: int
-    timestep: int
+    timestep: float
     alpha_bar: float
     noisy: Tensor  # what the network saw, z_t
     predicted: Tensor  # the clean latent it predicted
@@ -67,22 +67,22 @@ def denoise_images(
     for step in steps:
         last = step.index == step.total - 1
         if last or step.index % every == 0:
-            alpha_bar = pipeline.scheduler.alphas_cumprod[step.timestep]
+            mixed = pipeline.denoiser.schedule.at(step.timestep)
             z0 = step.z_next if last else step.z0
             yield DenoisingFrame(
                 index=step.index,
                 total=step.total,
                 timestep=step.timestep,
-                alpha_bar=float(alpha_bar),
+                alpha_bar=float(mixed.a.square()),
                 noisy=decode_images(pipeline.codec, step.z_t, spec),
                 predicted=decode_images(pipeline.codec, z0, spec),
                 z_t=step.z_t,
                 z0=z0,
-                eps=to_eps("sample", step.z0, step.z_t, alpha_bar),
+                eps=to_eps("sample", step.z0, step.z_t, mixed),
             )
 
 
-def timesteps_shown(checkpoint: Checkpoint, sampler: str, num_steps: int) -> list[int]:
+def timesteps_shown(checkpoint: Checkpoint, sampler: str, num_steps: int) -> list[float]:
     """The timesteps of the frames that `denoise_images` will yield."""
     used = make_sampler(sampler, checkpoint.pipeline.scheduler)
     set_timesteps(used, num_steps)

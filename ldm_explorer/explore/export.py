@@ -7,7 +7,12 @@ this library's, and so are their scripts. Every value stands in a script as `asc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from diffusers import DDPMScheduler, SchedulerMixin
+from diffusers import (
+    DDPMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    SchedulerMixin,
+)
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DATASETS, DatasetSpec
@@ -15,7 +20,7 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import labels_to_denoise
 from ldm_explorer.explore.faults import set_up
 from ldm_explorer.explore.images import ImageToExplore
-from ldm_explorer.samplers import make_sampler, set_timesteps
+from ldm_explorer.samplers import is_flow, make_sampler, set_timesteps
 
 MAX_LINE = 100
 YOUR_IMAGE = "your-image.png"
@@ -56,14 +61,14 @@ def denoising_script(
             '"""Noise to images, with torch, diffusers and the checkpoint folder alone."""',
             "",
             "import torch",
-            *_import_diffusers("AutoencoderKL", "DDPMScheduler", "UNet2DModel", type(used).__name__),
+            *_import_diffusers("AutoencoderKL", "UNet2DModel", type(trained).__name__, type(used).__name__),
             "from PIL import Image",
             "",
             *_load(folder),
             'unet = UNet2DModel.from_pretrained(folder, subfolder="unet")',
-            'trained = DDPMScheduler.from_pretrained(folder, subfolder="scheduler")',
+            f'trained = {type(trained).__name__}.from_pretrained(folder, subfolder="scheduler")',
             f"scheduler = {_made(used, trained)}",
-            _set_timesteps(used, num_steps),
+            *_set_timesteps(used, num_steps),
             "",
             f"generators = [torch.Generator().manual_seed({seed} + index) for index in range({count})]",
             *_walk(checkpoint, used, listed, guidance_scale),
@@ -169,13 +174,14 @@ def _walk(checkpoint: Checkpoint, sampler: SchedulerMixin, labels: str | None, g
     learned = f"[:, :{channels}]" if checkpoint.pipeline.unet.config.out_channels > channels else ""
     noise = f"torch.randn({channels}, {sides[0]}, {sides[1]}, generator=generator)"
     yield f"z = torch.stack([{noise} for generator in generators])"
-    yield "z = z * scheduler.init_noise_sigma"
+    if not is_flow(sampler):
+        yield "z = z * scheduler.init_noise_sigma"
     if labels is not None:
         yield f"labels = torch.tensor({labels})"
     if guidance_scale != 1:
         yield f"no_label = torch.full_like(labels, {checkpoint.pipeline.null_class})"
     yield "for t in scheduler.timesteps:"
-    yield "    z_t = scheduler.scale_model_input(z, t)"
+    yield "    z_t = z" if is_flow(sampler) else "    z_t = scheduler.scale_model_input(z, t)"
     given = ", class_labels=labels" if labels is not None else ""
     yield f"    prediction = unet(z_t, t{given}).sample{learned}"
     if guidance_scale != 1:
@@ -195,7 +201,7 @@ def _save(spec: DatasetSpec, name: str) -> Iterator[str]:
     yield f'    Image.fromarray(image.permute(1, 2, 0).squeeze(-1).numpy()).save(f"{name}-{{index}}.png")'
 
 
-def _made(sampler: SchedulerMixin, trained: DDPMScheduler) -> str:
+def _made(sampler: SchedulerMixin, trained: SchedulerMixin) -> str:
     """The call that makes a sampler of the stored scheduler, with what its entry in SAMPLERS sets."""
     plain = type(sampler).from_config(trained.config).config
     differs = {name: value for name, value in sampler.config.items() if name[0] != "_" and plain.get(name) != value}
@@ -203,14 +209,23 @@ def _made(sampler: SchedulerMixin, trained: DDPMScheduler) -> str:
     return f"{type(sampler).__name__}.from_config({', '.join(['trained.config', *own])})"
 
 
-def _set_timesteps(sampler: SchedulerMixin, num_steps: int) -> str:
-    """The call that gives exactly so many timesteps."""
+def _set_timesteps(sampler: SchedulerMixin, num_steps: int) -> Iterator[str]:
+    """The calls that give exactly so many timesteps, as `samplers.set_timesteps` does."""
     set_timesteps(sampler, num_steps)
+    if isinstance(sampler, FlowMatchEulerDiscreteScheduler):
+        yield f"scheduler.set_timesteps(sigmas=[1 - step / {num_steps} for step in range({num_steps})])"
+        return
+    if isinstance(sampler, FlowMatchHeunDiscreteScheduler):
+        yield f"scheduler.set_timesteps({(num_steps + 1) // 2})  # two evaluations each, but one for the last"
+        return
     plain = type(sampler).from_config(sampler.config)
     plain.set_timesteps(num_steps)
-    if len(plain.timesteps) == num_steps:
-        return f"scheduler.set_timesteps({num_steps})"
-    return f"scheduler.set_timesteps({num_steps} - 1e-9)  # with {num_steps}, diffusers' own arange gains t = -1"
+    if is_flow(sampler) or len(plain.timesteps) == num_steps:
+        yield f"scheduler.set_timesteps({num_steps})"
+    else:
+        yield f"scheduler.set_timesteps({num_steps} - 1e-9)  # with {num_steps}, diffusers' own arange gains t = -1"
+    if is_flow(sampler):
+        yield f"scheduler.timesteps = scheduler.sigmas[:-1] * {sampler.config.num_train_timesteps}  # not rounded"
 
 
 def _listed(labels: Sequence[int] | None, spec: DatasetSpec) -> str | None:

@@ -25,7 +25,7 @@ from ldm_explorer.samplers import denoise, draw_noise, set_timesteps
 class Moment:
     """One step of one of the two runs."""
 
-    timestep: int
+    timestep: float
     z0: Tensor  # (B, c, h, w), the clean latents it believes in; at the last step the result
     z_t: Tensor  # (B, c, h, w), what the network saw
     predicted: Tensor  # (B, C, side, side) uint8, z0 decoded

@@ -93,7 +93,7 @@ def white_floor_curves() -> tuple[WhiteFloorCurve, ...]:
     curves = []
     for name in SCHEDULES:
         for length in LENGTHS:
-            alpha_bars = named_schedule(name, length).alpha_bars
-            floors = [float(loss_floors("epsilon", alpha_bars, std[None] ** 2).white.mean()) for std in STDS]
+            amplitudes = named_schedule(name, length).amplitudes
+            floors = [float(loss_floors("epsilon", amplitudes, std[None] ** 2).white.mean()) for std in STDS]
             curves.append(WhiteFloorCurve(name, length, tuple(STDS.tolist()), tuple(floors)))
     return tuple(curves)

@@ -9,15 +9,15 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.samplers import draw_noise
-from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
+from ldm_explorer.schedules import SCHEDULES, BetaSchedule, make_schedule
 
 
-def compare_schedules(num_timesteps: int, beta_start: float, beta_end: float) -> tuple[Schedule, ...]:
+def compare_schedules(num_timesteps: int, beta_start: float, beta_end: float) -> tuple[BetaSchedule, ...]:
     """Every registered schedule over the same T and beta range. Raises `ValueError` as `make_schedule` does."""
     return tuple(make_schedule(name, num_timesteps, beta_start, beta_end) for name in SCHEDULES)
 
 
-def describe(schedule: Schedule) -> str:
+def describe(schedule: BetaSchedule) -> str:
     """The terminal SNR and the step at which abar falls below one half, in words."""
     terminal, half = float(schedule.snr[-1]), schedule.half_step
     leftover = f"the last step still holds {float(schedule.alpha_bars[-1].sqrt()):.2g} of the signal's amplitude"
@@ -33,14 +33,14 @@ def describe(schedule: Schedule) -> str:
 class NoisedImage:
     """One image noised along one schedule, with the same noise at every timestep; `(n, C, side, side)` in [-1, 1]."""
 
-    schedule: Schedule
+    schedule: BetaSchedule
     timesteps: tuple[int, ...]
     pixels: Tensor  # noise added to pixels
     decoded: Tensor  # noise added to the latent, then decoded
 
 
 def noise_image(
-    checkpoint: Checkpoint, pixels: Tensor, schedules: tuple[Schedule, ...], seed: int, num_columns: int = 7
+    checkpoint: Checkpoint, pixels: Tensor, schedules: tuple[BetaSchedule, ...], seed: int, num_columns: int = 7
 ) -> tuple[NoisedImage, ...]:
     """Noise one padded image `(1, C, S, S)` at evenly spaced timesteps, in pixels and in latents."""
     codec, spec = checkpoint.codec, checkpoint.spec

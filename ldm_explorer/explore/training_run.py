@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes
 from ldm_explorer.checkpoints import Checkpoint, check_name, read_checkpoint
 from ldm_explorer.data import DATASETS
 from ldm_explorer.diagnosis.reading import LossReading, floors_of, reading_of
@@ -259,15 +260,15 @@ def _records(run: Run) -> tuple[LogRecord, ...]:
     return records
 
 
-def _denoiser(run: Run, config: RunConfig) -> tuple[PredictionType, Tensor] | None:
-    """What it was trained to predict, and `alpha_bars (T,)` it was trained along; None for an autoencoder."""
+def _denoiser(run: Run, config: RunConfig) -> tuple[PredictionType, Amplitudes] | None:
+    """What it was trained to predict, and the amplitudes `(T,)` it was trained along; None for an autoencoder."""
     prediction_type = config.get("prediction")
     if not prediction_type:
         if run.checkpoint is None or not run.checkpoint.has_denoiser:
             return None
-        scheduler = run.checkpoint.pipeline.scheduler
-        return scheduler.config.prediction_type, scheduler.alphas_cumprod
-    return prediction_type, trained_schedule(config).alpha_bars
+        denoiser = run.checkpoint.denoiser
+        return denoiser.prediction_type, denoiser.schedule.amplitudes
+    return prediction_type, trained_schedule(config).amplitudes
 
 
 def _film(run: Run, config: RunConfig) -> tuple[Milestone, ...]:

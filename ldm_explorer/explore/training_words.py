@@ -10,7 +10,7 @@ from ldm_explorer.run_files import read_run_config
 from ldm_explorer.run_layout import LOG_FILE
 
 SAME_WITHIN = 1e-2
-TARGETS = {"epsilon": "noise", "v_prediction": "velocity", "sample": "z0"}
+TARGETS = {"epsilon": "noise", "v_prediction": "velocity", "sample": "z0", "flow": "flow velocity"}
 
 
 def status(report: RunReport) -> str:

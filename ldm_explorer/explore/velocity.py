@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ldm_explorer.amplitudes import Amplitudes, amplitudes_of
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.latents import decode_images
 from ldm_explorer.lazy import cached_property
-from ldm_explorer.prediction import add_noise, amplitudes, target, to_eps, to_z0
+from ldm_explorer.prediction import add_noise, target, to_eps, to_z0
 from ldm_explorer.samplers import draw_noise
-from ldm_explorer.schedules import make_schedule
+from ldm_explorer.schedules import BetaSchedule, make_schedule
 
 CLEAN = -1
 """The step before t = 0: the clean latent, abar = 1."""
@@ -41,11 +42,11 @@ class VelocityView:
     @property
     def amplitudes(self) -> tuple[float, float]:
         """(a, b) at t."""
-        return _floats(amplitudes(self.alpha_bar))
+        return _floats(amplitudes_of(self.alpha_bar))
 
     @property
     def amplitudes_s(self) -> tuple[float, float]:
-        return _floats(amplitudes(self.alpha_bar_s))
+        return _floats(amplitudes_of(self.alpha_bar_s))
 
     @property
     def angle(self) -> float:
@@ -82,15 +83,18 @@ class VelocityView:
         return add_noise(self.z0_back, self.eps_back, self.alpha_bar_s)
 
 
-def _floats(pair: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    return float(pair[0]), float(pair[1])
+def _floats(pair: Amplitudes) -> tuple[float, float]:
+    return float(pair.a), float(pair.b)
 
 
 def schedule_of(checkpoint: Checkpoint) -> tuple[Tensor, str]:
-    """abar `(T,)` of a checkpoint's own scheduler, or the cosine ones for an autoencoder; and whose they are."""
-    if checkpoint.has_denoiser:
-        return checkpoint.pipeline.scheduler.alphas_cumprod, f"the schedule that {checkpoint.name} was trained with"
-    return make_schedule("cosine").alpha_bars, f"a cosine schedule, as {checkpoint.name} is an autoencoder without one"
+    """abar `(T,)` of a checkpoint's own schedule, or the cosine ones for what has none; and whose they are."""
+    cosine = make_schedule("cosine").alpha_bars
+    if not checkpoint.has_denoiser:
+        return cosine, f"a cosine schedule, as {checkpoint.name} is an autoencoder without one"
+    if isinstance(checkpoint.schedule, BetaSchedule):
+        return checkpoint.schedule.alpha_bars, f"the schedule that {checkpoint.name} was trained with"
+    return cosine, f"a cosine schedule, as {checkpoint.name} is a flow, whose velocity is u = eps - z0 and not v"
 
 
 def view_velocity(checkpoint: Checkpoint, pixels: Tensor, seed: int, t: int, stride: int) -> VelocityView:

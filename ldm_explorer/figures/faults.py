@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 from ldm_explorer.figures.style import BROKEN_COLOR, RIGHT_COLOR, styled
 
 
-def symptom_figure(name: str, timesteps: Sequence[tuple[int, int]], values: Sequence[tuple[float, float]]) -> go.Figure:
+def symptom_figure(
+    name: str, timesteps: Sequence[tuple[float, float]], values: Sequence[tuple[float, float]]
+) -> go.Figure:
     """A measure of the right and the broken run's predictions over the steps of the sampler."""
     figure = go.Figure()
     right, broken = zip(*values, strict=True)

@@ -6,7 +6,7 @@ from statistics import median
 import plotly.graph_objects as go
 
 from ldm_explorer.figures.style import SCHEDULE_COLORS, SCHEDULE_DASHES, label_lines, plotted_timesteps, styled
-from ldm_explorer.schedules import Schedule
+from ldm_explorer.schedules import BetaSchedule
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ScheduleFigures:
     log_snr: go.Figure
 
 
-def schedule_figures(schedules: tuple[Schedule, ...]) -> ScheduleFigures:
+def schedule_figures(schedules: tuple[BetaSchedule, ...]) -> ScheduleFigures:
     """Four plots of the schedules' own tensors.
 
     The cosine schedule ends at beta = 0.999; beta and alpha are shown up to three times the median of the last betas,
@@ -36,7 +36,7 @@ def schedule_figures(schedules: tuple[Schedule, ...]) -> ScheduleFigures:
     return ScheduleFigures(beta, alpha, alpha_bar, log_snr)
 
 
-def _overlay(title: str, schedules: tuple[Schedule, ...], curve) -> go.Figure:
+def _overlay(title: str, schedules: tuple[BetaSchedule, ...], curve) -> go.Figure:
     figure = go.Figure()
     for schedule in schedules:
         timesteps = plotted_timesteps(schedule.num_timesteps)

@@ -5,7 +5,7 @@ from itertools import cycle
 
 import plotly.graph_objects as go
 
-from ldm_explorer.samplers import SAMPLERS
+from ldm_explorer.samplers import ALL_SAMPLERS
 from ldm_explorer.schedules import SCHEDULES
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F6FBF")
@@ -39,7 +39,7 @@ CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F
 SIDE_COLORS = {4: "#0072B2", 8: "#D55E00", 16: "#009E73", 32: "#CC79A7"}
 """By the side of the latent grid."""
 
-SAMPLER_COLORS = dict(zip(SAMPLERS, cycle(COLORS), strict=False))
+SAMPLER_COLORS = dict(zip(ALL_SAMPLERS, cycle(COLORS), strict=False))
 RIGHT_COLOR = "#0072B2"
 BROKEN_COLOR = "#D55E00"
 MAX_POINTS = 500

@@ -50,7 +50,7 @@ def export_state(run: Path, out: Path, weights: Weights = "average") -> None:
         for name in sorted(name for name in RunFolder(run).names if name.startswith(KEPT)):
             if (run / name).is_file():  # it may have been deleted since
                 exported.write_bytes(name, (run / name).read_bytes())
-        save_pipeline(out, vae, unet, make_scheduler(trained.noise_schedule, trained.prediction))
+        save_pipeline(out, vae, unet, make_scheduler(trained.noise_schedule, trained.predicted))
 
 
 def read_options(run: Path) -> LDMTrainConfig:

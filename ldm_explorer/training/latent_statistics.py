@@ -38,4 +38,4 @@ def measure(checkpoint: Checkpoint, data_dir: Path | None) -> LatentStatistics:
     mirrored = checkpoint.config.get("flip") is True
     posterior = encode_all(pipeline.codec, training.images, mirrored=mirrored)
     labels = training.labels.repeat(2) if mirrored else training.labels
-    return measure_latents(posterior, labels, pipeline.scheduler.alphas_cumprod, pipeline.denoiser.num_classes)
+    return measure_latents(posterior, labels, checkpoint.schedule.amplitudes, pipeline.denoiser.num_classes)

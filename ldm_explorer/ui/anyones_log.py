@@ -12,7 +12,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.anyones_log import log_figure
 from ldm_explorer.figures.loss import FLOOR_LABELS
 from ldm_explorer.prediction import PREDICTION_TYPES
-from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, MAX_NUM_TIMESTEPS, SCHEDULES
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, FLOW, MAX_NUM_TIMESTEPS, SCHEDULES
 from ldm_explorer.ui.answers import bind
 from ldm_explorer.ui.files import accept_uploads_alone
 from ldm_explorer.ui.html import Markup, html, join, table
@@ -122,7 +122,7 @@ def build_log_reader(library: Library) -> None:
             )
         accept_uploads_alone(file)
         with gr.Row():
-            schedule = gr.Dropdown([NOT_KNOWN, *SCHEDULES], value=NOT_KNOWN, label="Trained along", min_width=140)
+            schedule = gr.Dropdown([NOT_KNOWN, *SCHEDULES, FLOW], value=NOT_KNOWN, label="Trained along", min_width=140)
             length = gr.Number(
                 DEFAULT_NUM_TIMESTEPS, label="of how many timesteps", minimum=2, maximum=MAX_NUM_TIMESTEPS, precision=0
             )

@@ -14,7 +14,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_run import find_runs
 from ldm_explorer.explore.training_words import in_words
 from ldm_explorer.explore.velocity import DEFAULT_STRIDE
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SAMPLERS
+from ldm_explorer.samplers import ALL_SAMPLERS, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.files import leave_undecoded
@@ -137,7 +137,7 @@ CONTROLS: dict[str, Control] = {
         more=True,
         ends_with="fault",
     ),
-    "sampler": Control(lambda _: gr.Dropdown(list(SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
+    "sampler": Control(lambda _: gr.Dropdown(list(ALL_SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
     "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
     "guidance": Control(_slider(settings.Guidance, 1, 0.5), more=True),

@@ -12,35 +12,61 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, ImagePipelineO
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-SAMPLERS: dict[str, Callable[[DDPMScheduler], diffusers.SchedulerMixin]] = {
-    "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config),
-    "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config),
+FLOW_MATCHING = diffusers.FlowMatchEulerDiscreteScheduler, diffusers.FlowMatchHeunDiscreteScheduler
+"""They know a flow and its velocity u = eps - z0 alone; others have a field for either, and another for the shift."""
+SAMPLERS: dict[str, Callable[[diffusers.SchedulerMixin], diffusers.SchedulerMixin]] = {
+    "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, **_of_flow(scheduler)),
+    "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config, **_of_flow(scheduler)),
     "ddim": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, solver_order=1),
     "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
 }
 """DPM-Solver++ 2M (Lu et al. 2022), UniPC (Zhao et al. 2023), DDIM (Song et al. 2021; as first-order DPM-Solver++, for
 diffusers' own strides by T // steps, wrong where they do not divide T), ancestral DDPM (Ho et al. 2020)."""
+FLOW_SAMPLERS = {name: SAMPLERS[name] for name in ("dpm++", "unipc")} | {
+    "euler": lambda scheduler: diffusers.FlowMatchEulerDiscreteScheduler.from_config(scheduler.config),
+    "heun": lambda scheduler: diffusers.FlowMatchHeunDiscreteScheduler.from_config(scheduler.config),
+}
+"""Along a flow, z = (1 - s) z0 + s eps with data at s = 0; the last two of a network that predicts its velocity."""
 DEFAULT_SAMPLER, DEFAULT_NUM_STEPS = "unipc", 10
 
 
+def is_flow(scheduler: diffusers.SchedulerMixin) -> bool:
+    """Whether it walks along a flow."""
+    return isinstance(scheduler, FLOW_MATCHING) or bool(scheduler.config.get("use_flow_sigmas"))
+
+
+def _of_flow(scheduler: diffusers.SchedulerMixin) -> dict:
+    if not isinstance(scheduler, FLOW_MATCHING):
+        return {}
+    return {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": scheduler.config.shift}
+
+
 def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
-    """Give a scheduler so many steps; diffusers' own arange gains t = -1 at 61 of 1000. Raises `ValueError`."""
+    """Give a scheduler so many timesteps, one for each evaluation of the network. Raises `ValueError`."""
     num_timesteps, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing")
     if not isinstance(num_steps, int) or not 1 <= num_steps <= num_timesteps:
         raise ValueError(f"{num_steps!r:.80} steps: give 1 to {num_timesteps}, the schedule's length")
+    if isinstance(scheduler, FLOW_MATCHING[0]):  # diffusers' own spend the last one where next to no noise is left
+        return scheduler.set_timesteps(sigmas=[1 - step / num_steps for step in range(num_steps)])
+    if isinstance(scheduler, FLOW_MATCHING[1]):  # two for a step, but one for the last
+        if num_steps % 2 == 0:
+            raise ValueError(f"{num_steps} evaluations: Heun's method takes an odd number, {num_steps + 1} for one")
+        return scheduler.set_timesteps((num_steps + 1) // 2)
     scheduler.set_timesteps(num_steps)
-    if scheduler.timesteps[-1] < 0:
+    if is_flow(scheduler):  # rounded to whole numbers they would not be where the latent is
+        scheduler.timesteps = scheduler.sigmas[:-1] * num_timesteps
+    elif scheduler.timesteps[-1] < 0:  # diffusers' own arange gains one at 61 of 1000
         scheduler.set_timesteps(num_steps - 1e-9)
     if len(scheduler.timesteps.unique()) < num_steps:
         raise ValueError(f"{num_steps} steps with timestep_spacing {spacing!r} come to a timestep twice: give fewer")
 
 
 class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
-    """Makes images of classes 0 to K - 1, or of K, which means "no class", by any of `SAMPLERS`."""
+    """Makes images of classes 0 to K - 1, or of K, which means "no class", by any of the samplers."""
 
     model_cpu_offload_seq, _callback_tensor_inputs = "unet->vae", ["latents"]
 
-    def __init__(self, vae: diffusers.AutoencoderKL, unet: diffusers.UNet2DModel, scheduler: DDPMScheduler):
+    def __init__(self, vae: diffusers.AutoencoderKL, unet: diffusers.UNet2DModel, scheduler: diffusers.SchedulerMixin):
         super().__init__()
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
 
@@ -60,8 +86,9 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImagePipelineOutput | tuple:
         """Images, "pil" or in [0, 1] "np" `(B, H, W, C)` or "pt" `(B, C, H, W)`. B is `batch_size`, by default one for
-        each label or each generator in a list; one label serves all. `sampler` is one of `SAMPLERS`, by default unipc,
-        or what was put in place of the folder's scheduler if that is of another class. Raises `ValueError`."""
+        each label or each generator in a list; one label serves all. `sampler` is one of `SAMPLERS`, of a flow one of
+        `FLOW_SAMPLERS`, by default unipc, or what was put in place of the folder's scheduler if that is of another
+        class than what is stored, DDPMScheduler or FlowMatchEulerDiscreteScheduler. Raises `ValueError`."""
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is {output_type!r:.80}: give 'pil', 'np' or 'pt'")
         if others := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
@@ -74,9 +101,10 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         noise = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
         size = self.unet.config.sample_size
         shape = (count, self.unet.config.in_channels, *(size if isinstance(size, list | tuple) else (size, size)))
-        z = randn_tensor(shape, generator, self._execution_device, self.unet.dtype) * scheduler.init_noise_sigma
+        z = randn_tensor(shape, generator, self._execution_device, self.unet.dtype)
+        z = z if is_flow(scheduler) else z * scheduler.init_noise_sigma
         for index, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
-            z_t = scheduler.scale_model_input(z, timestep)
+            z_t = z if is_flow(scheduler) else scheduler.scale_model_input(z, timestep)
             prediction = self._predict(z_t, timestep, labels)
             if guidance_scale != 1:
                 unguided = self._predict(z_t, timestep, None)
@@ -103,11 +131,12 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         return None if labels is None else labels.expand(count), count
 
     def _scheduler_for(self, sampler: str | None) -> diffusers.SchedulerMixin:
-        if sampler is None and not isinstance(self.scheduler, DDPMScheduler):
-            return self.scheduler
-        if (name := sampler or DEFAULT_SAMPLER) not in SAMPLERS:
-            raise ValueError(f"unknown sampler {name!r:.80}: choose one of {', '.join(SAMPLERS)}")
-        return SAMPLERS[name](self.scheduler)
+        stored, known = self.scheduler, FLOW_SAMPLERS if is_flow(self.scheduler) else SAMPLERS
+        if sampler is None and not isinstance(stored, DDPMScheduler | diffusers.FlowMatchEulerDiscreteScheduler):
+            return stored
+        if (name := sampler or DEFAULT_SAMPLER) not in known:
+            raise ValueError(f"unknown sampler {name!r:.80}: choose one of {', '.join(known)}")
+        return known[name](stored)
 
     def _predict(self, z_t: Tensor, timestep: Tensor, labels: Tensor | None) -> Tensor:
         if labels is None and (embeddings := self.unet.config.num_class_embeds) is not None:

@@ -12,6 +12,7 @@ from ldm_explorer.diagnosis.checks import (
     ends,
     labels,
     networks,
+    paths,
     settings,
     training,
 )
@@ -79,6 +80,13 @@ CHECKS: tuple[Check, ...] = (
         sees_common_faults=True,
     ),
     Check("label_response", "The class label matters", labels.label_response, ("denoiser",), _BEHAVIOUR),
+    Check(
+        "path",
+        "Trained and sampled on one path from data to noise",
+        paths.path,
+        ("denoiser",),
+        ("channel_order", "schedule", "terminal_snr", "output_scale", "network_config", *_ANSWER),
+    ),
     Check(
         "channel_order",
         "Channels come as in training",

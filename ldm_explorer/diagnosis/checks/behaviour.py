@@ -10,12 +10,13 @@ from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of, walks_every_
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung, beats_white, judge, last_tenth
 from ldm_explorer.diagnosis.known import OWN_SAMPLES
+from ldm_explorer.diagnosis.probes import step_at
 from ldm_explorer.diagnosis.reading import floors_of, mean_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
-from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, to_z0
+from ldm_explorer.prediction import add_noise, to_z0
 from ldm_explorer.run_layout import CONFIG_FILE
-from ldm_explorer.schedules import SCHEDULES, Schedule, make_schedule
+from ldm_explorer.schedules import FLOW, SCHEDULES, BetaSchedule, make_schedule
 
 FITS = 0.9
 """An error below this share of the white floor: this reading of the output knows something."""
@@ -26,7 +27,7 @@ NEXT_TO_NOTHING = 0.9
 OFF_THE_LOG = 1.25
 """An error above this share of the last validation loss comes from other weights."""
 NOISE_LEVELS = (0.9, 0.7, 0.4, 0.15)
-"""abar: where knowing the noise level matters."""
+"""Share of the variance that is signal: where knowing the noise level matters."""
 CANDIDATE_TIMES = 24
 TOLD_BETTER = 1.1
 SPREAD = (0.75, 1.3)
@@ -37,7 +38,7 @@ NO_NAME = "no other check names the reason: sample with more steps, and train lo
 def _ratios(case: Case) -> dict[str, float]:
     """Error over white floor, each averaged over the timesteps, for every reading of the output."""
     losses = case.losses
-    return {kind: float(losses[kind].mean() / case.floors(kind).white.mean()) for kind in PREDICTION_TYPES}
+    return {kind: float(losses[kind].mean() / case.floors(kind).white.mean()) for kind in losses}
 
 
 def prediction_type(case: Case) -> Finding:
@@ -64,9 +65,9 @@ def prediction_type(case: Case) -> Finding:
 
 def schedule_by_behaviour(case: Case) -> Finding:
     """For a folder without a record: at given noise, the timestep of the config has to be the one that serves best."""
-    if case.config.get("schedule") in SCHEDULES:
+    if case.config.get("schedule") in (*SCHEDULES, FLOW):
         raise NotRun(f"{CONFIG_FILE} says along which schedule it was trained, and that is checked")
-    told = [int((case.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
+    told = [step_at(case.schedule, level) for level in NOISE_LEVELS]
     candidates = torch.linspace(0, max(1000, case.num_timesteps) - 1, CANDIDATE_TIMES).round().long().tolist()
     errors = [_errors_when_told(case, timestep, [*candidates, timestep]) for timestep in told]
     best = [min(row, key=row.__getitem__) for row in errors]
@@ -80,10 +81,21 @@ def schedule_by_behaviour(case: Case) -> Finding:
         return Finding(f"{evidence}; being told the config's costs at most {max(excess) - 1:.0%}.")
     return Finding(
         f"{evidence}; being told the config's costs up to {max(excess) - 1:.0%} more error. The config is "
-        f"{name_of(case.alpha_bars)}, the network answers most like {_nearest_schedule(errors, candidates)}.",
+        f"{name_of(case.schedule)}, the network answers most like {_nearest(case, told, errors, candidates)}.",
+        *_other_times(case),
+        severity=3,
+    )
+
+
+def _other_times(case: Case) -> tuple[str, str]:
+    if case.is_flow:
+        return (
+            "It is told other times than in training",
+            "unet/: tell it the time of the noise in training, s * num_train_timesteps, also where s was shifted",
+        )
+    return (
         "It is sampled along another schedule than it was trained on",
         f"{CONFIG}: the betas and num_train_timesteps of training",
-        severity=3,
     )
 
 
@@ -92,20 +104,29 @@ def _errors_when_told(case: Case, timestep: int, candidates: list[int]) -> dict[
     known = case.known_latents()
     chosen = torch.linspace(0, len(known.z0) - 1, min(case.batch_size // 4, len(known.z0))).long()
     z0, labels = known.z0[chosen], None if known.labels is None else known.labels[chosen]
-    alpha_bar = case.alpha_bars[timestep]
-    z_t = add_noise(z0, torch.randn(z0.shape, generator=torch.Generator().manual_seed(3)), alpha_bar)
+    mixed = case.amplitudes[timestep]
+    z_t = add_noise(z0, torch.randn(z0.shape, generator=torch.Generator().manual_seed(3)), mixed)
 
     def error(told: int) -> float:
-        clean = to_z0(case.prediction_type, case.predict(z_t, told, labels), z_t, alpha_bar)
+        clean = to_z0(case.prediction_type, case.predict(z_t, told, labels), z_t, mixed)
         return float((clean - z0).square().mean())
 
     return {told: error(told) for told in candidates}
 
 
+def _nearest(case: Case, steps: list[int], errors: list[dict[int, float]], candidates: list[int]) -> str:
+    if not case.is_flow:
+        return _nearest_schedule(errors, candidates)
+    told = [min(row, key=row.__getitem__) / case.num_timesteps for row in errors]
+    noise = [step / case.num_timesteps for step in steps]
+    shifts = [s * (1 - t) / (t * (1 - s)) for s, t in zip(noise, told, strict=True) if 0 < t < 1]
+    return f"one whose noise was shifted by {np.median(shifts or [1.0]):.1f} and its times were not"
+
+
 def _nearest_schedule(errors: list[dict[int, float]], candidates: list[int]) -> str:
     """The registered schedule whose timesteps at these noise levels give the least error, read between candidates."""
 
-    def excess(schedule: Schedule) -> float:
+    def excess(schedule: BetaSchedule) -> float:
         told = [int((schedule.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
         rows = [[row[t] for t in candidates] for row in errors]
         return sum(float(np.interp(t, candidates, np.log(row))) for t, row in zip(told, rows, strict=True))
@@ -185,7 +206,7 @@ def _floors_of_log(case: Case) -> MeanFloors | None:
     if statistics is None:
         return None
     conditional = bool(case.num_labels)
-    return mean_floors(floors_of(statistics, case.prediction_type, case.alpha_bars, conditional))
+    return mean_floors(floors_of(statistics, case.prediction_type, case.amplitudes, conditional))
 
 
 def _memorising(case: Case) -> float | None:
@@ -193,13 +214,13 @@ def _memorising(case: Case) -> float | None:
     statistics = _statistics_of_schedule(case)
     if statistics is None:
         return None
-    return float(statistics.memorising_floor(case.prediction_type, case.alpha_bars)[case.timesteps].mean())
+    return float(statistics.memorising_floor(case.prediction_type, case.amplitudes)[case.timesteps].mean())
 
 
 def _statistics_of_schedule(case: Case) -> LatentStatistics | None:
     """What was kept of the latents; None without, and where its memorising floor is that of another schedule."""
     statistics = case.statistics
-    if statistics is None or int(statistics.memorising_timesteps[-1]) != len(case.alpha_bars) - 1:
+    if statistics is None or int(statistics.memorising_timesteps[-1]) != len(case.amplitudes) - 1:
         return None
     return statistics
 
@@ -209,9 +230,9 @@ def _gaussian(case: Case) -> float | None:
     spectra = case.class_eigenvalues if case.num_labels and case.class_eigenvalues is not None else case.eigenvalues
     if spectra is None:
         return None
-    alpha_bars = case.alpha_bars[case.timesteps]
+    amplitudes = case.amplitudes[case.timesteps]
     rows = spectra.view(-1, spectra.shape[-1])
-    return float(torch.stack([loss_floors(case.prediction_type, alpha_bars, row).gaussian for row in rows]).mean())
+    return float(torch.stack([loss_floors(case.prediction_type, amplitudes, row).gaussian for row in rows]).mean())
 
 
 def spread_of_samples(case: Case) -> Finding:

@@ -1,24 +1,30 @@
 """Checks of where sampling starts: what is left of the image there, for the steps that are really visited."""
 
-import math
+import torch
+from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks.settings import CONFIG, setting, walks_every_step
 from ldm_explorer.diagnosis.verdicts import Finding
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, shift_of
 from ldm_explorer.schedules import MAX_TERMINAL_SNR, MIN_EPSILON_TERMINAL_SNR
 
+MAX_STEP = 0.6
+"""Of a flow's way from noise to data. The largest shifts in use, about 12, leave their last of ten steps .57 of it."""
+MIN_FLOW_AMPLITUDE = 0.9e-3
 HELPS = 0.1
 """Another spacing has to leave at most this share of the SNR to be asked for."""
 
 
 def snr(case: Case, timestep: int) -> float:
-    abar = float(case.alpha_bars[timestep].double())
-    return abar / max(1 - abar, 1e-12)
+    share = float(case.amplitudes.map(Tensor.double)[timestep].signal_share)
+    return share / max(1 - share, 1e-12)
 
 
 def spacing(case: Case) -> Finding:
     """With "leading" a run of few steps starts below T - 1, where its pure noise is not what the network knows."""
+    if case.is_flow:
+        return _flow_steps(case)
     kind, last = setting(case, "timestep_spacing", "trailing"), case.num_timesteps - 1
     if kind != "leading":
         return Finding(f'timestep_spacing is "{kind}": few steps also start at t = {last}.')
@@ -38,13 +44,30 @@ def spacing(case: Case) -> Finding:
     return Finding(f"{evidence}.", "Sampling starts too late in the schedule", fix, severity=1)
 
 
+def _flow_steps(case: Case) -> Finding:
+    """A shift takes steps from one end of a flow to the other: where they are few, none may go most of the way."""
+    shift, times = shift_of(case.required_scheduler), torch.linspace(1, 0, DEFAULT_NUM_STEPS + 1)
+    shifted = shift * times / (1 + (shift - 1) * times)
+    longest, at = (-shifted.diff()).max(0)
+    evidence = (
+        f"With a shift of {shift:g} the longest of {DEFAULT_NUM_STEPS} steps leads from s = {float(shifted[at]):.2f} "
+        f"to {float(shifted[at + 1]):.2f} (should be no more than {MAX_STEP:g} of the way)"
+    )
+    if float(longest) <= MAX_STEP:
+        return Finding(f"{evidence}.")
+    name = "shift" if case.prediction_type == "flow" else "flow_shift"
+    return Finding(
+        f"{evidence}.", "The shift leaves most of the way to one step", f'{CONFIG}: "{name}": 1.0', severity=2
+    )
+
+
 def terminal_snr(case: Case) -> Finding:
     """At the end nothing may be left of the image, but for epsilon a little has to be (Lin et al. 2023, section 3)."""
     last = case.num_timesteps - 1
     evidence = f"The terminal SNR is {snr(case, last):.2g} and the prediction type {case.prediction_type}"
     if snr(case, last) > MAX_TERMINAL_SNR:
         return Finding(
-            f"{evidence}: at t = {last} {float(case.alpha_bars[last].sqrt()):.0%} of the image's amplitude is left "
+            f"{evidence}: at t = {last} {float(case.amplitudes.a[last]):.0%} of the image's amplitude is left "
             f"(the SNR should be below {MAX_TERMINAL_SNR:g}), and sampling starts from pure noise.",
             "The schedule ends early: sampling starts from noise that training never saw",
             "train along a schedule that ends in noise: cosine, or linear with more timesteps or a larger beta_end",
@@ -52,26 +75,31 @@ def terminal_snr(case: Case) -> Finding:
         )
     if not _epsilon_is_lost(case):
         return Finding(f"{evidence}: they go together.")
-    amplitude = math.sqrt(max(float(case.alpha_bars[last]), 0))
+    amplitude = _first_amplitude(case) if case.is_flow else float(case.amplitudes.a[last])
     evidence += f": the first step divides by an amplitude of {amplitude:.1g} (should be 1e-3 or more)"
     if not _visits_the_end(case):
         return Finding(f'{evidence}, but with "leading" spacing it is not walked.')
-    rescaled = case.scheduler_config.get("rescale_betas_zero_snr")
-    return Finding(
-        f"{evidence}.",
-        "Epsilon is asked for where no image is left",
-        f'{CONFIG}: "rescale_betas_zero_snr": false, or train with "v_prediction"'
-        if rescaled
-        else "train with --prediction v_prediction, or along another schedule",
-        severity=3,
-    )
+    fix = "train with --prediction v_prediction, or along another schedule"
+    if case.scheduler_config.get("rescale_betas_zero_snr"):
+        fix = f'{CONFIG}: "rescale_betas_zero_snr": false, or train with "v_prediction"'
+    if case.is_flow:
+        fix = f'{CONFIG}: "flow_shift": 1.0, or train with --prediction flow'
+    return Finding(f"{evidence}.", "Epsilon is asked for where no image is left", fix, severity=3)
 
 
 def _epsilon_is_lost(case: Case) -> bool:
     """Whether z0 = (z - b eps) / a is out of bounds at T - 1; that of pixels is clipped, unless a is 0."""
+    if case.is_flow:
+        return case.prediction_type == "epsilon" and _first_amplitude(case) < MIN_FLOW_AMPLITUDE
     last = case.num_timesteps - 1
-    clipped = case.vae is None and setting(case, "clip_sample", False) and float(case.alpha_bars[last]) > 0
+    clipped = case.vae is None and setting(case, "clip_sample", False) and float(case.amplitudes.a[last]) > 0
     return case.prediction_type == "epsilon" and snr(case, last) < MIN_EPSILON_TERMINAL_SNR and not clipped
+
+
+def _first_amplitude(case: Case) -> float:
+    """The signal's where diffusers' solvers begin along a flow, at s = .999 before the shift."""
+    shift, s = shift_of(case.required_scheduler), 1 - 1 / case.num_timesteps
+    return 1 - shift * s / (1 + (shift - 1) * s)
 
 
 def _visits_the_end(case: Case) -> bool:

@@ -6,6 +6,7 @@ from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks.networks import DEAD, half_noised, relative_change
 from ldm_explorer.diagnosis.judge import beats_white
 from ldm_explorer.diagnosis.known import spread
+from ldm_explorer.diagnosis.probes import step_at
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.files import shown
 from ldm_explorer.prediction import add_noise, target
@@ -15,7 +16,7 @@ SHIFTS = 10
 MIN_LABELLED = 20
 LABEL_TELLS = 0.95
 LABELS_AT = 0.27
-"""abar: noisy enough for the label to matter, and not so noisy that nothing does."""
+"""Share of the variance that is signal: noisy enough for the label to matter, and not so noisy that nothing does."""
 
 
 def label_response(case: Case) -> Finding:
@@ -49,10 +50,10 @@ def labels_match(case: Case) -> Finding:
     chosen = spread(len(known.z0), case.batch_size)
     z0, labels = known.z0[chosen], known.labels[chosen]
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(4))
-    timestep = int((case.alpha_bars - LABELS_AT).abs().argmin())
+    timestep = step_at(case.schedule, LABELS_AT)
     white = float(case.floors(case.prediction_type, [timestep]).white)
-    alpha_bar = case.alpha_bars[timestep]
-    z_t, wanted = add_noise(z0, eps, alpha_bar), target(case.prediction_type, z0, eps, alpha_bar)
+    mixed = case.amplitudes[timestep]
+    z_t, wanted = add_noise(z0, eps, mixed), target(case.prediction_type, z0, eps, mixed)
     shifts = range(classes) if classes <= SHIFTS else [*range(SHIFTS // 2), *range(classes - SHIFTS // 2, classes)]
     losses = {
         shift: float((case.predict(z_t, timestep, (labels + shift) % classes) - wanted).square().mean())

@@ -63,7 +63,7 @@ def half_noised(case: Case, share_of_time: float) -> tuple[Tensor, int]:
     z0 = known.z0[:: max(1, len(known.z0) // case.batch_size)][: case.batch_size]
     timestep = int(share_of_time * (case.num_timesteps - 1))
     eps = torch.randn(z0.shape, generator=torch.Generator().manual_seed(2))
-    return add_noise(z0, eps, case.alpha_bars[timestep]), timestep
+    return add_noise(z0, eps, case.amplitudes[timestep]), timestep
 
 
 def time_response(case: Case) -> Finding:

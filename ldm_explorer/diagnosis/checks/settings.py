@@ -7,7 +7,6 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DDPMScheduler
-from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
@@ -15,8 +14,10 @@ from ldm_explorer.files import as_sentence
 from ldm_explorer.run_files import trained_schedule
 from ldm_explorer.run_layout import CONFIG_FILE, SCHEDULER_FILE
 from ldm_explorer.schedules import (
+    FLOW,
     SCHEDULES,
     STABLE_DIFFUSION_BETAS,
+    BetaSchedule,
     Schedule,
     make_schedule,
 )
@@ -60,8 +61,7 @@ def clipping(case: Case) -> Finding:
 
 def sampled_schedule(case: Case) -> Finding:
     """As many betas as timesteps, and those that train_config.json says the network was trained along."""
-    scheduler = case.required_scheduler
-    steps, betas = scheduler.config.num_train_timesteps, len(scheduler.betas)
+    steps, betas = case.required_scheduler.config.num_train_timesteps, case.schedule.num_timesteps
     if steps != betas:
         return Finding(
             f"num_train_timesteps is {steps}, and there are {betas} trained_betas (should be as many).",
@@ -70,19 +70,20 @@ def sampled_schedule(case: Case) -> Finding:
             severity=3,
         )
     config = case.config
-    if config.get("schedule") not in SCHEDULES or "num_timesteps" not in config:
+    if config.get("schedule") not in (*SCHEDULES, FLOW) or "num_timesteps" not in config:
         raise NotRun(f"it needs a {CONFIG_FILE} that says along which schedule it was trained")
     trained = trained_schedule(config)
     said = f"trained along {config['schedule']} over {config['num_timesteps']} steps"
     if trained.num_timesteps == steps:
-        difference, t = (trained.alpha_bars.sqrt() - case.alpha_bars.sqrt()).abs().max(0)
+        difference, t = (trained.amplitudes.a - case.amplitudes.a).abs().max(0)
         if float(difference) <= MAX_AMPLITUDE_DIFFERENCE:
             return Finding(f"{as_sentence(said)}, and sampled along the same.")
-        apart = f"abar at t = {int(t)} is {trained.alpha_bars[t]:.3g} in training and {case.alpha_bars[t]:.3g} here"
+        shares = (f"{float(mixed.a[t].square()):.3g}" for mixed in (trained.amplitudes, case.amplitudes))
+        apart = f"abar at t = {int(t)} is {' in training and '.join(shares)} here"
     else:
         apart = f"here there are {steps} steps"
     return Finding(
-        f"{as_sentence(said)}, sampled along {name_of(case.alpha_bars)}: {apart} (should be the same).",
+        f"{as_sentence(said)}, sampled along {name_of(case.schedule)}: {apart} (should be the same).",
         "It is sampled along another schedule than it was trained on",
         _schedule_fix(case, trained),
         severity=3,
@@ -90,20 +91,24 @@ def sampled_schedule(case: Case) -> Finding:
 
 
 def _schedule_fix(case: Case, trained: Schedule) -> str:
-    rescaled = trained.with_zero_terminal_snr().alpha_bars.sqrt()
+    if not isinstance(trained, BetaSchedule):
+        return f"{CONFIG}: that of a FlowMatchEulerDiscreteScheduler over {trained.num_timesteps} timesteps"
+    rescaled = trained.with_zero_terminal_snr().amplitudes.a
     if case.scheduler_config.get("rescale_betas_zero_snr") and len(rescaled) == case.num_timesteps:
-        difference = (rescaled - case.alpha_bars.sqrt()).abs().max()
+        difference = (rescaled - case.amplitudes.a).abs().max()
         if float(difference) <= MAX_AMPLITUDE_DIFFERENCE:
             return f'{CONFIG}: "rescale_betas_zero_snr": false, for it was trained without'
     made = f"make_schedule({trained.name!r}, {trained.num_timesteps})"
     return f"{CONFIG}: trained_betas and num_train_timesteps of {made}"
 
 
-def name_of(alpha_bars: Tensor) -> str:
+def name_of(schedule: Schedule) -> str:
     """What a schedule is called, if it is a registered one over its own number of steps."""
+    if not isinstance(schedule, BetaSchedule):
+        return f"{schedule.name} over {schedule.num_timesteps}"
     for name in SCHEDULES:
         for beta_range in ((), STABLE_DIFFUSION_BETAS):
-            known = make_schedule(name, len(alpha_bars), *beta_range).alpha_bars
-            if torch.allclose(known.sqrt(), alpha_bars.sqrt(), atol=MAX_AMPLITUDE_DIFFERENCE):
-                return f"{name} over {len(alpha_bars)}"
-    return f"a schedule of {len(alpha_bars)} steps without a name here"
+            known = make_schedule(name, schedule.num_timesteps, *beta_range).amplitudes
+            if torch.allclose(known.a, schedule.amplitudes.a, atol=MAX_AMPLITUDE_DIFFERENCE):
+                return f"{name} over {schedule.num_timesteps}"
+    return f"a schedule of {schedule.num_timesteps} steps without a name here"

@@ -1,8 +1,11 @@
 """Measures of a denoiser: the images that it generates, what that costs, and what its loss is."""
 
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 
 from ldm_explorer.evaluation.measures.measure import Measure
+
+FURTHER = {"plain": "a plain convolutional network", "tokens": "a small vision transformer"}
+FURTHER_FDS = tuple(f"fd_{name}_percent" for name in FURTHER)
 
 GENERATION = (
     Measure(
@@ -13,7 +16,7 @@ GENERATION = (
         definition="Fréchet distance of samples to the test images in the 64 features of a small classifier trained "
         "here, in percent of the features' total variance; compares with no published FID.",
         better="lower",
-        beside=("fd_percent_spread", "fd_floor_percent", "fd_decoded_noise_percent"),
+        beside=("fd_percent_spread", "fd_floor_percent", "fd_decoded_noise_percent", *FURTHER_FDS),
         source="Heusel et al. 2017",
         of=lambda inputs: inputs.fd_percent,
     ),
@@ -44,6 +47,33 @@ GENERATION = (
         label="noise",
         definition="FD of decoded standard normal latents: what no denoiser at all would generate.",
         better="lower",
+    ),
+    *(
+        Measure(
+            name=f"fd_{name}_percent",
+            section="generation",
+            title=f"FD by {name}",
+            unit="%",
+            label=f"by {name}",
+            definition=f"The same in the features of {network}, of another seed and used for nothing else.",
+            better="lower",
+            beside=(f"fd_{name}_floor_percent",),
+            of=methodcaller("further_fd_percent", name),
+        )
+        for name, network in FURTHER.items()
+    ),
+    *(
+        Measure(
+            name=f"fd_{name}_floor_percent",
+            section="real",
+            title=f"floor of FD by {name}",
+            unit="%",
+            label="other real images",
+            definition="That of as many held-out real images, which the network never saw.",
+            better="lower",
+            of=methodcaller("further_fd_percent", name),
+        )
+        for name in FURTHER
     ),
     Measure(
         name="precision",
@@ -231,6 +261,6 @@ SPREADS = tuple(
         in_app=False,
     )
     for measure in GENERATION
-    if measure.section == "generation" and not measure.name.startswith("fd_")
+    if measure.section == "generation" and (measure.name in FURTHER_FDS or not measure.name.startswith("fd_"))
 )
 """metrics.json keeps the spread of every measure of samples; these are those that no table shows."""

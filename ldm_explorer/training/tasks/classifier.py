@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from accelerate import Accelerator
@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from ldm_explorer.checkpoints import save_model
 from ldm_explorer.data import ImageSet, crop, to_model
-from ldm_explorer.evaluation.features import FeatureNet
+from ldm_explorer.evaluation.classifier import FURTHER_RUNS
+from ldm_explorer.evaluation.features import FeatureNet, ImageClassifier
+from ldm_explorer.evaluation.further_networks import FURTHER_NETWORKS
 from ldm_explorer.latents import BATCH_IMAGES
 from ldm_explorer.network_files import model_files
 from ldm_explorer.run_layout import CLASSIFIER, CLASSIFIER_RUN
@@ -22,6 +24,12 @@ from ldm_explorer.training.mirroring import draw_mirrored, mirror
 MAX_SHIFT = 2
 VALIDATION_IMAGES = 2000
 
+NETWORKS: dict[str, type[ImageClassifier]] = {"resnet": FeatureNet, **FURTHER_NETWORKS}
+if TYPE_CHECKING:  # a type checker takes no Literal that is computed
+    NetworkName = str
+else:
+    NetworkName = Literal[tuple(NETWORKS)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierTrainConfig(TrainConfig):
@@ -29,11 +37,15 @@ class ClassifierTrainConfig(TrainConfig):
 
     DEFAULT_MINUTES: ClassVar[float] = 12
 
-    widths: tuple[int, ...] = (48, 96, 192)
-    """Channels per resolution, finest first."""
+    network: NetworkName = "resnet"
+    """The network that measures are of, or one of the further ones in whose features FD is measured again: give these
+    a --seed of their own."""
+    widths: tuple[int, ...] | None = None
+    """Channels per resolution, finest first, or per layer of the transformer. Default: those of the network."""
     batch_size: int = 128
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 5e-3
+    """Peak of the learning rate. The further networks want less: 0.002 (plain), 0.0015 (tokens)."""
     weight_decay: float = 0.05
     ema_halflife_images: int = 50_000
 
@@ -46,11 +58,14 @@ class ClassifierTask:
     images: ImageSet
     validation: ImageSet
     test: ImageSet
-    model: FeatureNet = field(init=False)
+    model: ImageClassifier = field(init=False)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
-        self.model = FeatureNet(self.config.spec.channels, self.config.spec.num_classes, self.config.widths)
+        spec, widths = self.config.spec, self.config.widths
+        own: dict[str, Any] = {} if self.config.network == "resnet" else {"side": spec.side}
+        own |= {"widths": widths} if widths else {}
+        self.model = NETWORKS[self.config.network](spec.channels, spec.num_classes, **own)
         self.num_examples = len(self.images)
 
     def batch(self, indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -74,7 +89,7 @@ class ClassifierTask:
     def sample(self, model: nn.Module) -> None:
         """There is no film of a classifier."""
 
-    def export(self, model: FeatureNet, folder: Path) -> dict[str, Any]:
+    def export(self, model: ImageClassifier, folder: Path) -> dict[str, Any]:
         save_model(model, folder / CLASSIFIER)
         images = crop(self.test.images, self.config.spec)
         _, accuracy = _loss_and_accuracy(model.half().float(), images, self.test.labels)
@@ -91,13 +106,14 @@ def _loss_and_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> tupl
 class ClassifierTraining:
     """The training of a classifier with some options: `train(ClassifierTraining(ClassifierTrainConfig()))`."""
 
-    name, files = CLASSIFIER_RUN, model_files(CLASSIFIER)
+    files = model_files(CLASSIFIER)
 
     def __init__(self, config: ClassifierTrainConfig):
         """Raises `ValueError` for images without classes."""
         if not config.spec.num_classes:
             raise ValueError(f"{config.dataset} has no classes, so there is nothing to classify: give it subfolders")
         self.config = config
+        self.name = FURTHER_RUNS.get(config.network, CLASSIFIER_RUN)
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> ClassifierTask:  # noqa: ARG002
         """Raises what `load_split` does."""

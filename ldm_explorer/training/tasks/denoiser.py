@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DModel
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DModel
 from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import PIPELINE_FILES, save_pipeline
@@ -23,7 +23,7 @@ from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, min_snr_weight, target
 from ldm_explorer.run_layout import METRICS_FILE, SAMPLES_FILE, STATISTICS_FILE, VAE
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
-from ldm_explorer.schedules import MAX_TERMINAL_SNR
+from ldm_explorer.schedules import MAX_TERMINAL_SNR, FlowSchedule
 from ldm_explorer.training.encoding import encode_all
 from ldm_explorer.training.mirroring import draw_mirrored
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, load_frozen_vae
@@ -61,22 +61,27 @@ class DenoiserTask:
         torch.manual_seed(self.config.seed)
         self.model = self.config.unet_for(self.vae).build()
         self.num_examples = len(self.labels)
-        self.alpha_bars = self.config.noise_schedule.alpha_bars
+        self.schedule = self.config.noise_schedule
         self.timestep_probabilities = self._timestep_probabilities() if self.config.timesteps == "importance" else None
 
     def _timestep_probabilities(self) -> Tensor:
         """`(T,)`: half even, half in proportion to the error expected there (Nichol & Dhariwal 2021, section 3.3, take
         their network's own past errors; these need no past, so a resumed run draws the same)."""
         eigenvalues = covariance_eigenvalues(self.posterior)
-        expected = loss_floors(self.config.prediction, self.alpha_bars, eigenvalues).gaussian.double()
+        amplitudes = self.schedule.amplitudes
+        expected = loss_floors(self.config.predicted, amplitudes, eigenvalues).gaussian.double()
         if self.config.min_snr_gamma is not None:
-            alpha_bars = self.alpha_bars.double()
-            expected = expected * min_snr_weight(self.config.prediction, alpha_bars, self.config.min_snr_gamma)
+            in_double = amplitudes.map(Tensor.double)
+            expected = expected * min_snr_weight(self.config.predicted, in_double, self.config.min_snr_gamma)
         return (1 / len(expected) + expected / expected.sum()) / 2
 
     def _draw_timesteps(self, size: int, generator: torch.Generator) -> Tensor:
-        """`(size,)`, stratified: one in every `size`-th part of the probability."""
+        """What the network is told, `(size,)`, stratified: one in every `size`-th part of the probability."""
         quantiles = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+        if self.config.timesteps == "logit_normal":
+            quantiles = torch.special.ndtri(quantiles.double()).sigmoid().float()
+        if isinstance(self.schedule, FlowSchedule):  # any time in (0, 1], not the steps of the schedule alone
+            return (1 - quantiles) * self.config.num_timesteps
         if self.timestep_probabilities is None:
             timesteps = (quantiles * self.config.num_timesteps).long()
         else:
@@ -102,27 +107,27 @@ class DenoiserTask:
             errors = errors / (self.config.num_timesteps * drawn)
         if self.config.min_snr_gamma is None:
             return {"loss": errors.mean()}
-        alpha_bar = self.alpha_bars.to(errors.device)[batch["timesteps"]]
-        weights = min_snr_weight(self.config.prediction, alpha_bar, self.config.min_snr_gamma)
+        mixed = self.schedule.at(batch["timesteps"])
+        weights = min_snr_weight(self.config.predicted, mixed, self.config.min_snr_gamma)
         return {"loss": (weights * errors).mean(), "mse": errors.mean()}  # floors are of the error without weights
 
     def errors(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Mean squared error per image `(B,)`."""
-        alpha_bar = self.alpha_bars.to(batch["z0"].device)[batch["timesteps"]]
-        z_t = add_noise(batch["z0"], batch["eps"], alpha_bar)
+        mixed = self.schedule.at(batch["timesteps"])
+        z_t = add_noise(batch["z0"], batch["eps"], mixed)
         prediction = model(z_t, batch["timesteps"], batch.get("labels"), return_dict=False)[0]
-        wanted = target(self.config.prediction, batch["z0"], batch["eps"], alpha_bar)
+        wanted = target(self.config.predicted, batch["z0"], batch["eps"], mixed)
         return (prediction.float() - wanted).square().mean(dim=(1, 2, 3))
 
     def validate(self, model: nn.Module) -> dict[str, Any]:
-        """The loss on held-out latents with fixed noise, timesteps evenly over 0..T-1: mean, and per tenth of T."""
+        """The loss on held-out latents with fixed noise, timesteps evenly over all: mean, and per tenth of T."""
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         shape = self.validation_posterior.mean.shape
-        timesteps = torch.arange(shape[0]) * self.config.num_timesteps // shape[0]
+        steps = torch.arange(shape[0]) * self.config.num_timesteps // shape[0]
         everything = {
             "z0": self.validation_posterior.sample(torch.randn(shape, generator=generator)),
             "eps": torch.randn(shape, generator=generator),
-            "timesteps": timesteps,
+            "timesteps": self.schedule.timesteps[steps],
         }
         if self.config.conditional:
             everything["labels"] = self.validation_labels
@@ -133,13 +138,13 @@ class DenoiserTask:
                 for part in torch.arange(shape[0]).split(BATCH_IMAGES)
             ]
         )
-        bins = timesteps * VALIDATION_BINS // self.config.num_timesteps
+        bins = steps * VALIDATION_BINS // self.config.num_timesteps
         per_bin = [float(errors[bins == index].mean()) for index in bins.unique().tolist()]
         return {"loss": float(errors.mean()), "loss_per_bin": per_bin}
 
     @property
-    def scheduler(self) -> DDPMScheduler:
-        return make_scheduler(self.config.noise_schedule, self.config.prediction)
+    def scheduler(self) -> SchedulerMixin:
+        return make_scheduler(self.config.noise_schedule, self.config.predicted)
 
     def sample(self, model: UNet2DModel) -> Tensor:
         pipeline = LatentDiffusionPipeline(self.vae, model, self.scheduler)
@@ -192,7 +197,7 @@ class DenoiserTraining:
         if accelerator.is_main_process and not kept:  # now, for those who watch
             classes = config.spec.num_classes if config.conditional else 0
             labels = task.labels.repeat(2) if config.flip else task.labels
-            write_statistics(folder, measure_latents(task.posterior, labels, task.alpha_bars, classes))
+            write_statistics(folder, measure_latents(task.posterior, labels, task.schedule.amplitudes, classes))
         return task
 
 

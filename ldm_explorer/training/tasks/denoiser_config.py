@@ -13,12 +13,15 @@ from ldm_explorer.models import UNetConfig
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_layout import VAE
+from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import (
     DEFAULT_NUM_TIMESTEPS,
+    FLOW,
     MIN_EPSILON_TERMINAL_SNR,
+    FlowSchedule,
     Schedule,
     ScheduleName,
-    make_schedule,
+    schedule_named,
 )
 from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.training.dataset import TrainConfig
@@ -37,12 +40,15 @@ class LDMTrainConfig(TrainConfig):
     vae: Path = Path("checkpoints/fashion_mnist/vae-8x8x4")
     """Checkpoint folder of the autoencoder whose latents are learned, from here or from the repository's root."""
     schedule: ScheduleName = "cosine"
+    """A schedule of betas, or flow: the straight line z = (1 - s) z0 + s eps, with data at s = 0 as in diffusers (in
+    many papers they are at 1)."""
     zero_terminal_snr: bool = False
     """Rescale the schedule so that the last step holds no image (Lin et al. 2023); needs another prediction than
     epsilon."""
     num_timesteps: int = DEFAULT_NUM_TIMESTEPS
-    prediction: PredictionType = "v_prediction"
-    """What the network predicts."""
+    prediction: PredictionType | None = None
+    """What the network predicts. Two velocities: v_prediction is v = a eps - b z0, of schedules of betas, and flow is
+    u = dz/ds = eps - z0, of a flow. Default: the one that goes with the schedule."""
     normalise_latents: bool = True
     """Off: the network sees the autoencoder's raw latents, whatever their scale."""
     class_labels: bool = True
@@ -53,9 +59,11 @@ class LDMTrainConfig(TrainConfig):
     """Share of examples trained with the null class in place of their label."""
     min_snr_gamma: float | None = None
     """Weight the training loss per timestep by min(SNR, gamma) (Hang et al. 2023 use 5); none: all timesteps alike."""
-    timesteps: Literal["uniform", "importance"] = "uniform"
-    """How training draws timesteps: evenly, or half of them where a denoiser that knows only the latents' covariance
-    errs most, with every error weighted back so that the expected loss is the same."""
+    timesteps: Literal["uniform", "importance", "logit_normal"] = "uniform"
+    """How training draws timesteps: evenly; along betas also half of them where a denoiser that knows only the latents'
+    covariance errs most, with every error weighted back so that the expected loss is the same; along a flow, where a
+    time is any number up to T, also more of them in its middle (Esser et al. 2024, section 3.1). Validation draws
+    evenly."""
     widths: tuple[int, ...] | None = None
     """Channels per resolution of the UNet, finest first. Default: 96 from a grid of 8x8 on, fewer at finer ones."""
     layers_per_block: int = 1
@@ -73,16 +81,42 @@ class LDMTrainConfig(TrainConfig):
             raise ValueError(f"--min-snr-gamma is {self.min_snr_gamma}: it has to be above 0")
         if not self.class_labels and self.label_dropout != type(self).label_dropout:
             raise ValueError("--label-dropout needs class labels: leave out --no-class-labels")
-        terminal_snr = float(self.noise_schedule.snr[-1])
+        object.__setattr__(self, "prediction", self.predicted)
+        self._check_prediction()
+
+    def _check_prediction(self) -> None:
+        """Raise `ValueError` for a prediction or times that do not go with the schedule."""
+        schedule = self.noise_schedule
+        terminal_snr, is_flow = float(schedule.snr[-1]), isinstance(schedule, FlowSchedule)
+        if self.predicted not in (known := prediction_types_of(schedule)):
+            why = (
+                "v needs a schedule that preserves variance" if is_flow else "no sampler of diffusers reads u along it"
+            )
+            raise ValueError(
+                f"--prediction {self.prediction} does not go with --schedule {self.schedule}, as {why}: choose "
+                f"{', '.join(known)}"
+            )
+        if self.timesteps == ("importance" if is_flow else "logit_normal"):
+            raise ValueError(
+                f"--timesteps {self.timesteps} does not go with --schedule {self.schedule}: choose uniform"
+            )
+        if self.zero_terminal_snr and is_flow:
+            raise ValueError("--zero-terminal-snr is of betas, and a flow ends in pure noise anyway: leave it out")
         if self.prediction == "epsilon" and terminal_snr < MIN_EPSILON_TERMINAL_SNR:
             raise ValueError(
-                f"epsilon says nothing of the image where the SNR is {terminal_snr:.1g}, as at the end of "
-                "this schedule: choose --prediction v_prediction or another --schedule"
+                f"epsilon says nothing of the image where the SNR is {terminal_snr:.1g}, as at the end of this "
+                f"schedule, where sampling starts: choose --prediction {'flow' if is_flow else 'v_prediction'} or "
+                "another --schedule"
             )
 
     @property
+    def predicted(self) -> PredictionType:
+        """What the network predicts: as it is given, else the velocity that goes with the schedule."""
+        return self.prediction or ("flow" if self.schedule == FLOW else "v_prediction")
+
+    @property
     def noise_schedule(self) -> Schedule:
-        return make_schedule(self.schedule, self.num_timesteps, zero_terminal_snr=self.zero_terminal_snr)
+        return schedule_named(self.schedule, self.num_timesteps, self.zero_terminal_snr)
 
     @property
     def conditional(self) -> bool:

@@ -8,7 +8,7 @@ from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.schedule import compare_schedules, noise_image
 from ldm_explorer.figures.schedules import schedule_figures
-from ldm_explorer.schedules import Schedule
+from ldm_explorer.schedules import BetaSchedule
 from ldm_explorer.ui import betas, settings
 from ldm_explorer.ui.betas import BetasSettings
 from ldm_explorer.ui.images import chosen_image
@@ -66,7 +66,7 @@ def answer(library: Library, chosen: ScheduleSettings, _beside: ScheduleSettings
     yield show.end(), figures.alpha_bar, figures.log_snr
 
 
-def _facts(schedule: Schedule) -> list[tuple[str, str]]:
+def _facts(schedule: BetaSchedule) -> list[tuple[str, str]]:
     """When noise has taken over, and what is left of the image at the end."""
     half, last = schedule.half_step, float(schedule.snr[-1])
     return [

@@ -180,7 +180,9 @@ def _side(walk: Walk, step: DenoisingFrame) -> list[Picture]:
     schedule = walk.checkpoint.schedule
     log_snr = schedule.snr.log().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
     places = torch.linspace(0, schedule.num_timesteps - 1, CURVE_POINTS).long()
-    at, now = step.timestep / (schedule.num_timesteps - 1), round(float(log_snr[step.timestep]), 1) + 0.0  # no -0.0
+    at = (step.timestep - schedule.first_timestep) / (schedule.num_timesteps - 1)
+    here = schedule.at(step.timestep).snr.log().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
+    now = round(float(here), 1) + 0.0  # no -0.0
     return [
         Shot(grid(step.noisy), "z_t, decoded", "what the network sees", slot="noisy"),
         Shot(grid(step.predicted), "z0, decoded", "what it takes it for", slot="result"),
