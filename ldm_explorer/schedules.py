@@ -97,6 +97,11 @@ class Schedule(ABC):
         return self.amplitudes.snr
 
     @property
+    def signal_share(self) -> Tensor:
+        """(T,): the share of signal in the variance of noisy unit-variance data; abar where variance is preserved."""
+        return self.amplitudes.signal_share
+
+    @property
     def ends_in_noise(self) -> bool:
         """Whether pure noise, from which sampling starts, is near to what training saw at the last step."""
         return float(self.snr[-1]) <= MAX_TERMINAL_SNR
@@ -136,6 +141,10 @@ class BetaSchedule(Schedule):
     @property
     def snr(self) -> Tensor:
         return self.alpha_bars / (1 - self.alpha_bars)
+
+    @property
+    def signal_share(self) -> Tensor:
+        return self.alpha_bars
 
     def with_zero_terminal_snr(self) -> "BetaSchedule":
         """sqrt(abar) shifted and scaled so that the last step holds nothing of the image (Lin et al. 2023, alg. 1)."""

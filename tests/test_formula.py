@@ -5,7 +5,7 @@ from ldm_explorer.explore.formula import check_formula
 from ldm_explorer.explore.formula_algebra import definitions
 from ldm_explorer.explore.formula_syntax import MAX_CHARACTERS, MAX_EXPONENT, QUANTITIES
 from ldm_explorer.prediction import add_noise, target
-from ldm_explorer.schedules import SCHEDULES, make_schedule
+from ldm_explorer.schedules import SCHEDULES, FlowSchedule, make_schedule
 
 REPORT = "eps = (v_4 + sqrt(1 - abar_3)) / sqrt(abar_3) * z_0"
 
@@ -210,7 +210,7 @@ def test_a_wrong_formula_is_refused_with_a_counter_example(text):
 
 @pytest.mark.parametrize("text", FLOW_RIGHT)
 def test_a_right_formula_of_a_flow_is_accepted_and_proven(text):
-    verdict = check_formula(text, path="line")
+    verdict = check_formula(text, schedule=FlowSchedule(1000))
     assert (verdict.right, verdict.proven) == (True, True), verdict.sentence()
     assert "along a flow, a = 1 - s and b = s" in verdict.sentence()
 
@@ -250,8 +250,8 @@ def test_a_formula_that_is_right_under_another_convention_is_told_so(text, where
 def test_the_two_velocities_are_told_apart_along_either_path():
     assert check_formula("z0 = (z_t - b*u)/(a + b)").right
     assert check_formula("u = (b - a)*z_t + (a + b)*v").right, "on the circle, u is v and z_t mixed"
-    assert not check_formula("u = (b - a)*z_t + (a + b)*v", path="line").right
-    v = check_formula("z0 = a*z_t - b*v", path="line")
+    assert not check_formula("u = (b - a)*z_t + (a + b)*v", schedule=FlowSchedule(1000)).right
+    v = check_formula("z0 = a*z_t - b*v", schedule=FlowSchedule(1000))
     assert not v.right
     assert "where variance is preserved" in v.sentence()
 
@@ -354,12 +354,12 @@ def test_what_is_too_large_for_algebra_is_compared_in_numbers(text):
 
 
 def test_a_division_by_zero_at_the_end_of_the_schedule_is_said():
-    alpha_bars = make_schedule("linear").with_zero_terminal_snr().alpha_bars
-    verdict = check_formula("z0 = (z_t - b*eps)/a", alpha_bars=alpha_bars)
+    schedule = make_schedule("linear").with_zero_terminal_snr()
+    verdict = check_formula("z0 = (z_t - b*eps)/a", schedule=schedule)
     assert verdict.right
     assert verdict.undefined.t == 999
     assert "divides by zero at t = 999" in verdict.sentence()
-    assert check_formula("z0 = a*z_t - b*v", alpha_bars=alpha_bars).undefined is None
+    assert check_formula("z0 = a*z_t - b*v", schedule=schedule).undefined is None
     assert "divides by zero" in check_formula("z0 = z_t/(a - a)").sentence()
     assert "divides by a latent" in check_formula("z0 = z_t/eps").sentence()
 
@@ -367,15 +367,15 @@ def test_a_division_by_zero_at_the_end_of_the_schedule_is_said():
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("num_timesteps", [2, 10, 4000])
 def test_the_verdict_does_not_depend_on_the_schedule(schedule, num_timesteps):
-    alpha_bars = make_schedule(schedule, num_timesteps).alpha_bars
-    assert check_formula("z_s = a_s*z0 + b_s*eps", alpha_bars=alpha_bars).right
-    assert not check_formula("z_s = a_s*z0 + b*eps", alpha_bars=alpha_bars).right
+    along = make_schedule(schedule, num_timesteps)
+    assert check_formula("z_s = a_s*z0 + b_s*eps", schedule=along).right
+    assert not check_formula("z_s = a_s*z0 + b*eps", schedule=along).right
 
 
 def test_a_schedule_of_nothing_but_its_ends_is_answered_too():
-    alpha_bars = make_schedule("linear", 2).with_zero_terminal_snr().alpha_bars
-    assert check_formula("z0 = a*z_t - b*v", alpha_bars=alpha_bars).right
-    assert not check_formula("z0 = a*z_t + b*v", alpha_bars=alpha_bars).right
+    schedule = make_schedule("linear", 2).with_zero_terminal_snr()
+    assert check_formula("z0 = a*z_t - b*v", schedule=schedule).right
+    assert not check_formula("z0 = a*z_t + b*v", schedule=schedule).right
 
 
 def test_a_right_side_alone_is_for_the_chosen_quantity():

@@ -4,6 +4,7 @@ import gradio as gr
 import pytest
 
 from ldm_explorer.explore.formula import check_formula
+from ldm_explorer.schedules import FlowSchedule
 from ldm_explorer.ui import formula_checker
 from ldm_explorer.ui.answers import bind
 
@@ -26,7 +27,9 @@ def test_the_checker_answers_right_or_with_a_counter_example(library):
 
 def test_the_examples_are_what_they_say(library):
     assert all(check_formula(formula).right for formula in formula_checker.RIGHT.values())
-    of_a_flow = [check_formula(formula, path="line") for formula in formula_checker.RIGHT_OF_A_FLOW.values()]
+    of_a_flow = [
+        check_formula(formula, schedule=FlowSchedule(1000)) for formula in formula_checker.RIGHT_OF_A_FLOW.values()
+    ]
     assert all(verdict.right for verdict in of_a_flow)
     assert not any(check_formula(formula).right for formula in formula_checker.WRONG.values())
     for quantity, formula in formula_checker.RIGHT.items():

@@ -9,7 +9,7 @@ from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.images import example_image
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.schedule import compare_schedules, describe, noise_image
-from ldm_explorer.schedules import SCHEDULES, make_schedule
+from ldm_explorer.schedules import FLOW, SCHEDULES, FlowSchedule, make_schedule
 from ldm_explorer.ui import betas
 from ldm_explorer.ui.answers import answers, size_of
 from ldm_explorer.ui.betas import BetasSettings
@@ -34,10 +34,10 @@ def answer(library: Library, **other):
 def test_every_schedule_noises_the_same_image_with_the_same_noise(library):
     show, *figures = answer(library, seed=3)
     image = example_image(library.get("tiny-ldm"), "Bag", 0)
-    schedules = compare_schedules(1000, 1e-4, 0.02)
+    schedules = [*compare_schedules(1000, 1e-4, 0.02), FlowSchedule(1000)]
     expected = noise_image(library.get("tiny-ldm"), image.pixels, schedules, 3, NUM_FRAMES)
-    assert [side["title"] for side in show["sides"]] == list(SCHEDULES)
-    assert [len(figure.data) for figure in figures] == [len(SCHEDULES)] * 2
+    assert [side["title"] for side in show["sides"]] == [*SCHEDULES, FLOW]
+    assert [len(figure.data) for figure in figures] == [len(SCHEDULES) + 1] * 2
     for place, frame in enumerate(show["frames"]):
         for side, result in zip(frame["sides"], expected, strict=True):
             shown = [picture["src"] for picture in side]
@@ -51,6 +51,8 @@ def test_when_noise_takes_over_stands_beside_every_schedule(library):
     facts = {side["title"]: dict(side["facts"]) for side in show["sides"]}
     assert facts["cosine"]["half noise"] == "t = 496, 50% of the way"
     assert facts["linear"]["terminal SNR"] == "4e-05"
+    assert facts["flow"] == {"half noise": "t = 500, 50% of the way", "terminal SNR": "0"}
+    assert [side[0]["caption"] for side in show["frames"][10]["sides"]][-1] == "s 0.5"
     short, *_ = answer(library, num_timesteps=10, beta_end=1e-3)
     assert dict(short["sides"][0]["facts"])["half noise"] == "never"
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ldm_explorer.explore.images import example_image
+from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.velocity import CLEAN, decode_latents, view_velocity
 from ldm_explorer.ui.pictures import png_data_uri
 from ldm_explorer.ui.plane import Plane
@@ -43,7 +44,7 @@ def test_every_timestep_is_there_at_once_and_shows_five_latents_of_the_checkpoin
     assert f"t = {view.t}" in plane["caption"]
     assert f"s = {view.s}" in pictures[-1]["caption"]
     decoded = decode_latents(ldm, [view])[0]
-    assert [picture["title"].split(" =")[0] for picture in pictures] == ["z_t", "v", "z0", "ε", "z_s"]
+    assert [picture["title"].split(" =")[0] for picture in pictures] == ["z_t", "v", "z0", "ε", "u", "z_s"]
     fixed = [pictures[2]["src"], pictures[3]["src"]]
     assert fixed == [png_data_uri(decoded["z0"]), png_data_uri(decoded["eps"])]
 
@@ -65,11 +66,32 @@ def test_the_table_says_the_numbers_of_every_timestep(library, answered):
     row = next(row for row in rows if row[0] == "500")
     shown = dict(zip(titles, row, strict=True))
     assert shown["s"] == "350"
-    assert float(shown["abar"]) == pytest.approx(float(view.alpha_bar), rel=1e-3)
+    assert float(shown["abar"]) == pytest.approx(float(view.mixed.a) ** 2, rel=1e-3)
     assert float(shown["RMS of v"]) == pytest.approx(float(view.v.square().mean().sqrt()), abs=1e-3)
     assert float(shown["v"]) == pytest.approx(float(view.v[0, 4, 4]), abs=1e-3)
     cosine = torch.cosine_similarity(view.z_t.flatten(), view.v.flatten(), dim=0)
     assert float(shown["cosine of z_t and v"]) == pytest.approx(float(cosine), abs=1e-3)
+
+
+def test_a_flow_lies_on_a_line_and_its_velocity_stays_the_same(flow_folder):
+    library = open_library(flow_folder.parents[1])
+    show, figure, table, _ = answer(library, VelocitySettings(checkpoint="tiny-flow", **BOOT))
+    assert "tiny-flow was trained with" in table
+    assert figure.layout.title.text.startswith("a = 1 − s")
+    frame = show["frames"][10]
+    plane, *pictures = frame["sides"][0]
+    assert plane["plane"]["is_flow"]
+    assert plane["plane"]["a"] + plane["plane"]["b"] == pytest.approx(1)
+    assert [picture["title"].split(" =")[0] for picture in pictures] == ["z_t", "u", "z0", "ε", "z_s"]
+    assert len({frame["sides"][0][2]["src"] for frame in show["frames"]}) == 1
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", table)][1:]
+    titles = re.findall("<th scope='col'>(.*?)</th>", table)
+    for column in ("u", "z_t − s u", "z_t + (1 − s) u", "RMS of u"):
+        assert len({row[titles.index(column)] for row in rows}) == 1, column
+    ldm = library.get("tiny-flow")
+    view = view_velocity(ldm, example_image(ldm, "Ankle boot", 0).pixels, seed=0, t=int(frame["x"]), stride=150)
+    s, s_next = (view.t + 1) / 1000, (view.t - 149) / 1000
+    torch.testing.assert_close(view.z_s, view.z_t + (s_next - s) * (view.eps - view.z0), atol=1e-5, rtol=1e-5)
 
 
 def test_b_is_another_checkpoint_with_its_own_schedule(library, answered):
@@ -95,6 +117,23 @@ def test_a_wrong_step_is_refused_in_a_sentence():
         VelocitySettings.read("checkpoint=tiny-ldm&class_name=Bag&stride=0")
 
 
+def test_the_page_draws_a_flow_on_the_line_with_u_along_it(browser):
+    page = browser.new_page()
+    page.set_content("<body></body>")
+    page.evaluate("window.ldm = { drawings: {} }")
+    page.add_script_tag(content=(ASSETS / "plane.js").read_text())
+    drawn = Plane(0.7, 0.3, 0.9, 0.1, title="here", caption="now", is_flow=True).drawn()
+    page.evaluate("document.body.append(ldm.drawings.plane.make())")
+    page.evaluate("(drawn) => ldm.drawings.plane.draw(document.body.lastChild, drawn)", drawn)
+    read = "(arrow) => ['x1', 'y1', 'x2', 'y2'].map((end) => Number(arrow.getAttribute(end)) / 100)"
+    x1, y1, x2, y2 = page.eval_on_selector(".arrow.u", read)
+    assert (x1, -y1) == pytest.approx((0.7, 0.3))
+    assert (x2 - x1, y1 - y2) == pytest.approx((-0.5, 0.5)), "towards noise"
+    assert page.eval_on_selector_all(".arrow.v", "(found) => found.map((arrow) => arrow.style.display)") == ["none"]
+    assert page.get_attribute(".step", "points").count(",") == 2
+    page.close()
+
+
 @pytest.mark.parametrize(("t", "s"), [(0, CLEAN), (500, 350), (999, 0)])
 def test_the_page_draws_z_t_on_the_circle_with_v_as_its_tangent(browser, t, s):
     def point(step: int) -> tuple[float, float]:
@@ -109,6 +148,7 @@ def test_the_page_draws_z_t_on_the_circle_with_v_as_its_tangent(browser, t, s):
     drawn = Plane(*z_t, *z_s, title="here", caption="now").drawn()
     page.evaluate("document.body.append(ldm.drawings.plane.make())")
     page.evaluate("(drawn) => ldm.drawings.plane.draw(document.body.lastChild, drawn)", drawn)
+    assert page.get_attribute(".arrow.u", "x1") is None, "a flow's is not drawn"
     names = ["z0", "eps", "z_t", "v", "z_s"]
     read = "(arrow) => ['x1', 'y1', 'x2', 'y2'].map((end) => Number(arrow.getAttribute(end)))"
     arrows = {name: page.eval_on_selector(f".arrow.{name}", read) for name in names}

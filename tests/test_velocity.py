@@ -28,7 +28,7 @@ def ldm(ldm_folder):
 def make_view(t: int, s: int, schedule: str = "cosine") -> VelocityView:
     generator = torch.Generator().manual_seed(0)
     z0, eps = torch.randn(2, 4, 8, 8, generator=generator)
-    return VelocityView(make_schedule(schedule).alpha_bars, t, s, z0, eps)
+    return VelocityView(make_schedule(schedule).amplitudes, t, s, z0, eps)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -59,14 +59,14 @@ def test_a_step_turns_z_t_back_by_the_angle_between():
     view = make_view(700, 300)
     between = view.angle - view.angle_s
     assert torch.allclose(view.z_s, math.cos(between) * view.z_t - math.sin(between) * view.v, atol=1e-5)
-    assert math.cos(view.angle) == pytest.approx(float(view.alpha_bar.sqrt()), abs=1e-6)
+    assert math.cos(view.angle) == pytest.approx(float(view.mixed.a), abs=1e-6)
     assert make_view(0, CLEAN).angle_s == 0
 
 
 def test_a_view_is_of_the_checkpoint_own_latent_schedule_and_seed(ldm):
     pixels = example_image(ldm, "Bag", 0).pixels
     view = view_velocity(ldm, pixels, seed=3, t=500, stride=1)
-    assert torch.equal(view.alpha_bars, ldm.pipeline.scheduler.alphas_cumprod)
+    assert torch.equal(view.steps.a, ldm.pipeline.scheduler.alphas_cumprod.sqrt())
     assert torch.equal(view.z0, ldm.pipeline.codec.encode(pixels)[0])
     assert torch.equal(view.eps, torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(3)))
     assert view.s == 499
@@ -78,8 +78,8 @@ def test_a_view_is_of_the_checkpoint_own_latent_schedule_and_seed(ldm):
 
 
 def test_an_autoencoder_alone_is_shown_on_a_cosine_schedule(library):
-    alpha_bars, whose = schedule_of(library.get("tiny-vae"))
-    assert torch.equal(alpha_bars, make_schedule("cosine").alpha_bars)
+    schedule, whose = schedule_of(library.get("tiny-vae"))
+    assert torch.equal(schedule.alpha_bars, make_schedule("cosine").alpha_bars)
     assert "without one" in whose
 
 
@@ -104,11 +104,12 @@ def test_latents_of_all_views_are_decoded_as_each_alone(ldm):
 
 
 def test_a_and_b_are_the_schedule_own():
-    cosine, linear = (make_schedule(name).alpha_bars for name in ("cosine", "linear"))
-    a, b = coefficient_figure([("run", cosine)]).data
+    schedules = [(name, make_schedule(schedule)) for name, schedule in (("run", "cosine"), ("other", "linear"))]
+    cosine, linear = (schedule.alpha_bars for _, schedule in schedules)
+    a, b = coefficient_figure(schedules[:1]).data
     assert list(a.y) == cosine[list(a.x)].sqrt().tolist()
     assert list(b.y) == (1 - cosine[list(b.x)]).sqrt().tolist()
-    *_, other_a, other_b = coefficient_figure([("run", cosine), ("other", linear)]).data
+    *_, other_a, other_b = coefficient_figure(schedules).data
     assert list(other_a.y) == linear[list(other_a.x)].sqrt().tolist()
     assert (other_a.line.color, other_b.line.color) == (a.line.color, b.line.color)
     assert other_a.line.dash == other_b.line.dash != a.line.dash

@@ -54,7 +54,7 @@ def denoise_images(
     """
     num_images, labels = labels_to_denoise(checkpoint, class_name, num_images)
     pipeline, spec = checkpoint.pipeline, checkpoint.spec
-    _check_cost(checkpoint, num_images, num_steps, guidance_scale != 1, max_gflops)
+    check_cost(checkpoint, num_images, num_steps, guidance_scale != 1, max_gflops)
     steps = pipeline.denoise(
         labels,
         range(seed, seed + num_images),
@@ -118,7 +118,7 @@ def _every(num_steps: int) -> int:
     return -(-num_steps // MAX_KEPT_FRAMES)
 
 
-def _check_cost(checkpoint: Checkpoint, num_images: int, num_steps: int, guided: bool, max_gflops: float) -> None:
+def check_cost(checkpoint: Checkpoint, num_images: int, num_steps: int, guided: bool, max_gflops: float) -> None:
     """Raise `ValueError`, with what would fit, where sampling and decoding every kept step costs more.
 
     An exact denoiser counts as the network whose place it takes.

@@ -4,8 +4,6 @@ import random
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 
-from torch import Tensor
-
 from ldm_explorer.explore.formula_algebra import (
     BeyondAlgebra,
     Comparison,
@@ -17,14 +15,13 @@ from ldm_explorer.explore.formula_algebra import (
     value_at,
 )
 from ldm_explorer.explore.formula_syntax import Formula, NumberSystem, evaluate, parse_formula
-from ldm_explorer.schedules import make_schedule
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, BetaSchedule, FlowSchedule, Schedule, make_schedule
 
 DIGITS = 120
 TOLERANCE = Decimal("1e-20")
 NOTHING = Decimal("1e-90")
 """What is smaller counts as zero: with 120 digits a^2 + b^2 - 1 is not exactly it."""
 
-FLOW_STEPS = 1000
 MAX_TERMS = 4
 MAX_TEXT = 60
 _FRACTIONS_OF_T = (0.5, 0.25, 0.75, 0.1, 0.9, 0.4, 0.6, 1.0)
@@ -111,28 +108,26 @@ class Verdict:
         return f" It divides by zero at t = {self.undefined.t}, where abar = {self.undefined.place:g}."
 
 
-def check_formula(
-    text: str, quantity: str = "eps", alpha_bars: Tensor | None = None, seed: int = 0, path: Path = "circle"
-) -> Verdict:
+def check_formula(text: str, quantity: str = "eps", schedule: Schedule | None = None, seed: int = 0) -> Verdict:
     """Check `z0 = a*z_t - b*v`, or a right side alone for `quantity`, against z_t = a z0 + b eps, v = a eps - b z0,
     u = eps - z0, z_s = a_s z0 + b_s eps.
 
-    `alpha_bars` `(T,)` is the schedule of the numbers where variance is preserved, the cosine one when None; s is any
-    step before t. What holds a flow's time is compared along a flow, whatever `path` is. Raises `ValueError` for what
-    is no such formula (see `parse_formula`).
+    `schedule` is that of the numbers, the cosine one when None; s is any step before t. What holds a flow's time is
+    compared along a flow, whatever the schedule is. Raises `ValueError` for what is no such formula (see
+    `parse_formula`).
     """
     formula = parse_formula(text, quantity)
-    path = "line" if formula.names_time else path
-    verdict = _judge(formula, path, alpha_bars, seed)
+    path: Path = "line" if formula.names_time or isinstance(schedule, FlowSchedule) else "circle"
+    verdict = _judge(formula, path, schedule, seed)
     if verdict.right:
         return verdict
     others = [other for other in _RIGHT_ELSEWHERE if other != path and not (other == "circle" and formula.names_time)]
-    elsewhere = [_RIGHT_ELSEWHERE[other] for other in others if _judge(formula, other, alpha_bars, seed).right]
+    elsewhere = [_RIGHT_ELSEWHERE[other] for other in others if _judge(formula, other, schedule, seed).right]
     return replace(verdict, elsewhere=elsewhere[0] if elsewhere else "")
 
 
-def _judge(formula: Formula, path: Path, alpha_bars: Tensor | None, seed: int) -> Verdict:
-    trials = _trials(formula, _places(path, alpha_bars), path, seed)
+def _judge(formula: Formula, path: Path, schedule: Schedule | None, seed: int) -> Verdict:
+    trials = _trials(formula, _places(path, schedule), path, seed)
     comparison, remark = None, ""
     try:
         comparison = compare(formula, path)
@@ -155,11 +150,12 @@ def _judge(formula: Formula, path: Path, alpha_bars: Tensor | None, seed: int) -
     return Verdict(formula, False, comparison is not None, example, terms, None, remark, path)
 
 
-def _places(path: Path, alpha_bars: Tensor | None) -> list[float]:
-    """alpha_bar of every step, or the times of a flow in thousandths."""
+def _places(path: Path, schedule: Schedule | None) -> list[float]:
+    """alpha_bar of every step, or the times of a flow."""
     if path != "circle":
-        return [step / FLOW_STEPS for step in range(1, FLOW_STEPS + 1)]
-    return (make_schedule("cosine").alpha_bars if alpha_bars is None else alpha_bars).tolist()
+        steps = schedule.num_timesteps if isinstance(schedule, FlowSchedule) else DEFAULT_NUM_TIMESTEPS
+        return [step / steps for step in range(1, steps + 1)]
+    return (schedule if isinstance(schedule, BetaSchedule) else make_schedule("cosine")).alpha_bars.tolist()
 
 
 def _trials(formula: Formula, places: list[float], path: Path, seed: int) -> list[Trial]:

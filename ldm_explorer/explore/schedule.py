@@ -1,5 +1,6 @@
 """How fast does noise take over?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import crop
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.samplers import draw_noise
-from ldm_explorer.schedules import SCHEDULES, BetaSchedule, make_schedule
+from ldm_explorer.schedules import SCHEDULES, BetaSchedule, Schedule, make_schedule
 
 
 def compare_schedules(num_timesteps: int, beta_start: float, beta_end: float) -> tuple[BetaSchedule, ...]:
@@ -33,14 +34,14 @@ def describe(schedule: BetaSchedule) -> str:
 class NoisedImage:
     """One image noised along one schedule, with the same noise at every timestep; `(n, C, side, side)` in [-1, 1]."""
 
-    schedule: BetaSchedule
-    timesteps: tuple[int, ...]
+    schedule: Schedule
+    timesteps: tuple[int, ...]  # places among the steps, from 0 on
     pixels: Tensor  # noise added to pixels
     decoded: Tensor  # noise added to the latent, then decoded
 
 
 def noise_image(
-    checkpoint: Checkpoint, pixels: Tensor, schedules: tuple[BetaSchedule, ...], seed: int, num_columns: int = 7
+    checkpoint: Checkpoint, pixels: Tensor, schedules: Sequence[Schedule], seed: int, num_columns: int = 7
 ) -> tuple[NoisedImage, ...]:
     """Noise one padded image `(1, C, S, S)` at evenly spaced timesteps, in pixels and in latents."""
     codec, spec = checkpoint.codec, checkpoint.spec
@@ -50,9 +51,9 @@ def noise_image(
     noised = []
     for schedule in schedules:
         timesteps = torch.linspace(0, schedule.num_timesteps - 1, num_columns).round().long()
-        alpha_bars = schedule.alpha_bars[timesteps]
-        in_pixels = add_noise(pixels.expand(num_columns, -1, -1, -1), pixel_noise, alpha_bars)
-        in_latents = add_noise(latents.expand(num_columns, -1, -1, -1), latent_noise, alpha_bars)
+        mixed = schedule.amplitudes[timesteps]
+        in_pixels = add_noise(pixels.expand(num_columns, -1, -1, -1), pixel_noise, mixed)
+        in_latents = add_noise(latents.expand(num_columns, -1, -1, -1), latent_noise, mixed)
         decoded = codec.decode(in_latents)
         noised.append(
             NoisedImage(

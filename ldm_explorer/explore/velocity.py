@@ -1,4 +1,7 @@
-"""What is velocity? (z0, eps) turned by the schedule's angle into (z_t, v), on one real latent."""
+"""What is velocity? (z0, eps) turned by the schedule's angle into (z_t, v), on one real latent.
+
+Along a flow (z0, eps) becomes (z_t, u): z_t moves on the straight line between them, and u is the same all along it.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +14,9 @@ from ldm_explorer.amplitudes import Amplitudes, amplitudes_of
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.latents import decode_images
 from ldm_explorer.lazy import cached_property
-from ldm_explorer.prediction import add_noise, target, to_eps, to_z0
+from ldm_explorer.prediction import PredictionType, add_noise, target, to_eps, to_z0
 from ldm_explorer.samplers import draw_noise
-from ldm_explorer.schedules import BetaSchedule, make_schedule
+from ldm_explorer.schedules import FlowSchedule, Schedule, make_schedule
 
 CLEAN = -1
 """The step before t = 0: the clean latent, abar = 1."""
@@ -25,28 +28,30 @@ DEFAULT_STRIDE = 150
 class VelocityView:
     """One latent and one noise, mixed at step t and taken one DDIM step to s; all latents `(c, h, w)`, normalised."""
 
-    alpha_bars: Tensor  # (T,)
-    t: int
+    steps: Amplitudes  # (T,)
+    t: int  # of these steps
     s: int  # 0 .. t - 1, or CLEAN
     z0: Tensor
     eps: Tensor
+    is_flow: bool = False
+    """Whether the velocity is a flow's, u, and not v."""
 
     @property
-    def alpha_bar(self) -> Tensor:
-        return self.alpha_bars[self.t]
+    def mixed(self) -> Amplitudes:
+        return self.steps[self.t]
 
     @property
-    def alpha_bar_s(self) -> Tensor:
-        return self.alpha_bars.new_ones(()) if self.s == CLEAN else self.alpha_bars[self.s]
+    def mixed_s(self) -> Amplitudes:
+        return amplitudes_of(torch.ones(())) if self.s == CLEAN else self.steps[self.s]
 
     @property
     def amplitudes(self) -> tuple[float, float]:
         """(a, b) at t."""
-        return _floats(amplitudes_of(self.alpha_bar))
+        return _floats(self.mixed)
 
     @property
     def amplitudes_s(self) -> tuple[float, float]:
-        return _floats(amplitudes_of(self.alpha_bar_s))
+        return _floats(self.mixed_s)
 
     @property
     def angle(self) -> float:
@@ -61,40 +66,53 @@ class VelocityView:
 
     @cached_property
     def z_t(self) -> Tensor:
-        return add_noise(self.z0, self.eps, self.alpha_bar)
+        return add_noise(self.z0, self.eps, self.mixed)
 
     @cached_property
     def v(self) -> Tensor:
-        return target("v_prediction", self.z0, self.eps, self.alpha_bar)
+        """The velocity along the circle, a eps - b z0 (Salimans & Ho 2022)."""
+        return target("v_prediction", self.z0, self.eps, self.mixed)
+
+    @cached_property
+    def u(self) -> Tensor:
+        """The velocity along the straight line, eps - z0 (Lipman et al. 2023; Liu et al. 2023)."""
+        return target("flow", self.z0, self.eps, self.mixed)
+
+    @property
+    def velocity(self) -> Tensor:
+        """That of this schedule: u of a flow, else v."""
+        return self.u if self.is_flow else self.v
 
     @cached_property
     def z0_back(self) -> Tensor:
-        """a z_t - b v"""
-        return to_z0("v_prediction", self.v, self.z_t, self.alpha_bar)
+        """a z_t - b v, or z_t - s u of a flow."""
+        return to_z0(self._kind, self.velocity, self.z_t, self.mixed)
 
     @cached_property
     def eps_back(self) -> Tensor:
-        """b z_t + a v"""
-        return to_eps("v_prediction", self.v, self.z_t, self.alpha_bar)
+        """b z_t + a v, or z_t + (1 - s) u of a flow."""
+        return to_eps(self._kind, self.velocity, self.z_t, self.mixed)
 
     @cached_property
     def z_s(self) -> Tensor:
-        """One DDIM step from z_t and v alone (Song et al. 2021, eq. 12 with sigma = 0)."""
-        return add_noise(self.z0_back, self.eps_back, self.alpha_bar_s)
+        """One step from z_t and the velocity alone: DDIM (Song et al. 2021, eq. 12 with sigma = 0), of a flow Euler."""
+        return add_noise(self.z0_back, self.eps_back, self.mixed_s)
+
+    @property
+    def _kind(self) -> PredictionType:
+        return "flow" if self.is_flow else "v_prediction"
 
 
 def _floats(pair: Amplitudes) -> tuple[float, float]:
     return float(pair.a), float(pair.b)
 
 
-def schedule_of(checkpoint: Checkpoint) -> tuple[Tensor, str]:
-    """abar `(T,)` of a checkpoint's own schedule, or the cosine ones for what has none; and whose they are."""
-    cosine = make_schedule("cosine").alpha_bars
+def schedule_of(checkpoint: Checkpoint) -> tuple[Schedule, str]:
+    """A checkpoint's own schedule, or the cosine one for what has none; and whose it is."""
     if not checkpoint.has_denoiser:
-        return cosine, f"a cosine schedule, as {checkpoint.name} is an autoencoder without one"
-    if isinstance(checkpoint.schedule, BetaSchedule):
-        return checkpoint.schedule.alpha_bars, f"the schedule that {checkpoint.name} was trained with"
-    return cosine, f"a cosine schedule, as {checkpoint.name} is a flow, whose velocity is u = eps - z0 and not v"
+        return make_schedule("cosine"), f"a cosine schedule, as {checkpoint.name} is an autoencoder without one"
+    kind = "flow" if isinstance(checkpoint.schedule, FlowSchedule) else "schedule"
+    return checkpoint.schedule, f"the {kind} that {checkpoint.name} was trained with"
 
 
 def view_velocity(checkpoint: Checkpoint, pixels: Tensor, seed: int, t: int, stride: int) -> VelocityView:
@@ -102,30 +120,35 @@ def view_velocity(checkpoint: Checkpoint, pixels: Tensor, seed: int, t: int, str
 
     Raises `ValueError` for a t outside the schedule or a stride below 1.
     """
-    alpha_bars, _ = schedule_of(checkpoint)
-    if not 0 <= t < len(alpha_bars):
-        raise ValueError(f"t is {t}: give 0 to {len(alpha_bars) - 1}, the schedule's steps")
+    schedule, _ = schedule_of(checkpoint)
+    last = schedule.num_timesteps - 1
+    if not 0 <= t <= last:
+        raise ValueError(f"t is {t}: give 0 to {last}, the schedule's steps")
     if stride < 1:
         raise ValueError(f"the step goes {stride} timesteps back: give at least 1")
     z0 = checkpoint.codec.encode(pixels)[0].cpu()
     noise, _ = draw_noise(z0.shape, [seed])
-    return VelocityView(alpha_bars, t, max(t - stride, CLEAN), z0, noise[0])
+    is_flow = isinstance(schedule, FlowSchedule)
+    return VelocityView(schedule.amplitudes, t, max(t - stride, CLEAN), z0, noise[0], is_flow)
 
 
 def view_schedule(checkpoint: Checkpoint, pixels: Tensor, seed: int, stride: int, num_views: int) -> list[VelocityView]:
     """The same latent and noise at evenly spaced timesteps, from t = 0 to the schedule's last."""
     first = view_velocity(checkpoint, pixels, seed, 0, stride)
-    timesteps = torch.linspace(0, len(first.alpha_bars) - 1, num_views).round().long().tolist()
+    timesteps = torch.linspace(0, len(first.steps) - 1, num_views).round().long().tolist()
     return [replace(first, t=t, s=max(t - stride, CLEAN)) for t in timesteps]
 
 
 def decode_latents(checkpoint: Checkpoint, views: Sequence[VelocityView]) -> list[dict[str, Tensor]]:
-    """z0, eps, z_t, v and z_s of views of one latent as the autoencoder paints them, `(C, side, side) uint8` each."""
-    both = [views[0].z0, views[0].eps]
-    moving = [latent for view in views for latent in (view.z_t, view.v, view.z_s)]
-    z0, eps, *images = decode_images(checkpoint.codec, torch.stack(both + moving), checkpoint.spec)
-    of_view = zip(images[::3], images[1::3], images[2::3], strict=True)
-    return [{"z0": z0, "eps": eps, "z_t": z_t, "v": v, "z_s": z_s} for z_t, v, z_s in of_view]
+    """What each view of one latent holds as the autoencoder paints it, `(C, side, side) uint8` by name; v but of a
+    flow."""
+    still = ("z0", "eps", "u")
+    moving = ("z_t", "z_s") if views[0].is_flow else ("z_t", "v", "z_s")
+    latents = [getattr(views[0], name) for name in still]
+    latents += [getattr(view, name) for view in views for name in moving]
+    images = iter(decode_images(checkpoint.codec, torch.stack(latents), checkpoint.spec))
+    shared = {name: next(images) for name in still}
+    return [shared | {name: next(images) for name in moving} for _ in views]
 
 
 def rms(latent: Tensor) -> float:

@@ -6,7 +6,7 @@ from itertools import cycle
 import plotly.graph_objects as go
 
 from ldm_explorer.samplers import ALL_SAMPLERS
-from ldm_explorer.schedules import SCHEDULES
+from ldm_explorer.schedules import FLOW, SCHEDULES
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F6FBF")
 """In the order in which things are listed."""
@@ -14,8 +14,8 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#7F
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 """Beside the colours: what is told apart by these is told apart in grey, too."""
 
-SCHEDULE_COLORS = dict(zip(SCHEDULES, cycle(COLORS), strict=False))
-SCHEDULE_DASHES = dict(zip(SCHEDULES, cycle(DASHES), strict=False))
+SCHEDULE_COLORS = dict(zip((*SCHEDULES, FLOW), cycle(COLORS), strict=False))
+SCHEDULE_DASHES = dict(zip((*SCHEDULES, FLOW), cycle(DASHES), strict=False))
 FLOOR_COLORS = {
     "white": "#CC79A7",
     "gaussian": "#D55E00",
@@ -32,7 +32,7 @@ FLOOR_DASHES = {
 }
 LOSS_COLOR = "#8FB8DE"
 VALIDATION_COLOR = "#5B6FC4"
-LATENT_COLORS = {"z0": "#0072B2", "eps": "#D55E00", "z_t": "#009E73", "v": "#CC79A7", "z_s": "#E69F00"}
+LATENT_COLORS = {"z0": "#0072B2", "eps": "#D55E00", "z_t": "#009E73", "v": "#CC79A7", "u": "#CC79A7", "z_s": "#E69F00"}
 MARKER_COLOR = "#8C8C8C"
 REFERENCE_LINE = {"color": MARKER_COLOR, "width": 2, "dash": "dash"}
 CHECKPOINT_COLORS = ("#56B4E9", "#B8860B", "#7F6FBF", "#3F7F5F", "#A0522D", "#4F5D75")

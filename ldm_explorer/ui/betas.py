@@ -6,7 +6,7 @@ import gradio as gr
 
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.schedule import compare_schedules, describe
-from ldm_explorer.figures.schedules import schedule_figures
+from ldm_explorer.figures.schedules import beta_figures
 from ldm_explorer.schedules import DEFAULT_BETA_END, DEFAULT_BETA_START, DEFAULT_NUM_TIMESTEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import html, join
@@ -48,5 +48,5 @@ def answer(_library: Library, chosen: BetasSettings, _beside: BetasSettings | No
     """Where each crosses one half and what is left at its end, in words; beta and alpha over t."""
     schedules = compare_schedules(chosen.num_timesteps, chosen.beta_start, chosen.beta_end)
     words = join(html("<li><b>{}</b>: {}.</li>", schedule.name, describe(schedule)) for schedule in schedules)
-    figures = schedule_figures(schedules)
+    figures = beta_figures(schedules)
     yield html("<ul>{}</ul>", words), figures.beta, figures.alpha

@@ -60,14 +60,14 @@ EXAMPLES += [(f"right: {formula}", formula) for formula in [*RIGHT.values(), *RI
 
 def check(library: Library, checkpoint: str, quantity: str, formula: str) -> Markup:
     """Say as HTML that a formula is right, or name the wrong term and a counter-example."""
-    alpha_bars, _ = schedule_of(library.get(checkpoint))
-    return _verdict(check_formula(formula, quantity, alpha_bars))
+    schedule, _ = schedule_of(library.get(checkpoint))
+    return _verdict(check_formula(formula, quantity, schedule))
 
 
 def check_example(library: Library, checkpoint: str, formula: str):
     """The quantity and text of an example formula, and what there is to say about it as HTML."""
-    alpha_bars, _ = schedule_of(library.get(checkpoint))
-    verdict = check_formula(formula, alpha_bars=alpha_bars)
+    schedule, _ = schedule_of(library.get(checkpoint))
+    verdict = check_formula(formula, schedule=schedule)
     return verdict.formula.quantity, formula, _verdict(verdict)
 
 

@@ -9,7 +9,10 @@ from ldm_explorer.ui.stage import words
 
 @dataclass(frozen=True)
 class Plane:
-    """z_t = a z0 + b eps on the unit circle with v as its tangent, and a step to z_s = a_s z0 + b_s eps."""
+    """z_t = a z0 + b eps on the unit circle with v as its tangent, and a step to z_s = a_s z0 + b_s eps.
+
+    Of a flow on the straight line from z0 to eps, with u along it.
+    """
 
     a: float
     b: float
@@ -19,7 +22,8 @@ class Plane:
     caption: str = ""
     size: Literal["large", "small"] = "large"
     slot: str | None = None
+    is_flow: bool = False
 
     def drawn(self) -> dict[str, Any]:
         coefficients = {"a": self.a, "b": self.b, "a_s": self.a_s, "b_s": self.b_s}
-        return {"plane": coefficients | {"colors": LATENT_COLORS}} | words(self)
+        return {"plane": coefficients | {"colors": LATENT_COLORS, "is_flow": self.is_flow}} | words(self)

@@ -7,8 +7,8 @@ import gradio as gr
 from ldm_explorer.data import to_uint8
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.schedule import compare_schedules, noise_image
-from ldm_explorer.figures.schedules import schedule_figures
-from ldm_explorer.schedules import BetaSchedule
+from ldm_explorer.figures.schedules import signal_figures
+from ldm_explorer.schedules import FlowSchedule, Schedule
 from ldm_explorer.ui import betas, settings
 from ldm_explorer.ui.betas import BetasSettings
 from ldm_explorer.ui.images import chosen_image
@@ -46,27 +46,34 @@ def build(library: Library) -> list[gr.components.Component]:
 
 
 def answer(library: Library, chosen: ScheduleSettings, _beside: ScheduleSettings | None) -> Iterator[tuple]:
-    """One image noised along every schedule with the same noise."""
+    """One image noised along every schedule of betas and along a flow's straight line, with the same noise."""
     image = chosen_image(library, chosen)
-    schedules = compare_schedules(chosen.num_timesteps, chosen.beta_start, chosen.beta_end)
+    of_betas = compare_schedules(chosen.num_timesteps, chosen.beta_start, chosen.beta_end)
+    schedules: list[Schedule] = [*of_betas, FlowSchedule(chosen.num_timesteps)]
     noised = noise_image(library.get(chosen.checkpoint), image.pixels, schedules, chosen.seed, NUM_FRAMES)
-    figures = schedule_figures(schedules)
+    figures = signal_figures(schedules)
     sides = [Side(schedule.name, _facts(schedule)) for schedule in schedules]
     show = Show(repr(chosen), "Timestep", NUM_FRAMES, sides, open_at=NUM_FRAMES // 3)
     for place in range(NUM_FRAMES):
         t = noised[0].timesteps[place]
         pictures = [
             [
-                Shot(to_uint8(result.pixels[place]), "in pixels", f"abar {float(result.schedule.alpha_bars[t]):.2g}"),
+                Shot(to_uint8(result.pixels[place]), "in pixels", _amount(result.schedule, t)),
                 Shot(to_uint8(result.decoded[place]), "in latents, decoded"),
             ]
             for result in noised
         ]
         show.add(Frame(f"t = {t}", t, pictures))
-    yield show.end(), figures.alpha_bar, figures.log_snr
+    yield show.end(), figures.signal_share, figures.log_snr
 
 
-def _facts(schedule: BetaSchedule) -> list[tuple[str, str]]:
+def _amount(schedule: Schedule, t: int) -> str:
+    if isinstance(schedule, FlowSchedule):
+        return f"s {float(schedule.amplitudes.b[t]):.2g}"
+    return f"abar {float(schedule.signal_share[t]):.2g}"
+
+
+def _facts(schedule: Schedule) -> list[tuple[str, str]]:
     """When noise has taken over, and what is left of the image at the end."""
     half, last = schedule.half_step, float(schedule.snr[-1])
     return [

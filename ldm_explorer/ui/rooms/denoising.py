@@ -13,15 +13,14 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import DenoisingFrame, denoise_images, timesteps_shown
 from ldm_explorer.explore.export import denoising_script, short_path
 from ldm_explorer.explore.library import Library
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
-from ldm_explorer.ui import few_evaluations, settings
+from ldm_explorer.ui import few_evaluations, flow_lens, settings
+from ldm_explorer.ui.flow_lens import LensSettings
 from ldm_explorer.ui.images import class_of
 from ldm_explorer.ui.nearest_training import nearest_shown
 from ldm_explorer.ui.parts import fold
 from ldm_explorer.ui.pictures import difference_map, grid, latent_channel
 from ldm_explorer.ui.place import Place
 from ldm_explorer.ui.server.work import LONG
-from ldm_explorer.ui.settings import Settings
 from ldm_explorer.ui.sides import comparable, decibels, lettered
 from ldm_explorer.ui.stage import Frame, Histogram, Picture, Shot, Show, Side, stage
 
@@ -29,7 +28,7 @@ NAME = "denoising"
 TITLE = "Denoising"
 QUESTION = "How does noise become an image?"
 WORK = LONG
-PARTS = (few_evaluations,)
+PARTS = (flow_lens, few_evaluations)
 CURVE_POINTS = 41
 MAX_LOG_SNR = 20.0
 WHY_NOT_ONE_STEP = (
@@ -40,18 +39,11 @@ WHY_NOT_ONE_STEP = (
 )
 
 
-class DenoisingSettings(Settings):
-    """A walk from noise to an image."""
+class DenoisingSettings(LensSettings):
+    """A walk from noise to an image, or to many."""
 
-    checkpoint: settings.Checkpoint
-    class_name: settings.ClassName
-    seed: settings.Seed = 0
-    sampler: settings.Sampler = DEFAULT_SAMPLER
-    steps: settings.Steps = DEFAULT_NUM_STEPS
-    guidance: settings.Guidance = 1.0
     classes: settings.Classes = "chosen"
     images: settings.Images = 1
-    denoiser: settings.Denoiser = DEFAULT_DENOISER
 
 
 SETTINGS = DenoisingSettings

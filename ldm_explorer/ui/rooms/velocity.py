@@ -33,15 +33,35 @@ TITLE = "Velocity"
 QUESTION = "What is velocity?"
 WORK = LIGHT
 NUM_FRAMES = 21
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     *("t", "abar", "a", "b", "s", "a_s", "b_s"),
     *("z_t", "v", "a z_t − b v", "b z_t + a v", "z_s", "RMS of z_t", "RMS of v", "RMS of z_s"),
     *("mean squares of z_t and v", "cosine of z_t and v"),
 )
+FLOW_COLUMNS: tuple[str, ...] = (
+    *("t", "s", "s_next", "z_t", "u", "z_t − s u", "z_t + (1 − s) u", "z at s_next"),
+    *("RMS of z_t", "RMS of u", "RMS of z at s_next", "cosine of z_t and u"),
+)
 IN_SHORT = (
     "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$. The velocity $v$ is the tangent there: who predicts "
-    "$v$ has $z_0$ and $\\epsilon$."
+    "$v$ has $z_0$ and $\\epsilon$. A flow's velocity is another: $u = \\epsilon - z_0$, along the straight line."
 )
+TWO_VELOCITIES = r"""
+| | $v$, where variance is preserved | $u$, of a flow |
+| --- | --- | --- |
+| the way | a circle: $z_t = \cos\phi\, z_0 + \sin\phi\, \epsilon$ | a line: $z_t = (1-s)\, z_0 + s\, \epsilon$ |
+| the velocity | $v = dz_t/d\phi = a\,\epsilon - b\,z_0$ | $u = dz_t/ds = \epsilon - z_0$ |
+| along the way | turns from $\epsilon$ to $-z_0$ | stays the same |
+| its RMS, of unit latents | 1 | $\sqrt 2$ |
+| back to the image | $z_0 = a\,z_t - b\,v$ | $z_0 = z_t - s\,u$ |
+| a step | DDIM: turn by $\phi - \phi_s$ | Euler: $z_t + (s_{next} - s)\,u$ |
+| in diffusers | `v_prediction` | `flow_prediction` |
+| source | Salimans & Ho 2022 | Lipman et al. 2023, Liu et al. 2023 |
+
+Both point towards noise here, as in diffusers: data lies at $s = 0$. Many papers let time run the other way, with data
+at $s = 1$ and $u = z_0 - \epsilon$: a network that was trained so walks backwards in code that is not. Who has one has
+the other: where variance is preserved $u = (a+b)\,v - (a-b)\,z_t$.
+"""
 DERIVATION = r"""Write $a = \cos\phi$ and $b = \sin\phi$. Then $z_t$ moves along a circle, and $v$ is how fast it moves
 as $\phi$ grows:
 
@@ -88,6 +108,8 @@ def build(library: Library) -> list[gr.components.Component]:
         shown.append(gr.Plot(show_label=False, min_width=320))
     checkpoint = gr.Textbox(default_checkpoint(library), visible="hidden", max_length=300, label="Checkpoint")
     build_checker(library, checkpoint)
+    with gr.Accordion("v or u? Two things are called velocity", open=False):
+        gr.Markdown(TWO_VELOCITIES, latex_delimiters=MATH)
     with gr.Accordion("Where the formulas come from", open=False):
         gr.Markdown(DERIVATION, latex_delimiters=MATH)
     with gr.Accordion("Numbers at every timestep", open=False):
@@ -107,7 +129,7 @@ def answer(library: Library, chosen: VelocitySettings, beside: VelocitySettings 
         pictures = [_pictures(view, latents) for view, latents in zip(moments, images, strict=True)]
         show.add(Frame(f"t = {moments[0].t}", moments[0].t, pictures))
     schedules = [(checkpoint.name, schedule_of(checkpoint)) for checkpoint in checkpoints]
-    figure = coefficient_figure([(name, alpha_bars) for name, (alpha_bars, _) in schedules])
+    figure = coefficient_figure([(name, schedule) for name, (schedule, _) in schedules])
     numbers = join(_numbers(whose, of_run) for (_, (_, whose)), of_run in zip(schedules, views, strict=True))
     yield show.end(" ".join(chosen_image(library, chosen).notes)), figure, numbers, chosen.checkpoint
 
@@ -126,12 +148,20 @@ def _facts(view: VelocityView) -> list[tuple[str, str]]:
 
 def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
     (a, b), (a_s, b_s) = view.amplitudes, view.amplitudes_s
+    caption, see = f"t = {view.t}: a = {a:.3f}, b = {b:.3f}", "decoded: what a network sees"
+    ends = [Shot(decoded["z0"], "z0", "the latent of the image", size="small")]
+    ends += [Shot(decoded["eps"], "ε", "the noise", size="small")]
+    if view.is_flow:
+        u = Shot(decoded["u"], "u = ε − z0", "decoded: what a flow's network predicts at any s", slot="predicted")
+        next_s = Shot(decoded["z_s"], "z_s", f"one Euler step on, at s = {b_s:.3f}", size="small")
+        noisy = Shot(decoded["z_t"], "z_t = (1 − s) z0 + s ε", see, slot="noisy")
+        return [Plane(a, b, a_s, b_s, f"s = {b:.2f}", caption, is_flow=True), noisy, u, *ends, next_s]
     return [
-        Plane(a, b, a_s, b_s, f"φ = {math.degrees(view.angle):.0f}°", f"t = {view.t}: a = {a:.3f}, b = {b:.3f}"),
-        Shot(decoded["z_t"], "z_t = a z0 + b ε", "decoded: what a network sees", slot="noisy"),
+        Plane(a, b, a_s, b_s, f"φ = {math.degrees(view.angle):.0f}°", caption),
+        Shot(decoded["z_t"], "z_t = a z0 + b ε", see, slot="noisy"),
         Shot(decoded["v"], "v = a ε − b z0", "decoded: what a v-network predicts", slot="predicted"),
-        Shot(decoded["z0"], "z0", "the latent of the image", size="small"),
-        Shot(decoded["eps"], "ε", "the noise", size="small"),
+        *ends,
+        Shot(decoded["u"], "u = ε − z0", "a flow's velocity, the same at any t", size="small"),
         Shot(decoded["z_s"], "z_s", f"one DDIM step on, at {_step(view.s)}", size="small"),
     ]
 
@@ -144,22 +174,38 @@ def _numbers(whose: str, views: Sequence[VelocityView]) -> Markup:
     """A row of numbers for every timestep, and what a turn of axes keeps."""
     first = views[0]
     place = (0, first.z0.shape[1] // 2, first.z0.shape[2] // 2)
-    rows = [_row(view, place) for view in views]
-    squares = rms(first.z0) ** 2 + rms(first.eps) ** 2
+    back = "z_t − s u and z_t + (1 − s) u" if first.is_flow else "a z_t − b v and b z_t + a v"
     words = (
         f"On {whose}. One value of each latent, where z0 is {float(first.z0[place]):.3f} and eps is "
-        f"{float(first.eps[place]):.3f}: both come back as a z_t − b v and b z_t + a v. RMS: root of the mean "
-        f"square of all values. A turn keeps lengths: mean squares of z0 and eps add up to {squares:.4f}, and so do "
-        "those of z_t and v."
+        f"{float(first.eps[place]):.3f}: both come back as {back}. RMS: root of the mean square of all values."
     )
-    csv = "\n".join(",".join(row) for row in [COLUMNS, *rows])
-    numbers = scrolling(table(COLUMNS, rows), f"numbers of the latents on {whose}")
+    if first.is_flow:
+        columns, rows = FLOW_COLUMNS, [_flow_row(view, place) for view in views]
+        words += " u is the same all along; z_t is shortest in between, where signal and noise halve one another."
+    else:
+        columns, rows = COLUMNS, [_row(view, place) for view in views]
+        squares = rms(first.z0) ** 2 + rms(first.eps) ** 2
+        words += (
+            f" A turn keeps lengths: mean squares of z0 and eps add up to {squares:.4f}, and so do those of z_t and v."
+        )
+    csv = "\n".join(",".join(row) for row in [columns, *rows])
+    numbers = scrolling(table(columns, rows), f"numbers of the latents on {whose}")
     return html("<p>{}</p>{}{}", words, numbers, csv_link(csv, "Velocity"))
+
+
+def _flow_row(view: VelocityView, place: tuple[int, int, int]) -> list[str]:
+    latents = [view.z_t, view.u, view.z0_back, view.eps_back, view.z_s]
+    return [
+        *(str(view.t), f"{view.amplitudes[1]:.4f}", f"{view.amplitudes_s[1]:.4f}"),
+        *(f"{float(latent[place]):.3f}" for latent in latents),
+        *(f"{rms(latent):.3f}" for latent in (view.z_t, view.u, view.z_s)),
+        f"{cosine(view.z_t, view.u):.3f}",
+    ]
 
 
 def _row(view: VelocityView, place: tuple[int, int, int]) -> list[str]:
     (a, b), (a_s, b_s) = view.amplitudes, view.amplitudes_s
-    at_t = [str(view.t), f"{float(view.alpha_bar):.4g}", f"{a:.4f}", f"{b:.4f}"]
+    at_t = [str(view.t), f"{a**2:.4g}", f"{a:.4f}", f"{b:.4f}"]
     at_s = ["clean" if view.s == CLEAN else str(view.s), f"{a_s:.4f}", f"{b_s:.4f}"]
     values = [view.z_t, view.v, view.z0_back, view.eps_back, view.z_s]
     squares = rms(view.z_t) ** 2 + rms(view.v) ** 2
