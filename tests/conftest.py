@@ -37,10 +37,14 @@ from ldm_explorer.training import make_accelerator
 LATENT_SHAPE = (4, 8, 8)
 
 
-@pytest.hookimpl(trylast=True)
+LONGEST = ("test_train_commands", "test_several_processes", "test_page", "test_kill", "test_app")
+"""Modules that come first: begun last, each would leave the other workers idle, as one worker runs all of a module."""
+
+
 def pytest_collection_modifyitems(items):
-    """Tests that one worker has to run in a row come first: begun last, they would leave the other workers idle."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    items.sort(
+        key=lambda item: LONGEST.index(item.module.__name__) if item.module.__name__ in LONGEST else len(LONGEST)
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,7 @@ from ldm_explorer.training.drive import drive
 from ldm_explorer.training.tasks import autoencoder, classifier, denoiser
 
 evaluate = load_script("evaluate")
-pytestmark = [pytest.mark.xdist_group("foreign files"), pytest.mark.usefixtures("fresh_accelerate")]
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 
 SHORT = {"max_steps": 2, "batch_size": 4, "threads": 1, "precision": "fp32", "image_side": 32, "log_every_steps": 1}
 TRAININGS = {

@@ -5,53 +5,47 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import GIVE_UP_SECONDS, finish, logged_steps, run_command, start
+from commands import GIVE_UP_SECONDS, Forked, finish, logged_steps, run_command, run_forked
 from foreign_files import contents, move_away, plant, unchanged
 from helpers import draw_shapes, same_weights
 from safetensors.torch import load_file
 from torchvision.transforms.functional import to_pil_image
 
+from ldm_explorer import run_folder
 from ldm_explorer.checkpoints import CheckpointError, read_checkpoint
 from ldm_explorer.run_folder import MARK
+from ldm_explorer.training import run_state
 from ldm_explorer.training.run_state import latest_state
 
-pytestmark = pytest.mark.xdist_group("kill")  # one worker, as the tests share their training
-AS_A_SCRIPT = ["env", "PYTHONPATH=train", sys.executable]
-"""Python as it is for a script in train/, whose folder is on the path."""
 
-KILLED_WHILE_SAVING = """
-import os, runpy, signal, sys
-import ldm_explorer.training.run_state as run_state
+def kill_while_saving() -> None:
+    """Have this process killed when half of a state is written, the ninth or a later step's."""
+    save_file = run_state.save_file
 
-def write_half(tensors, path):
-    if "state-" in str(path) and int(str(path).split("state-")[1][:9]) >= 9:
-        path.write_bytes(bytes(1000))
-        os.kill(os.getpid(), signal.SIGKILL)
-    save_file(tensors, path)
+    def write_half(tensors, path):
+        if "state-" in str(path) and int(str(path).split("state-")[1][:9]) >= 9:
+            path.write_bytes(bytes(1000))
+            os.kill(os.getpid(), signal.SIGKILL)
+        save_file(tensors, path)
 
-save_file, run_state.save_file = run_state.save_file, write_half
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+    run_state.save_file = write_half
 
 
-KILLED_WHILE_EXPORTING = """
-import os, runpy, signal, sys
-import ldm_explorer.run_folder as run_folder
+def kill_while_exporting() -> None:
+    """Have this process killed between two files of its checkpoint."""
+    put = run_folder.put
 
-def put_or_die(temporary, final):
-    if final.match("vae/config.json"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    put(temporary, final)
+    def put_or_die(temporary, final):
+        if final.match("vae/config.json"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(temporary, final)
 
-put, run_folder.put = run_folder.put, put_or_die
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+    run_folder.put = put_or_die
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +78,8 @@ def uninterrupted(command, tmp_path_factory) -> Path:
     return run_dir
 
 
-def kill_after(step: int, *command: str, run_dir: Path) -> None:
-    process = start(*command, "--out", str(run_dir), "--resume")
+def kill_after(step: int, *command: str, run_dir: Path, before: Callable[[], None] | None = None) -> None:
+    process = Forked(*command, "--out", str(run_dir), "--resume", before=before)
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while max(logged_steps(run_dir), default=0) < step and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -98,16 +92,16 @@ def kill_after(step: int, *command: str, run_dir: Path) -> None:
 def test_four_kills_one_in_a_state_and_one_in_the_export_change_nothing(command, uninterrupted, tmp_path):
     """And nothing of somebody else's, in the same folder."""
     run_dir = tmp_path / "run"
-    kill_after(5, sys.executable, *command, run_dir=run_dir)
+    kill_after(5, *command, run_dir=run_dir)
     planted = move_away(run_dir, plant(run_dir, tmp_path / "elsewhere"))
-    kill_after(1000, *AS_A_SCRIPT, "-c", KILLED_WHILE_SAVING, *command, run_dir=run_dir)
+    kill_after(1000, *command, run_dir=run_dir, before=kill_while_saving)
     assert latest_state(run_dir).name < "state-000000012"
     assert list(run_dir.glob(f"{MARK}/tmp/*")), "the kill came while a state was being written"
-    kill_after(30, sys.executable, *command, run_dir=run_dir)
-    kill_after(1000, *AS_A_SCRIPT, "-c", KILLED_WHILE_EXPORTING, *command, run_dir=run_dir)
+    kill_after(30, *command, run_dir=run_dir)
+    kill_after(1000, *command, run_dir=run_dir, before=kill_while_exporting)
     with pytest.raises(CheckpointError):
         read_checkpoint(run_dir)
-    run_command(sys.executable, *command, "--out", str(run_dir), "--resume")
+    run_forked(*command, "--out", str(run_dir), "--resume")
     assert logged_steps(run_dir) == list(range(1, 61))
     for part in ("vae/diffusion_pytorch_model.safetensors", "state-000000060/state.safetensors"):
         assert same_weights(load_file(run_dir / part), load_file(uninterrupted / part))
@@ -131,13 +125,13 @@ def small_disk(tmp_path, uninterrupted):
 
 def test_a_full_disk_ends_in_a_sentence_and_a_larger_one_goes_on(command, uninterrupted, small_disk):
     run_dir = small_disk / "run"
-    process = start(sys.executable, *command, "--out", str(run_dir))
+    process = Forked(*command, "--out", str(run_dir))
     output = finish(process)
     assert process.returncode == 1, output
     assert "No space left on device" in output, output
     assert "go on from step 3 with the same command and --resume" in output, output
     assert "Traceback" not in output, output
     subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
-    run_command(sys.executable, *command, "--out", str(run_dir), "--resume")
+    run_forked(*command, "--out", str(run_dir), "--resume")
     part = "state-000000060/state.safetensors"
     assert same_weights(load_file(run_dir / part), load_file(uninterrupted / part))

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import GIVE_UP_SECONDS, LAUNCH, finish, logged_steps, run_command, start
+from commands import GIVE_UP_SECONDS, LAUNCH, Forked, finish, logged_steps, run_command, run_forked, start
 from PIL import Image
 
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.training.run_state import latest_state
 
-pytestmark = pytest.mark.xdist_group("several processes")  # one worker, as the tests share their autoencoder
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+FORKING = [*TORCHRUN, "--run-path", "--start-method", "fork"]
+"""Where torchrun itself was forked: its processes then import nothing either."""
 OPTIONS = ["--threads", "1", "--log-every-steps", "1", "--layers-per-block", "1", "--precision", "fp32"]
 OPTIONS += ["--widths", "16", "32", "--batch-size", "8", "--image-side", "16"]
 SECTIONS = ("reconstruction", "latent_space", "continuity", "generation")
@@ -45,7 +45,7 @@ def images(tmp_path_factory) -> str:
 def vae(images, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("several-vae") / "vae"
     options = [*OPTIONS, "--latent-size", "8", "--max-steps", "20", "--dataset", images, "--out", str(folder)]
-    run_command(*LAUNCH, "train/vae.py", *options)
+    run_forked("train/vae.py", *options)
     return str(folder)
 
 
@@ -62,7 +62,7 @@ def test_two_processes_in_two_passes_a_step_train_as_one_does_in_one(command, tm
     run_command(*LAUNCH, *command, "--max-steps", "20")
     (tmp_path / "run").rename(tmp_path / "alone")
     passes = ["--batch-size", "4", "--gradient-accumulation-steps", "2"]
-    run_command(*TORCHRUN, *command, *passes, "--max-steps", "20")
+    run_forked(*FORKING, *command, *passes, "--max-steps", "20")
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
     assert len(losses(tmp_path / "run")) == 20
     files = {path.name for path in (tmp_path / "run").iterdir()}
@@ -72,12 +72,12 @@ def test_two_processes_in_two_passes_a_step_train_as_one_does_in_one(command, tm
 def test_two_processes_measure_as_one_does(tmp_path, vae):
     images = draw_squares(tmp_path / "squares", 900)
     options = ["--dataset", images, "--image-side", "16", "--max-steps", "2", "--threads", "1"]
-    run_command(*LAUNCH, "train/features.py", *options, "--out", str(tmp_path / "features"))
-    run_command(*LAUNCH, "train/ldm.py", *OPTIONS, *options[:6], "--vae", vae, "--out", str(tmp_path / "run"))
+    run_forked("train/features.py", *options, "--out", str(tmp_path / "features"))
+    run_forked("train/ldm.py", *OPTIONS, *options[:6], "--vae", vae, "--out", str(tmp_path / "run"))
     measure = ["train/evaluate.py", str(tmp_path / "run"), "--quick", "--steps", "1", "--threads", "1"]
     figures = {}
-    for name, launcher in (("one", [sys.executable]), ("two", TORCHRUN)):
-        run_command(*launcher, *measure)
+    for name, launcher in (("one", []), ("two", FORKING)):
+        run_forked(*launcher, *measure)
         measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["evaluation_unipc_1_quick"]
         figures[name] = {f"{part} {key}": value for part in SECTIONS for key, value in measured[part].items()}
     for name in [name for name, value in figures["one"].items() if not isinstance(value, int | float)]:
@@ -88,7 +88,7 @@ def test_two_processes_measure_as_one_does(tmp_path, vae):
 def test_a_folder_that_holds_a_run_is_refused_by_all_processes_together(command, tmp_path):
     RunFolder(tmp_path / "run").write_text("train_config.json", "{}")
     RunFolder(tmp_path / "run").write_text("train_log.jsonl", "")
-    process = start(*TORCHRUN, *command, "--max-steps", "20")
+    process = Forked(*FORKING, *command, "--max-steps", "20")
     output = finish(process)
     assert process.returncode != 0
     assert output.count("already holds a run: go on with --resume") == 1, output
@@ -103,7 +103,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_dies_ends_the_run_and_leaves_a_state_that_resumes(command, tmp_path, rank):
     run_dir = tmp_path / "run"
-    process = start(*TORCHRUN, *command, "--max-steps", "100000", "--save-every-steps", "5")
+    process = start(sys.executable, "-m", *TORCHRUN, *command, "--max-steps", "100000", "--save-every-steps", "5")
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while latest_state(run_dir) is None and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -116,7 +116,7 @@ def test_a_rank_that_dies_ends_the_run_and_leaves_a_state_that_resumes(command, 
         assert "go on from step" in output, output
     step = int(latest_state(run_dir).name.removeprefix("state-"))
     assert step >= 5
-    resumed = start(*TORCHRUN, *command, "--max-steps", "100000", "--save-every-steps", "5", "--resume")
+    resumed = Forked(*FORKING, *command, "--max-steps", "100000", "--save-every-steps", "5", "--resume")
     while max(logged_steps(run_dir), default=0) <= step + 5 and resumed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(resumed.pid, signal.SIGINT)
