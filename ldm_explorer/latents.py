@@ -5,7 +5,6 @@ Everything outside this file sees normalised latents `z = (raw - latents_mean) /
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Protocol
 
 import torch
@@ -56,6 +55,13 @@ def kl_per_value(mean: Tensor, variance: Tensor, log_variance: Tensor) -> Tensor
     return 0.5 * (mean**2 + variance - 1 - log_variance)
 
 
+@torch.no_grad()
+def raw_posterior(vae: AutoencoderKL, pixels: Tensor) -> Posterior:
+    """The Gaussian over raw latents that an encoder gives for images `(N, C, S, S) float32 in [-1, 1]`."""
+    raw = vae.encode(pixels.to(vae.device)).latent_dist
+    return Posterior(raw.mean, raw.std)
+
+
 class LatentCodec:
     """Images `(N, C, S, S) float32 in [-1, 1]` to normalised latents `(N, c, h, w)` and back."""
 
@@ -73,15 +79,16 @@ class LatentCodec:
 
     @torch.no_grad()
     def posterior(self, pixels: Tensor) -> Posterior:
-        raw = self.raw_posterior(pixels)
+        return self.normalise(self.raw_posterior(pixels))
+
+    def normalise(self, raw: Posterior) -> Posterior:
+        """What the encoder says as everything outside sees it."""
         mean, std = self.mean.to(raw.mean), self.std.to(raw.mean)
         return Posterior((raw.mean - mean) / std, raw.std / std)
 
-    @torch.no_grad()
     def raw_posterior(self, pixels: Tensor) -> Posterior:
         """What the encoder says before it is normalised: the Gaussian that the KL term compares with N(0, 1)."""
-        raw = self.vae.encode(pixels.to(self.vae.device)).latent_dist
-        return Posterior(raw.mean, raw.std)
+        return raw_posterior(self.vae, pixels)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """The posterior's mode, normalised."""
@@ -167,20 +174,49 @@ def settle_statistics(vae: AutoencoderKL) -> bool:
     return False
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class LatentScale:
+    """Mean and std per channel of sampled raw latents, measured on some images, and how far off they may be."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_images: int
+    mean_error: float  # standard errors, of the worst channel and in units of its std; 0 where all images were taken
+    std_error: float
+
+    def store(self, vae: AutoencoderKL) -> None:
+        """Put it into the config, as latents_mean and latents_std."""
+        vae.register_to_config(latents_mean=list(self.mean), latents_std=list(self.std))
+
+
+def image_moments(raw: Posterior) -> Tensor:
+    """Of every image, per channel, the mean and the mean square of its sampled latents, `(N, 2, c) float64`."""
+    mu, sigma = raw.mean.double(), raw.std.double()
+    return torch.stack([mu.mean((2, 3)), (mu.square() + sigma.square()).mean((2, 3))], 1).cpu()
+
+
+def scale_of(moments: Tensor, num_images: int) -> LatentScale:
+    """The scale of the latents of `num_images`, by the `image_moments` of all or of some drawn from them.
+
+    The variance of a sampled latent is Var(mu) + E[sigma^2]. Errors are those of means over images drawn without
+    replacement; the variance's is that of mean square - 2 mean * (mean of the image), to first order.
+    """
+    mean, mean_square = moments.mean(0)
+    variance = mean_square - mean.square()
+    seen = torch.stack([moments[:, 0] / variance.sqrt(), (moments[:, 1] - 2 * mean * moments[:, 0]) / (2 * variance)])
+    errors = seen.std(1, correction=0) * ((1 - len(moments) / num_images) / len(moments)) ** 0.5
+    worst = [float(error) for error in errors.amax(1)]
+    return LatentScale(tuple(mean.tolist()), tuple(variance.sqrt().tolist()), len(moments), *worst)
+
+
 def measure_statistics(vae: AutoencoderKL, images: Tensor, mirrored: bool = False) -> None:
     """Measure mean and std of the *sampled* latents of `uint8` images per channel, and store them in the config.
 
-    The variance of a sampled latent is Var(mu) + E[sigma^2]. With `mirrored`, over the images and their mirror images.
+    With `mirrored`, over the images and their mirror images.
     """
-    moments = []  # per part and channel: mean, mean square and mean posterior variance, in float64
-    turns = (False, True) if mirrored else (False,)
-    for part, turn in product(images.split(BATCH_IMAGES), turns):
-        pixels = to_model(part).to(vae.device)
-        raw = vae.encode(pixels.flip(-1) if turn else pixels).latent_dist
-        mu, sigma2 = raw.mean.double(), raw.var.double()
-        rows = [value.mean(dim=(0, 2, 3)) for value in (mu, mu.square(), sigma2)]
-        moments.append(torch.stack(rows).cpu() * len(part) / (len(images) * len(turns)))
-    mean, mean_square, noise = torch.stack(moments).sum(0)
-    std = (mean_square - mean.square() + noise).sqrt()
-    vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+    moments = []
+    for part in images.split(BATCH_IMAGES):
+        pixels = to_model(part)
+        turns = (pixels, pixels.flip(-1)) if mirrored else (pixels,)
+        moments.append(torch.stack([image_moments(raw_posterior(vae, turn)) for turn in turns]).mean(0))
+    scale_of(torch.cat(moments), len(images)).store(vae)

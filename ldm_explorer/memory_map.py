@@ -29,12 +29,12 @@ def is_large(num_bytes: int) -> bool:
     return num_bytes > LAZY_SHARE * memory_bytes()
 
 
-def new_array_file(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A `.npy` file of `uint8` to be written, its place on the disk taken: writing into a hole of a full disk kills.
+def new_array_file(path: Path, shape: tuple[int, ...], dtype: type[np.generic] = np.uint8) -> np.memmap:
+    """A `.npy` file to be written, its place on the disk taken: writing into a hole of a full disk kills.
 
     Raises `OSError`.
     """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     with path.open("r+b") as file:
         _take_place(file.fileno(), path.stat().st_size)
     return array

@@ -17,7 +17,10 @@ import torch
 
 REPO = Path(__file__).resolve().parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
+CACHE = tempfile.TemporaryDirectory()
+"""What trainings keep for others is gone with the tests: the next ones encode again."""
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+ENVIRONMENT["XDG_CACHE_HOME"] = CACHE.name
 GIVE_UP_SECONDS = 900
 
 FORKS = multiprocessing.get_context("forkserver")

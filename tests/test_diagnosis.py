@@ -3,11 +3,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import uneven_statistics
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis import floors
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.diagnosis.statistics import write_statistics
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, target
 from ldm_explorer.schedules import SCHEDULES, make_schedule
@@ -117,6 +119,18 @@ def test_the_sentence_says_where_the_gap_is_open(run_with_losses):
     said = replace(reading, validation_bins=(tuple(bins),)).sentence()
     assert "next to none where t is 0 to 199 and 900 to 999" in said
     assert "most (50%)" in said
+
+
+def test_before_the_memorising_floor_is_there_the_loss_is_judged_and_the_gap_is_said_to_be_unknown(run_with_losses):
+    checkpoint = run_with_losses([0.9, 0.5])
+    finished = read_loss(checkpoint)
+    write_statistics(checkpoint.folder, replace(uneven_statistics(), memorising=None, class_memorising=None))
+    reading = read_loss(checkpoint)
+    assert set(finished.floors) - set(reading.floors) == {"memorising", "memorising_per_class"}
+    assert reading.rung is finished.rung
+    assert (finished.gap_is_known, reading.gap_is_known) == (True, False)
+    assert "not known yet: that floor is measured when the training ends" in reading.sentence()
+    assert "It closed" in finished.sentence()
 
 
 def test_latents_that_are_noise_are_said_to_be(run_with_losses):

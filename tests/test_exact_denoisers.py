@@ -8,9 +8,16 @@ from conftest import uneven_statistics
 
 from ldm_explorer.checkpoints import CheckpointError
 from ldm_explorer.diagnosis.denoisers import DENOISERS, GaussianDenoiser, MemorisingDenoiser, make_denoiser
-from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors, memorised_z0, memorising_z0_mse
+from ldm_explorer.diagnosis.floors import (
+    covariance_eigenvalues,
+    latent_covariance,
+    loss_floors,
+    memorised_z0,
+    memorising_z0_mse,
+    memorising_z0_mses,
+)
 from ldm_explorer.diagnosis.reading import floors_of
-from ldm_explorer.diagnosis.statistics import measure_latents, read_statistics, write_statistics
+from ldm_explorer.diagnosis.statistics import measure_latents, measure_memorising, read_statistics, write_statistics
 from ldm_explorer.latents import Posterior
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import PREDICTION_TYPES, add_noise, error_over_z0_error, target
@@ -88,6 +95,11 @@ def test_there_is_no_memorising_floor_of_classes_that_were_not_told():
     statistics = measure_latents(posterior, torch.arange(8) % 2, alpha_bars, 0)
     with pytest.raises(ValueError, match="is told no class"):
         statistics.memorising_floor("epsilon", alpha_bars, of_classes=True)
+    unfinished = measure_latents(posterior, torch.arange(8) % 2, alpha_bars, 0, memorising=False)
+    with pytest.raises(ValueError, match="not there yet: it is measured when the training ends"):
+        unfinished.memorising_floor("epsilon", alpha_bars)
+    finished = measure_memorising(unfinished, posterior, torch.arange(8) % 2, alpha_bars)
+    assert finished.memorising.equal(statistics.memorising)
 
 
 def test_the_memorising_floor_of_very_many_gaussian_latents_is_the_gaussian_floor():
@@ -97,6 +109,19 @@ def test_the_memorising_floor_of_very_many_gaussian_latents_is_the_gaussian_floo
     alpha_bars = torch.tensor([0.9, 0.5, 0.1])
     gaussian = loss_floors("sample", alpha_bars, covariance_eigenvalues(posterior)).gaussian
     assert torch.allclose(memorising_z0_mse(posterior, alpha_bars), gaussian, rtol=0.15)
+
+
+def test_what_knows_the_label_knows_the_class_alone_and_what_does_not_knows_all_of_them():
+    latents = torch.cat([gaussian_latents(100) + 1, gaussian_latents(60, seed=1) - 1])
+    posterior, labels = Posterior(latents, torch.full_like(latents, 0.3)), torch.tensor([3] * 100 + [7] * 60)
+    alpha_bars = torch.tensor([1.0, 0.9, 0.3, 1e-9])
+    of_all, of_own = memorising_z0_mses(posterior, alpha_bars, labels)
+    assert torch.allclose(of_all, memorising_z0_mse(posterior, alpha_bars), rtol=1e-4, atol=1e-6)
+    assert (of_own < 1.01 * of_all).all(), "by Monte Carlo"
+    of_each = torch.stack(
+        [latent_covariance(posterior, (labels == label).nonzero().flatten()).trace() for label in (3, 7)]
+    )
+    assert float(of_own[-1]) == pytest.approx(float((of_each / 4) @ torch.tensor([100, 60]).double()) / 160, rel=0.1)
 
 
 def test_knowing_the_training_set_or_the_label_never_costs():
@@ -175,6 +200,12 @@ def test_statistics_come_back_as_they_were_written(tmp_path):
 
 def test_a_run_without_statistics_or_with_broken_ones(tmp_path, tiny_pipeline):
     assert read_statistics(tmp_path) is None
+    fine = uneven_statistics()
+    unfinished = replace(fine, memorising=None, class_memorising=None)
+    write_statistics(tmp_path, unfinished)
+    read = read_statistics(tmp_path)
+    assert (read.memorising, read.class_memorising) == (None, None)
+    assert torch.equal(read.class_eigenvalues, fine.class_eigenvalues)
     (tmp_path / "latents.safetensors").write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match=r"train/latents\.py"):
         read_statistics(tmp_path)
@@ -210,6 +241,7 @@ def test_statistics_that_do_not_fit_one_another_are_refused(tmp_path):
             r"memorising_timesteps \[999, 500, 0\]",
         ),
         (replace(fine, class_memorising=None), "belong together"),
+        (replace(fine, memorising=None), "belong together"),
         (replace(fine, class_eigenvalues=fine.class_eigenvalues[:0]), "class_eigenvalues holds no class"),
     ):
         write_statistics(tmp_path, broken)

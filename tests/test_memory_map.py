@@ -10,6 +10,7 @@ from PIL import Image
 from ldm_explorer import memory_map
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.data import find_dataset, load_split
+from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.image_folder import list_folder
 from ldm_explorer.pictures import cache as cache_module
 from ldm_explorer.pictures.cache import ImageCache
@@ -140,7 +141,11 @@ def test_a_run_that_reads_lazily_is_the_run_in_memory_also_resumed(folder, tmp_p
         other = "always" if how == "never" else "never"  # where pictures lie may change on the way
         list(train(AutoencoderTraining(VAETrainConfig(**vae | {"resume": True, "memory_map": other}))))
         ldm = {"widths": (16, 32), "vae": tmp_path / f"vae-{how}", "out": tmp_path / f"ldm-{how}"} | common
-        list(train(DenoiserTraining(LDMTrainConfig(**ldm))))
+        without = [
+            read_statistics(ldm["out"]).memorising is None for _ in train(DenoiserTraining(LDMTrainConfig(**ldm)))
+        ]
+        assert without == [True] * 4
+        assert read_statistics(ldm["out"]).memorising is not None
         ends[how] = [read_checkpoint(tmp_path / f"{kind}-{how}") for kind in ("vae", "ldm")]
     for in_memory, lazy in zip(ends["never"], ends["always"], strict=True):
         assert same_weights(in_memory.vae.state_dict(), lazy.vae.state_dict())

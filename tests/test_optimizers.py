@@ -6,7 +6,14 @@ from helpers import same_weights
 from torch import nn
 from toy_training import CONFIG, Regression, train
 
-from ldm_explorer.training.optimizers import ADAM_BETAS, MIN_RANK, Muon, orthogonalise
+from ldm_explorer.training.optimizers import (
+    ADAM_BETAS,
+    MIN_RANK,
+    NEWTON_SCHULZ,
+    NEWTON_SCHULZ_STEPS,
+    Muon,
+    orthogonalise,
+)
 
 
 class DeepRegression(Regression):
@@ -37,6 +44,17 @@ def test_orthogonalising_keeps_the_singular_directions_and_evens_their_lengths(s
     assert lengths.min() > 0.3
     assert lengths.max() < 1.3
     assert (in_its_directions - lengths.diag()).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12), (12, 20)])
+def test_by_the_products_of_its_rows_a_matrix_becomes_what_the_iteration_makes_of_it(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    matrix[:, 0] = 0
+    x, (a, b, c) = (matrix / matrix.norm()).double(), NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    assert torch.allclose(orthogonalise(matrix).double(), x, atol=1e-4)
 
 
 def test_a_matrix_steps_as_with_the_muon_of_pytorch():

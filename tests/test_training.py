@@ -192,6 +192,46 @@ def test_the_learning_rate_warms_up_and_falls_to_0():
     assert learning_rate_at(0, 100, replace(config, lr_warmup_steps=0)) == 1
 
 
+@pytest.mark.parametrize(("steps", "warm_after"), [(230, 12), (20, 1), (4000, 200), (100_000, 200)])
+def test_the_warm_up_is_a_share_of_the_budget(steps, warm_after):
+    config = FitConfig(max_steps=steps, learning_rate=1.0)
+    rates = [learning_rate_at(step, steps, config) for step in range(steps)]
+    assert max(rates) == rates[warm_after - 1] == pytest.approx(1, abs=0.06)
+    assert rates[0] == pytest.approx(max(1 / 200, min(1, 20 / steps)))
+    epochs = FitConfig(max_epochs=1, learning_rate=1.0)
+    assert rates == [learning_rate_at(step, steps, epochs) for step in range(steps)]
+
+
+def test_a_run_of_230_steps_reaches_its_learning_rate(accelerator, tmp_path):
+    config = replace(CONFIG, max_steps=230, lr_warmup_steps=None, validate_every_steps=1000)
+    steps, _, _ = train(Regression(), config, accelerator, tmp_path)
+    rates = [step.record["learning_rate"] for step in steps]
+    assert max(rates) == pytest.approx(config.learning_rate, rel=0.06)
+    assert rates.index(max(rates)) == 11
+
+
+def test_the_warm_up_of_a_budget_in_minutes_is_the_share_that_is_timed(accelerator, tmp_path, monkeypatch):
+    """Of 6 seconds .3 are timed; a run that is stopped on the way goes on to the same weights."""
+    config = replace(CONFIG, max_steps=None, max_minutes=0.1, lr_warmup_steps=None)
+    whole, weights, _ = train(tick(monkeypatch, Regression(), 2**-5), config, accelerator, tmp_path / "whole")
+    rates = [step.record["learning_rate"] for step in whole]
+    assert rates[:3] == pytest.approx([config.learning_rate * share for share in (1 / 200, 1 / 9.6, 2 / 9.6)])
+    warm = [step.total_steps for step in whole].index(whole[-1].total_steps) + 1
+    assert rates[warm] == pytest.approx(config.learning_rate * (1 - warm / len(rates)))
+    assert rates[warm:] == sorted(rates[warm:], reverse=True)
+    before, _, _ = train(tick(monkeypatch, Regression(), 2**-5), config, accelerator, tmp_path / "parts", stop_after=4)
+    after, resumed, _ = train(
+        tick(monkeypatch, Regression(), 2**-5), replace(config, resume=True), accelerator, tmp_path / "parts"
+    )
+    assert [step.record["learning_rate"] for step in before + after] == rates
+    assert same_weights(resumed, weights)
+
+
+def test_the_warm_up_of_minutes_is_no_longer_than_that_of_steps():
+    config = FitConfig(max_minutes=60, learning_rate=1.0)
+    assert learning_rate_at(199, None, config, spent=0.01) == 1
+
+
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(12, 4), (10, 4), (7, 3), (5, 8)])
 def test_every_example_comes_once_per_epoch(num_examples, batch_size):
     config = replace(CONFIG, batch_size=batch_size)

@@ -1,6 +1,7 @@
 """Write what floors and exact denoisers need beside a denoiser's weights: `python train/latents.py runs/*/ldm-*`.
 
-train/ldm.py writes the same `latents.safetensors` when it starts; this is for runs that have none.
+train/ldm.py writes the same `latents.safetensors` when it starts, and the memorising floors into it when it ends; this
+is for runs without it or without those: a state that train/export_state.py made a checkpoint of, for one.
 """
 
 from dataclasses import dataclass

@@ -119,6 +119,13 @@ def memorised_z0(posterior: Posterior, z_t: Tensor, mixed: Tensor | Amplitudes, 
     The weights are w_n ~ prod_d N(z_t; a mu_nd, a^2 sigma_nd^2 + b^2), and given n the mean is
     mu_n + a sigma_n^2 / (a^2 sigma_n^2 + b^2) (z_t - a mu_n). Goes through the N in slices, with a running softmax.
     """
+    return _mixture(posterior, z_t, mixed, rows)[0]
+
+
+def _mixture(
+    posterior: Posterior, z_t: Tensor, mixed: Tensor | Amplitudes, rows: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """What `memorised_z0` says, and the log of the weights' sum `(B, 1)`, up to what all mixtures of z_t share."""
     pair = amplitudes_of(mixed).map(lambda value: value.to(z_t))
     a, b2 = pair.a, pair.b.square()
     rows = torch.arange(len(posterior.mean)) if rows is None else rows
@@ -138,29 +145,34 @@ def memorised_z0(posterior: Posterior, z_t: Tensor, mixed: Tensor | Amplitudes, 
         moved = moved * rescale + weights @ (mu * b2 / spread)
         kept = kept * rescale + weights @ (a * variance / spread)
         largest = new_largest
-    return centre + (moved + kept * z) / total
+    return centre + (moved + kept * z) / total, largest + total.log()
 
 
-def memorising_z0_mse(posterior: Posterior, mixed: Tensor | Amplitudes, labels: Tensor | None = None) -> Tensor:
-    """z0-MSE `(P,)` at alpha_bars or amplitudes `(P,)` of the denoiser that knows the training set, by Monte Carlo.
+def memorising_z0_mse(posterior: Posterior, mixed: Tensor | Amplitudes) -> Tensor:
+    """z0-MSE `(P,)` at alpha_bars or amplitudes `(P,)` of the denoiser that knows the training set, by Monte Carlo."""
+    return memorising_z0_mses(posterior, mixed, torch.zeros(len(posterior.mean)).long())[0]
 
-    Over 128 noisy *training* latents: it is no floor for any others. With `labels (N,)` it also knows the label.
-    Optimal loss: arXiv 2506.13763.
+
+def memorising_z0_mses(posterior: Posterior, mixed: Tensor | Amplitudes, labels: Tensor) -> Tensor:
+    """The same, and behind it that of the denoiser that also knows the label, of `labels (N,)`: `(2, P)`.
+
+    Over 128 noisy *training* latents: it is no floor for any others. What all classes say is what each of them says,
+    weighted by how probable it is, so the latents are gone through once. Optimal loss: arXiv 2506.13763.
     """
     generator = torch.Generator().manual_seed(MEMORISING_SEED)
     chosen = torch.randperm(len(posterior.mean), generator=generator)[:MEMORISING_SAMPLES]
     shape = (len(chosen), *posterior.mean.shape[1:])
     z0 = posterior[chosen].sample(torch.randn(shape, generator=generator)).flatten(1)
     eps = torch.randn(z0.shape, generator=generator)
-    groups = [(torch.arange(len(posterior.mean)), torch.arange(len(chosen)))]
-    if labels is not None:
-        of_label = [(labels == label, labels[chosen] == label) for label in labels[chosen].unique()]
-        groups = [(known.nonzero().flatten(), asked.nonzero().flatten()) for known, asked in of_label]
+    classes, of = labels.unique(return_inverse=True)
+    known = [(of == index).nonzero().flatten() for index in range(len(classes))]
     amplitudes = amplitudes_of(mixed)
-    errors = torch.zeros(len(amplitudes))
+    errors = torch.zeros(2, len(amplitudes))
     for index in range(len(amplitudes)):
         z_t = add_noise(z0, eps, amplitudes[index])
-        for known, asked in groups:
-            z0_known = memorised_z0(posterior, z_t[asked], amplitudes[index], known)
-            errors[index] += (z0_known - z0[asked]).square().sum() / z0.numel()
+        means, evidence = zip(*(_mixture(posterior, z_t, amplitudes[index], rows) for rows in known), strict=True)
+        of_each = torch.stack(means)
+        of_all = (of_each * torch.stack(evidence).softmax(0)).sum(0)
+        of_own = of_each[of[chosen], torch.arange(len(chosen))]
+        errors[:, index] = (torch.stack([of_all, of_own]) - z0).square().mean((1, 2))
     return errors

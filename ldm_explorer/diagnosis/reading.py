@@ -20,6 +20,10 @@ from ldm_explorer.run_layout import LOG_FILE, STATISTICS_FILE
 CLOSED = 0.1
 """A share of the gap closed under this counts as none."""
 
+NO_GAP_YET = (
+    "How far it is from there to a network that knows every training image is not known yet: that floor is measured "
+    "when the training ends, and of a checkpoint without it by `python train/latents.py`."
+)
 WIDE = 0.1
 """A gap narrower than this share of the Gaussian floor says nothing: there is next to nothing to be learned there."""
 
@@ -35,7 +39,9 @@ class LossReading:
     validation_loss: tuple[float, ...]
     validation_bins: tuple[tuple[float, ...], ...]  # of every validation, equal bins over 0..T-1
     conditional: bool
-    floors: dict[str, Tensor]  # (T,) each: zero, white, gaussian, memorising; gaussian_per_class, memorising_per_class
+    floors: dict[str, Tensor]
+    """`(T,)` each: zero, white, gaussian, memorising; gaussian_per_class, memorising_per_class. As long as the training
+    goes on the memorising ones are not there."""
 
     @property
     def validation_per_bin(self) -> tuple[float, ...]:
@@ -69,8 +75,16 @@ class LossReading:
         return f"{knows}_per_class" if self.conditional else knows
 
     @property
+    def gap_is_known(self) -> bool:
+        """Whether the memorising floor, at which the gap ends, is there."""
+        return "memorising" in self.floors
+
+    @property
     def gap_closed(self) -> float:
-        """(Gaussian - loss) / (Gaussian - memorising): 0 knows the covariance alone, 1 the whole training set."""
+        """(Gaussian - loss) / (Gaussian - memorising): 0 knows the covariance alone, 1 the whole training set.
+
+        Raises `KeyError` where the gap is not known.
+        """
         floors = self.mean_floors
         return _share(
             self.validation_last_tenth, floors[self.floor_named("gaussian")], floors[self.floor_named("memorising")]
@@ -78,7 +92,10 @@ class LossReading:
 
     @property
     def gap_closed_per_bin(self) -> tuple[float | None, ...]:
-        """The same for every bin of the last validation; None where the two floors are nearly one."""
+        """The same for every bin of the last validation; None where the two floors are nearly one.
+
+        Raises as `gap_closed` does.
+        """
         floors = self.floors_per_bin()
         columns = (
             self.validation_per_bin,
@@ -110,6 +127,8 @@ class LossReading:
         return f"{said} {self._gap_sentence()}" if self.rung is Rung.MORE_THAN_COVARIANCE else said
 
     def _gap_sentence(self) -> str:
+        if not self.gap_is_known:
+            return NO_GAP_YET
         shares = self.gap_closed_per_bin
         edges = [round(len(self.floors["white"]) * index / len(shares)) for index in range(len(shares) + 1)]
         said = f"It closed {self.gap_closed:.0%} of the gap from there to a network that knows every training image"
@@ -142,23 +161,23 @@ def floors_of(
     statistics: LatentStatistics, prediction_type: PredictionType, alpha_bars: Tensor | Amplitudes, conditional: bool
 ) -> dict[str, Tensor]:
     """Every floor `(T,)` of a network over these latents, with those per class where it is told the class."""
-    floors = vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues, statistics.channel_variances)) | {
-        "memorising": statistics.memorising_floor(prediction_type, alpha_bars)
-    }
-    if conditional and statistics.class_eigenvalues is not None:
-        of_classes = [loss_floors(prediction_type, alpha_bars, own).gaussian for own in statistics.class_eigenvalues]
-        floors |= {
-            "gaussian_per_class": torch.stack(of_classes).mean(0),
-            "memorising_per_class": statistics.memorising_floor(prediction_type, alpha_bars, of_classes=True),
-        }
+    floors = dict(vars(loss_floors(prediction_type, alpha_bars, statistics.eigenvalues, statistics.channel_variances)))
+    spectra = statistics.class_eigenvalues if conditional else None
+    if spectra is not None:
+        of_classes = [loss_floors(prediction_type, alpha_bars, own).gaussian for own in spectra]
+        floors["gaussian_per_class"] = torch.stack(of_classes).mean(0)
+    if statistics.memorising is not None:
+        floors["memorising"] = statistics.memorising_floor(prediction_type, alpha_bars)
+        if spectra is not None:
+            floors["memorising_per_class"] = statistics.memorising_floor(prediction_type, alpha_bars, of_classes=True)
     return floors
 
 
 def mean_floors(floors: dict[str, Tensor]) -> MeanFloors:
     """What `floors_of` gives, as a loss over all timesteps is judged by it."""
     gaussian = floors.get("gaussian_per_class", floors["gaussian"])
-    known = floors["zero"], floors["white"], gaussian, floors["memorising"]
-    return MeanFloors(*(float(floor.mean()) for floor in known))
+    zero, white, known = (float(floor.mean()) for floor in (floors["zero"], floors["white"], gaussian))
+    return MeanFloors(zero, white, known, float(floors["memorising"].mean()) if "memorising" in floors else None)
 
 
 def reading_of(log: Sequence[LogRecord], prediction_type: PredictionType, floors: dict[str, Tensor]) -> LossReading:

@@ -1,8 +1,9 @@
 """What a run keeps of its training latents, so that loss floors and exact denoisers need no dataset afterwards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -10,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ldm_explorer.amplitudes import Amplitudes, amplitudes_of
-from ldm_explorer.diagnosis.floors import latent_covariance, latent_mean, memorising_z0_mse
+from ldm_explorer.diagnosis.floors import latent_covariance, latent_mean, memorising_z0_mses
 from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, shown
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType, error_over_z0_error
@@ -22,6 +23,9 @@ SUBSET = 1000
 SUBSET_SEED = 0
 MAX_COVARIANCE_VALUES = 1024
 """A larger covariance would make a file of more than 10 MB; its eigenvalues, and so the floors, are kept even then."""
+
+OPTIONAL = ("covariance", "class_eigenvalues", "memorising", "class_memorising")
+"""What some runs do not keep."""
 
 MEMORISING_POINTS = 17
 
@@ -38,7 +42,7 @@ class LatentStatistics:
     channel_variances: Tensor  # (c,) that the white floor knows: one for all channels where they are normalised
     class_eigenvalues: Tensor | None  # (classes, D), of each class on its own; None without classes
     memorising_timesteps: Tensor  # (P,) int64, indices of the schedule's steps
-    memorising: Tensor  # (P,) v-MSE of a denoiser that knows the whole training set
+    memorising: Tensor | None  # (P,) v-MSE of a denoiser that knows the whole training set; None as long as it trains
     class_memorising: Tensor | None  # (P,) the same for one that also knows the label
     subset: Posterior  # of a random part of the training set, at most 1,000: (N, c, h, w)
     subset_labels: Tensor  # (N,) int64
@@ -49,9 +53,11 @@ class LatentStatistics:
         """`(T,)` for a schedule's alpha_bars or amplitudes: the stored points, joined by straight
         lines, as an error of the prediction.
 
-        Raises `ValueError` for the floor of classes where none were told.
+        Raises `ValueError` for the floor of classes where none were told, and for one that is not measured yet.
         """
         values = self.class_memorising if of_classes else self.memorising
+        if self.memorising is None:
+            raise ValueError("the memorising floor is not there yet: it is measured when the training ends")
         if values is None:
             raise ValueError("there is no class_memorising: the denoiser of these latents is told no class")
         amplitudes = amplitudes_of(mixed)
@@ -65,20 +71,23 @@ class LatentStatistics:
 
 
 def measure_latents(
-    posterior: Posterior, labels: Tensor, mixed: Tensor | Amplitudes, num_classes: int
+    posterior: Posterior,
+    labels: Tensor,
+    mixed: Tensor | Amplitudes,
+    num_classes: int,
+    memorising: bool = True,
 ) -> LatentStatistics:
     """Measure a whole training set's posteriors, with `labels (N,)`, for a schedule's alpha_bars or amplitudes `(T,)`.
 
-    `num_classes` 0 is for a network that is told no label.
+    `num_classes` 0 is for a network that is told no label. The memorising floors take the most work, and can be left
+    out and measured later, by `measure_memorising`.
     """
     mean, covariance = latent_mean(posterior, torch.arange(len(labels))), latent_covariance(posterior)
     present = labels.unique().tolist() if num_classes else []
-    amplitudes = amplitudes_of(mixed)
-    timesteps = ((len(amplitudes) - 1) * torch.linspace(0, 1, MEMORISING_POINTS).square()).round().long().unique()
-    looked_at = amplitudes[timesteps]
-    v_weight = error_over_z0_error("v_prediction", looked_at)
+    num_timesteps = len(amplitudes_of(mixed))
+    timesteps = ((num_timesteps - 1) * torch.linspace(0, 1, MEMORISING_POINTS).square()).round().long().unique()
     subset = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SUBSET_SEED))[:SUBSET]
-    return LatentStatistics(
+    statistics = LatentStatistics(
         mean=mean.float(),
         covariance=covariance.float() if len(covariance) <= MAX_COVARIANCE_VALUES else None,
         eigenvalues=torch.linalg.eigvalsh(covariance).float(),
@@ -89,11 +98,23 @@ def measure_latents(
         if present
         else None,
         memorising_timesteps=timesteps,
-        memorising=v_weight * memorising_z0_mse(posterior, looked_at),
-        class_memorising=v_weight * memorising_z0_mse(posterior, looked_at, labels) if present else None,
+        memorising=None,
+        class_memorising=None,
         subset=posterior[subset],
         subset_labels=labels[subset],
     )
+    return measure_memorising(statistics, posterior, labels, mixed) if memorising else statistics
+
+
+def measure_memorising(
+    statistics: LatentStatistics, posterior: Posterior, labels: Tensor, mixed: Tensor | Amplitudes
+) -> LatentStatistics:
+    """The statistics with their memorising floors, measured over the same posteriors."""
+    looked_at = amplitudes_of(mixed)[statistics.memorising_timesteps]
+    told_classes = statistics.class_eigenvalues is not None
+    known = labels if told_classes else torch.zeros_like(labels)
+    of_all, of_own = error_over_z0_error("v_prediction", looked_at) * memorising_z0_mses(posterior, looked_at, known)
+    return replace(statistics, memorising=of_all, class_memorising=of_own if told_classes else None)
 
 
 def _of(label: int, labels: Tensor) -> Tensor:
@@ -121,15 +142,8 @@ def read_statistics(folder: Path) -> LatentStatistics | None:
         tensors = load(read_bytes(folder / STATISTICS_FILE, MAX_FILE_BYTES))
         _check(tensors)
         subset = Posterior(tensors.pop("subset_mean").float(), tensors.pop("subset_std").float())
-        optional = (tensors.pop(name, None) for name in ("covariance", "class_eigenvalues", "class_memorising"))
-        covariance, class_eigenvalues, class_memorising = optional
-        return LatentStatistics(
-            covariance=covariance,
-            class_eigenvalues=class_eigenvalues,
-            class_memorising=class_memorising,
-            subset=subset,
-            **tensors,
-        )
+        optional: dict[str, Any] = {name: tensors.pop(name, None) for name in OPTIONAL}
+        return LatentStatistics(subset=subset, **optional, **tensors)
     except FileNotFoundError:
         return None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
@@ -144,7 +158,8 @@ def _check(tensors: dict[str, Tensor]) -> None:
     latents, points = tensors["subset_mean"].shape, tensors["memorising_timesteps"]
     if len(latents) != 4 or not latents[0] or len(points) < 2 or not bool((points.diff() > 0).all()):
         raise ValueError(f"subset_mean is of shape {tuple(latents)}, and memorising_timesteps {shown(points.tolist())}")
-    if ("class_eigenvalues" in tensors) != ("class_memorising" in tensors):
+    classes_told = "class_eigenvalues" in tensors and "memorising" in tensors
+    if classes_told != ("class_memorising" in tensors):
         raise ValueError("class_eigenvalues and class_memorising belong together")
     values, classes = prod(latents[1:]), len(tensors.get("class_eigenvalues", ()))
     if "class_eigenvalues" in tensors and not classes:

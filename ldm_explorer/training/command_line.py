@@ -1,5 +1,6 @@
 """The command line of the scripts: options to a config, errors to one sentence and an exit status."""
 
+import gc
 import os
 import shlex
 import sys
@@ -41,6 +42,7 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     """
     try:
         check_launcher()  # before a config reads images
+        gc.freeze()  # what was imported stays: no collection, nor the end, goes through it again
         main(tyro.cli(config_class))
     except KeyboardInterrupt as stopped:
         if said := str(stopped) if isinstance(stopped, Interrupted) else _way_on(config_class):

@@ -13,6 +13,8 @@ from ldm_explorer.options import settle_types
 
 OptimizerName = Literal["muon", "adamw"]
 Precision = Literal["fp32", "bf16", "fp16"]
+WARMUP_SHARE, MAX_WARMUP_STEPS = 0.05, 200
+"""The learning rate warms up over a share of the budget, which 200 steps may be less than, and no more."""
 _SEED_STRIDE = 1_000_003
 _MAX_SEED = 2**32
 """The strides take a larger one out of the range of torch's seeds."""
@@ -46,7 +48,8 @@ class FitConfig:
     """muon learns more from an image and takes about a tenth more time (Jordan et al. 2024)."""
     learning_rate: float | None = None
     """Peak of the learning rate: linear warm-up, then linear decay to 0. Default: one that suits the optimizer."""
-    lr_warmup_steps: int = 200
+    lr_warmup_steps: int | None = None
+    """Default: a twentieth of the budget, and no more than 200 steps."""
     weight_decay: float = 0.0
     grad_clip_norm: float = 1.0
     ema_halflife_images: int = 100_000
@@ -86,7 +89,7 @@ class FitConfig:
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}: it has to be above 0")
         for name in ("lr_warmup_steps", "weight_decay"):
-            if (value := getattr(self, name)) < 0:
+            if (value := getattr(self, name)) is not None and value < 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}: it cannot be negative")
         for name in ("learning_rate", "max_epochs", "max_minutes", "weight_decay"):
             if getattr(self, name) == math.inf:
@@ -119,11 +122,23 @@ def budget_in_steps(config: FitConfig, num_examples: int) -> int | None:
     return config.max_steps
 
 
-def learning_rate_at(step: int, total_steps: int | None, config: FitConfig) -> float:
-    """Linear warm-up, then linear decay that would reach 0 one step after the last; `step` counts from 0."""
-    warmup = min(1.0, (step + 1) / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
+def learning_rate_at(step: int, total_steps: int | None, config: FitConfig, spent: float = 0.0) -> float:
+    """Linear warm-up, then linear decay that would reach 0 one step after the last; `step` counts from 0.
+
+    Of a budget in minutes `spent` is the share that is over when the step begins: a twentieth of it goes before the
+    number of steps is known, and is what the warm-up takes.
+    """
     decay = 1.0 if total_steps is None else max(0.0, 1 - step / total_steps)
-    return config.peak_learning_rate * warmup * decay
+    return config.peak_learning_rate * _warmup_at(step + 1, total_steps, config, spent) * decay
+
+
+def _warmup_at(taken: int, total_steps: int | None, config: FitConfig, spent: float) -> float:
+    """The share of the peak that the step is given with which so many are taken, at most 1."""
+    if config.lr_warmup_steps is not None:
+        return min(1.0, taken / config.lr_warmup_steps) if config.lr_warmup_steps else 1.0
+    if config.max_minutes is None and total_steps is not None:
+        spent = taken / total_steps
+    return min(1.0, max(taken / MAX_WARMUP_STEPS, spent / WARMUP_SHARE))
 
 
 def batch_indices(step: int, num_examples: int, config: FitConfig) -> Tensor:

@@ -78,7 +78,9 @@ class _Loop:
         self.ema = AveragedModel(task.model.to(accelerator.device), multi_avg_fn=_ema_update(config))
         self.ema.requires_grad_(False)
         self.optimizer: Any = make_optimizer(config, task.model.parameters())
-        self.unchecked: list[dict[str, Tensor]] = []  # metrics of this process, on its device
+        self.unchecked: list[
+            tuple[float, dict[str, Tensor]]
+        ] = []  # learning rate; this process's metrics, on its device
         self.cpu_seconds_started = time.process_time()
         self.saved_step: int | None = None
         progress = Progress(total_steps=budget_in_steps(config, task.num_examples))
@@ -152,7 +154,7 @@ class _Loop:
                 tuple(self.since_record),
                 self.task.num_examples,
                 precision_of(self.accelerator),
-                round(self.clock.spent, 2),
+                self.clock.spent,
                 self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else {},
             )
             # The network itself, not what Accelerate makes of it: a compiled one names its weights otherwise.
@@ -170,7 +172,8 @@ class _Loop:
             self.save()
 
     def _take_step(self) -> float:
-        learning_rate = learning_rate_at(self.step, self.total_steps, self.config) * self.lr_scale
+        spent = self.clock.spent / self.clock.allowed
+        learning_rate = learning_rate_at(self.step, self.total_steps, self.config, spent) * self.lr_scale
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         metrics = self._add_up_gradients()
@@ -181,7 +184,7 @@ class _Loop:
         self.optimizer.zero_grad()
         self.ema.update_parameters(self.task.model)
         self.step += 1
-        self.unchecked.append(metrics)
+        self.unchecked.append((learning_rate, metrics))
         return learning_rate
 
     def _add_up_gradients(self) -> dict[str, Tensor]:
@@ -207,15 +210,16 @@ class _Loop:
     def _check(self, alone: bool = False) -> None:
         """Bring the metrics of all processes together and look at each step since the last check."""
         seconds = time.process_time() - self.cpu_seconds_started
-        rows = torch.stack([torch.stack([v.float() for v in metrics.values()]) for metrics in self.unchecked])
+        rows = torch.stack([torch.stack([v.float() for v in metrics.values()]) for _, metrics in self.unchecked])
         if not alone:
             rows = self.accelerator.reduce(rows, "mean")
             seconds = float(self.accelerator.reduce(torch.tensor(seconds, device=rows.device), "sum"))
         self.cpu_seconds = self.cpu_seconds_before + seconds
         first = self.step - len(rows) + 1
-        for step, (metrics, row) in enumerate(zip(self.unchecked, rows.tolist(), strict=True), start=first):
+        for step, ((learning_rate, metrics), row) in enumerate(
+            zip(self.unchecked, rows.tolist(), strict=True), start=first
+        ):
             values = dict(zip(metrics, row, strict=True))
-            learning_rate = learning_rate_at(step - 1, self.total_steps, self.config) * self.lr_scale
             if values.get("skipped") and self.accelerator.scaler.get_scale() >= 1:
                 del values["grad_norm"]  # it overflowed, and the step was skipped: the scale is being found
             self.history = self.history.after(step, values["loss"], values.get("grad_norm", 0.0), learning_rate)

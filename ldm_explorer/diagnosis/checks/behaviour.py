@@ -210,9 +210,9 @@ def _floors_of_log(case: Case) -> MeanFloors | None:
 
 
 def _memorising(case: Case) -> float | None:
-    """The memorising floor over the timesteps, None where it was not kept for this schedule."""
+    """The memorising floor over the timesteps, None where it was not kept for this schedule, or is not there yet."""
     statistics = _statistics_of_schedule(case)
-    if statistics is None:
+    if statistics is None or statistics.memorising is None:
         return None
     return float(statistics.memorising_floor(case.prediction_type, case.amplitudes)[case.timesteps].mean())
 

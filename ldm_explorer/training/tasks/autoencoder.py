@@ -15,12 +15,13 @@ from ldm_explorer.evaluation.classifier import classifier_folder, load_classifie
 from ldm_explorer.evaluation.features import FeatureNet, perceptual_distance
 from ldm_explorer.evaluation.parts import digest
 from ldm_explorer.evaluation.reconstruction import psnr_db
-from ldm_explorer.latents import BATCH_IMAGES, kl_per_value, measure_statistics
+from ldm_explorer.latents import BATCH_IMAGES, kl_per_value
 from ldm_explorer.models import VAEConfig
 from ldm_explorer.network_files import model_files, weights_sha256
 from ldm_explorer.options import check_kind
 from ldm_explorer.run_layout import CLASSIFIER, VAE
 from ldm_explorer.training.dataset import TrainConfig
+from ldm_explorer.training.encoding import measure_scale
 from ldm_explorer.training.mirroring import draw_mirrored, mirror
 
 VALIDATION_IMAGES = 1000
@@ -179,9 +180,12 @@ class AutoencoderTask:
 
     def export(self, model: Autoencoder, folder: Path) -> dict[str, Any]:
         vae = model.vae.half().float()
-        measure_statistics(vae, self.images.images, mirrored=self.config.flip)
+        scale = measure_scale(vae, self.images.images, mirrored=self.config.flip)
+        scale.store(vae)
         save_vae(folder, vae)
-        return {f"validation_{name}": value for name, value in self.validate(model).items()}
+        measured_on = {"images": scale.num_images, "mean_error": scale.mean_error, "std_error": scale.std_error}
+        validated = {f"validation_{name}": value for name, value in self.validate(model).items()}
+        return validated | {"latent_scale": measured_on}
 
 
 class AutoencoderTraining:

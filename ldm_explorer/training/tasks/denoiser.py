@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ldm_explorer.checkpoints import PIPELINE_FILES, save_pipeline
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
-from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
+from ldm_explorer.diagnosis.statistics import LatentStatistics, measure_latents, measure_memorising, write_statistics
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.files import read_json
 from ldm_explorer.film import film_files
-from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior, encode_posterior
+from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
@@ -55,6 +55,7 @@ class DenoiserTask:
     validation_posterior: Posterior
     validation_labels: Tensor
     autoencoder_cost: dict[str, Any] = field(default_factory=dict)
+    statistics: LatentStatistics | None = None  # on the main process; the memorising floors come at the end
     model: UNet2DModel = field(init=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +152,15 @@ class DenoiserTask:
         arguments = (pipeline, self.config.spec, FILM_IMAGES, FILM_SEED)
         return generate(*arguments, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER).images
 
+    @property
+    def posterior_labels(self) -> Tensor:
+        """The labels of all posteriors, those of mirrored images, too."""
+        return self.labels.repeat(2) if self.config.flip else self.labels
+
     def export(self, model: UNet2DModel, folder: Path) -> dict[str, Any]:
+        if self.statistics is not None:
+            known = self.statistics, self.posterior, self.posterior_labels, self.schedule.amplitudes
+            write_statistics(folder, measure_memorising(*known))
         save_pipeline(folder, self.vae, model, self.scheduler)
         came_from = {"folder": str(self.config.vae), "sha256": weights_sha256(folder / VAE)}
         return {"autoencoder": self.autoencoder_cost | came_from}
@@ -189,15 +198,16 @@ class DenoiserTraining:
             self.vae,
             encode_all(self.codec, training.images, **how),
             training.labels,
-            encode_posterior(self.codec, validation.images[:VALIDATION_LATENTS]),
+            encode_all(self.codec, validation.images[:VALIDATION_LATENTS], accelerator=accelerator),
             validation.labels[:VALIDATION_LATENTS],
             self.autoencoder_cost,
         )
-        kept = config.resume and (folder / STATISTICS_FILE).is_file()
-        if accelerator.is_main_process and not kept:  # now, for those who watch
+        if accelerator.is_main_process:
             classes = config.spec.num_classes if config.conditional else 0
-            labels = task.labels.repeat(2) if config.flip else task.labels
-            write_statistics(folder, measure_latents(task.posterior, labels, task.schedule.amplitudes, classes))
+            known = task.posterior, task.posterior_labels, task.schedule.amplitudes, classes
+            task.statistics = measure_latents(*known, memorising=False)
+            if not (config.resume and (folder / STATISTICS_FILE).is_file()):  # now, for those who watch
+                write_statistics(folder, task.statistics)
         return task
 
 
