@@ -10,7 +10,7 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 import copy
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, UNet2DModel
@@ -27,14 +27,7 @@ from ldm_explorer.model_images import fitting_spec, num_classes, numbered_spec
 from ldm_explorer.network_files import check_weights, load_model, model_files, why_none
 from ldm_explorer.options import as_path
 from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.run_files import (
-    LogRecord,
-    RunConfig,
-    read_log,
-    read_run_config,
-    read_scheduler_config,
-    read_spec,
-)
+from ldm_explorer.run_files import LogRecord, RunConfig, read_log, read_run_config, read_scheduler_config, read_spec
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import (
     CODE_FILE,
@@ -52,6 +45,7 @@ from ldm_explorer.run_layout import (
     config_of,
     holds_classifier,
 )
+from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps, read_sampler_steps
 from ldm_explorer.samplers import own_schedule
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.shipped import find_checkpoint
@@ -74,7 +68,13 @@ def save_vae(folder: Path, vae: AutoencoderKL) -> None:
     save_model(vae, folder / VAE)
 
 
-def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler: SchedulerMixin) -> None:
+def save_pipeline(
+    folder: Path,
+    vae: AutoencoderKL,
+    unet: UNet2DModel,
+    scheduler: SchedulerMixin,
+    sampling: SamplerSteps = DEFAULT_STEPS,
+) -> None:
     """Write `unet/`, `scheduler/`, `vae/`, `pipeline.py` and last `model_index.json`, by which a folder is whole.
 
     With the autoencoder first, a folder that a kill left half-written would pass for that of an autoencoder.
@@ -86,7 +86,8 @@ def save_pipeline(folder: Path, vae: AutoencoderKL, unet: UNet2DModel, scheduler
     with run.replacing(SCHEDULER, last=SCHEDULER_CONFIG) as temporary:
         scheduler.save_pretrained(temporary)
     save_model(vae, folder / VAE)
-    write_pipeline_index(run, json.loads(LatentDiffusionPipeline(vae, unet, scheduler).to_json_string()))
+    pipeline = LatentDiffusionPipeline(vae, unet, scheduler, **sampling._asdict())
+    write_pipeline_index(run, json.loads(pipeline.to_json_string()))
 
 
 def write_pipeline_index(run: RunFolder, parts: dict[str, Any]) -> None:
@@ -147,7 +148,7 @@ def _load_pipeline(model: ModelFolder, classes: int, examples: Examples | None =
         )
     try:
         vae = None if model.vae is None else _load_vae(model, examples)
-        pipeline = LatentDiffusionPipeline(vae, unet, scheduler, classes)
+        pipeline = LatentDiffusionPipeline(vae, unet, scheduler, classes, **read_sampler_steps(model)._asdict())
     except CheckpointError:
         raise
     except ValueError as error:
@@ -183,6 +184,17 @@ class Checkpoint:
     @property
     def has_denoiser(self) -> bool:
         return self.model.unet is not None
+
+    @property
+    def teacher(self) -> str | None:
+        """The name of the checkpoint that its denoiser was distilled from, None for one that was not."""
+        told = self.config.get("teacher") if self.has_denoiser and self.model.is_ours else None
+        return PurePath(told).name if told else None
+
+    @cached_property
+    def sampling(self) -> SamplerSteps:
+        """How its denoiser is sampled where nobody says otherwise. Raises `CheckpointError`."""
+        return read_sampler_steps(self.model)
 
     @cached_property
     def vae(self) -> AutoencoderKL:
@@ -275,6 +287,7 @@ def _check_whole(model: ModelFolder) -> None:
         raise CheckpointError(f"{folder} is no checkpoint: it has no {SCHEDULER_FILE}")
     if not model.is_ours and model.unet is not None:
         load_scheduler(folder)
+    read_sampler_steps(model)
 
 
 def check_name(folder: Path) -> None:

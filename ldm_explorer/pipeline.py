@@ -36,10 +36,17 @@ class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
     """
 
     def __init__(
-        self, vae: AutoencoderKL | None, unet: UNet2DModel, scheduler: SchedulerMixin, num_classes: int | None = None
+        self,
+        vae: AutoencoderKL | None,
+        unet: UNet2DModel,
+        scheduler: SchedulerMixin,
+        num_classes: int | None = None,
+        *,
+        sampler: str = DEFAULT_SAMPLER,
+        num_inference_steps: int = DEFAULT_NUM_STEPS,
     ):
         """Raises `ValueError` when the latent grids of the two networks differ or statistics are missing."""
-        super().__init__(vae, unet, scheduler)
+        super().__init__(vae, unet, scheduler, sampler, num_inference_steps)
         self.num_classes = num_classes
         self.codec = IdentityCodec(self.latent_shape) if vae is None else LatentCodec(vae)
         if self.latent_shape != self.codec.latent_shape:
@@ -74,12 +81,14 @@ class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
         class_labels: Sequence[int] | None,
         seeds: Sequence[int],
         *,
-        num_inference_steps: int = DEFAULT_NUM_STEPS,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
-        sampler: str = DEFAULT_SAMPLER,
+        sampler: str | None = None,
         denoiser: Denoiser | None = None,
     ) -> Iterator[DenoiseStep]:
         """One latent per seed, step by step; `denoiser` answers in the place of the pipeline's own.
+
+        The sampler and its steps are by default those that the pipeline is made for.
 
         Raises `ValueError` for labels the network does not know, and as `samplers.denoise` does.
         """
@@ -88,10 +97,10 @@ class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
         noise, generators = draw_noise(self.latent_shape, seeds)
         return denoise(
             self.denoiser if denoiser is None else denoiser,
-            make_sampler(sampler, self.scheduler),
+            make_sampler(self.config.sampler if sampler is None else sampler, self.scheduler),
             noise.to(self.device),
             labels,
-            num_steps=num_inference_steps,
+            num_steps=self.config.num_inference_steps if num_inference_steps is None else num_inference_steps,
             guidance_scale=guidance_scale,
             generators=generators,
         )

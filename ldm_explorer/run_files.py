@@ -18,6 +18,7 @@ from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import (
     CONFIG_FILE,
+    PIPELINE_FILE,
     PROGRESS_FILE,
     SCHEDULER_CONFIG,
     SCHEDULER_FILE,
@@ -60,6 +61,8 @@ class RunConfig(TypedDict, total=False):
     num_timesteps: Timesteps | None
     zero_terminal_snr: bool | None
     class_labels: bool | None
+    teacher: Name | None
+    evaluations: Count | None
     license: Name
 
 
@@ -81,6 +84,7 @@ class LogRecord(TypedDict, total=False):
     validation_psnr_db: float
     validation_kl_per_value: float
     validation_accuracy: float
+    validation_teacher_loss: float
 
 
 @with_config(STRICT)
@@ -88,6 +92,14 @@ class Progress(TypedDict, total=False):
     """progress.json of a state that a training saved."""
 
     total_steps: Count | None
+
+
+@with_config(STRICT)
+class PipelineIndex(TypedDict, total=False):
+    """model_index.json: how the denoiser is sampled where nobody says otherwise."""
+
+    sampler: Name
+    num_inference_steps: Count
 
 
 @with_config(STRICT)
@@ -135,7 +147,7 @@ class SchedulerConfig(BetasConfig, total=False):
 
 
 _RUN, _RECORD, _PROGRESS = TypeAdapter(RunConfig), TypeAdapter(LogRecord), TypeAdapter(Progress)
-_SPEC, _SCHEDULER = TypeAdapter(StoredSpec), TypeAdapter(SchedulerConfig)
+_SPEC, _SCHEDULER, _INDEX = TypeAdapter(StoredSpec), TypeAdapter(SchedulerConfig), TypeAdapter(PipelineIndex)
 
 
 def read_run_config(folder: Path) -> RunConfig:
@@ -177,6 +189,11 @@ def read_spec(folder: Path) -> DatasetSpec | None:
             f"{printable(folder / SPEC_FILE)}: side is {spec.side}, more than the model_side of {spec.model_side}"
         )
     return spec
+
+
+def read_pipeline_index(folder: Path) -> PipelineIndex:
+    """model_index.json of a denoiser of ours, {} where there is none."""
+    return read_typed(folder / PIPELINE_FILE, _INDEX) or {}
 
 
 def read_scheduler_config(folder: Path) -> SchedulerConfig:

@@ -169,7 +169,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, 
 
 def test_figures_by_other_samplers_or_steps_are_kept_apart():
     def section(**options) -> str:
-        return EvaluationConfig(**options).section
+        return EvaluationConfig(**options).section()
 
     names = [
         section(),
@@ -274,7 +274,7 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(reference, ld
     monkeypatch.setattr(UNet2DModel, "compile", lambda unet: compiled.append(unet))
     assert measure(steps=1, compile=True)["generation"] == figures["generation"]
     assert len(compiled) == 1
-    monkeypatch.setattr(evaluator, "FEW_EVALUATIONS", (1, 2))
+    monkeypatch.setattr("ldm_explorer.evaluation.config.FEW_EVALUATIONS", (1, 2))
     curves = measure(few_evaluations=True)["fd_percent"]
     assert set(curves) == set(SAMPLERS)
     assert all(len(curve) == 2 for curve in curves.values())

@@ -1,8 +1,10 @@
 """The page in a real browser: seen at once, asked for once, linked, and read by everybody."""
 
 import json
+import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -21,8 +23,18 @@ WHOLE = ".ldm-stage:not(.empty) figure img, .js-plotly-plot .main-svg, .ldm-card
 
 
 @pytest.fixture(scope="module")
-def address(ldm_folder, vae_folder):
-    library = replace(open_library(ldm_folder.parents[1], vae_folder.parents[1]), may_open=MayOpen(own=True))
+def student_folder(ldm_folder, tmp_path_factory) -> Path:
+    """What is sampled by DDIM in two steps where nobody says otherwise."""
+    folder = shutil.copytree(ldm_folder, tmp_path_factory.mktemp("student") / "fashion_mnist" / "tiny-student")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"sampler": "ddim", "num_inference_steps": 2}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(ldm_folder, vae_folder, student_folder):
+    roots = (folder.parents[1] for folder in (ldm_folder, vae_folder, student_folder))
+    library = replace(open_library(*roots), may_open=MayOpen(own=True))
     page = build_page(library)
     yield launch(page.app, LIMITS["off"], quiet=True, **page.options)
     page.app.close()
@@ -206,6 +218,27 @@ def test_keep_as_b_compares_with_what_is_chosen_next(visit):
     page.wait_for_function("() => document.querySelectorAll('.ldm-sides h3').length === 3")
     assert question(asked)["b.steps"] == ["4"]
     assert "b.seed" not in question(asked)
+
+
+def test_a_checkpoint_brings_its_own_sampler_and_steps_and_takes_them_along(visit):
+    page, asked = visit("?room=denoising&checkpoint=tiny-student")
+    done(page)
+    assert [question(asked)[name] for name in ("sampler", "steps")] == [["ddim"], ["2"]]
+    for name, wanted in (("tiny-ldm", ["unipc", "10"]), ("tiny-student", ["ddim", "2"])):
+        page.get_by_label("Checkpoint", exact=True).locator("visible=true").click()
+        page.get_by_role("option", name=f"{name}:").click()
+        page.wait_for_function("(name) => location.search.includes(`checkpoint=${name}`)", arg=name)
+        page.wait_for_function("(steps) => location.search.includes(`steps=${steps}&`)", arg=wanted[1])
+        done(page)
+        assert [question(asked)[name][0] for name in ("sampler", "steps")] == wanted
+    page.get_by_label("Steps").locator("visible=true").first.fill("3")
+    page.get_by_label("Steps").locator("visible=true").first.press("Enter")
+    page.wait_for_function("() => location.search.includes('steps=3&')")
+    page.get_by_label("Checkpoint", exact=True).locator("visible=true").click()
+    page.get_by_role("option", name="tiny-ldm:").click()
+    page.wait_for_function("() => location.search.includes('sampler=unipc')")
+    done(page)
+    assert question(asked)["steps"] == ["3"], "what was chosen by hand stays"
 
 
 def test_what_is_folded_away_asks_when_it_is_opened_and_again_for_another_choice(visit):

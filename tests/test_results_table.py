@@ -24,3 +24,12 @@ def test_few_evaluations_have_a_column_per_number():
 
 def test_nothing_measured_gives_no_table():
     assert tables({}) == tables({"a": {}}) == []
+
+
+def test_students_have_a_table_of_their_own_and_leave_the_curves_as_they_are():
+    curve = {"evaluations": [4, 8], "fd_percent": {"ddim": [0.5, 0.25], "unipc": [0.2, 0.1]}}
+    point = {"evaluations": [4], "fd_percent": {"ddim": [0.125]}}
+    curves, points = tables({"a-student": point, "teacher": curve})
+    assert [line.split(" | ")[0] for line in curves.splitlines()[2:]] == ["| teacher"]
+    assert "ddim 0.25 unipc 0.1" in curves
+    assert points.splitlines()[2:] == ["| a-student | 0.125 | ddim | 4 |"]

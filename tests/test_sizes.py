@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ldm_explorer.checkpoints import read_checkpoint, update_metrics
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics
 from ldm_explorer.data import crop, to_uint8
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.measures import MEASURES
@@ -360,6 +360,38 @@ def test_few_evaluations_are_drawn_per_sampler_where_they_were_measured(ldm_fold
     ((_, figure, link),) = few_evaluations.answer(open_library(tmp_path), asked, None)
     assert (figure["visible"], len(figure["value"].data)) == (True, 4)
     assert "run-few-evaluations.csv" in link
+
+
+def test_students_stand_on_the_curve_of_their_first_teacher(ldm_folder):
+    def made(name: str, teacher: str | None, evaluations: list[int], distances: list[float]) -> Checkpoint:
+        measured = {"num_images": 100, "evaluations": evaluations, "fd_percent": {"ddim": distances}}
+        config = {"teacher": f"runs/{teacher}"} if teacher else {}
+        read = read_checkpoint(ldm_folder)
+        return replace(read, name=name, config=config, metrics={"few_evaluations": measured})
+
+    library = {
+        "first": made("first", None, [4, 8], [2.0, 1.0]),
+        "of-4": made("of-4", "first", [4], [1.1]),
+        "of-1": made("of-1", "of-4", [1], [1.5]),
+        "of-another": made("of-another", "elsewhere", [2], [9.0]),
+        "unmeasured": replace(made("unmeasured", "first", [2], [9.0]), metrics={}),
+    }
+    for asked in ("first", "of-4", "of-1"):
+        result = read_few_evaluations(library[asked], library)
+        assert result.name == "first"
+        assert result.students == {"of-1": (1, 1.5), "of-4": (4, 1.1)}
+    assert result.csv().splitlines() == [
+        "evaluations,fd_percent of ddim,fd_percent of of-1,fd_percent of of-4",
+        "1,,1.5,",
+        "4,2.0,,1.1",
+        "8,1.0,,",
+    ]
+    traces = {trace.name: trace for trace in few_evaluations_figure(result).data}
+    assert (traces["students"].x, traces["students"].y) == ((1, 4), (1.5, 1.1))
+    alone = read_few_evaluations(library["of-another"], library)
+    assert (alone.name, alone.students, alone.fd_percent) == ("of-another", {}, {"ddim": (9.0,)})
+    of_itself = replace(library["first"], config={"teacher": "first"})
+    assert read_few_evaluations(of_itself, {"first": of_itself}).students == {}
 
 
 def test_a_strip_begins_and_ends_with_the_reconstructions(ldm_folder):

@@ -19,7 +19,9 @@ from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PredictionType, add_noise, target
 from ldm_explorer.run_files import LogRecord, RunConfig, SchedulerConfig
+from ldm_explorer.sampler_steps import SamplerSteps, steps_of_student
 from ldm_explorer.samplers import (
+    DEFAULT_SAMPLER,
     denoise,
     draw_noise,
     final_latents,
@@ -69,6 +71,11 @@ class Case:
     @property
     def required_scheduler(self) -> SchedulerMixin:
         return required(self.scheduler, "a scheduler")
+
+    @property
+    def student(self) -> SamplerSteps | None:
+        """How the denoiser is sampled if it was distilled; on other steps than these it answers as no denoiser does."""
+        return steps_of_student(self.config.get("evaluations") or 1) if self.config.get("teacher") else None
 
     @property
     def num_timesteps(self) -> int:
@@ -219,14 +226,18 @@ class Case:
         return labels[torch.stack([(output - wanted).square().mean((1, 2, 3)) for output in outputs]).argmin(0)]
 
     def sampled_latents(self, prediction_type: PredictionType, num_steps: int = SAMPLING_STEPS) -> KnownLatents:
-        """At most 16, the output read as `prediction_type`; labels take turns. Raises `NotRun`."""
+        """At most 16, the output read as `prediction_type`; labels take turns. A student takes its own number of steps.
+
+        Raises `NotRun`.
+        """
+        sampler_name, num_steps = self.student or (DEFAULT_SAMPLER, num_steps)
         if not self.can_sample:
             raise NotRun("there are fewer betas than timesteps")
         if (prediction_type, num_steps) not in self._samples:
             count, labels = min(NUM_SAMPLES, self.batch_size), None
             if self.num_classes:
                 labels = torch.arange(count) % self.num_classes
-            sampler = sampler_like(self.required_scheduler, prediction_type, of_pixels=self.vae is None)
+            sampler = sampler_like(self.required_scheduler, prediction_type, sampler_name, of_pixels=self.vae is None)
             noise, _ = draw_noise(self.shape, range(count))
             steps = denoise(self.denoiser, sampler, noise, labels, num_steps=min(num_steps, self.num_timesteps))
             self._samples[prediction_type, num_steps] = KnownLatents(final_latents(steps), labels, False, OWN_SAMPLES)

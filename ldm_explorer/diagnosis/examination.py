@@ -15,6 +15,7 @@ from ldm_explorer.run_layout import LOG_FILE
 
 PICTURES = 16
 FAILED = "it failed on this folder"
+OF_A_STUDENT = "a student answers on its own few steps alone, and not as a denoiser does"
 PARTS: tuple[Need, ...] = ("autoencoder", "denoiser")
 """What a folder may do without: the checks of it then do not count."""
 MISSING: dict[Need, str] = {
@@ -55,6 +56,8 @@ def _verdict_of(check: Check, case: Case) -> Verdict:
     missing = next((need for need in check.needs if not _is_there(need, case)), None)
     if missing is not None:
         return Verdict(check.name, check.title, "not run", MISSING[missing])
+    if case.student and not check.judges_students:
+        return Verdict(check.name, check.title, "not run", OF_A_STUDENT)
     if check.asks_networks and not all(case.is_finite(need) for need in check.needs):
         return Verdict(check.name, check.title, "not run", "weights are not finite")
     try:

@@ -10,7 +10,15 @@ from torch import Tensor
 from ldm_explorer.diagnosis.verdicts import NotRun
 from ldm_explorer.latents import Posterior
 from ldm_explorer.prediction import PredictionType
-from ldm_explorer.samplers import DEFAULT_SAMPLER, is_flow, make_sampler, make_scheduler, own_schedule, shift_of
+from ldm_explorer.samplers import (
+    DEFAULT_SAMPLER,
+    SamplerName,
+    is_flow,
+    make_sampler,
+    make_scheduler,
+    own_schedule,
+    shift_of,
+)
 
 OWN_SAMPLES = "its own samples"
 
@@ -50,16 +58,18 @@ def sampled(posterior: Posterior) -> Tensor:
     return posterior.sample(torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(0)))
 
 
-def sampler_like(scheduler: SchedulerMixin, prediction_type: PredictionType, *, of_pixels: bool) -> SchedulerMixin:
+def sampler_like(
+    scheduler: SchedulerMixin, prediction_type: PredictionType, name: SamplerName = DEFAULT_SAMPLER, *, of_pixels: bool
+) -> SchedulerMixin:
     """A sampler of few steps; one that clips where pixels are to be clipped.
 
     Along betas it is given those in place of their name, which not every sampler knows.
     """
     if is_flow(scheduler):
         read_as = make_scheduler(own_schedule(scheduler), prediction_type, shift_of(scheduler))
-        return make_sampler(DEFAULT_SAMPLER, read_as)
+        return make_sampler(name, read_as)
     betas = scheduler.betas.tolist()
     told = DDPMScheduler.from_config(scheduler.config, prediction_type=prediction_type, trained_betas=betas)
     if of_pixels and told.config.clip_sample:
         return DDIMScheduler.from_config(told.config)
-    return make_sampler(DEFAULT_SAMPLER, told)
+    return make_sampler(name, told)

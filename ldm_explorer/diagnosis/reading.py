@@ -205,6 +205,11 @@ def read_loss(checkpoint: Checkpoint) -> LossReading:
     for an autoencoder alone.
     """
     check_kind(checkpoint, Checkpoint, "what read_checkpoint returns")
+    if checkpoint.teacher:
+        raise ValueError(
+            f"{checkpoint.name} is a student: its loss is its distance to the steps of {checkpoint.teacher}, which no "
+            "floor of a denoiser's bounds"
+        )
     pipeline = checkpoint.pipeline
     statistics = read_statistics(checkpoint.folder)
     if statistics is None:

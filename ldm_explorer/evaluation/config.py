@@ -3,11 +3,21 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.options import settle_types
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SamplerName
+from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps
+from ldm_explorer.samplers import SamplerName, samplers_of
 
 SEEDS = (0, 1, 2)
 FEW_EVALUATIONS = (4, 6, 8, 10, 12, 16, 25, 50)
+
+
+def few_evaluations(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The samplers, and with how many evaluations each, that a curve of few evaluations has; a student has its own."""
+    if checkpoint.teacher:
+        return (checkpoint.sampling.sampler,), (checkpoint.sampling.num_inference_steps,)
+    denoiser = checkpoint.denoiser
+    return tuple(samplers_of(denoiser.schedule, denoiser.prediction_type)), FEW_EVALUATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +33,16 @@ class EvaluationConfig:
     features: Path | None = None
     """Folder of the classifier, made by train/features.py. Default: the shipped one, else one beside the checkpoint;
     measures by another than that are stored in columns of their own, which the app does not show."""
-    sampler: SamplerName = DEFAULT_SAMPLER
-    steps: int = DEFAULT_NUM_STEPS
-    """Network evaluations per sample. Measures by another sampler or number are stored in columns of their own."""
+    sampler: SamplerName | None = None
+    """Default: the checkpoint's own, which is unipc, and ddim of a student."""
+    steps: int | None = None
+    """Network evaluations per sample. Default: the checkpoint's own, 10, and as many as a student was distilled to.
+    Measures by another sampler or number are stored in columns of their own."""
     quick: bool = False
     """2,000 images and one seed, stored in columns of their own."""
     few_evaluations: bool = False
-    """Measure feature FD for every sampler with 4 to 50 evaluations instead, without --sampler and --steps, and store
-    that."""
+    """Measure feature FD for every sampler with 4 to 50 evaluations instead, of a student with its own, without
+    --sampler and --steps, and store that."""
     resume: bool = False
     """Measure only what was not measured before with the same weights, options, torch and threads."""
     compile: bool = False
@@ -38,9 +50,9 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         settle_types(self)
-        if not 1 <= self.steps <= 1000:
+        if self.steps is not None and not 1 <= self.steps <= 1000:
             raise ValueError(f"--steps is {self.steps}: give 1 to 1000")
-        if self.few_evaluations and (self.sampler, self.steps) != (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
+        if self.few_evaluations and (self.sampler, self.steps) != (None, None):
             raise ValueError("--few-evaluations measures every sampler: leave out --sampler and --steps")
 
     @property
@@ -51,13 +63,18 @@ class EvaluationConfig:
     def seeds(self) -> tuple[int, ...]:
         return SEEDS[:1] if self.quick else SEEDS
 
-    @property
-    def section(self) -> str:
-        """Where the measures stand in metrics.json: those by another sampler or number have their own."""
+    def sampling(self, own: SamplerSteps) -> SamplerSteps:
+        """How a checkpoint is sampled, given how it is where nobody says otherwise."""
+        return SamplerSteps(self.sampler or own.sampler, self.steps or own.num_inference_steps)
+
+    def section(self, own: SamplerSteps = DEFAULT_STEPS) -> str:
+        """Where the measures stand in metrics.json: those by another sampler or number than a checkpoint's own have
+        their own."""
+        sampling = self.sampling(own)
         if self.few_evaluations:
             name = "few_evaluations"
-        elif (self.sampler, self.steps) == (DEFAULT_SAMPLER, DEFAULT_NUM_STEPS):
+        elif sampling == own:
             name = "evaluation"
         else:
-            name = f"evaluation_{self.sampler}_{self.steps}"
+            name = f"evaluation_{sampling.sampler}_{sampling.num_inference_steps}"
         return f"{name}_quick" if self.quick else name

@@ -21,7 +21,7 @@ from ldm_explorer.evaluation.classifier import (
     load_classifier,
     load_further,
 )
-from ldm_explorer.evaluation.config import FEW_EVALUATIONS, SEEDS, EvaluationConfig
+from ldm_explorer.evaluation.config import SEEDS, EvaluationConfig, few_evaluations
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.generation import decoded_noise, generate
 from ldm_explorer.evaluation.parts import Parts, digest, partial_file, rounded
@@ -34,7 +34,7 @@ from ldm_explorer.files import first_line
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import METRICS_FILE
-from ldm_explorer.samplers import samplers_of, takes_evaluations
+from ldm_explorer.samplers import takes_evaluations
 
 
 class Evaluation:
@@ -96,10 +96,11 @@ class Evaluation:
 
     def section(self, checkpoint: Checkpoint) -> str:
         """In metrics.json: measures by another classifier than the checkpoint would be measured with have their own."""
+        section = self.config.section(checkpoint.sampling)
         own, given = classifier_folder(checkpoint.dataset, checkpoint.folder.parent), self.config.features
         if given is None or own is None or (weights := digest(given)) == digest(own):
-            return self.config.section
-        return f"{self.config.section}_by_{given.resolve().name}_{weights[:6]}"
+            return section
+        return f"{section}_by_{given.resolve().name}_{weights[:6]}"
 
     def reference_key(self, subject: Subject) -> tuple:
         """What `reference` takes. Raises `ValueError` where there is no classifier to measure with."""
@@ -116,9 +117,11 @@ class Evaluation:
         dataset, image_side, _, classifier = key
         sampling = {}
         if self.config.few_evaluations:
-            sampling = {"sampler": _samplers(checkpoint), "evaluations": list(FEW_EVALUATIONS)}
+            samplers, counts = few_evaluations(checkpoint)
+            sampling = {"sampler": list(samplers), "evaluations": list(counts)}
         elif checkpoint.has_denoiser:
-            sampling = {"sampler": self.config.sampler, "evaluations": self.config.steps}
+            sampler, num_steps = self.config.sampling(checkpoint.sampling)
+            sampling = {"sampler": sampler, "evaluations": num_steps}
         return sampling | {
             "weights": digest(checkpoint.folder),
             "classifier": digest(classifier),
@@ -146,7 +149,8 @@ class Evaluation:
         return parts.finish(measured(checkpoint, self.reference(*key), parts))
 
     def _everything(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
-        logged = checkpoint.has_denoiser and checkpoint.log()  # there is none for what another program trained
+        of_a_denoiser = checkpoint.has_denoiser and not checkpoint.teacher  # a student's has no floors
+        logged = of_a_denoiser and checkpoint.log()  # there is none for what another program trained
         loss = {"loss": loss_measures(checkpoint)} if logged else {}
         codec, key = checkpoint.codec, (reference, digest(checkpoint.folder, checkpoint.model.vae or ""))
         known = self._of_autoencoders.setdefault(key, {})
@@ -160,6 +164,7 @@ class Evaluation:
     def _generation(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         """Samples at guidance 1, labels balanced: mean and spread over sampling seeds."""
         config, pipeline = self.config, self._pipeline(checkpoint)
+        sampler, num_steps = config.sampling(checkpoint.sampling)
 
         def of_noise() -> dict[str, Any]:
             arguments = (pipeline.codec, pipeline.latent_shape, reference.spec, config.num_images, self.batched)
@@ -171,8 +176,8 @@ class Evaluation:
         return {
             "num_images": config.num_images,
             "seeds": list(config.seeds),
-            "sampler": config.sampler,
-            "evaluations": config.steps,
+            "sampler": sampler,
+            "evaluations": num_steps,
             **mean_and_spread(measures),
             "fd_decoded_noise_percent": parts.measure("decoded noise", of_noise)["fd_percent"],
             **reference.context(config.num_images),
@@ -187,7 +192,8 @@ class Evaluation:
     def _samples(self, checkpoint: Checkpoint, reference: Reference, seed: int) -> dict[str, Any]:
         config, pipeline = self.config, checkpoint.pipeline
         arguments = (pipeline, reference.spec, config.num_images, seed)
-        made = generate(*arguments, num_steps=config.steps, sampler=config.sampler, batched=self.batched)
+        sampler, num_steps = config.sampling(checkpoint.sampling)
+        made = generate(*arguments, num_steps=num_steps, sampler=sampler, batched=self.batched)
         labels = made.labels if pipeline.denoiser.num_classes else None
         measures = reference.samples(made.images, labels, self._distances_if_not_copied(checkpoint, reference))
         return measures | {"latents_std": float(made.latents.std())}
@@ -203,6 +209,7 @@ class Evaluation:
     def _few_evaluations(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         """Feature FD for every sampler and number of evaluations, from the same noise."""
         pipeline = self._pipeline(checkpoint)
+        samplers, counts = few_evaluations(checkpoint)
 
         def distance(sampler: str, num_steps: int) -> dict[str, Any]:
             arguments = (pipeline, reference.spec, self.config.num_images, SEEDS[0])
@@ -214,12 +221,12 @@ class Evaluation:
                 return {"fd_percent": None}
             return parts.measure(f"{sampler} {steps}", partial(distance, sampler, steps))
 
-        curves = {name: [point(name, steps) for steps in FEW_EVALUATIONS] for name in _samplers(checkpoint)}
+        curves = {sampler: [point(sampler, steps) for steps in counts] for sampler in samplers}
         return {
             "num_images": self.config.num_images,
             "seed": SEEDS[0],
             "fd_floor_percent": reference.context(self.config.num_images)["fd_floor_percent"],
-            "evaluations": list(FEW_EVALUATIONS),
+            "evaluations": list(counts),
             "fd_percent": {name: [point["fd_percent"] for point in curve] for name, curve in curves.items()},
         }
 
@@ -233,11 +240,6 @@ class Evaluation:
         measures = reference.samples(samples.images, samples.labels, reference.distances_to_known(reference.images))
         count = len(samples.images)
         return {"generation": rounded({"num_images": count} | measures | reference.context(count))}
-
-
-def _samplers(checkpoint: Checkpoint) -> list[str]:
-    denoiser = checkpoint.denoiser
-    return list(samplers_of(denoiser.schedule, denoiser.prediction_type))
 
 
 def no_classifier(name: str, dataset: str, spec: DatasetSpec) -> str:

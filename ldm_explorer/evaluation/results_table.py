@@ -66,21 +66,48 @@ def _kinds() -> tuple[dict[str, Column], ...]:
 
 def tables(results: dict[str, Stored]) -> list[str]:
     """One Markdown table per kind of measures, with a row for each checkpoint that has some."""
-    return [table for columns in (*_kinds(), _few_evaluations(results)) if (table := _table(results, columns))]
+    return [
+        table
+        for columns in (*_kinds(), _few_evaluations(results), _of_students())
+        if (table := _table(results, columns))
+    ]
 
 
 def _few_evaluations(results: dict[str, Stored]) -> dict[str, Column]:
     """FD by sampler and evaluations, one column per number of evaluations; empty when nobody measured it."""
-    measured = [stored for stored in results.values() if "evaluations" in stored]
+    measured = [stored for stored in results.values() if "evaluations" in stored and not _is_of_student(stored)]
 
     def of_each_sampler(place: int) -> Column:
-        return lambda stored: " ".join(f"{name} {_text(curve[place])}" for name, curve in stored["fd_percent"].items())
+        def said(stored: Stored) -> str | None:
+            if _is_of_student(stored):
+                return None
+            return " ".join(f"{name} {_text(curve[place])}" for name, curve in stored["fd_percent"].items())
+
+        return said
 
     return {
         f"{MEASURES['fd_percent'].heading} with {count}": of_each_sampler(place)
         for stored in measured[:1]
         for place, count in enumerate(stored["evaluations"])
     }
+
+
+def _of_students() -> dict[str, Column]:
+    """FD with the evaluations that a student was distilled to."""
+
+    def fd_percent(stored: Stored) -> float | None:
+        return next(iter(stored["fd_percent"].values()))[0] if _is_of_student(stored) else None
+
+    return {
+        MEASURES["fd_percent"].heading: fd_percent,
+        "sampler": lambda stored: next(iter(stored["fd_percent"])),
+        "evaluations": lambda stored: stored["evaluations"][0],
+    }
+
+
+def _is_of_student(stored: Stored) -> bool:
+    """Whether a curve of few evaluations is one point. Raises `KeyError` for what is no curve."""
+    return len(stored["evaluations"]) == 1
 
 
 def _table(results: dict[str, Stored], columns: dict[str, Column]) -> str:

@@ -6,7 +6,7 @@ gone on with.
 
 import io
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -20,7 +20,8 @@ from ldm_explorer.latents import BATCH_IMAGES, decode_images
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import FolderRefused
 from ldm_explorer.run_layout import UNET, VAE
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER, SamplerName, final_latents
+from ldm_explorer.sampler_steps import SamplerSteps
+from ldm_explorer.samplers import SamplerName, final_latents
 
 SETTINGS_FILE = "samples.json"
 """What the samples of a folder were made with: those of other settings are not mixed in."""
@@ -30,11 +31,17 @@ SETTINGS_FILE = "samples.json"
 class SampleSettings:
     """What the image of a class and a seed depends on."""
 
-    sampler: SamplerName = DEFAULT_SAMPLER
-    steps: int = DEFAULT_NUM_STEPS
-    """Network evaluations per sample, twice that with guidance."""
+    sampler: SamplerName | None = None
+    """Default: the checkpoint's own, which is unipc, and ddim of a student."""
+    steps: int | None = None
+    """Network evaluations per sample, twice that with guidance. Default: the checkpoint's own, 10, and as many as a
+    student was distilled to."""
     guidance_scale: float = 1.0
     """1 for none."""
+
+    def of(self, own: SamplerSteps) -> "SampleSettings":
+        """Those with a checkpoint's own sampler and steps where none are given."""
+        return replace(self, sampler=self.sampler or own.sampler, steps=self.steps or own.num_inference_steps)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def write_samples(
     Raises `FolderRefused` for a folder with samples of other settings, or where another file or a link has one of the
     names, and `ValueError` as `LatentDiffusionPipeline.denoise` does.
     """
+    settings = settings.of(checkpoint.sampling)
     parts = [part for part in (UNET, VAE) if (checkpoint.folder / part).is_dir()]
     _settle(folder, files, asdict(settings) | {part: weights_sha256(checkpoint.folder / part) for part in parts})
     missing = [file for file in files if not (folder / file.name).is_file()]

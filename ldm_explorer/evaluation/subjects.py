@@ -12,7 +12,7 @@ from torch import Tensor
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.claims import locked
 from ldm_explorer.data import DatasetSpec, find_dataset
-from ldm_explorer.evaluation.config import FEW_EVALUATIONS, EvaluationConfig
+from ldm_explorer.evaluation.config import EvaluationConfig, few_evaluations
 from ldm_explorer.files import unique_name
 from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.run_files import read_scheduler_config
@@ -87,7 +87,8 @@ def read_subjects(folders: Iterable[Path], config: EvaluationConfig) -> dict[str
             if run.is_marked and not os.access(folder, os.W_OK):
                 raise ValueError(f"{folder} cannot be written to, and measures are kept there: copy it elsewhere first")
         if isinstance(subject, Checkpoint) and subject.has_denoiser:
-            _check_steps(max(FEW_EVALUATIONS) if config.few_evaluations else config.steps, subject.folder)
+            counts = few_evaluations(subject)[1] if config.few_evaluations else config.sampling(subject.sampling)[1:]
+            _check_steps(max(counts), subject.folder)
         elif config.few_evaluations:
             raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
         found[unique_name(subject.name, found)] = subject

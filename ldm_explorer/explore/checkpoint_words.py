@@ -16,6 +16,9 @@ def in_a_line(checkpoint: Checkpoint) -> str:
 def _trained(checkpoint: Checkpoint) -> str:
     if checkpoint.kind == "vae":
         return "autoencoder alone"
+    if checkpoint.teacher:
+        steps = checkpoint.sampling.num_inference_steps
+        return f"student of {checkpoint.teacher}, {steps} evaluation{'s' * (steps > 1)}"
     predicts, schedule = checkpoint.config.get("prediction"), checkpoint.config.get("schedule")
     return ", ".join(["denoiser", *filter(None, [schedule]), *([TARGETS[predicts]] if predicts else [])])
 

@@ -179,8 +179,8 @@ class Experiment:
 def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENOISER) -> Experiment:
     """A fault put into a checkpoint, or for one that needs it into a run made for it.
 
-    Raises `ValueError` for an unknown fault, a checkpoint that has no part of what it breaks, or an exact denoiser in a
-    fault of training.
+    Raises `ValueError` for an unknown fault, a checkpoint that has no part of what it breaks, the network of a student,
+    or an exact denoiser in a fault of training.
     """
     if fault_name not in FAULTS:
         raise ValueError(f"unknown fault {fault_name!r}: choose one of {', '.join(FAULTS)}")
@@ -189,6 +189,11 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         checkpoint = lab_checkpoint(fault.lab_run)
     if not checkpoint.has_denoiser:
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
+    if checkpoint.teacher and denoiser == DEFAULT_DENOISER:
+        raise ValueError(
+            f"{checkpoint.name} is a student, which knows its own few steps alone: choose {checkpoint.teacher}, or an "
+            "exact denoiser"
+        )
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
     right = fault.base(Sampling.right(checkpoint.pipeline, denoiser_of(denoiser, checkpoint)))

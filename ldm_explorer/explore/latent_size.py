@@ -13,7 +13,7 @@ from ldm_explorer.explore.images import example_images, first_of_class
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.latents import decode_images
-from ldm_explorer.samplers import DEFAULT_SAMPLER, final_latents
+from ldm_explorer.samplers import final_latents
 
 MAX_IMAGES = 24
 UNCONDITIONAL_IMAGES = 10
@@ -38,12 +38,12 @@ class SizePictures:
 
 
 def compare_sizes(
-    library: Library, names: Sequence[str], image: Tensor, seed: int, num_steps: int
+    library: Library, names: Sequence[str], image: Tensor, seed: int, num_steps: int | None = None
 ) -> Iterator[SizePictures]:
     """Reconstruct the same images, `image (1, C, S, S)` in [-1, 1] first, and generate from the same seeds.
 
-    One after the other, as each takes a while. Raises `ValueError` without a name or for one that the library does
-    not hold.
+    Each is sampled as it is made to be, where no number of steps is given, and one after the other, as each takes a
+    while. Raises `ValueError` without a name or for one that the library does not hold.
     """
     if not names:
         raise ValueError("choose at least one checkpoint to compare")
@@ -51,7 +51,8 @@ def compare_sizes(
         yield _pictures(library.get(name), image, seed, num_steps)
 
 
-def _pictures(checkpoint: Checkpoint, image: Tensor, seed: int, num_steps: int) -> SizePictures:
+def _pictures(checkpoint: Checkpoint, image: Tensor, seed: int, num_steps: int | None) -> SizePictures:
+    num_steps = checkpoint.sampling.num_inference_steps if num_steps is None else num_steps
     spec, codec = checkpoint.spec, checkpoint.codec
     examples = example_images(checkpoint)
     images = torch.cat([to_uint8(image), examples.images[first_of_class(examples)[:MAX_IMAGES]]])
@@ -72,5 +73,5 @@ def _samples(checkpoint: Checkpoint, seed: int, num_steps: int) -> Tensor:
     classes = pipeline.denoiser.num_classes
     labels = list(range(min(classes, spec.num_classes, MAX_IMAGES))) if classes else None
     seeds = range(seed, seed + (UNCONDITIONAL_IMAGES if labels is None else len(labels)))
-    steps = pipeline.denoise(labels, seeds, num_inference_steps=num_steps, sampler=DEFAULT_SAMPLER)
+    steps = pipeline.denoise(labels, seeds, num_inference_steps=num_steps)
     return decode_images(checkpoint.codec, final_latents(steps), spec)

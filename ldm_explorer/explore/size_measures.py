@@ -14,7 +14,6 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.reconstruction import LatentSize, latent_size
 from ldm_explorer.files import MAX_SHOWN, CheckpointError, read_json
 from ldm_explorer.run_files import is_number
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 
 FAMILY, SEEDS_FILE = "sizes", "seeds.json"
 """The folder of the runs that differ in their latents alone: size-<shape>, one for each shape, and variants of them;
@@ -53,7 +52,7 @@ def read_measures(library: Library, names: Sequence[str]) -> tuple[SizeMeasures,
 def _read(checkpoint: Checkpoint) -> SizeMeasures:
     size, stored = latent_size(checkpoint), checkpoint.metrics.get("evaluation")
     measures = flat_measures(stored if isinstance(stored, dict) else {})
-    evaluations = int(measures.get("evaluations", DEFAULT_NUM_STEPS))
+    evaluations = int(measures.get("evaluations", checkpoint.sampling.num_inference_steps))
     if (gflops := _cost(checkpoint, measures).per_sample(evaluations)) is not None:
         measures["gflops_per_image"] = gflops
     measures |= derive(measures)

@@ -92,6 +92,10 @@ class RunReport:
     def is_autoencoder(self) -> bool:
         return "kl_per_value" in self.records[-1]
 
+    @property
+    def is_student(self) -> bool:
+        return "validation_teacher_loss" in self.fields
+
     def records_with(self, field: str) -> tuple[LogRecord, ...]:
         """The records that hold a field; validation comes now and then, and per timestep for a denoiser alone."""
         return tuple(record for record in self.records if field in record)
@@ -238,7 +242,9 @@ def _read(run: Run, _stamp: Stamp) -> RunReport:
     except CheckpointError as error:
         why_no_floors = str(error)
     denoiser, floors = _denoiser(run, config), {}
-    if statistics and denoiser:
+    if config.get("teacher"):
+        why_no_floors = "a student's loss is its distance to its teacher"
+    elif statistics and denoiser:
         floors = floors_of(statistics, *denoiser, conditional=statistics.class_eigenvalues is not None)
     return RunReport(
         run,

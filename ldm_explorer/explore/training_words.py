@@ -1,9 +1,11 @@
 """What the logs of training runs say, in sentences."""
 
 import time
+from pathlib import PurePath
 
 import torch
 
+from ldm_explorer.diagnosis.students import student_sentence
 from ldm_explorer.explore.training_run import VALIDATION, Run, RunReport
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.run_files import read_run_config
@@ -43,6 +45,8 @@ def in_words(run: Run) -> str:
         config = read_run_config(run.folder)
     except (CheckpointError, OSError):
         return run.label
+    if (teacher := config.get("teacher")) and (count := config.get("evaluations")):
+        return f"{run.label}: student of {PurePath(teacher).name}, {count} evaluation{'s' * (count > 1)}"
     if prediction := config.get("prediction"):
         return f"{run.label}: denoiser, predicts {TARGETS[prediction]}, {config.get('schedule')}"
     return f"{run.label}: autoencoder" if run.checkpoint is None or run.checkpoint.kind == "vae" else run.label
@@ -56,6 +60,9 @@ def describe(report: RunReport) -> str:
     validations = report.records_with(VALIDATION)
     if not validations:
         return f"No validation so far: the training loss stands at {report.curve('loss').values[-1]:.3g}."
+    if report.is_student:
+        sentence = student_sentence(validations)
+        return sentence if report.run.finished else sentence.replace("ended at", "stands at")
     last = validations[-1]
     if not report.is_autoencoder:
         return f"The validation loss stands at {last['validation_loss']:.3g}; without floors: {report.why_no_floors}."
@@ -78,6 +85,10 @@ def why_not_comparable(one: RunReport, other: RunReport) -> str:
 
     if one.is_autoencoder != other.is_autoencoder:
         return f"{names} are an autoencoder and a denoiser: their losses are different quantities, drawn apart."
+    if one.is_student != other.is_student:
+        return f"{names} are a student and no student: their losses are different quantities."
+    if one.is_student and (differ("evaluations") or differ("teacher")):
+        return f"{names} have other teachers or steps to learn: their losses are different quantities."
     if differ("dataset"):
         return f"{names} were trained on different images: their losses are different quantities."
     if one.is_autoencoder:

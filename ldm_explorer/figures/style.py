@@ -40,6 +40,7 @@ SIDE_COLORS = {4: "#0072B2", 8: "#D55E00", 16: "#009E73", 32: "#CC79A7"}
 """By the side of the latent grid."""
 
 SAMPLER_COLORS = dict(zip(ALL_SAMPLERS, cycle(COLORS), strict=False))
+STUDENT_COLOR = "#B8860B"
 RIGHT_COLOR = "#0072B2"
 BROKEN_COLOR = "#D55E00"
 MAX_POINTS = 500

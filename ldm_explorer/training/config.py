@@ -4,7 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -107,6 +107,11 @@ class FitConfig:
     @property
     def places(self) -> dict[str, str]:
         """What lies where an option names a place, by the option's name: a run goes on where the same lies."""
+        return {}
+
+    @property
+    def follows(self) -> dict[str, Any]:
+        """What train_config.json says beside the options: what they bring with them from elsewhere."""
         return {}
 
     @property

@@ -59,6 +59,10 @@ def read_options(run: Path) -> LDMTrainConfig:
     stored = read_json(run / CONFIG_FILE)
     if "prediction" not in stored:
         raise ValueError(f"{run} is no run of a denoiser: give a folder of train/ldm.py")
+    if "teacher" in stored:
+        raise ValueError(
+            f"{run} is a student's run, whose weights are written when it is finished: go on with --resume"
+        )
     known = {field.name for field in fields(LDMTrainConfig)}
     options = {name: value for name, value in stored.items() if name in known}
     return LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})

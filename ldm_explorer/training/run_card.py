@@ -15,6 +15,7 @@ from torchvision.utils import make_grid
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.data import DATASETS, FOLDER_PREFIX
 from ldm_explorer.diagnosis.reading import read_loss
+from ldm_explorer.diagnosis.students import student_sentence
 from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.files import read_json
 from ldm_explorer.film import read_film
@@ -92,6 +93,7 @@ def run_card(run_dir: Path, name: str | None = None) -> str:
         f"# {run_dir.name}",
         grid,
         _training(config, metrics["training"]),
+        _as_a_student(config, metrics["training"]) if config.get("teacher") else "",
         LOAD.format(name=name or run_dir.name, labels=labels, code=CODE_FILE) if is_denoiser else "",
         *(["## Figures", *figures] if figures else []),
     )
@@ -122,6 +124,17 @@ def _training(config: RunConfig, cost: dict[str, Any]) -> str:
     )
 
 
+def _as_a_student(config: RunConfig, training: dict[str, Any]) -> str:
+    """What it was distilled from, and how it is sampled."""
+    count, walk = config.get("evaluations") or 1, training["teacher"]
+    return (
+        f"A student of {without_places(walk['folder'])} by progressive distillation (Salimans & Ho 2022): with {count} "
+        f"evaluation{'s' * (count > 1)} of DDIM it goes where its teacher goes with {walk['num_inference_steps']} of "
+        f"{walk['sampler']}. It knows the trailing timesteps of these {count} alone: other numbers, samplers and "
+        "guidance are not what it was trained for."
+    )
+
+
 def _figures(run_dir: Path, metrics: dict[str, Any]) -> list[str]:
     """The losses and measures that are known, each beside what makes it readable."""
     checkpoint, said = read_checkpoint(run_dir), []
@@ -129,7 +142,8 @@ def _figures(run_dir: Path, metrics: dict[str, Any]) -> list[str]:
         said.append(f"Validation images come back with {metrics['training']['validation_psnr_db']:.2f} dB PSNR.")
     if checkpoint.kind == "ldm":
         try:
-            said.append(read_loss(checkpoint).sentence())
+            of_a_student = checkpoint.teacher is not None
+            said.append(student_sentence(checkpoint.log()) if of_a_student else read_loss(checkpoint).sentence())
         except ValueError:  # too short for a validation
             said.append("No validation loss was logged.")
     measured = sorted(section for section in metrics if section.startswith("evaluation"))

@@ -199,7 +199,7 @@ def _holds_run(run_dir: Path) -> bool:
 
 
 def _stored_options(config: Any) -> dict[str, Any]:
-    options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS}
+    options = {name: value for name, value in asdict(config).items() if name not in PLACE_FIELDS} | config.follows
     return json.loads(json.dumps(options | ({PLACES: config.places} if config.places else {}), default=str))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
@@ -31,14 +32,16 @@ class Control:
     """How a parameter is chosen. `more`: folded away, for those who look for it.
 
     `follows` names another control whose value it takes whenever somebody changes that one; what `ends_with` another is
-    emptied then. `choices` are looked for anew whenever its list is opened. `whole` is what a list grows to when its
-    entry MORE is chosen.
+    emptied then. `own` is the value that a checkpoint is made for, which comes with it where it is not the usual.
+    `choices` are looked for anew whenever its list is opened. `whole` is what a list grows to when its entry MORE is
+    chosen.
     """
 
     make: Callable[[Library], gr.components.Component]
     more: bool = False
     follows: str | None = None
     ends_with: str | None = None
+    own: Callable[[Checkpoint], Any] | None = None
     choices: Callable[[Library], list[tuple[str, str]]] | None = None
     whole: Callable[[Library], list[tuple[str, str]]] | None = None
 
@@ -137,8 +140,13 @@ CONTROLS: dict[str, Control] = {
         more=True,
         ends_with="fault",
     ),
-    "sampler": Control(lambda _: gr.Dropdown(list(ALL_SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler")),
-    "steps": Control(_slider(settings.Steps, DEFAULT_NUM_STEPS)),
+    "sampler": Control(
+        lambda _: gr.Dropdown(list(ALL_SAMPLERS), value=DEFAULT_SAMPLER, label="Sampler"),
+        own=lambda checkpoint: checkpoint.sampling.sampler,
+    ),
+    "steps": Control(
+        _slider(settings.Steps, DEFAULT_NUM_STEPS), own=lambda checkpoint: checkpoint.sampling.num_inference_steps
+    ),
     "seed": Control(lambda _: gr.Number(0, label="Seed", precision=0, minimum=0, maximum=settings.MAX_SEED)),
     "guidance": Control(_slider(settings.Guidance, 1, 0.5), more=True),
     "classes": Control(
@@ -177,6 +185,9 @@ def described(name: str, control: gr.components.Component, library: Library) -> 
     known = _values(control) | {"label": control.label}
     if leader := CONTROLS[name].follows:
         known |= {"follows": leader}
+    if (own := CONTROLS[name].own) is not None:
+        of_each = {key: own(checkpoint) for key, checkpoint in library.checkpoints.items()}
+        known |= {"own": {key: value for key, value in of_each.items() if value != control.value}}
     if of_library := CONTROLS[name].whole:
         whole = of_library(library)
         known |= {"whole": whole, "short": control.choices, "choices": [value for _, value in whole]}

@@ -123,7 +123,7 @@ def _diagnosis(library: Library, chosen: OfCheckpoint) -> dict[str, Any]:
 
 
 def _few_evaluations(library: Library, chosen: OfCheckpoint) -> dict[str, Any]:
-    measured = read_few_evaluations(library.get(chosen.checkpoint))
+    measured = read_few_evaluations(library.get(chosen.checkpoint), library.checkpoints)
     if measured is None:
         raise ValueError(
             f"this was not measured for {chosen.checkpoint}: run train/evaluate.py --few-evaluations on it"

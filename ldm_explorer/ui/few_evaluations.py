@@ -20,6 +20,10 @@ WHAT_TO_LOOK_AT = (
     "curve turns flat; the dashed line is what the autoencoder alone loses, the dotted one how far apart two sets of "
     "real images are."
 )
+OF_STUDENTS = (
+    " A student is a network of its own, distilled to as many evaluations as its star stands at: choose it as the "
+    "checkpoint of B, and the same seed shows it beside its teacher."
+)
 
 
 SETTINGS = OfCheckpoint
@@ -32,10 +36,11 @@ def build(_library: Library) -> list[gr.components.Component]:
 def answer(library: Library, chosen: OfCheckpoint, _beside: OfCheckpoint | None) -> Iterator[tuple]:
     """Feature FD over the number of evaluations, per sampler, where it was measured for the checkpoint."""
     checkpoint = library.get(chosen.checkpoint)
-    measured = read_few_evaluations(checkpoint)
+    measured = read_few_evaluations(checkpoint, library.checkpoints)
     if measured is None:
         said = f"It was not measured for {checkpoint.name}: `train/evaluate.py --few-evaluations` does."
         yield said, gr.update(visible=False, value=None), ""
         return
-    link = csv_link(measured.csv(), f"{checkpoint.name}-few-evaluations")
-    yield WHAT_TO_LOOK_AT, gr.update(visible=True, value=few_evaluations_figure(measured)), link
+    link = csv_link(measured.csv(), f"{measured.name}-few-evaluations")
+    said = WHAT_TO_LOOK_AT + OF_STUDENTS * bool(measured.students)
+    yield said, gr.update(visible=True, value=few_evaluations_figure(measured)), link

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.flow_lens import NUM_PATHS, FlowLens, retraining, view_as_flow
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.flow_lens import flow_lens_figure
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
+from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.images import class_of
@@ -34,10 +35,15 @@ class LensSettings(Settings):
     checkpoint: settings.Checkpoint
     class_name: settings.ClassName
     seed: settings.Seed = 0
-    sampler: settings.Sampler = DEFAULT_SAMPLER
-    steps: settings.Steps = DEFAULT_NUM_STEPS
+    sampler: settings.Sampler = None
+    steps: settings.Steps = None
     guidance: settings.Guidance = 1.0
     denoiser: settings.Denoiser = DEFAULT_DENOISER
+
+    def sampling(self, checkpoint: Checkpoint) -> SamplerSteps:
+        """By what its checkpoint is sampled: its own, where nothing else is chosen."""
+        own = checkpoint.sampling
+        return SamplerSteps(self.sampler or own.sampler, self.steps or own.num_inference_steps)
 
 
 SETTINGS = LensSettings
@@ -51,18 +57,24 @@ def build(_library: Library) -> list[gr.components.Component]:
 def answer(library: Library, chosen: LensSettings, beside: LensSettings | None) -> Iterator[tuple]:
     """The straightness of A's and B's path in either coordinates, and what a flow would change for A."""
     runs, notes = comparable(library, chosen, beside)
-    titles = lettered([f"{run.checkpoint}, {run.sampler}, {run.steps} steps" for run in runs])
-    lenses = [(title, _view(library, run)) for title, run in zip(titles, runs, strict=True)]
+    walks = [(library.get(run.checkpoint), run) for run in runs]
+    titles = lettered([_title(checkpoint.name, run.sampling(checkpoint)) for checkpoint, run in walks])
+    lenses = [(title, _view(library, *walk)) for title, walk in zip(titles, walks, strict=True)]
     yield _words(library, chosen, lenses, notes), flow_lens_figure(lenses)
 
 
-def _view(library: Library, run: LensSettings) -> FlowLens:
+def _title(name: str, sampling: SamplerSteps) -> str:
+    return f"{name}, {sampling.sampler}, {sampling.num_inference_steps} step{'s' * (sampling.num_inference_steps > 1)}"
+
+
+def _view(library: Library, checkpoint: Checkpoint, run: LensSettings) -> FlowLens:
+    sampling = run.sampling(checkpoint)
     return view_as_flow(
-        library.get(run.checkpoint),
+        checkpoint,
         class_of(run.class_name),
         run.seed,
-        sampler=run.sampler,
-        num_steps=run.steps,
+        sampler=sampling.sampler,
+        num_steps=sampling.num_inference_steps,
         guidance_scale=run.guidance,
         denoiser=run.denoiser,
         max_gflops=library.max_gflops,

@@ -66,9 +66,17 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
 
     model_cpu_offload_seq, _callback_tensor_inputs = "unet->vae", ["latents"]
 
-    def __init__(self, vae: diffusers.AutoencoderKL, unet: diffusers.UNet2DModel, scheduler: diffusers.SchedulerMixin):
+    def __init__(
+        self,
+        vae: diffusers.AutoencoderKL,
+        unet: diffusers.UNet2DModel,
+        scheduler: diffusers.SchedulerMixin,
+        sampler: str = DEFAULT_SAMPLER,
+        num_inference_steps: int = DEFAULT_NUM_STEPS,
+    ):
         super().__init__()
         self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
+        self.register_to_config(sampler=sampler, num_inference_steps=num_inference_steps)
 
     @torch.no_grad()
     def __call__(
@@ -77,7 +85,7 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         *,
         batch_size: int | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
-        num_inference_steps: int = DEFAULT_NUM_STEPS,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         sampler: str | None = None,
         output_type: str = "pil",
@@ -87,8 +95,9 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
     ) -> ImagePipelineOutput | tuple:
         """Images, "pil" or in [0, 1] "np" `(B, H, W, C)` or "pt" `(B, C, H, W)`. B is `batch_size`, by default one for
         each label or each generator in a list; one label serves all. `sampler` is one of `SAMPLERS`, of a flow one of
-        `FLOW_SAMPLERS`, by default unipc, or what was put in place of the folder's scheduler if that is of another
-        class than what is stored, DDPMScheduler or FlowMatchEulerDiscreteScheduler. Raises `ValueError`."""
+        `FLOW_SAMPLERS`; by default it and its steps are the folder's own, or it is what was put in place of the
+        folder's scheduler if that is of another class than what is stored, DDPMScheduler or
+        FlowMatchEulerDiscreteScheduler. Raises `ValueError`."""
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is {output_type!r:.80}: give 'pil', 'np' or 'pt'")
         if others := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
@@ -97,7 +106,8 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         if guidance_scale != 1 and labels is None:
             raise ValueError("guidance needs class labels and a network trained with a null class")
         scheduler = self._scheduler_for(sampler)
-        set_timesteps(scheduler, num_inference_steps)
+        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        set_timesteps(scheduler, steps)
         noise = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
         size = self.unet.config.sample_size
         shape = (count, self.unet.config.in_channels, *(size if isinstance(size, list | tuple) else (size, size)))
@@ -134,7 +144,7 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         stored, known = self.scheduler, FLOW_SAMPLERS if is_flow(self.scheduler) else SAMPLERS
         if sampler is None and not isinstance(stored, DDPMScheduler | diffusers.FlowMatchEulerDiscreteScheduler):
             return stored
-        if (name := sampler or DEFAULT_SAMPLER) not in known:
+        if (name := sampler or self.config.sampler) not in known:
             raise ValueError(f"unknown sampler {name!r:.80}: choose one of {', '.join(known)}")
         return known[name](stored)
 

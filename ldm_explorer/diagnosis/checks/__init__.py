@@ -31,6 +31,7 @@ class Check:
     needs: tuple[Need, ...]
     explains: tuple[str, ...] = ()  # the checks that fail as a side effect of what this one finds
     asks_networks: bool = True  # and so cannot run where weights are not finite
+    judges_students: bool = True  # what was distilled answers on its own few steps alone, and not as a denoiser does
     sees_common_faults: bool = False  # where most of these are not run, a folder is not judged
 
 
@@ -77,6 +78,7 @@ CHECKS: tuple[Check, ...] = (
         networks.time_response,
         ("denoiser",),
         ("label_response", *_BEHAVIOUR),
+        judges_students=False,
         sees_common_faults=True,
     ),
     Check("label_response", "The class label matters", labels.label_response, ("denoiser",), _BEHAVIOUR),
@@ -93,6 +95,7 @@ CHECKS: tuple[Check, ...] = (
         construction.channel_order,
         ("denoiser",),
         ("output_scale", "network_config", *_ANSWER),
+        judges_students=False,
     ),
     Check(
         "output_scale",
@@ -100,6 +103,7 @@ CHECKS: tuple[Check, ...] = (
         construction.output_scale,
         ("denoiser",),
         ("network_config", *_ANSWER),
+        judges_students=False,
     ),
     Check(
         "network_config",
@@ -107,6 +111,7 @@ CHECKS: tuple[Check, ...] = (
         construction.network_config,
         ("denoiser",),
         _ANSWER,
+        judges_students=False,
     ),
     Check(
         "prediction_type",
@@ -114,6 +119,7 @@ CHECKS: tuple[Check, ...] = (
         behaviour.prediction_type,
         ("denoiser",),
         ("schedule_by_behaviour", "terminal_snr", "labels_match", *_QUALITY),
+        judges_students=False,
         sees_common_faults=True,
     ),
     Check(
@@ -131,6 +137,7 @@ CHECKS: tuple[Check, ...] = (
         behaviour.schedule_by_behaviour,
         ("denoiser",),
         ("terminal_snr", "labels_match", *_QUALITY),
+        judges_students=False,
         sees_common_faults=True,
     ),
     Check(
@@ -150,7 +157,14 @@ CHECKS: tuple[Check, ...] = (
         ("samples",),
         asks_networks=False,
     ),
-    Check("labels_match", "Labels mean their own class", labels.labels_match, ("denoiser",), _QUALITY),
+    Check(
+        "labels_match",
+        "Labels mean their own class",
+        labels.labels_match,
+        ("denoiser",),
+        _QUALITY,
+        judges_students=False,
+    ),
     Check(
         "stability",
         "Training stayed stable",
@@ -165,6 +179,7 @@ CHECKS: tuple[Check, ...] = (
         behaviour.learned,
         ("denoiser",),
         ("samples",),
+        judges_students=False,
         sees_common_faults=True,
     ),
     Check(

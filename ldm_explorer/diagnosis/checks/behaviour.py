@@ -240,7 +240,8 @@ def spread_of_samples(case: Case) -> Finding:
     known = case.known_latents()
     wanted = [] if known.source == OWN_SAMPLES else [float(known.z0.std())]
     wanted += [1.0] if case.has_latent_statistics else []
-    for num_steps in (SAMPLING_STEPS, MANY_STEPS):  # few may not be enough where all is well
+    counts = (SAMPLING_STEPS, MANY_STEPS) if case.student is None else (case.student.num_inference_steps,)
+    for num_steps in counts:  # few may not be enough where all is well
         samples = case.sampled_latents(case.prediction_type, num_steps).z0
         std = float(samples.std())
         evidence = f"{len(samples)} samples in {num_steps} steps have a standard deviation of {std:.2f}"

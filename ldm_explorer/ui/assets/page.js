@@ -5,7 +5,7 @@ window.ldm = (() => {
   const SAME = { __type__: "update" };
   const { rooms, parameters, together } = LDM;
   const names = Object.keys(rooms), asks = Object.entries(LDM.asks);
-  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, opened: [], refused: {}, values: {}, asked: {}, unfolded: new Set(), left: new Set(), ending: new Set(), lagging: {}, started: false, listeners: [] };
+  const state = { room: null, opening: null, step: null, seen: null, pinned: null, lesson: null, opened: [], refused: {}, values: {}, asked: {}, unfolded: new Set(), left: new Set(), ending: new Set(), lagging: {}, brought: {}, started: false, listeners: [] };
 
   const click = (id) => document.querySelector(`#${id} button, button#${id}`)?.click();
   const visible = (element) => element.offsetParent !== null;
@@ -182,6 +182,12 @@ window.ldm = (() => {
       const leader = LDM.controls[name].follows;
       if (leader && !query.has(name)) state.values[name] = state.values[leader];
     }
+    for (const name of parameters) {
+      const brought = LDM.controls[name].own?.[state.values.checkpoint];
+      if (brought === undefined) continue;
+      state.brought[name] = brought;
+      if (!query.has(name)) state.values[name] = brought;
+    }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value])
       .filter(([name, value]) => parameters.includes(name) && !together.includes(name) && known(name, value, wrong) !== undefined);
     state.pinned = pinned.length ? pinned : null;
@@ -198,6 +204,14 @@ window.ldm = (() => {
     const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : set(name, state.values[name])));
     state.cleared = false;
     return [...values, { ...SAME, selected: room }, pinning(), ...questions()];
+  }
+
+  /* A checkpoint that is made for another value than the usual brings it with it, and takes it along when it goes. */
+  function own(name, checkpoint, value) {
+    const { own: known, value: usual } = LDM.controls[name], before = state.brought[name];
+    state.brought[name] = known[checkpoint];
+    const next = known[checkpoint] ?? (value === before ? usual : value);
+    return next === value ? SAME : set(name, next);
   }
 
   /* The value that a parameter's text stands for, undefined where it stands for none. */
@@ -336,5 +350,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, join, linkTo, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, own, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, join, linkTo, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

@@ -13,8 +13,10 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import DenoisingFrame, denoise_images, timesteps_shown
 from ldm_explorer.explore.export import denoising_script, short_path
 from ldm_explorer.explore.library import Library
+from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.ui import few_evaluations, flow_lens, settings
 from ldm_explorer.ui.flow_lens import LensSettings
+from ldm_explorer.ui.html import join
 from ldm_explorer.ui.images import class_of
 from ldm_explorer.ui.nearest_training import nearest_shown
 from ldm_explorer.ui.parts import fold
@@ -23,6 +25,7 @@ from ldm_explorer.ui.place import Place
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.sides import comparable, decibels, lettered
 from ldm_explorer.ui.stage import Frame, Histogram, Picture, Shot, Show, Side, stage
+from ldm_explorer.ui.students import student_links
 
 NAME = "denoising"
 TITLE = "Denoising"
@@ -54,6 +57,7 @@ class Walk:
 
     def __init__(self, library: Library, run: DenoisingSettings):
         self.run, self.checkpoint = run, library.get(run.checkpoint)
+        self.sampling = run.sampling(self.checkpoint)
         self.seconds = 0.0
         self.frames: list[DenoisingFrame] = []  # the first and the last so far
         self._steps = denoise_images(
@@ -61,7 +65,7 @@ class Walk:
             _class_of(run),
             run.seed,
             run.images,
-            **_options(run),
+            **_options(run, self.sampling),
             max_gflops=library.max_gflops,
         )
 
@@ -100,7 +104,7 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
     """
     runs, notes = comparable(library, chosen, beside)
     walks = [Walk(library, run) for run in runs]
-    titles = lettered([_title(walk.checkpoint.name, walk.run) for walk in walks])
+    titles = lettered(list(map(_title, walks)))
     show: Show | None = None
     for steps in together(walks):
         pictures = _pictures(walks, steps)
@@ -111,7 +115,9 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
     show.open_at = len(show.frames) // 2
     whole = show.end(" ".join([_in_one_step(walks[0]), *notes]), _facts(walks, show.sides))
     yield whole, ""
-    yield whole, nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles)
+    links = student_links(library, chosen.checkpoint, {name: getattr(chosen, name) for name in ("class_name", "seed")})
+    nearest = nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles)
+    yield whole, join([links, nearest])
 
 
 def together(walks: list) -> Iterator[list[DenoisingFrame]]:
@@ -129,7 +135,7 @@ def together(walks: list) -> Iterator[list[DenoisingFrame]]:
 
 def _num_frames(walks: list[Walk]) -> int:
     """How many frames `together` will yield: one for each timestep at which one of them stands."""
-    return len({t for walk in walks for t in timesteps_shown(walk.checkpoint, walk.run.sampler, walk.run.steps)})
+    return len({t for walk in walks for t in timesteps_shown(walk.checkpoint, *walk.sampling)})
 
 
 def _class_of(run: DenoisingSettings) -> str | None:
@@ -137,21 +143,22 @@ def _class_of(run: DenoisingSettings) -> str | None:
     return None if run.classes == "each" else class_of(run.class_name)
 
 
-def _options(run: DenoisingSettings) -> dict[str, Any]:
+def _options(run: DenoisingSettings, sampling: SamplerSteps) -> dict[str, Any]:
     """How it is walked, as `denoise_images` and `denoising_script` take it."""
     return {
-        "sampler": run.sampler,
-        "num_steps": run.steps,
+        "sampler": sampling.sampler,
+        "num_steps": sampling.num_inference_steps,
         "guidance_scale": run.guidance,
         "denoiser": run.denoiser,
     }
 
 
-def _title(name: str, run: DenoisingSettings) -> str:
+def _title(walk: Walk) -> str:
+    run, (sampler, steps) = walk.run, walk.sampling
     guided = f", guidance {run.guidance:g}" if run.guidance != 1 else ""
     by = "" if run.denoiser == DEFAULT_DENOISER else f", {run.denoiser} denoiser"
     each = ", one of each class" if run.classes == "each" else ""
-    return f"{name}: {run.sampler}, {run.steps} step{'s' * (run.steps > 1)}{guided}{by}{each}"
+    return f"{walk.checkpoint.name}: {sampler}, {steps} step{'s' * (steps > 1)}{guided}{by}{each}"
 
 
 def _label(steps: list[DenoisingFrame]) -> str:
@@ -192,7 +199,11 @@ def _channels(latents: Tensor) -> Tensor:
 
 def _in_one_step(walk: Walk) -> str:
     """What the first prediction is beside the result."""
-    if walk.run.steps == 1:
+    if walk.sampling.num_inference_steps == 1:
+        if walk.checkpoint.teacher:
+            return (
+                f"This is the one step: z0 is the image that {walk.checkpoint.teacher} makes of this noise, or near it."
+            )
         return "This is the one step: z0 is the mean of all images that could be in the noise."
     first = decibels(walk.first.predicted, walk.last.predicted)
     return f"Why not in one step? The first z0 is a blur: {first} to the result."
@@ -212,7 +223,7 @@ def _facts(walks: list[Walk], sides: Sequence[Side]) -> list[Side]:
 
 
 def _figures(walk: Walk) -> list[tuple[str, str]]:
-    evaluations = walk.run.steps * (2 if walk.run.guidance != 1 else 1)
+    evaluations = walk.sampling.num_inference_steps * (2 if walk.run.guidance != 1 else 1)
     return [
         ("evaluations", f"{evaluations}"),
         ("this run", f"{walk.seconds:.1f} s with decoding"),
@@ -238,5 +249,5 @@ def script(library: Library, run: DenoisingSettings) -> str:
         _class_of(run),
         run.seed,
         run.images,
-        **_options(run),
+        **_options(run, run.sampling(checkpoint)),
     )

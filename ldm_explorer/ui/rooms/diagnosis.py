@@ -38,6 +38,9 @@ HOW_IT_WORKS = (
     "wrong prediction type also gives a high loss and bad samples), so likely causes come first and what follows from "
     "them below."
 )
+IN_STEPS = (
+    f"10 steps of {DEFAULT_SAMPLER}, or as many of ddim as a student has, along the folder's betas, never clipped"
+)
 
 
 SETTINGS = OfCheckpoint
@@ -141,7 +144,7 @@ def _pictures(diagnosis: Diagnosis) -> Markup | str:
     shown = [
         (diagnosis.images, "Images", "test images, or those beside the run"),
         (diagnosis.reconstructions, "Given back", "encoded and decoded"),
-        (diagnosis.samples, "Generated", f"10 steps of {DEFAULT_SAMPLER} along the folder's betas, never clipped"),
+        (diagnosis.samples, "Generated", IN_STEPS),
     ]
     pictures = [Picture(grid(images), title, caption) for images, title, caption in shown if images is not None]
     return picture_row(pictures) if pictures else ""

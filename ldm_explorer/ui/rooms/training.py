@@ -139,6 +139,8 @@ def _floors(report: RunReport) -> dict[str, float]:
 
 def _facts(report: RunReport, moment: Moment) -> list[tuple[str, str]]:
     facts = [(moment.source, f"{moment.loss:.3g}"), *floor_facts(_floors(report))]
+    if (of_the_teacher := moment.record.get("validation_teacher_loss")) is not None:
+        facts.append(("its teacher in as few steps", f"{of_the_teacher:.3g}"))
     if "validation_psnr_db" in moment.record:
         best = max(report.curve("validation_psnr_db").values)
         facts.append(("PSNR on held-out images", f"{moment.record['validation_psnr_db']:.1f} dB, best {best:.1f}"))

@@ -8,7 +8,6 @@ import torch
 from ldm_explorer.explore.latent_size import SizePictures, compare_sizes
 from ldm_explorer.explore.latent_views import interpolate
 from ldm_explorer.explore.library import Library
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.images import chosen_image
@@ -67,7 +66,7 @@ def _pictures_of(library: Library, chosen: ChosenSize, size: str) -> Markup:
         )
     first = chosen_image(library, chosen)
     second = second_image(library, chosen.checkpoint, chosen.class_name, chosen)
-    (result,) = compare_sizes(library, [size], first.pixels, chosen.seed, DEFAULT_NUM_STEPS)
+    (result,) = compare_sizes(library, [size], first.pixels, chosen.seed)
     between = strips(interpolate(checkpoint, first.pixels, second.pixels), f"From {first.caption} to {second.caption}")
     template = "<section><h3>{}: {}</h3>{}{}</section>"
     return html(template, size, result.size.in_words, picture_row(_pictures(result), layout="four"), between)
