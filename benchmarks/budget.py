@@ -57,6 +57,7 @@ class Parts:
 def train(kind: str, folder: Path) -> None:
     """One short training in this process; prints what its parts took."""
     from ldm_explorer.training import dataset, loop, run
+    from ldm_explorer.training.command_line import main_of
     from ldm_explorer.training.drive import drive
     from ldm_explorer.training.tasks import autoencoder, denoiser
 
@@ -74,14 +75,17 @@ def train(kind: str, folder: Path) -> None:
     for task in (autoencoder.AutoencoderTask, denoiser.DenoiserTask):
         parts.watch(VALIDATION, task, "validate")
         parts.watch(FILM, task, "sample")
-    options = {"max_steps": SHORT[kind], "threads": 1, "out": folder / kind}
-    if kind == "vae":
-        training: Any = autoencoder.AutoencoderTraining(autoencoder.VAETrainConfig(**options))
-    else:
-        training = denoiser.DenoiserTraining(denoiser.LDMTrainConfig(vae=folder / "vae", **options))
-    parts.clocked("everything else", drive)(training)
-    every = training.config.validate_every_steps, training.config.save_every_steps
-    print(json.dumps({"seconds": parts.seconds, "calls": parts.calls, "every": every}))
+    options = f"--max-steps {SHORT[kind]} --threads 1 --out {folder / kind}"
+    sys.argv[1:] = (options if kind == "vae" else f"{options} --vae {folder / 'vae'}").split()
+
+    def main(config: Any) -> None:
+        drive((autoencoder.AutoencoderTraining if kind == "vae" else denoiser.DenoiserTraining)(config))
+        every = config.validate_every_steps, config.save_every_steps
+        print(json.dumps({"calls": parts.calls, "every": every}))
+
+    config_class = autoencoder.VAETrainConfig if kind == "vae" else denoiser.LDMTrainConfig
+    parts.clocked("everything else", main_of)(config_class, main)
+    print(json.dumps(parts.seconds))
 
 
 def measure(kind: str, folder: Path) -> dict[str, Any]:
@@ -91,7 +95,8 @@ def measure(kind: str, folder: Path) -> dict[str, Any]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(f"{kind} failed:\n{done.stderr}")
-    measured = json.loads(done.stdout.splitlines()[-1])
+    *_, measured, seconds = map(json.loads, done.stdout.splitlines()[-2:])
+    measured["seconds"] = seconds
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     measured["seconds"]["start and end of Python"] = used - sum(measured["seconds"].values())
     return measured

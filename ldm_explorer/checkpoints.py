@@ -9,6 +9,7 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 
 import copy
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -257,12 +258,12 @@ def read_checkpoint(folder: Path | str) -> Checkpoint:
     given = as_path(folder, "the folder of a checkpoint")
     check_name(given)
     folder = find_checkpoint(given)
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder} is no folder: give that of a checkpoint")
+    if not os.path.isdir(folder):  # False also for a name that is too long
+        raise CheckpointError(f"{printable(folder)} is no folder: give that of a checkpoint")
     run = RunFolder(folder)
     if holds_classifier(run) and not run.has_part(VAE):
         raise CheckpointError(f"{folder} holds a classifier: give the folder of an autoencoder or a denoiser")
-    if run.has(CONFIG_FILE) and not run.has_part(VAE):
+    if run.has(CONFIG_FILE) and not (run.has_part(VAE) or run.has_part(UNET)):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     model = find_model(folder)
     _check_whole(model)

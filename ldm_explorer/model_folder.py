@@ -4,6 +4,7 @@ It may be a run of ours, what a diffusers pipeline saved, what a training script
 """
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ from ldm_explorer.run_layout import (
 
 HERE = "."
 """Stands for a network that lies in the folder itself."""
-OUR_PIPELINE = "LatentDiffusionPipeline"
+OUR_PIPELINE = ["pipeline", "LatentDiffusionPipeline"]
+"""As an index names it: the file in the folder, and its class. Others have classes of that name, too."""
 CLASSES: dict[str, type] = {VAE: AutoencoderKL, UNET: UNet2DModel}
 MAX_SIDES_APART = 4
 """Autoencoders are used on larger images than they were trained on, but not on so much larger ones."""
@@ -103,11 +105,11 @@ def find_model(folder: Path) -> ModelFolder:
 
     Raises `CheckpointError`, which says what is there and what would be read.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False also for a name that is too long
         raise CheckpointError(f"{printable(folder)} is no folder: give that of a model")
     run = RunFolder(folder)
     index = read_json(folder / PIPELINE_FILE) if run.has(PIPELINE_FILE) else {}
-    is_ours = run.is_marked or _has_our_options(folder) or OUR_PIPELINE in _names(index.get("_class_name"))
+    is_ours = run.is_marked or _has_our_options(folder) or index.get("_class_name") == OUR_PIPELINE
     _check_index(folder, index)
     vae, unet = _part(run, VAE), _part(run, UNET) or _part(run, UNET_EMA)
     if not (vae or unet or is_ours):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from math import prod
 from pathlib import Path
@@ -119,7 +120,7 @@ _INDEX = TypeAdapter(ShardIndex)
 _VARIANT = re.compile(r"diffusion_pytorch_model\.\w{1,40}\.safetensors|.+\.index\.\w{1,40}\.json")
 """Weights of another precision, such as fp16: the file of all, or the index of several."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_PREFIXES = re.compile(r"^(module\.)+|\b_orig_mod\.")
+_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+|\b_orig_mod\.")
 """What DistributedDataParallel and torch.compile put before the names of tensors when they are saved unwrapped."""
 _OLD_ATTENTION = re.compile(r"\.(query|key|value|proj_attn)(?=\.\w+$)")
 _NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -158,7 +159,10 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
             model = model_class.from_config(config)
         wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         files = _weight_files(path)
-        _compare(wanted, dict(_read_each(files, wanted, _shape)))
+        found = list(_read_each(files, wanted, _shape))
+        if twice := {name for name, count in Counter(name for name, _ in found).items() if count > 1}:
+            raise CheckpointError(f"{len(twice)} tensors are there twice, {printable(min(twice))} among them")
+        _compare(wanted, dict(found))
         model.load_state_dict(dict(_read_each(files, wanted, _in_fp32)), assign=True)
         if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
             raise CheckpointError("it has tensors that are not stored")
@@ -260,5 +264,8 @@ def _shape(content: Any, name: str) -> tuple[int, ...]:
 
 
 def _in_fp32(content: Any, name: str) -> Tensor:
-    """In memory of its own, whatever becomes of the file."""
-    return content.get_tensor(name).to(torch.float32, copy=True)
+    """In memory of its own, whatever becomes of the file. Raises `CheckpointError` for what is no fraction."""
+    tensor = content.get_tensor(name)
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"{printable(name)} is of type {tensor.dtype}: save weights as floating-point numbers")
+    return tensor.to(torch.float32, copy=True)

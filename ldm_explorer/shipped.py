@@ -34,7 +34,7 @@ def find_checkpoint(path: Path) -> Path:
 
     Raises `CheckpointError` where there are no shipped ones.
     """
-    if path.exists() or path.parts[:1] != (FOLDER,):
+    if os.path.exists(path) or path.parts[:1] != (FOLDER,):
         return path
     shipped = shipped_checkpoints().joinpath(*path.parts[1:])
     return shipped if shipped.exists() else path

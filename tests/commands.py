@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
 
@@ -17,26 +19,32 @@ import torch
 
 REPO = Path(__file__).resolve().parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
-CACHE = tempfile.TemporaryDirectory()
-"""What trainings keep for others is gone with the tests: the next ones encode again."""
+CACHE = tempfile.TemporaryDirectory() if multiprocessing.parent_process() is None else None
+"""What trainings keep for others is gone with the tests: the next ones encode again. Forked processes have their
+parent's."""
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
-ENVIRONMENT["XDG_CACHE_HOME"] = CACHE.name
+if CACHE:
+    ENVIRONMENT["XDG_CACHE_HOME"] = CACHE.name
 GIVE_UP_SECONDS = 900
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        "torch.distributed.run",
-        "ldm_explorer.evaluation.evaluator",
-        "ldm_explorer.training.drive",
-        "ldm_explorer.training.export_state",
-        "ldm_explorer.training.latent_statistics",
-        "ldm_explorer.training.tasks.autoencoder",
-        "ldm_explorer.training.tasks.classifier",
-        "ldm_explorer.training.tasks.denoiser",
-    ]
-)
-"""Where processes are forked from: it has imported what every command does, which takes 6 s."""
+
+@cache
+def forks() -> BaseContext:
+    """Where processes are forked from: one that has imported what every command does, which takes 6 s."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        [
+            "torch.distributed.run",
+            "ldm_explorer.evaluation.evaluator",
+            "ldm_explorer.training.drive",
+            "ldm_explorer.training.export_state",
+            "ldm_explorer.training.latent_statistics",
+            "ldm_explorer.training.tasks.autoencoder",
+            "ldm_explorer.training.tasks.classifier",
+            "ldm_explorer.training.tasks.denoiser",
+        ]
+    )
+    return context
 
 
 def start(*command: str) -> subprocess.Popen:
@@ -60,7 +68,7 @@ class Forked:
     def __init__(self, *command: str, before: Callable[[], None] | None = None):
         self._said = [tempfile.NamedTemporaryFile("r") for _ in range(2)]  # noqa: SIM115
         places = [said.name for said in self._said]
-        self._process = FORKS.Process(target=_become, args=(command, places, before))
+        self._process = forks().Process(target=_become, args=(command, ENVIRONMENT, places, before))
         self._process.start()
         self.pid = self._process.pid
 
@@ -77,11 +85,13 @@ class Forked:
         return self._said[0].read(), self._said[1].read()
 
 
-def _become(command: tuple[str, ...], places: list[str], before: Callable[[], None] | None) -> None:
+def _become(
+    command: tuple[str, ...], environment: dict[str, str], places: list[str], before: Callable[[], None] | None
+) -> None:
     """Make this process one that was started with a command in the root of the repository."""
     os.setsid()
     os.chdir(REPO)
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(environment)
     torch.set_num_threads(1)
     for stream, place in enumerate(places, start=1):
         os.dup2(os.open(place, os.O_WRONLY | os.O_APPEND), stream)

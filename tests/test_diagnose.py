@@ -40,9 +40,9 @@ NEEDED_SHARE = 0.9
 
 @pytest.fixture(autouse=True, scope="module")
 def _fewer_latents():
-    """The same checks on half as many latents and images."""
+    """The same checks on a quarter of the latents and half of the images."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(case_module, "MAX_BATCH", 16)
+    patch.setattr(case_module, "MAX_BATCH", 8)
     patch.setattr(case_module, "MAX_IMAGES", 50)
     yield
     patch.undo()

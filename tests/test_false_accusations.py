@@ -20,6 +20,7 @@ from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.known import KnownLatents
 from ldm_explorer.diagnosis.verdicts import Diagnosis, NotRun, Verdict
 from ldm_explorer.explore.diagnosis import diagnose_folder, labels_of
+from ldm_explorer.latents import Posterior
 from ldm_explorer.schedules import make_schedule
 from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.ui.rooms.diagnosis import card
@@ -207,6 +208,24 @@ def test_images_of_one_class_do_not_accuse_an_autoencoder_of_its_scale(fashion_m
     sandals = replace(sandals)
     sandals.codec.std.mul_(2)
     assert run_check(CHECK["latent_scale"], sandals).status == "suspect"
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0, 30.0])
+def test_an_encoder_may_answer_in_any_unit(vae_folder, shapes, factor):
+    case = replace(open_case(vae_folder), images=shapes.images[:40])
+    raw, codec = case.codec.raw_posterior(case.pixels), case.codec
+    case.__dict__["posterior"] = Posterior(raw.mean / raw.mean.std(), 0.1 * torch.ones_like(raw.std))
+    codec.mean, codec.std = torch.zeros_like(codec.mean), torch.full_like(codec.std, factor)
+    assert run_check(CHECK["collapse"], case).status == "ok"
+    case.__dict__["posterior"] = Posterior(torch.zeros_like(raw.mean), torch.ones_like(raw.std))
+    codec.std = torch.ones_like(codec.std)
+    assert run_check(CHECK["collapse"], case).status == "suspect"
+
+
+def test_one_image_is_too_few_and_not_said_to_be_infinite(ldm_folder, shapes):
+    case = replace(open_case(ldm_folder), statistics=None, images=shapes.images[:1], image_labels=None)
+    verdicts = [run_check(check, case) for check in CHECKS]
+    assert not any("finite" in verdict.evidence for verdict in verdicts if verdict.status == "not run")
 
 
 def test_without_images_no_autoencoder_is_accused_of_what_its_denoiser_samples(ldm_case):

@@ -20,14 +20,16 @@ from ldm_explorer.shipped import shipped_checkpoints
 OF_SAMPLING = [name for name, fault in FAULTS.items() if fault.lab_run is None]
 OF_TRAINING = [name for name, fault in FAULTS.items() if fault.broken_run]
 SEEDS = [100 * index for index in range(5)]
-FLAGSHIP = shipped_checkpoints() / "fashion_mnist" / "ldm-8x8x4-cosine"
+CLASSIFIER = shipped_checkpoints() / "fashion_mnist" / "features"
+SMALL = shipped_checkpoints() / "sizes" / "size-8x8x4"
+"""A denoiser that is well trained, and samples in less than half of the flagship's time."""
 TRAINED_FOR_IT = shipped_checkpoints("lab")
 
 
 @cache
 def shipped(folder):
     checkpoint = read_checkpoint(folder)
-    return checkpoint, load_classifier(FLAGSHIP.parent / "features", checkpoint.spec)
+    return checkpoint, load_classifier(CLASSIFIER, checkpoint.spec)
 
 
 @cache
@@ -74,7 +76,7 @@ def test_a_fault_changes_the_run_and_its_fix_undoes_it(tiny, name):
 @pytest.mark.parametrize("name", [*OF_SAMPLING, "epsilon_zero_snr"])
 def test_the_symptom_lies_outside_the_right_runs_and_the_fix_brings_it_back(name):
     fault = FAULTS[name]
-    folder = TRAINED_FOR_IT / fault.lab_run if fault.lab_run else FLAGSHIP
+    folder = TRAINED_FOR_IT / fault.lab_run if fault.lab_run else SMALL
     healthy = healthy_figures(folder, name)
     broken = figures(name, folder, lambda experiment: experiment.broken)
     assert all(not min(healthy) <= figure <= max(healthy) for figure in broken), (healthy, broken)

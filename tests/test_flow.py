@@ -21,6 +21,8 @@ from ldm_explorer.samplers import (
     own_schedule,
     prediction_type_of,
     prediction_types_of,
+    samplers_of,
+    takes_evaluations,
 )
 from ldm_explorer.schedules import FLOW, SCHEDULES, BetaSchedule, FlowSchedule, make_schedule, schedule_named
 
@@ -142,6 +144,25 @@ def test_the_network_is_told_the_time_at_which_the_latent_is(sampler):
     at = used.sigmas[: len(steps)] * 1000
     assert torch.allclose(torch.tensor(denoiser.told), at if sampler != "heun" else torch.tensor(denoiser.told))
     assert torch.allclose(steps[-1].z_next, steps[-1].z0, atol=1e-5)
+
+
+def test_samplers_are_listed_by_what_they_read():
+    assert samplers_of(SCHEDULE, "flow") == tuple(FLOW_SAMPLERS)
+    assert samplers_of(SCHEDULE, "sample") == ("dpm++", "unipc")
+    assert samplers_of(make_schedule("cosine"), "epsilon") == tuple(SAMPLERS)
+    for name in FLOW_SAMPLERS:
+        taken = [steps for steps in (4, 5) if takes_evaluations(name, steps)]
+        assert taken == ([5] if name == "heun" else [4, 5])
+
+
+def test_a_sampler_of_one_path_is_refused_for_a_denoiser_of_the_other():
+    """It would give numbers, and wrong ones."""
+    betas, flow = make_schedule("cosine"), make_sampler("dpm++", make_scheduler(SCHEDULE, "flow"))
+    with pytest.raises(TypeError, match="DPMSolverMultistepScheduler is no sampler along betas that is known here"):
+        next(denoise(ExactGaussian(betas, "epsilon"), flow, noise(1), num_steps=2))
+    of_betas = make_sampler("dpm++", make_scheduler(betas, "epsilon"))
+    with pytest.raises(TypeError, match="DPMSolverMultistepScheduler is no sampler along a flow that is known here"):
+        next(denoise(ExactGaussian(SCHEDULE, "flow"), of_betas, noise(1), num_steps=2))
 
 
 def test_an_even_number_of_evaluations_is_refused_for_heun():

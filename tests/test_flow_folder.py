@@ -13,7 +13,8 @@ from ldm_explorer.explore.checkpoint_words import in_a_line
 from ldm_explorer.explore.denoising import denoise_images
 from ldm_explorer.explore.export import denoising_script
 from ldm_explorer.explore.library import open_library
-from ldm_explorer.samplers import FLOW_SAMPLERS, final_latents, make_generators
+from ldm_explorer.samplers import FLOW_SAMPLERS, final_latents, make_generators, make_scheduler
+from ldm_explorer.schedules import FlowSchedule
 from ldm_explorer.ui.rooms import ROOMS
 
 LABELS, SEEDS = [3, 7, 10], [0, 1, 2]
@@ -70,6 +71,17 @@ def test_by_default_both_take_the_default_sampler_along_the_flow(flow_folder, fl
     assert torch.equal(images, flow.pipeline(LABELS, SEEDS, output_type="pt").images)
     with pytest.raises(ValueError, match=r"unknown sampler 'ddim': choose one of dpm\+\+, unipc, euler, heun"):
         alone(LABELS, sampler="ddim")
+
+
+def test_what_takes_the_velocity_alone_is_refused_for_a_network_that_predicts_z0(flow_folder):
+    alone = DiffusionPipeline.from_pretrained(flow_folder, custom_pipeline=str(flow_folder), trust_remote_code=True)
+    alone.scheduler = make_scheduler(FlowSchedule(1000), "sample")
+    alone.set_progress_bar_config(disable=True)
+    for sampler in ("euler", "heun"):
+        with pytest.raises(ValueError, match=rf"unknown sampler '{sampler}': choose one of dpm\+\+, unipc$"):
+            alone(LABELS, sampler=sampler)
+    pixels = alone(LABELS, sampler="dpm++", num_inference_steps=2, output_type="pt").images
+    assert pixels.isfinite().all()
 
 
 @pytest.mark.parametrize("sampler", FLOW_SAMPLERS)

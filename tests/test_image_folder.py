@@ -2,6 +2,7 @@
 
 import logging
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from ldm_explorer.data import find_dataset, load_split
 from ldm_explorer.image_folder import DataError, read_image_folder, read_some_images
+from ldm_explorer.pictures import picture
 from ldm_explorer.pictures.layout import SPLIT_NAMES
 
 
@@ -314,6 +316,21 @@ def test_values_without_an_agreed_range_are_refused_in_words(tmp_path, values, c
     Image.fromarray(values).save(tmp_path / "alone" / "one.tiff")
     with pytest.raises(DataError, match=r"none of the 1 image files in .*: one\.tiff .*have no agreed range"):
         read(tmp_path / "alone")
+
+
+def test_deep_pictures_take_no_more_memory_than_their_values(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture, "MAX_DEEP_PIXELS", 100)
+    fill(tmp_path, 10)
+    save_deep_colour(tmp_path / "large.png", np.zeros((10, 11, 3)))
+    save_deep_colour(tmp_path / "small.png", np.full((10, 10, 3), 40_000))
+    assert read(tmp_path).left_out == {"that cannot be read": 1}
+    with pytest.raises(ValueError, match="11 x 10 pixels of 16 bits"):
+        picture.square_pixels((tmp_path / "large.png").read_bytes(), 8, 16)
+    values = np.random.default_rng(0).integers(0, 2**16, (500, 500, 3)).astype(np.uint16)
+    tracemalloc.start()
+    picture._to_8_bits(values, 16, Image.new("L", (1, 1)))
+    assert tracemalloc.get_traced_memory()[1] < 3 * values.nbytes
+    tracemalloc.stop()
 
 
 def test_few_images_are_looked_at_without_splits_and_many_only_in_part(tmp_path):

@@ -49,6 +49,32 @@ def test_attention_under_its_names_of_old_is_found(folder, tiny_unet):
     assert same_weights(load_model(UNet2DModel, folder, "unet").state_dict(), tiny_unet.state_dict())
 
 
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
+)
+def test_names_of_wrapped_networks_are_found(folder, tiny_unet, prefix):
+    path = folder / "unet" / WEIGHTS
+    save_file({f"{prefix}{name}": tensor for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+    assert same_weights(load_model(UNet2DModel, folder, "unet").state_dict(), tiny_unet.state_dict())
+
+
+def test_a_tensor_that_is_there_twice_is_no_guess(folder):
+    path = folder / "unet" / WEIGHTS
+    tensors = load_file(path)
+    save_file(tensors | {"module.conv_in.bias": tensors["conv_in.bias"] + 1}, path, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 tensors are there twice, conv_in\.bias among them"):
+        load_model(UNet2DModel, folder, "unet")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_fractions_are_refused(folder, dtype):
+    path = folder / "unet" / WEIGHTS
+    tensors = load_file(path)
+    save_file(tensors | {"conv_in.bias": tensors["conv_in.bias"].to(dtype)}, path, {"format": "pt"})
+    with pytest.raises(CheckpointError, match=f"conv_in.bias is of type {dtype}: save weights as floating-point"):
+        load_model(UNet2DModel, folder, "unet")
+
+
 def test_weights_stay_whatever_becomes_of_their_file(folder, tiny_unet):
     tensors = {name: tensor.float() for name, tensor in load_file(folder / "unet" / WEIGHTS).items()}
     save_file(tensors, folder / "unet" / WEIGHTS, {"format": "pt"})

@@ -78,7 +78,8 @@ def test_a_fault_of_training_says_what_both_losses_say():
 
 
 def test_latents_that_are_no_numbers_are_left_out_of_the_histogram():
-    broken = Moment(9, torch.full((2, 4, 8, 8), torch.nan), torch.zeros(2, 4, 8, 8), torch.zeros(2, 1, 28, 28).byte())
+    latents, black = torch.full((2, 4, 8, 8), torch.nan), torch.zeros(2, 1, 28, 28).byte()
+    broken = Moment(9, latents, torch.zeros(2, 4, 8, 8), lambda _: black)
     assert [type(picture).__name__ for picture in faults._pictures(broken, "nan")] == ["Shot"]
     half = replace(broken, z0=torch.tensor([[torch.inf, 1.0]]))
     *_, histogram = faults._pictures(half, "inf")

@@ -57,6 +57,20 @@ def test_a_folder_that_is_not_full_is_gone_on_with(checkpoint, tmp_path, monkeyp
     assert not list(out.rglob("*.part"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (SampleSettings(steps=100_000), "100000 steps: give 1 to 1000"),
+        (SampleSettings(steps=2, guidance_scale=float("nan")), "guidance_scale is nan"),
+    ],
+)
+def test_what_cannot_be_sampled_leaves_no_trace(checkpoint, tmp_path, settings, said):
+    with pytest.raises(ValueError, match=said):
+        write(checkpoint, tmp_path / "out", 1, settings)
+    assert not (tmp_path / "out").exists()
+    assert write(checkpoint, tmp_path / "out", 1) == [0, 1]
+
+
 def test_samples_of_other_settings_or_weights_are_not_mixed(checkpoint, tmp_path, ldm_folder):
     write(checkpoint, tmp_path / "out", 1)
     with pytest.raises(FolderRefused, match="holds samples with steps 2, not 3: give another folder"):

@@ -1,5 +1,7 @@
 """One loader: what a foreign model's images, latents and labels are, as far as its folder or who opens it says."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,20 @@ def pixels(tmp_path_factory):
 def latents(pixels):
     """A model of latents without labels, beside it."""
     return save_latents(pixels.parent / "latents")
+
+
+def test_what_has_our_names_by_chance_is_somebody_elses(pixels, tmp_path):
+    folder = shutil.copytree(pixels, tmp_path / "models" / "mine")
+    (folder / "train_config.json").write_text('{"learning_rate": 1e-4}')
+    assert open_source(folder).kind == "pixel"
+    edit_json(folder / "model_index.json", _class_name="LatentDiffusionPipeline")
+    opened = open_source(folder)
+    assert (opened.kind, opened.denoiser.num_classes, opened.denoiser.null_class) == ("pixel", 3, None)
+
+
+def test_a_name_that_is_too_long_is_no_folder():
+    with pytest.raises(CheckpointError, match="is no folder"):
+        open_source("x" * 300)
 
 
 def test_only_the_images_that_are_shown_are_decoded(pixels, tmp_path, monkeypatch):

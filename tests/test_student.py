@@ -237,7 +237,7 @@ def test_a_fault_is_put_into_its_teacher_and_not_into_a_student(student):
 
 def test_an_index_that_names_no_sampler_or_no_number_is_refused(student, tmp_path):
     for told, match in (
-        ({"sampler": "euler"}, "sampler is 'euler', should be one of dpm"),
+        ({"sampler": "nonsense"}, "sampler is 'nonsense', should be one of dpm"),
         ({"num_inference_steps": 0}, "num_inference_steps"),
     ):
         folder = shutil.copytree(student, tmp_path / str(*told.values()))

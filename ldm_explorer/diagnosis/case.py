@@ -19,9 +19,8 @@ from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PredictionType, add_noise, target
 from ldm_explorer.run_files import LogRecord, RunConfig, SchedulerConfig
-from ldm_explorer.sampler_steps import SamplerSteps, steps_of_student
+from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps
 from ldm_explorer.samplers import (
-    DEFAULT_SAMPLER,
     denoise,
     draw_noise,
     final_latents,
@@ -32,6 +31,7 @@ from ldm_explorer.samplers import (
 from ldm_explorer.schedules import FlowSchedule, Schedule
 
 MAX_BATCH, MIN_BATCH = 32, 4
+MIN_VARIED = 2
 FLOPS_PER_BATCH = 3e10
 MAX_IMAGES = 128
 MAX_LABELS = 20
@@ -59,6 +59,7 @@ class Case:
     num_classes: int = 0
     """The labels that are classes; 0 without a denoiser that takes labels."""
     image_folders: tuple[str, ...] = ()  # the subfolders that images came in, whatever label each is
+    student: SamplerSteps | None = None  # the steps of a distilled denoiser, which answers as none does on others
 
     @property
     def required_vae(self) -> AutoencoderKL:
@@ -71,11 +72,6 @@ class Case:
     @property
     def required_scheduler(self) -> SchedulerMixin:
         return required(self.scheduler, "a scheduler")
-
-    @property
-    def student(self) -> SamplerSteps | None:
-        """How the denoiser is sampled if it was distilled; on other steps than these it answers as no denoiser does."""
-        return steps_of_student(self.config.get("evaluations") or 1) if self.config.get("teacher") else None
 
     @property
     def num_timesteps(self) -> int:
@@ -226,11 +222,8 @@ class Case:
         return labels[torch.stack([(output - wanted).square().mean((1, 2, 3)) for output in outputs]).argmin(0)]
 
     def sampled_latents(self, prediction_type: PredictionType, num_steps: int = SAMPLING_STEPS) -> KnownLatents:
-        """At most 16, the output read as `prediction_type`; labels take turns. A student takes its own number of steps.
-
-        Raises `NotRun`.
-        """
-        sampler_name, num_steps = self.student or (DEFAULT_SAMPLER, num_steps)
+        """At most 16, the output read as `prediction_type`; labels take turns, a student its steps. Raises `NotRun`."""
+        sampler_name, num_steps = self.student or (DEFAULT_STEPS.sampler, num_steps)
         if not self.can_sample:
             raise NotRun("there are fewer betas than timesteps")
         if (prediction_type, num_steps) not in self._samples:
@@ -279,6 +272,8 @@ class Case:
         Raises `NotRun` for latents that are not finite.
         """
         known = self.stored_latents or self.sampled_latents(prediction_type)
+        if self.eigenvalues is None and len(known.z0) < MIN_VARIED:
+            raise NotRun(f"it needs at least {MIN_VARIED} latents, and there are {len(known.z0)}")
         spectrum = self.eigenvalues if self.eigenvalues is not None else known.z0.var(0).mean()[None]
         if not bool(spectrum.isfinite().all()):
             raise NotRun(f"{known.source} are not finite")

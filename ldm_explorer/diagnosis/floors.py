@@ -164,15 +164,16 @@ def memorising_z0_mses(posterior: Posterior, mixed: Tensor | Amplitudes, labels:
     shape = (len(chosen), *posterior.mean.shape[1:])
     z0 = posterior[chosen].sample(torch.randn(shape, generator=generator)).flatten(1)
     eps = torch.randn(z0.shape, generator=generator)
-    classes, of = labels.unique(return_inverse=True)
-    known = [(of == index).nonzero().flatten() for index in range(len(classes))]
+    classes = [((labels == label).nonzero().flatten(), labels[chosen] == label) for label in labels.unique()]
     amplitudes = amplitudes_of(mixed)
     errors = torch.zeros(2, len(amplitudes))
     for index in range(len(amplitudes)):
         z_t = add_noise(z0, eps, amplitudes[index])
-        means, evidence = zip(*(_mixture(posterior, z_t, amplitudes[index], rows) for rows in known), strict=True)
-        of_each = torch.stack(means)
-        of_all = (of_each * torch.stack(evidence).softmax(0)).sum(0)
-        of_own = of_each[of[chosen], torch.arange(len(chosen))]
+        of_all, of_own, evidence = torch.zeros_like(z0), torch.zeros_like(z0), z0.new_full((len(z0), 1), -torch.inf)
+        for rows, asked in classes:
+            of_class, class_evidence = _mixture(posterior, z_t, amplitudes[index], rows)
+            before, evidence = evidence, torch.logaddexp(evidence, class_evidence)
+            of_all = of_all * (before - evidence).exp() + of_class * (class_evidence - evidence).exp()
+            of_own[asked] = of_class[asked]
         errors[:, index] = (torch.stack([of_all, of_own]) - z0).square().mean((1, 2))
     return errors

@@ -15,6 +15,7 @@ from ldm_explorer.model_images import num_classes
 from ldm_explorer.network_files import check_weights, load_model
 from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
 from ldm_explorer.run_layout import LOG_FILE
+from ldm_explorer.sampler_steps import read_sampler_steps
 from ldm_explorer.stored_scheduler import load_scheduler
 
 
@@ -37,9 +38,10 @@ def open_case(
         log = read_log(folder / LOG_FILE, MAX_LOG_BYTES)
     except ValueError as error:
         raise CheckpointError(f"{folder}/{LOG_FILE} cannot be read: {first_line(error)}") from error
+    config = read_run_config(folder)
     return Case(
         folder,
-        read_run_config(folder),
+        config,
         log,
         vae,
         unet,
@@ -50,6 +52,7 @@ def open_case(
         images,
         image_labels,
         num_classes(model, spec),
+        student=read_sampler_steps(model) if config.get("teacher") else None,
     )
 
 

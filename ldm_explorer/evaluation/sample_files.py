@@ -21,7 +21,8 @@ from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import FolderRefused
 from ldm_explorer.run_layout import UNET, VAE
 from ldm_explorer.sampler_steps import SamplerSteps
-from ldm_explorer.samplers import SamplerName, final_latents
+from ldm_explorer.samplers import SamplerName, check_guidance, final_latents, make_sampler
+from ldm_explorer.standalone_pipeline import set_timesteps
 
 SETTINGS_FILE = "samples.json"
 """What the samples of a folder were made with: those of other settings are not mixed in."""
@@ -76,6 +77,8 @@ def write_samples(
     names, and `ValueError` as `LatentDiffusionPipeline.denoise` does.
     """
     settings = settings.of(checkpoint.sampling)
+    set_timesteps(make_sampler(settings.sampler, checkpoint.pipeline.scheduler), settings.steps)
+    check_guidance(settings.guidance_scale, checkpoint.denoiser, bool(files and files[0].label is not None))
     parts = [part for part in (UNET, VAE) if (checkpoint.folder / part).is_dir()]
     _settle(folder, files, asdict(settings) | {part: weights_sha256(checkpoint.folder / part) for part in parts})
     missing = [file for file in files if not (folder / file.name).is_file()]

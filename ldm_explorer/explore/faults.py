@@ -1,7 +1,7 @@
 """What does a fault look like, beside the same run without it?"""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.explore.images import example_images, first_of_class
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import in_batches
+from ldm_explorer.lazy import cached_property
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.samplers import denoise, draw_noise, set_timesteps
 
@@ -28,7 +29,12 @@ class Moment:
     timestep: float
     z0: Tensor  # (B, c, h, w), the clean latents it believes in; at the last step the result
     z_t: Tensor  # (B, c, h, w), what the network saw
-    predicted: Tensor  # (B, C, side, side) uint8, z0 decoded
+    decode: Callable[[Tensor], Tensor] = field(repr=False)
+
+    @cached_property
+    def predicted(self) -> Tensor:
+        """`(B, C, side, side) uint8`, z0 decoded when that is asked for: a run's result may be all that is."""
+        return self.decode(self.z0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Subject:
 
 
 def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
-    """Walk one run from noise, or from the noised originals, and decode every step."""
+    """Walk one run from noise, or from the noised originals."""
 
     def decoded(latents: Tensor) -> Tensor:
         finite = latents.nan_to_num(0, 0, 0)
@@ -94,7 +100,7 @@ def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
         generators=generators,
     ):
         z0 = step.z_next if step.index == step.total - 1 else step.z0
-        yield Moment(step.timestep, z0, step.z_t, decoded(z0))
+        yield Moment(step.timestep, z0, step.z_t, decoded)
 
 
 def latents_std(moment: Moment, _subject: Subject) -> float:

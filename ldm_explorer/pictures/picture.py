@@ -14,6 +14,8 @@ from ldm_explorer.files import PICTURE_FORMATS, open_picture, open_picture_bytes
 
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits per value that cameras and scanners have; files hold all but the first in 16."""
+MAX_DEEP_PIXELS = 50_000_000
+"""Larger than any camera's, and 300 MB of colour."""
 _PNG_DEPTH = 24
 """Where the header of a PNG has its bits per value (PNG specification, section 11.2.2)."""
 
@@ -53,6 +55,11 @@ def deep_values(image: Image.Image, content: bytes = b"") -> np.ndarray | None:
     Of coloured ones Pillow keeps 8 of the 16, so that 12 bits become black; a PNG's `content` has them all. Raises
     `ValueError` for values that have no agreed range.
     """
+    is_deep = image.mode.startswith("I") or (image.format == "PNG" and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10")
+    if is_deep and image.width * image.height > MAX_DEEP_PIXELS:
+        raise ValueError(
+            f"{image.width} x {image.height} pixels of 16 bits: at most {MAX_DEEP_PIXELS // 1_000_000} million are read"
+        )
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range: save them with 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -62,7 +69,7 @@ def deep_values(image: Image.Image, content: bytes = b"") -> np.ndarray | None:
                 f"pixels from {values.min()} to {values.max()} have no agreed range: save them with 8 or 16 bits"
             )
         return values
-    if image.format == "PNG" and content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10":
+    if is_deep:
         pixels = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED)
         return pixels.permute(1, 2, 0).numpy()
     return None
@@ -84,13 +91,18 @@ def depth_of(value: int) -> int:
 
 def _to_8_bits(values: np.ndarray, depth: int | None, original: Image.Image) -> Image.Image:
     """Values of a number of bits, by default those that they need, as a picture of 8 that is turned as its original."""
-    largest = np.full(values.shape[2:], 2 ** (depth or depth_of(brightest(values))) - 1)
+    scaled = _table(depth or depth_of(brightest(values)))[values]  # by table: floats would take eight times the memory
     if _has_alpha(values):
-        largest[-1] = 2 ** DEPTHS[-1] - 1
-    scaled = (values * (255 / largest)).clip(0, 255).round().astype(np.uint8)
+        scaled[..., -1] = _table(DEPTHS[-1])[values[..., -1]]
     image = Image.fromarray(scaled)
     image.getexif()[ExifTags.Base.Orientation] = original.getexif().get(ExifTags.Base.Orientation, 1)
     return image
+
+
+@cache
+def _table(bits: int) -> np.ndarray:
+    """What every value of 16 bits is in 8, where so many bits are used."""
+    return (np.arange(2 ** DEPTHS[-1]) * (255 / (2**bits - 1))).clip(0, 255).round().astype(np.uint8)
 
 
 def has_transparency(image: Image.Image) -> bool:

@@ -14,7 +14,7 @@ from ldm_explorer.options import settle_types
 OptimizerName = Literal["muon", "adamw"]
 Precision = Literal["fp32", "bf16", "fp16"]
 WARMUP_SHARE, MAX_WARMUP_STEPS = 0.05, 200
-"""The learning rate warms up over a share of the budget, which 200 steps may be less than, and no more."""
+"""The learning rate warms up over this share of the budget, or over so many steps where they are fewer."""
 _SEED_STRIDE = 1_000_003
 _MAX_SEED = 2**32
 """The strides take a larger one out of the range of torch's seeds."""
@@ -45,7 +45,9 @@ class FitConfig:
     log, states) counts those, and noise and timesteps are drawn for all of them at once. 1 leaves it to Accelerate's
     launcher."""
     optimizer: OptimizerName = "muon"
-    """muon learns more from an image and takes about a tenth more time (Jordan et al. 2024)."""
+    """muon learns more from an image (Jordan et al. 2024), and its steps take more CPU time than AdamW's: 1.13 times as
+    much for an autoencoder, 1.42 times for a denoiser, at the default batches and widths. The larger the batch, the
+    less."""
     learning_rate: float | None = None
     """Peak of the learning rate: linear warm-up, then linear decay to 0. Default: one that suits the optimizer."""
     lr_warmup_steps: int | None = None

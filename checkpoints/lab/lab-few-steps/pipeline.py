@@ -26,7 +26,7 @@ FLOW_SAMPLERS = {name: SAMPLERS[name] for name in ("dpm++", "unipc")} | {
     "euler": lambda scheduler: diffusers.FlowMatchEulerDiscreteScheduler.from_config(scheduler.config),
     "heun": lambda scheduler: diffusers.FlowMatchHeunDiscreteScheduler.from_config(scheduler.config),
 }
-"""Along a flow, z = (1 - s) z0 + s eps with data at s = 0; the last two of a network that predicts its velocity."""
+"""Along a flow, z = (1 - s) z0 + s eps with data at s = 0; the last two for networks that predict its velocity."""
 DEFAULT_SAMPLER, DEFAULT_NUM_STEPS = "unipc", 10
 
 
@@ -36,9 +36,8 @@ def is_flow(scheduler: diffusers.SchedulerMixin) -> bool:
 
 
 def _of_flow(scheduler: diffusers.SchedulerMixin) -> dict:
-    if not isinstance(scheduler, FLOW_MATCHING):
-        return {}
-    return {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": scheduler.config.shift}
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": scheduler.config.get("shift")}
+    return flow if isinstance(scheduler, FLOW_MATCHING) else {}
 
 
 def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
@@ -49,9 +48,9 @@ def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
     if isinstance(scheduler, FLOW_MATCHING[0]):  # diffusers' own spend the last one where next to no noise is left
         return scheduler.set_timesteps(sigmas=[1 - step / num_steps for step in range(num_steps)])
     if isinstance(scheduler, FLOW_MATCHING[1]):  # two for a step, but one for the last
-        if num_steps % 2 == 0:
-            raise ValueError(f"{num_steps} evaluations: Heun's method takes an odd number, {num_steps + 1} for one")
-        return scheduler.set_timesteps((num_steps + 1) // 2)
+        if num_steps % 2:
+            return scheduler.set_timesteps((num_steps + 1) // 2)
+        raise ValueError(f"{num_steps} evaluations: Heun's method takes an odd number, {num_steps + 1} for one")
     scheduler.set_timesteps(num_steps)
     if is_flow(scheduler):  # rounded to whole numbers they would not be where the latent is
         scheduler.timesteps = scheduler.sigmas[:-1] * num_timesteps
@@ -103,6 +102,8 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         if others := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
             raise ValueError(f"callback_on_step_end_tensor_inputs has {others}: there is latents alone")
         labels, count = self._labels_and_count(class_labels, batch_size, generator)
+        if not isinstance(guidance_scale, int | float) or not abs(guidance_scale) < 1e4:
+            raise ValueError(f"guidance_scale is {guidance_scale!r:.80}: give a number, 1 for none")
         if guidance_scale != 1 and labels is None:
             raise ValueError("guidance needs class labels and a network trained with a null class")
         scheduler = self._scheduler_for(sampler)
@@ -112,7 +113,7 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         size = self.unet.config.sample_size
         shape = (count, self.unet.config.in_channels, *(size if isinstance(size, list | tuple) else (size, size)))
         z = randn_tensor(shape, generator, self._execution_device, self.unet.dtype)
-        z = z if is_flow(scheduler) else z * scheduler.init_noise_sigma
+        z = z * getattr(scheduler, "init_noise_sigma", 1.0)
         for index, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
             z_t = z if is_flow(scheduler) else scheduler.scale_model_input(z, timestep)
             prediction = self._predict(z_t, timestep, labels)
@@ -142,6 +143,8 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
 
     def _scheduler_for(self, sampler: str | None) -> diffusers.SchedulerMixin:
         stored, known = self.scheduler, FLOW_SAMPLERS if is_flow(self.scheduler) else SAMPLERS
+        if known is FLOW_SAMPLERS and not isinstance(stored, FLOW_MATCHING):  # the network predicts no velocity
+            known = {name: make for name, make in SAMPLERS.items() if name in FLOW_SAMPLERS}
         if sampler is None and not isinstance(stored, DDPMScheduler | diffusers.FlowMatchEulerDiscreteScheduler):
             return stored
         if (name := sampler or self.config.sampler) not in known:

@@ -41,11 +41,15 @@ def _pixel_variance(case: Case) -> float:
 
 
 def collapse(case: Case) -> Finding:
-    """KL per value and active units on raw latents (Burda et al. 2015): near zero, the latent says nothing."""
+    """KL per value on raw latents, and active units (Burda et al. 2015): near zero, the latent says nothing.
+
+    A unit is active by its variance over images beside that of its own noise: in whatever units an encoder answers.
+    """
     _pixel_variance(case)
     raw = _raw(case)
     kl = float(raw.kl().mean())
-    active = float((raw.mean.var(0) > ACTIVE).float().mean())
+    varied = raw.mean.var(0)
+    active = float((varied > ACTIVE * (varied + raw.std.square().mean(0))).float().mean())
     evidence = (
         f"Over {case.probe_source} the latent holds {kl:.2g} nats per value and {active:.0%} of its units are active"
     )

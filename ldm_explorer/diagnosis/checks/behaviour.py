@@ -16,7 +16,7 @@ from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
 from ldm_explorer.prediction import add_noise, to_z0
 from ldm_explorer.run_layout import CONFIG_FILE
-from ldm_explorer.schedules import FLOW, SCHEDULES, BetaSchedule, make_schedule
+from ldm_explorer.schedules import FLOW, SCHEDULES, make_schedule
 
 FITS = 0.9
 """An error below this share of the white floor: this reading of the output knows something."""
@@ -28,6 +28,7 @@ OFF_THE_LOG = 1.25
 """An error above this share of the last validation loss comes from other weights."""
 NOISE_LEVELS = (0.9, 0.7, 0.4, 0.15)
 """Share of the variance that is signal: where knowing the noise level matters."""
+SHIFTS = (0.25, 0.5, 2, 3, 4, 6, 12)
 CANDIDATE_TIMES = 24
 TOLD_BETTER = 1.1
 SPREAD = (0.75, 1.3)
@@ -54,13 +55,23 @@ def prediction_type(case: Case) -> Finding:
         return Finding(
             f"{evidence}{recorded}; the config says {said}.",
             f"The output is read as {said}, and it is {best}",
-            f'{CONFIG}: "prediction_type": "{best}"',
+            _prediction_fix(case, best),
             severity=3,
         )
     if not beats_white(ratios[said], 1):
         why = ASK_FOR_IMAGES if source == OWN_SAMPLES else "it has not learned enough"
         raise NotRun(f"no reading of the output fits {source}, with {numbers} times the white floor: {why}")
     return Finding(f"{evidence}; the config says {said}.")
+
+
+def _prediction_fix(case: Case, kind: str) -> str:
+    if not case.is_flow:
+        return f'{CONFIG}: "prediction_type": "{kind}"'
+    if kind == "flow":
+        return f"{CONFIG}: that of a FlowMatchEulerDiscreteScheduler"
+    return (
+        f'{CONFIG}: that of a DPMSolverMultistepScheduler, with "use_flow_sigmas": true and "prediction_type": "{kind}"'
+    )
 
 
 def schedule_by_behaviour(case: Case) -> Finding:
@@ -115,25 +126,27 @@ def _errors_when_told(case: Case, timestep: int, candidates: list[int]) -> dict[
 
 
 def _nearest(case: Case, steps: list[int], errors: list[dict[int, float]], candidates: list[int]) -> str:
-    if not case.is_flow:
-        return _nearest_schedule(errors, candidates)
-    told = [min(row, key=row.__getitem__) / case.num_timesteps for row in errors]
-    noise = [step / case.num_timesteps for step in steps]
-    shifts = [s * (1 - t) / (t * (1 - s)) for s, t in zip(noise, told, strict=True) if 0 < t < 1]
-    return f"one whose noise was shifted by {np.median(shifts or [1.0]):.1f} and its times were not"
+    """What was most likely trained along: its times at these noise levels give the least error, between candidates."""
+    rows = [np.log([row[told] for told in candidates]) for row in errors]
+
+    def excess(name: str) -> float:
+        return sum(float(np.interp(t, candidates, row)) for t, row in zip(known[name], rows, strict=True))
+
+    known = _flows(np.array(steps) / case.num_timesteps, case.num_timesteps) if case.is_flow else _along_betas()
+    return min(known, key=excess)
 
 
-def _nearest_schedule(errors: list[dict[int, float]], candidates: list[int]) -> str:
-    """The registered schedule whose timesteps at these noise levels give the least error, read between candidates."""
-
-    def excess(schedule: BetaSchedule) -> float:
-        told = [int((schedule.alpha_bars - level).abs().argmin()) for level in NOISE_LEVELS]
-        rows = [[row[t] for t in candidates] for row in errors]
-        return sum(float(np.interp(t, candidates, np.log(row))) for t, row in zip(told, rows, strict=True))
-
+def _along_betas() -> dict[str, list[int]]:
+    """The timesteps of the noise levels along every registered schedule, by its name."""
     known = [make_schedule(name, steps) for name in SCHEDULES for steps in (250, 500, 1000)]
-    nearest = min(known, key=excess)
-    return f"{nearest.name} over {nearest.num_timesteps}"
+    return {f"{one.name} over {one.num_timesteps}": [step_at(one, level) for level in NOISE_LEVELS] for one in known}
+
+
+def _flows(s: np.ndarray, num_timesteps: int) -> dict[str, np.ndarray]:
+    """What is told at the times `s` of a flow, over another length, or where noise was shifted and times were not."""
+    told = {f"a flow over {length}": s * length for length in (100, 250, 500, 1000)}
+    shifted = "a flow whose noise was shifted by {:g}, and the times that it is told were not"
+    return told | {shifted.format(k): num_timesteps * s / (k - (k - 1) * s) for k in SHIFTS}
 
 
 _UNTRAINED = Finding(

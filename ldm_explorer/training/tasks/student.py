@@ -24,7 +24,6 @@ from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import SAMPLES_FILE, STATISTICS_FILE, UNET
 from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.samplers import denoise, final_latents, make_sampler
-from ldm_explorer.schedules import BetaSchedule
 from ldm_explorer.standalone_pipeline import set_timesteps
 from ldm_explorer.training.encoding import encode_all
 from ldm_explorer.training.mirroring import draw_mirrored
@@ -41,8 +40,8 @@ class StudentTask:
 
     The student begins as its teacher. Its N steps are those of DDIM along the trailing timesteps, and it is trained at
     these alone; the loss is the mean squared error of its prediction beside the one that leads there (app. G). What it
-    is to predict follows from what it sees, so the error can fall to 0. `walk` says how
-    the teacher goes from noise to an image, whole steps of it in each of the student's.
+    is to predict follows from what it sees, so the error can fall to 0. `walk` says how the teacher goes from noise to
+    an image, whole steps of it in each of the student's.
     """
 
     config: DistillConfig
@@ -62,9 +61,7 @@ class StudentTask:
         sampler = make_sampler(self.config.sampling.sampler, self.scheduler)
         set_timesteps(sampler, self.config.evaluations)
         self.timesteps = sampler.timesteps
-        schedule = self.denoiser.schedule
-        assert isinstance(schedule, BetaSchedule), "load_teacher refuses flows"
-        visited = schedule.alpha_bars[self.timesteps]
+        visited = self.scheduler.alphas_cumprod[self.timesteps]
         self.alpha_bars = torch.cat([visited, torch.ones(1)])
         """Of the student's steps `(N + 1,)`, the clean latent's at the end."""
 
