@@ -15,6 +15,10 @@ class SamplerSteps(NamedTuple):
     sampler: SamplerName
     num_inference_steps: int
 
+    def given(self, sampler: SamplerName | None, num_inference_steps: int | None) -> "SamplerSteps":
+        """These, but for what is given."""
+        return SamplerSteps(sampler or self.sampler, num_inference_steps or self.num_inference_steps)
+
 
 DEFAULT_STEPS = SamplerSteps(DEFAULT_SAMPLER, DEFAULT_NUM_STEPS)
 """What a folder that says nothing of it is sampled by."""

@@ -31,14 +31,10 @@ from ldm_explorer.samplers import (
 from ldm_explorer.schedules import FlowSchedule, Schedule
 
 MAX_BATCH, MIN_BATCH = 32, 4
-MIN_VARIED = 2
 FLOPS_PER_BATCH = 3e10
-MAX_IMAGES = 128
-MAX_LABELS = 20
-NUM_SAMPLES = 16
-SAMPLING_STEPS = 10
-LOOKED_AT = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
-"""Timesteps at which the denoiser's error is measured, as shares of T."""
+MAX_IMAGES, MAX_LABELS = 128, 20
+NUM_SAMPLES, SAMPLING_STEPS = 16, 10
+LOOKED_AT = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)  # timesteps at which the error is measured, as shares of T
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +52,7 @@ class Case:
     has_latent_statistics: bool  # whether vae/config.json holds latents_mean and latents_std
     images: Tensor | None = None
     image_labels: Tensor | None = None
-    num_classes: int = 0
-    """The labels that are classes; 0 without a denoiser that takes labels."""
+    num_classes: int = 0  # the labels that are classes; 0 without a denoiser that takes labels
     image_folders: tuple[str, ...] = ()  # the subfolders that images came in, whatever label each is
     student: SamplerSteps | None = None  # the steps of a distilled denoiser, which answers as none does on others
 
@@ -272,8 +267,8 @@ class Case:
         Raises `NotRun` for latents that are not finite.
         """
         known = self.stored_latents or self.sampled_latents(prediction_type)
-        if self.eigenvalues is None and len(known.z0) < MIN_VARIED:
-            raise NotRun(f"it needs at least {MIN_VARIED} latents, and there are {len(known.z0)}")
+        if self.eigenvalues is None and len(known.z0) < 2:
+            raise NotRun("it needs at least 2 latents")
         spectrum = self.eigenvalues if self.eigenvalues is not None else known.z0.var(0).mean()[None]
         if not bool(spectrum.isfinite().all()):
             raise NotRun(f"{known.source} are not finite")

@@ -65,7 +65,7 @@ class EvaluationConfig:
 
     def sampling(self, own: SamplerSteps) -> SamplerSteps:
         """How a checkpoint is sampled, given how it is where nobody says otherwise."""
-        return SamplerSteps(self.sampler or own.sampler, self.steps or own.num_inference_steps)
+        return own.given(self.sampler, self.steps)
 
     def section(self, own: SamplerSteps = DEFAULT_STEPS) -> str:
         """Where the measures stand in metrics.json: those by another sampler or number than a checkpoint's own have

@@ -20,7 +20,6 @@ from ldm_explorer.latents import BATCH_IMAGES, decode_images
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_folder import FolderRefused
 from ldm_explorer.run_layout import UNET, VAE
-from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.samplers import SamplerName, check_guidance, final_latents, make_sampler
 from ldm_explorer.standalone_pipeline import set_timesteps
 
@@ -39,10 +38,6 @@ class SampleSettings:
     student was distilled to."""
     guidance_scale: float = 1.0
     """1 for none."""
-
-    def of(self, own: SamplerSteps) -> "SampleSettings":
-        """Those with a checkpoint's own sampler and steps where none are given."""
-        return replace(self, sampler=self.sampler or own.sampler, steps=self.steps or own.num_inference_steps)
 
 
 @dataclass(frozen=True)
@@ -76,8 +71,9 @@ def write_samples(
     Raises `FolderRefused` for a folder with samples of other settings, or where another file or a link has one of the
     names, and `ValueError` as `LatentDiffusionPipeline.denoise` does.
     """
-    settings = settings.of(checkpoint.sampling)
-    set_timesteps(make_sampler(settings.sampler, checkpoint.pipeline.scheduler), settings.steps)
+    sampler, num_steps = checkpoint.sampling.given(settings.sampler, settings.steps)
+    settings = replace(settings, sampler=sampler, steps=num_steps)
+    set_timesteps(make_sampler(sampler, checkpoint.pipeline.scheduler), num_steps)
     check_guidance(settings.guidance_scale, checkpoint.denoiser, bool(files and files[0].label is not None))
     parts = [part for part in (UNET, VAE) if (checkpoint.folder / part).is_dir()]
     _settle(folder, files, asdict(settings) | {part: weights_sha256(checkpoint.folder / part) for part in parts})

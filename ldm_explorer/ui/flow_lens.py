@@ -42,8 +42,7 @@ class LensSettings(Settings):
 
     def sampling(self, checkpoint: Checkpoint) -> SamplerSteps:
         """By what its checkpoint is sampled: its own, where nothing else is chosen."""
-        own = checkpoint.sampling
-        return SamplerSteps(self.sampler or own.sampler, self.steps or own.num_inference_steps)
+        return checkpoint.sampling.given(self.sampler, self.steps)
 
 
 SETTINGS = LensSettings
