@@ -1,13 +1,15 @@
 """What is wrong with a model? `ldm-diagnose FOLDER [--images DIR] [--json]`, or `python -m ldm_explorer.diagnose`.
 
 The exit status is 0 for a healthy folder, 1 where something is accused, 2 for a folder that cannot be examined, 3 for
-one that could not be judged: most checks that see the common faults could not run.
+one that could not be judged: most checks that see the common faults could not run, or what it samples is spread wrongly
+and no fault of the folder explains that.
 `--log FILE` asks the same of the log of any training.
 """
 
 import argparse
 import json
 import logging
+import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -72,8 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_options(parser)
     options = parser.parse_args(arguments)
     if options.snippet:
-        print(snippet())
-        return HEALTHY
+        return _print(snippet(), HEALTHY)
     if (options.folder is None) == (options.log is None):
         parser.error("give a folder, or a log with --log")
     diffusers_logging.set_verbosity_error()
@@ -81,8 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.log is not None:
             reading = examine_log(options)
-            print(json.dumps(reading.as_json(), indent=2) if options.json else log_card(reading))
-            return (HEALTHY, ACCUSED, UNJUDGED)[OUTCOMES.index(reading.outcome)]
+            said = json.dumps(reading.as_json(), indent=2) if options.json else log_card(reading)
+            return _print(said, (HEALTHY, ACCUSED, UNJUDGED)[OUTCOMES.index(reading.outcome)])
         with _log_on_stderr():
             diagnosis = diagnose_folder(options.folder, options.images, options.dataset)
     except (ValueError, OSError, DataError) as error:
@@ -93,8 +94,17 @@ def main(arguments: list[str] | None = None) -> int:
         said = f"{what} cannot be examined ({type(error).__name__}: {first_line(error)})"
         print(f"error: {said}", file=sys.stderr)
         return REFUSED
-    print(json.dumps(diagnosis.as_json(), indent=2) if options.json else card(diagnosis))
-    return ACCUSED if diagnosis.causes else HEALTHY if diagnosis.is_judged else UNJUDGED
+    said = json.dumps(diagnosis.as_json(), indent=2) if options.json else card(diagnosis)
+    return _print(said, {True: HEALTHY, False: ACCUSED, None: UNJUDGED}[diagnosis.is_healthy])
+
+
+def _print(text: str, status: int) -> int:
+    """The status, once the text is out; a reader that has seen enough of it, as `head` has, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more as it ends
+    return status
 
 
 if __name__ == "__main__":

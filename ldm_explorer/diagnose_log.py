@@ -19,7 +19,6 @@ from ldm_explorer.schedules import FLOW, SCHEDULES
 
 OUTCOMES: tuple[Outcome, ...] = ("nothing found", "accused", "could not judge")
 WIDTH = 110
-MAX_EXPLANATIONS = 9
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--prediction", default="", help=f"{', '.join(PREDICTION_TYPES)} (u = eps - z0, with --schedule flow alone)"
     )
     group.add_argument(
-        "--latents", default="", help="their std, one per channel, or what --snippet prints, or a file that holds it"
+        "--latents",
+        default="",
+        help="their std about the mean image, (z - z.mean(0)).std(), not that of all values; one number, or one per "
+        "channel; or what --snippet prints, which tells the two apart; or a file that holds either",
     )
     group.add_argument("--min-snr", type=float, help="gamma, where the timesteps have min-SNR weights")
     group.add_argument("--divide-by", type=float, default=1.0, help="where the loss is a sum over so many numbers")
@@ -77,10 +79,14 @@ def _text_or_file(given: str) -> str:
     """What is given, or what the file of that name holds."""
     try:
         path = Path(given).expanduser()
-        is_file = bool(given) and len(given) < 1000 and path.is_file()
-        return read_bytes(path, MAX_JSON_BYTES).decode() if is_file else given
+        if not given or len(given) >= 1000 or not path.is_file():
+            return given
+        text = read_bytes(path, MAX_JSON_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{printable(given)} cannot be read: {first_line(error)}") from error
+    if not text.strip():
+        raise CheckpointError(f"{printable(given)} is empty: give a file that holds what the option names")
+    return text
 
 
 def write_floors(reading: LogReading, place: Path) -> None:
@@ -113,11 +119,11 @@ def log_card(reading: LogReading) -> str:
 
 def _explained(reading: LogReading) -> list[str]:
     said = []
-    for one in reading.explanations[:MAX_EXPLANATIONS]:
+    for one in reading.explanations:
         line = f"{one.schedule}, T = {one.num_timesteps:,}, predicts {one.prediction_type}: std {one.std:.2f}"
-        if one.white is not None and one.rung is not None:
-            shows = one.rung.name.lower().replace("_", " ")
-            line += f" (with the known std its white floor is {one.white:.3f}, and this shows {shows})"
+        if one.white is not None:
+            shows = "" if one.rung is None else f", and this shows {one.rung.name.lower().replace('_', ' ')}"
+            line += f" (with the known std its white floor is {one.white:.3f}{shows})"
         said.append(line)
     return said
 

@@ -57,6 +57,11 @@ def with_article(name: str) -> str:
     return f"{'an' if name[:1] in 'AEIO' else 'a'} {printable(name)[:MAX_SHOWN]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """As "1 step" and "16 steps"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def as_sentence(text: str) -> str:
     """With a capital at its beginning, but where that is the name of a file."""
     return text if "." in text.split(maxsplit=1)[0] else text[0].upper() + text[1:]

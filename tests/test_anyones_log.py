@@ -10,6 +10,7 @@ from ldm_explorer.diagnosis.latent_facts import SNIPPET
 from ldm_explorer.explore.anyones_log import Known, diagnose_log
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.anyones_log import DRAWN_POINTS, log_figure
+from ldm_explorer.schedules import SCHEDULES
 from ldm_explorer.ui import anyones_log
 from ldm_explorer.ui.anyones_log import NOT_KNOWN, read_log
 from ldm_explorer.ui.files import accept_uploads_alone
@@ -46,6 +47,13 @@ def test_without_facts_the_pairs_stand_in_a_table():
     made, _ = ask(pasted="loss: 0.34", schedule=NOT_KNOWN, prediction=NOT_KNOWN, latents="")
     assert "cannot be told without" in made
     assert "<td>1.46</td>" in made
+    assert made.count("<td>v_prediction</td>") == len(SCHEDULES)
+
+
+def test_a_log_is_not_called_accused():
+    text = text_in(ask(pasted="loss: 0.34")[0])
+    assert "Not as it should be" in text
+    assert "ccused" not in text
 
 
 def test_the_figure_draws_the_loss_in_few_points_between_its_floors():

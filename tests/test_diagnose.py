@@ -66,6 +66,7 @@ def test_the_injected_fault_comes_first(checkpoint, tmp_path):
         if names(diagnosis)[:1] != [fault.cause]:
             missed[name] = names(diagnosis)
         assert all(cause.fix and cause.evidence for cause in diagnosis.causes)
+        assert all('"beta_schedule": ' in c.fix for c in diagnosis.causes if c.name == "schedule_by_behaviour")
     assert len(missed) <= (1 - NEEDED_SHARE) * len(FAULTS), missed
 
 

@@ -10,6 +10,7 @@ from log_formats import FORMATS
 
 from ldm_explorer.diagnose import ACCUSED, HEALTHY, REFUSED, UNJUDGED, main
 from ldm_explorer.logs.reading import read_log
+from ldm_explorer.schedules import SCHEDULES
 
 FACTS = ["--schedule", "linear", "--timesteps", "1000", "--prediction", "epsilon", "--latents", "1"]
 POINTS = [(step, 0.2755 + 0.72 / step) for step in range(1, 1001)]
@@ -23,7 +24,8 @@ def log(tmp_path) -> str:
 def test_the_exit_status_is_that_of_the_diagnosis(log, tmp_path, capsys):
     assert main(["--log", log, *FACTS]) == ACCUSED
     assert "no better than the white floor (0.276)" in " ".join(capsys.readouterr().out.split())
-    assert main(["--log", log, *FACTS[:-1], "2"]) == HEALTHY
+    assert main(["--log", log, *FACTS[:-1], "2"]) == UNJUDGED  # if that is of all values, it may be at the floor
+    assert main(["--log", log, *FACTS[:-1], "4"]) == HEALTHY
     assert main(["--log", log]) == UNJUDGED
     assert "linear, T = 1,000, predicts epsilon: std 1.0" in capsys.readouterr().out
     assert main(["--log", str(tmp_path / "gone.csv")]) == REFUSED
@@ -59,6 +61,25 @@ def test_the_snippet_that_it_prints_runs_and_its_output_is_read_from_a_file(log,
     assert set(json.loads(capsys.readouterr().out)["floors"]) == {"zero", "white", "gaussian"}
     facts.write_bytes(b"\xff\xfe\x00")
     assert main(["--log", log, *FACTS[:-1], str(facts)]) == REFUSED
+
+
+@pytest.mark.parametrize("option", ["--latents", "--betas"])
+def test_an_empty_file_is_no_fact_and_no_lack_of_one(log, tmp_path, capsys, option):
+    empty = tmp_path / "empty.json"
+    empty.write_text("\n")
+    assert main(["--log", log, *FACTS, option, str(empty)]) == REFUSED
+    assert "empty.json is empty" in capsys.readouterr().err
+
+
+def test_every_pair_is_printed_and_the_help_says_which_std_is_meant(tmp_path, capsys):
+    path = tmp_path / "log.txt"
+    path.write_text("loss: 0.34")
+    assert main(["--log", str(path)]) == UNJUDGED
+    out = capsys.readouterr().out
+    assert out.count("predicts v_prediction: std") == len(SCHEDULES)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "std about the mean image" in " ".join(capsys.readouterr().out.split())
 
 
 def test_floors_are_written_as_lines_or_for_tensorboard(log, tmp_path, capsys):

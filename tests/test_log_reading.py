@@ -126,7 +126,8 @@ def test_facts_of_latents_that_are_none_are_refused(text, said):
         (1.5, "1", Rung.NOTHING, "accused"),
         (1.0, "1", Rung.SCALE, "accused"),
         (WHITE, "1", Rung.SCALE, "accused"),
-        (0.9 * WHITE, "1", Rung.MORE_THAN_SCALE, "nothing found"),
+        (0.9 * WHITE, "1", None, "could not judge"),
+        (0.5 * WHITE, "1", Rung.MORE_THAN_SCALE, "nothing found"),
         ((WHITE + GAUSSIAN) / 2, SPECTRUM, Rung.PART_OF_COVARIANCE, "accused"),
         (GAUSSIAN, SPECTRUM, Rung.COVARIANCE, "nothing found"),
         (0.1, SPECTRUM, Rung.MORE_THAN_COVARIANCE, "nothing found"),
@@ -139,13 +140,49 @@ def test_each_rung_is_named_and_only_the_lower_ones_are_accused(end, latents, ru
     assert reading.plateau.value == pytest.approx(end, rel=5e-3)
     assert reading.to_try
     assert not reading.explanations
-    assert json.loads(json.dumps(reading.as_json()))["rung"] == rung.name.lower()
+    assert json.loads(json.dumps(reading.as_json()))["rung"] == (rung and rung.name.lower())
 
 
 def test_what_predicts_nothing_is_told_from_what_knows_the_scale():
     assert "predicts nothing" in diagnose_log(falling_to(1.0), LINEAR).sentence
     assert "noise that was added" in diagnose_log(falling_to(1.0), LINEAR).to_try[0]
     assert "predicts nothing" not in diagnose_log(falling_to(WHITE), LINEAR).sentence
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 1.0, 1.2])
+def test_a_std_of_all_values_says_nothing_that_the_snippet_denies(share):
+    generator = torch.Generator().manual_seed(0)
+    mean_image = torch.randn(1, 4, 4, 4, generator=generator)
+    latents = 0.8 * mean_image + 0.6 * torch.randn(60, 4, 4, 4, generator=generator)  # too few for a Gaussian floor
+    log = falling_to(share * WHITE)
+    alone, told = (
+        diagnose_log(log, Known(**vars(LINEAR) | {"latents": facts}))
+        for facts in (f"{float(latents.std()):.3f}", printed(latents))
+    )
+    assert alone.rung in (None, told.rung)
+    assert told.rung is not None
+    if alone.rung is None:
+        assert alone.outcome == "could not judge"
+        assert "mean image" in alone.sentence
+        assert "the snippet" in alone.to_try[0]
+
+
+def test_a_level_loss_above_the_white_floor_is_asked_about_its_std_and_not_told_to_train_longer():
+    level = "step,loss\n" + "\n".join(f"{100 * n},{max(0.34, 1 - 0.033 * n)}" for n in range(1, 101))
+    reading = diagnose_log(level, LINEAR)
+    assert "23% above the white floor (0.276)" in reading.sentence
+    assert (
+        "0.34 is the white floor of std 1.46 there: are the latents that it sees really of std 1?" in reading.sentence
+    )
+    assert "train longer" not in reading.sentence.lower()
+    assert "1.46" in reading.to_try[0]
+    assert not any("scaled to" in line for line in reading.to_try)
+    assert "±" not in reading.sentence
+    assert any(
+        "scaled to" in line for line in diagnose_log("loss: 0.9", Known(**vars(LINEAR) | {"latents": "5"})).to_try
+    )
+    falling = "step,loss\n" + "\n".join(f"{n},{0.34 + 0.3 * (1 - n / 100)}" for n in range(1, 101))
+    assert "Train longer" in diagnose_log(falling, LINEAR).sentence
 
 
 def test_latents_whose_covariance_holds_nothing_more_are_not_held_against_the_network():
@@ -253,6 +290,15 @@ def test_without_facts_every_pair_is_named_whose_white_floor_it_is():
         amplitudes = named_schedule(name, 1000).amplitudes
         white = loss_floors(prediction, amplitudes, torch.tensor([std**2])).white.mean()
         assert float(white) == pytest.approx(0.34, rel=1e-3)
+
+
+def test_the_pairs_are_the_same_whether_their_usual_length_is_said_or_not_and_the_commonest_come_first():
+    pairs = diagnose_log("loss: 0.34", Known()).explanations
+    assert pairs == diagnose_log("loss: 0.34", Known(num_timesteps=1000)).explanations
+    assert (pairs[0].schedule, pairs[0].prediction_type) == ("linear", "epsilon")
+    kinds = [one.prediction_type for one in pairs]
+    assert kinds == sorted(kinds, key=("epsilon", "v_prediction", "flow", "sample").index)
+    assert kinds.count("v_prediction") == len(SCHEDULES)
 
 
 def test_a_loss_at_the_zero_floor_of_epsilon_is_told_before_the_latents_are_known():

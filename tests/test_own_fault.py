@@ -1,14 +1,17 @@
 """What a diagnosis found in a model, beside the same model with the fix, or beside a healthy run."""
 
+import json
 import shutil
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from folder_faults import FAULTS as FOLDER_FAULTS
 from folder_faults import edit_json
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.checks import CHECKS
+from ldm_explorer.diagnosis.checks.settings import as_settings
 from ldm_explorer.diagnosis.faults import FAULTS, fault_of
 from ldm_explorer.diagnosis.remedies import remedy
 from ldm_explorer.diagnosis.sampling import Sampling
@@ -99,6 +102,25 @@ def test_a_schedule_that_the_network_answers_to_is_taken(sampling):
     assert torch.allclose(changed.scheduler.betas, make_schedule("linear", 500).betas)
 
 
+@pytest.mark.parametrize("name", ["linear", "scaled_linear", "cosine"])
+@pytest.mark.parametrize(
+    "edited",
+    [
+        {"beta_schedule": "sigmoid"},
+        {"beta_start": 0.00085, "beta_end": 0.012},
+        {"trained_betas": [0.1] * 20},
+        {"rescale_betas_zero_snr": True},
+    ],
+    ids=str,
+)
+def test_the_lines_that_give_a_schedule_undo_every_edit_of_it(name, edited):
+    config = json.loads(DDPMScheduler(**edited).to_json_string())
+    lines = as_settings(make_schedule(name, 500), config)
+    assert '"num_train_timesteps": 500' in lines
+    fixed = DDPMScheduler.from_config(config | json.loads(f"{{{lines}}}"))
+    assert torch.allclose(fixed.betas, make_schedule(name, 500).betas, atol=1e-6)
+
+
 def test_the_scale_of_latents_and_labels_are_put_into_effect(sampling):
     codec, latents = sampling.pipeline.codec, torch.randn(2, *sampling.pipeline.latent_shape)
     stored = [f"{value:.6f}" for value in codec.std.flatten().tolist()]
@@ -110,6 +132,10 @@ def test_the_scale_of_latents_and_labels_are_put_into_effect(sampling):
     assert torch.allclose(changed.encode(pixels), codec.encode(pixels) / 2, atol=1e-4)
     factor = remedy(verdict(f'{VAE}: "scaling_factor": 0.5'))(sampling)
     assert torch.allclose(factor.encode(pixels), 0.5 * (codec.encode(pixels) * codec.std + codec.mean), atol=1e-4)
+    moved = remedy(verdict(f'{VAE}: "shift_factor": 0.5'))(sampling)
+    raw = codec.encode(pixels) * codec.std + codec.mean
+    assert torch.allclose(moved.encode(pixels), (raw - 0.5) / codec.std, atol=1e-4)
+    assert torch.allclose(moved.decode(moved.encode(pixels)), codec.decode(codec.encode(pixels)), atol=1e-4)
     shifted = remedy(verdict("unet/: the labels are shifted; meanwhile give label + 9"))(sampling)
     assert shifted.relabel(torch.tensor([0, 1, 5])).tolist() == [9, 0, 4]
 

@@ -1,10 +1,13 @@
 """What to try, by what a loss shows."""
 
 from ldm_explorer.diagnosis.judge import MAX_LOSS_OVER_WHITE, MeanFloors, Rung
+from ldm_explorer.diagnosis.latent_facts import LatentFacts
 from ldm_explorer.diagnosis.plateau import Plateau
 
 NEAR = 0.05
 """Of a floor: a loss that is so close stands at it."""
+UNSCALED = 1.25
+"""A std beyond this, or below one over it, is not scaled to 1."""
 
 FELL_APART = (
     "a lower learning rate, with warm-up, and gradients clipped to 1",
@@ -17,8 +20,8 @@ TARGET = (
     "that gradients reach the network: print the norm of its weights before and after a step",
     "that the network is given the noisy latents, and not the clean ones or pure noise",
 )
+SCALED = "the latents scaled to a std of 1, by mean and std or by the autoencoder's scaling_factor: theirs is far off"
 SCALE_ALONE = (
-    "the std of the latents that the network sees: scaled to 1 by mean and std, or by the autoencoder's scaling_factor",
     "a batch of 16 alone for 1,000 steps: a network that learns at all goes well below the white floor there",
     "ten times the learning rate, or a tenth",
 )
@@ -28,6 +31,7 @@ PART = (
     "a larger learning rate or network, if the loss is level; more steps, if it falls",
     "that labels, if it is told any, are those of the images",
 )
+MEASURE = ("what the snippet prints of the latents, in place of a std: it tells the mean image from the rest",)
 FALLS = ("more steps: it still falls",)
 COVARIANCE = (
     "more steps, or a larger network, if samples look like blurred means: it knows means and covariances alone so far",
@@ -35,18 +39,35 @@ COVARIANCE = (
 MORE = ("samples, if these look wrong: the loss is fine, so look at the sampler, the scaling of latents, the decoder",)
 
 
-def advice(rung: Rung | None, plateau: Plateau | None, floors: MeanFloors | None) -> tuple[str, ...]:
-    """The most likely first."""
+def advice(
+    rung: Rung | None,
+    plateau: Plateau | None,
+    floors: MeanFloors | None,
+    latents: LatentFacts | None = None,
+    other_std: float | None = None,
+) -> tuple[str, ...]:
+    """The most likely first. `other_std` has the loss for its white floor, where that is another than the latents'."""
     if rung is Rung.NOTHING or plateau is None:
         return FELL_APART
     if plateau.rose_again:
         return ROSE
     falls = FALLS if plateau.still_falling else ()
+    if rung is None:
+        return falls + MEASURE
     if rung is Rung.SCALE and floors is not None:
-        return falls + (TARGET if near_zero(plateau, floors) else NOTHING_MORE if is_white(floors) else SCALE_ALONE)
+        if near_zero(plateau, floors):
+            return falls + TARGET
+        return falls + (NOTHING_MORE if is_white(floors) else _scale(plateau, latents, other_std) + SCALE_ALONE)
     if rung is Rung.PART_OF_COVARIANCE:
         return falls + PART
     return falls + (COVARIANCE if rung is Rung.COVARIANCE else MORE)
+
+
+def _scale(plateau: Plateau, latents: LatentFacts | None, other_std: float | None) -> tuple[str, ...]:
+    asked = f"the std of what the network sees, printed in the training loop: {plateau.value:.3g} is the white floor"
+    first = () if other_std is None else (f"{asked} of std {other_std:.2f}",)
+    std = latents.std_of_all if latents else 1.0
+    return first if 1 / UNSCALED < std < UNSCALED else (*first, SCALED)
 
 
 def near_zero(plateau: Plateau, floors: MeanFloors) -> bool:

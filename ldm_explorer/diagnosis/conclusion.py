@@ -3,8 +3,9 @@
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung
 
 
-def conclusion(rung: Rung, floors: MeanFloors, of_class: bool) -> str:
-    """The end of a sentence that says where the loss is. `of_class` where the Gaussian floor is that of its class."""
+def conclusion(rung: Rung, floors: MeanFloors, of_class: bool, level: bool = False) -> str:
+    """The end of a sentence that says where the loss is. `of_class` where the Gaussian floor is that of its class;
+    `level` where the loss surely no longer falls."""
     zero, white, gaussian = floors.zero, floors.white, floors.gaussian or 0.0
     whose = f"the Gaussian floor{' of its class' if of_class else ''} ({gaussian:.3f})"
     match rung:
@@ -22,7 +23,7 @@ def conclusion(rung: Rung, floors: MeanFloors, of_class: bool) -> str:
         case Rung.SCALE:
             return (
                 f"no better than the white floor ({white:.3f}): the network knows the scale of the latents at "
-                "most. Train longer, or look for an error."
+                f"most. {what_helps(level)}"
             )
         case Rung.PART_OF_COVARIANCE:
             return (
@@ -37,3 +38,10 @@ def conclusion(rung: Rung, floors: MeanFloors, of_class: bool) -> str:
                 "more, their covariance would tell."
             )
     return f"below {whose}: the network has learned structure that means and covariances do not hold."
+
+
+def what_helps(level: bool) -> str:
+    """A network that knows no more than the scale."""
+    if level:
+        return "It is level, and more steps alone would change little: look for an error."
+    return "Train longer, or look for an error."

@@ -63,7 +63,7 @@ def _verdict_of(check: Check, case: Case) -> Verdict:
     try:
         finding = check.run(case)
     except NotRun as reason:
-        return Verdict(check.name, check.title, "not run", str(reason))
+        return Verdict(check.name, check.title, "not run", str(reason), doubt=reason.doubt)
     except Exception as error:  # a setting that nobody foresaw costs one check
         return Verdict(check.name, check.title, "not run", f"{FAILED}: {first_line(error)}")
     if not finding.accusation:

@@ -1,25 +1,25 @@
 """What would give a plateau, where a fact is missing: along every schedule, the scale whose white floor it is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ldm_explorer.diagnosis.judge import Rung, judge
+from ldm_explorer.diagnosis.judge import Rung
 from ldm_explorer.diagnosis.loss_facts import LossFacts, usual_schedules
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.samplers import prediction_types_of
-from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, FLOW, Schedule
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, Schedule
 
 SMALLEST_STD, LARGEST_STD = 0.05, 100.0
 BISECTIONS = 30
-LENGTHS = (DEFAULT_NUM_TIMESTEPS, 100)
-"""Tried where the number of timesteps is not known."""
+COMMONEST: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "flow", "sample")
+"""What networks are trained to predict, the commonest first; the schedules are known in such an order."""
 
 
 @dataclass(frozen=True)
 class Explanation:
     """A schedule and a prediction under which the plateau is what the scale of the latents alone gives, if their
     standard deviation is `std`; with a larger one the loss shows that more was learned. `rung` is that of the known
-    scale, None where the scale is not known."""
+    scale, None where that is not known, or not well enough."""
 
     schedule: str
     num_timesteps: int
@@ -30,14 +30,14 @@ class Explanation:
 
 
 def explanations(plateau: float, facts: LossFacts, num_timesteps: int | None = None) -> tuple[Explanation, ...]:
-    """Every pair that the known facts leave open, those with a scale near 1 first."""
-    found = list(_explanations(plateau, facts, num_timesteps))
-    return tuple(sorted(found, key=lambda one: max(one.std, 1 / one.std)))
+    """Every pair that the known facts leave open, the commonest first; of 1,000 timesteps where that is not known."""
+    found = _explanations(plateau, facts, num_timesteps or DEFAULT_NUM_TIMESTEPS)
+    return tuple(sorted(found, key=lambda one: COMMONEST.index(one.prediction_type)))
 
 
-def _explanations(plateau: float, facts: LossFacts, num_timesteps: int | None) -> Iterator[Explanation]:
+def _explanations(plateau: float, facts: LossFacts, num_timesteps: int) -> Iterator[Explanation]:
     known = None if facts.latents is None else facts.latents.variance**0.5
-    for schedule in _schedules(facts, num_timesteps):
+    for schedule in usual_schedules(num_timesteps) if facts.schedule is None else [facts.schedule]:
         for prediction_type in prediction_types_of(schedule):
             if facts.prediction_type not in (None, prediction_type):
                 continue
@@ -45,17 +45,9 @@ def _explanations(plateau: float, facts: LossFacts, num_timesteps: int | None) -
             if std is None:
                 continue
             floors = None if known is None else facts.means_at(known, schedule, prediction_type)
-            rung = None if floors is None else judge(plateau, floors)
+            rung = None if floors is None else facts.rung(plateau, floors, schedule, prediction_type)
             white = None if floors is None else floors.white
             yield Explanation(schedule.name, schedule.num_timesteps, prediction_type, std, white, rung)
-
-
-def _schedules(facts: LossFacts, num_timesteps: int | None) -> Iterable[Schedule]:
-    if facts.schedule is not None:
-        return [facts.schedule]
-    lengths = LENGTHS if num_timesteps is None else (num_timesteps,)
-    tried = [schedule for length in lengths for schedule in usual_schedules(length)]
-    return [one for one in tried if one.name != FLOW or one.num_timesteps == lengths[0]]  # its time has no steps
 
 
 def std_of_white_floor(

@@ -59,17 +59,24 @@ _PRINTED = TypeAdapter(_Printed)
 
 @dataclass(frozen=True, eq=False)
 class LatentFacts:
-    """Of the latents as the denoiser sees them, about their mean."""
+    """Of the latents as the denoiser sees them, about their mean image where that is known."""
 
     channel_variances: Tensor  # (c,), or (1,) where all have one
     eigenvalues: Tensor | None = None  # of their covariance, or means of equal shares of it
     class_eigenvalues: Tensor | None = None  # the same of every class on its own, all together
     values: int | None = None  # of one latent
     latents: int | None = None  # that were measured
+    about_mean_image: bool = False  # whether the variances are surely that, and not those of all values
+    variance_of_all: float | None = None  # of all values about their mean, where it was measured
 
     @property
     def variance(self) -> float:
         return float(self.channel_variances.mean())
+
+    @property
+    def std_of_all(self) -> float:
+        """What recipes scale to 1; that about the mean image where no other is known."""
+        return (self.variance_of_all or self.variance) ** 0.5
 
     @property
     def few(self) -> bool:
@@ -124,11 +131,13 @@ class LatentFacts:
         channels = torch.tensor(spectrum).mean()[None] if stds is None else torch.tensor(stds).square()
         if all(abs(std - 1) < NORMALISED_WITHIN for std in printed.get("stds_of_all", [0])):
             channels = channels.mean()[None]  # normalised: one scale for all, as for runs of our own
+        whole = printed.get("stds_of_all")
+        of_all = None if whole is None else float(torch.tensor(whole).square().mean())
         values, latents = printed.get("values"), printed.get("latents")
         if spectrum is not None and abs(float(torch.tensor(spectrum).mean() / channels.mean()) - 1) > 10 * ROUNDING:
             raise CheckpointError("the eigenvalues of the latents do not have the mean of their variances: print anew")
         if latents and values and latents < TOO_FEW * values:
-            return cls(channels, values=values, latents=latents)
+            return cls(channels, values=values, latents=latents, about_mean_image=True, variance_of_all=of_all)
         per_class = printed.get("class_eigenvalues")
         return cls(
             channels,
@@ -136,4 +145,6 @@ class LatentFacts:
             class_eigenvalues=None if per_class in (None, spectrum) else torch.tensor(per_class),
             values=values,
             latents=latents,
+            about_mean_image=spectrum is not None or "stds" in printed,
+            variance_of_all=of_all,
         )

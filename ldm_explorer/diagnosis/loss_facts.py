@@ -1,13 +1,13 @@
 """What makes a loss readable: the schedule, what is predicted, the latents, and how the loss was averaged."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ldm_explorer.diagnosis.floors import LossFloors, loss_floors
-from ldm_explorer.diagnosis.judge import MeanFloors
+from ldm_explorer.diagnosis.judge import MeanFloors, Rung, beats_white, judge
 from ldm_explorer.diagnosis.latent_facts import LatentFacts
 from ldm_explorer.files import shown
 from ldm_explorer.prediction import PREDICTION_TYPES, PredictionType, min_snr_weight
@@ -27,6 +27,9 @@ from ldm_explorer.schedules import (
 
 BETA_RANGES = {"scaled_linear": STABLE_DIFFUSION_BETAS}
 """Where not the default: nearly all who use this schedule took it from Stable Diffusion."""
+
+MOST_OF_MEAN_IMAGE = 0.75
+"""Of the variance of all values, that of the mean image over its places, which a network knows with no effort."""
 
 OTHER_NAMES = {
     **{"squaredcos_cap_v2": "cosine", "rectified_flow": FLOW, "flow_matching": FLOW},
@@ -105,6 +108,21 @@ class LossFacts:
         """Zero and white floor of latents of another scale, along another schedule."""
         floors = self._floors_of(LatentFacts.of_std(std), schedule, prediction_type)
         return MeanFloors(float(floors["zero"].mean()), float(floors["white"].mean()), None, None)
+
+    def rung(self, loss: float, floors: MeanFloors, schedule: Schedule, prediction_type: PredictionType) -> Rung | None:
+        """What a loss shows; None where it is below the white floor of a std that may be that of all values, and not
+        surely below the one of the std about the mean image."""
+        shown_by_it, least = judge(loss, floors), self.least_white(schedule, prediction_type)
+        unsure = shown_by_it is Rung.MORE_THAN_SCALE and least is not None and not beats_white(loss, least)
+        return None if unsure else shown_by_it
+
+    def least_white(self, schedule: Schedule, prediction_type: PredictionType) -> float | None:
+        """The mean white floor where the mean image holds most of the variance; None where that is left out of it."""
+        if self.latents is None or self.latents.about_mean_image:
+            return None
+        rest = (1 - MOST_OF_MEAN_IMAGE) * self.latents.channel_variances
+        floors = self._floors_of(replace(self.latents, channel_variances=rest), schedule, prediction_type)
+        return float(floors["white"].mean())
 
     @property
     def zero_floor(self) -> float | None:

@@ -24,6 +24,9 @@ LEVEL_WITHIN = 0.005
 STILL_FALLING = 0.01
 TENTHS = 10
 MIN_VALUES_FOR_RISE = 20
+MIN_VALUES_FOR_LEVEL = 10
+SURELY_LEVEL = 0.02
+"""Of the value: with a larger error the end of a log may be level or not."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Plateau:
     count: int  # values that were averaged
     still_falling: bool
     rise: float  # of the last tenth over the lowest tenth; 1 where it has not risen
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it surely stands: more steps alone would change next to nothing."""
+        sure = SURE * self.standard_error < SURELY_LEVEL * self.value
+        return self.count >= MIN_VALUES_FOR_LEVEL and sure and not self.still_falling
 
     @property
     def rose_again(self) -> bool:

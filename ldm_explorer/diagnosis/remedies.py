@@ -66,11 +66,17 @@ def _relabelled(shift: int) -> Change:
 
 
 def _scaled(
-    latents_mean: Sequence[float] = (), latents_std: Sequence[float] = (), scaling_factor: float = 0.0, **_: Any
+    latents_mean: Sequence[float] = (),
+    latents_std: Sequence[float] = (),
+    scaling_factor: float = 0.0,
+    shift_factor: float | None = None,
+    **_: Any,
 ) -> Change | None:
     """Latents normalised by other numbers than the config's."""
     if scaling_factor:
-        latents_mean, latents_std = [0.0], [1 / scaling_factor]
+        latents_mean, latents_std = [shift_factor or 0.0], [1 / scaling_factor]
+    elif shift_factor is not None:
+        return _shifted(shift_factor)
     if not latents_mean or not latents_std:
         return None
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (latents_mean, latents_std))
@@ -81,6 +87,21 @@ def _scaled(
             sampling,
             encode=lambda pixels: (codec.encode(pixels) * codec.std + codec.mean - mean) / std,
             decode=lambda latents: codec.decode((latents * std + mean - codec.mean) / codec.std),
+        )
+
+    return change
+
+
+def _shifted(shift_factor: float) -> Change:
+    """The same for another mean, at the config's scale."""
+
+    def change(sampling: Sampling) -> Sampling:
+        codec = sampling.pipeline.codec
+        moved = (codec.mean - shift_factor) / codec.std
+        return replace(
+            sampling,
+            encode=lambda pixels: codec.encode(pixels) + moved,
+            decode=lambda latents: codec.decode(latents - moved),
         )
 
     return change

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ldm_explorer.files import as_sentence
+from ldm_explorer.files import as_sentence, counted
 
 Status = Literal["ok", "suspect", "not run"]
 
@@ -24,7 +24,14 @@ ASK_FOR_IMAGES = "give a folder of them with --images"
 
 
 class NotRun(Exception):
-    """A check that cannot say anything about this folder; the message says why."""
+    """A check that cannot say anything about this folder; the message says why.
+
+    `doubt` is what did not look right all the same, to be said beside the verdict.
+    """
+
+    def __init__(self, why: str, doubt: str = ""):
+        super().__init__(why)
+        self.doubt = doubt
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Verdict:
     severity: int = 0
     explained_by: str | None = None  # the name of the cause that has this as a side effect
     sees_common_faults: bool = False  # it is one of those that have to run for a folder to be judged
+    doubt: str = ""  # of a check that was not run: what did not look right, whosever fault it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +79,18 @@ class Diagnosis:
         """Whether enough was looked at: something is accused, or most checks that see the common faults ran."""
         common = [verdict for verdict in self.verdicts if verdict.sees_common_faults]
         return bool(self.causes) or len(self.unseen) <= len(common) / 2
+
+    @property
+    def doubts(self) -> list[str]:
+        """What keeps a folder without a cause from being called healthy."""
+        return [verdict.doubt for verdict in self.not_run if verdict.doubt]
+
+    @property
+    def is_healthy(self) -> bool | None:
+        """None where that could not be judged."""
+        if self.causes:
+            return False
+        return True if self.is_judged and not self.doubts else None
 
     @property
     def causes(self) -> list[Verdict]:
@@ -101,9 +121,11 @@ class Diagnosis:
     def sentence(self) -> str:
         """The verdict in one sentence."""
         number = len(self.not_run)
-        counts = f"{len(self.passed)} checks passed, {number} {'was' if number == 1 else 'were'} not run"
+        counts = f"{counted(len(self.passed), 'check')} passed, {number} {'was' if number == 1 else 'were'} not run"
         if not self.is_judged:
             return f"Could not judge {self.folder}: {self._what_would_help()} ({counts})."
+        if not self.causes and self.doubts:
+            return f"No fault of {self.folder} was found, but {'; '.join(self.doubts)} ({counts})."
         if not self.causes:
             return f"Nothing is wrong with {self.folder} that these checks can see: {counts}."
         first, more = self.causes[0], len(self.causes) - 1
@@ -121,7 +143,7 @@ class Diagnosis:
         """What the card shows, for programs."""
         return {
             "folder": self.folder,
-            "healthy": not self.causes if self.is_judged else None,
+            "healthy": self.is_healthy,
             "sentence": self.sentence(),
             "causes": [asdict(verdict) for verdict in self.causes],
             "symptoms": [asdict(verdict) for verdict in self.symptoms],

@@ -11,6 +11,7 @@ from ldm_explorer.data import to_model
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.reconstruction import psnr_db
+from ldm_explorer.files import counted
 from ldm_explorer.latents import decode_images
 from ldm_explorer.prediction import to_eps
 from ldm_explorer.samplers import make_sampler, set_timesteps
@@ -134,9 +135,9 @@ def check_cost(checkpoint: Checkpoint, num_images: int, num_steps: int, guided: 
         return
     steps = next((steps for steps in range(num_steps, 0, -1) if gflops(num_images, steps) <= max_gflops), 0)
     images = next((images for images in range(num_images, 0, -1) if gflops(images, num_steps) <= max_gflops), 0)
-    fitting = [f"{steps} steps"] * (steps > 0) + [f"{images} image{'s' * (images > 1)}"] * (images > 0)
+    fitting = [counted(steps, "step")] * (steps > 0) + [counted(images, "image")] * (images > 0)
     raise ValueError(
-        f"{num_images} images in {num_steps} steps cost {gflops(num_images, num_steps):,.0f} GFLOPs, one request may "
-        f"cost {max_gflops:,.0f}: ask for {' or '.join(fitting) or 'another checkpoint'}; on your own machine "
-        "`python app.py --limits off` lifts this"
+        f"{counted(num_images, 'image')} in {counted(num_steps, 'step')} cost {gflops(num_images, num_steps):,.0f} "
+        f"GFLOPs, one request may cost {max_gflops:,.0f}: ask for {' or '.join(fitting) or 'another checkpoint'}; on "
+        "your own machine `python app.py --limits off` lifts this"
     )

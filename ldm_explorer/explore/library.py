@@ -13,7 +13,7 @@ from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.opened import NOTHING, MayOpen, Opened
 from ldm_explorer.explore.training_film import training_film
-from ldm_explorer.files import CheckpointError, unique_name
+from ldm_explorer.files import CheckpointError, counted, unique_name
 
 
 class Classifiers(Mapping[str, FeatureNet]):
@@ -156,7 +156,7 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
         training_film(checkpoint)
     if (shape := checkpoint.model.image_shape) != (spec.channels, spec.model_side):
         raise ValueError(
-            f"its networks take {shape[0]} channels of side {shape[1]}, {checkpoint.dataset} has {spec.channels} of "
-            f"side {spec.model_side}"
+            f"its networks take {counted(shape[0], 'channel')} of side {shape[1]}, {checkpoint.dataset} has "
+            f"{spec.channels} of side {spec.model_side}"
         )
     return checkpoint

@@ -20,12 +20,13 @@ from ldm_explorer.ui.server.limits import MAX_LOG_BYTES, MAX_PASTED_CHARACTERS
 
 TITLE = "Read the loss of any training"
 NOT_KNOWN = "not known"
-MAX_EXPLANATIONS = 9
 INTRODUCTION = (
     "A file of TensorBoard, W&B, CSV, JSON or JSONL, a `trainer_state.json`, or any text with “loss: 0.34” in it. What "
     "a loss means depends on the schedule, on what is predicted and on the latents: what you leave out is said."
 )
-MEASURE = f"""What to write into “Latents”: this prints it, of any latents as the denoiser sees them.
+MEASURE = f"""What to write into “Latents”: this prints it, of any latents as the denoiser sees them. A std alone
+is `(latents - latents.mean(0)).std()`, as a network knows the mean image with no effort: that of `latents.std()` is
+larger, and its floors too high.
 
 ```python
 {SNIPPET}
@@ -33,9 +34,9 @@ print_facts(latents)
 ```
 """
 KINDS: dict[Outcome, tuple[str, str]] = {
-    "nothing found": ("right", "✓"),
-    "accused": ("wrong", "✗"),
-    "could not judge": ("", "?"),
+    "nothing found": ("right", "✓ Nothing found"),
+    "accused": ("wrong", "✗ Not as it should be"),
+    "could not judge": ("", "? Could not judge"),
 }
 
 
@@ -84,8 +85,7 @@ def _small(path: Path) -> Path:
 
 def verdict(reading: LogReading) -> Markup:
     """What the log says, what to try, and what would give its plateau where a fact is missing."""
-    kind, mark = KINDS[reading.outcome]
-    title = f"{mark} {reading.outcome.capitalize()}"
+    kind, title = KINDS[reading.outcome]
     said = html("<p><b>{}</b></p><p>{}</p>", title, reading.sentence)
     parts = [html('<div class="ldm-verdict {}" role="status">{}</div>', kind, said)]
     if reading.to_try:
@@ -106,8 +106,7 @@ def verdict(reading: LogReading) -> Markup:
 
 def _explained(reading: LogReading) -> list[tuple[str, ...]]:
     return [
-        (one.schedule, f"{one.num_timesteps:,}", one.prediction_type, f"{one.std:.2f}")
-        for one in reading.explanations[:MAX_EXPLANATIONS]
+        (one.schedule, f"{one.num_timesteps:,}", one.prediction_type, f"{one.std:.2f}") for one in reading.explanations
     ]
 
 
@@ -128,7 +127,10 @@ def build_log_reader(library: Library) -> None:
             )
             prediction = gr.Dropdown([NOT_KNOWN, *PREDICTION_TYPES], value=NOT_KNOWN, label="Predicts", min_width=140)
             latents = gr.Textbox(
-                "", label="Latents: std, or what the code below prints", max_length=20_000, max_lines=1
+                "",
+                label="Latents: std about the mean image, or what the code below prints",
+                max_length=20_000,
+                max_lines=1,
             )
         with gr.Accordion("Own betas, and how the loss was averaged", open=False), gr.Row():
             betas = gr.Textbox("", label="All betas, in place of a name", max_length=60_000, max_lines=1)

@@ -11,8 +11,10 @@ from ldm_explorer.diagnosis.checks import (
     construction,
     ends,
     labels,
+    latent_scale,
     networks,
     paths,
+    samples,
     settings,
     training,
 )
@@ -59,7 +61,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "latent_scale",
         "Latents are normalised",
-        autoencoder.latent_scale,
+        latent_scale.latent_scale,
         ("autoencoder", "images"),
         _BEHAVIOUR,
         sees_common_faults=True,
@@ -185,7 +187,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "samples",
         "Samples are spread like the data",
-        behaviour.spread_of_samples,
+        samples.spread_of_samples,
         ("denoiser",),
         sees_common_faults=True,
     ),

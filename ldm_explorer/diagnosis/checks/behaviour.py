@@ -1,12 +1,13 @@
 """Checks of what the denoiser does with latents: what it predicts, along which schedule, for which labels, how well."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from ldm_explorer.diagnosis.case import SAMPLING_STEPS, Case
-from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of, walks_every_step
+from ldm_explorer.diagnosis.case import Case
+from ldm_explorer.diagnosis.checks.settings import CONFIG, as_settings, name_of
 from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.judge import MeanFloors, Rung, beats_white, judge, last_tenth
 from ldm_explorer.diagnosis.known import OWN_SAMPLES
@@ -31,9 +32,6 @@ NOISE_LEVELS = (0.9, 0.7, 0.4, 0.15)
 SHIFTS = (0.25, 0.5, 2, 3, 4, 6, 12)
 CANDIDATE_TIMES = 24
 TOLD_BETTER = 1.1
-SPREAD = (0.75, 1.3)
-MANY_STEPS = 50
-NO_NAME = "no other check names the reason: sample with more steps, and train longer"
 
 
 def _ratios(case: Case) -> dict[str, float]:
@@ -90,23 +88,31 @@ def schedule_by_behaviour(case: Case) -> Finding:
     evidence = f"At the noise of the config's timestep it denoises best when told {pairs} (should be near)"
     if sorted(excess)[-2] < TOLD_BETTER:
         return Finding(f"{evidence}; being told the config's costs at most {max(excess) - 1:.0%}.")
+    evidence += f"; being told the config's costs up to {max(excess) - 1:.0%} more error. The config is "
+    like, reason, fix = _other_times(case, told, errors, candidates)
     return Finding(
-        f"{evidence}; being told the config's costs up to {max(excess) - 1:.0%} more error. The config is "
-        f"{name_of(case.schedule)}, the network answers most like {_nearest(case, told, errors, candidates)}.",
-        *_other_times(case),
-        severity=3,
+        f"{evidence}{name_of(case.schedule)}, the network answers most like {like}.", reason, fix, severity=3
     )
 
 
-def _other_times(case: Case) -> tuple[str, str]:
+def _other_times(
+    case: Case, told: list[int], errors: list[dict[int, float]], candidates: list[int]
+) -> tuple[str, str, str]:
+    """What was most likely trained along, what is wrong then, and what to write where."""
     if case.is_flow:
         return (
+            _nearest(_flows(np.array(told) / case.num_timesteps, case.num_timesteps), errors, candidates),
             "It is told other times than in training",
             "unet/: tell it the time of the noise in training, s * num_train_timesteps, also where s was shifted",
         )
+    known = {f"{name} over {steps}": make_schedule(name, steps) for name in SCHEDULES for steps in (250, 500, 1000)}
+    times = {name: [step_at(one, level) for level in NOISE_LEVELS] for name, one in known.items()}
+    like = _nearest(times, errors, candidates)
+    settings = as_settings(known[like], case.scheduler_config)
     return (
+        like,
         "It is sampled along another schedule than it was trained on",
-        f"{CONFIG}: the betas and num_train_timesteps of training",
+        f"{CONFIG}: {settings}, or the betas of training where they were others",
     )
 
 
@@ -125,21 +131,16 @@ def _errors_when_told(case: Case, timestep: int, candidates: list[int]) -> dict[
     return {told: error(told) for told in candidates}
 
 
-def _nearest(case: Case, steps: list[int], errors: list[dict[int, float]], candidates: list[int]) -> str:
-    """What was most likely trained along: its times at these noise levels give the least error, between candidates."""
+def _nearest(
+    known: Mapping[str, Sequence[float] | np.ndarray], errors: list[dict[int, float]], candidates: list[int]
+) -> str:
+    """The one whose times at these noise levels give the least error, read between candidates."""
     rows = [np.log([row[told] for told in candidates]) for row in errors]
 
     def excess(name: str) -> float:
         return sum(float(np.interp(t, candidates, row)) for t, row in zip(known[name], rows, strict=True))
 
-    known = _flows(np.array(steps) / case.num_timesteps, case.num_timesteps) if case.is_flow else _along_betas()
     return min(known, key=excess)
-
-
-def _along_betas() -> dict[str, list[int]]:
-    """The timesteps of the noise levels along every registered schedule, by its name."""
-    known = [make_schedule(name, steps) for name in SCHEDULES for steps in (250, 500, 1000)]
-    return {f"{one.name} over {one.num_timesteps}": [step_at(one, level) for level in NOISE_LEVELS] for one in known}
 
 
 def _flows(s: np.ndarray, num_timesteps: int) -> dict[str, np.ndarray]:
@@ -246,23 +247,3 @@ def _gaussian(case: Case) -> float | None:
     amplitudes = case.amplitudes[case.timesteps]
     rows = spectra.view(-1, spectra.shape[-1])
     return float(torch.stack([loss_floors(case.prediction_type, amplitudes, row).gaussian for row in rows]).mean())
-
-
-def spread_of_samples(case: Case) -> Finding:
-    """The standard deviation of generated latents against 1 and against that of known ones, of images that of those."""
-    known = case.known_latents()
-    wanted = [] if known.source == OWN_SAMPLES else [float(known.z0.std())]
-    wanted += [1.0] if case.has_latent_statistics else []
-    counts = (SAMPLING_STEPS, MANY_STEPS) if case.student is None else (case.student.num_inference_steps,)
-    for num_steps in counts:  # few may not be enough where all is well
-        samples = case.sampled_latents(case.prediction_type, num_steps).z0
-        std = float(samples.std())
-        evidence = f"{len(samples)} samples in {num_steps} steps have a standard deviation of {std:.2f}"
-        if not wanted:
-            raise NotRun(f"{evidence}; to compare them with images, {ASK_FOR_IMAGES}")
-        evidence += f" (should be {' or '.join(f'{value:.2f}' for value in wanted)})"
-        if SPREAD[0] * min(wanted) < std < SPREAD[1] * max(wanted):
-            return Finding(f"{evidence}.")
-    if walks_every_step(case):  # a small error of epsilon leads few steps astray, and not many that add noise
-        raise NotRun(f"{evidence}, and its own scheduler walks all {case.num_timesteps}, which may do better")
-    return Finding(f"{evidence}.", "Samples have another spread than the data", NO_NAME, severity=2)

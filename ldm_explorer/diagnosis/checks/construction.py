@@ -14,6 +14,7 @@ from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.known import spread
 from ldm_explorer.diagnosis.probes import FITS, Answer, Probe, error_over_white, is_better, make_probes, own_answer
 from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
+from ldm_explorer.files import counted
 from ldm_explorer.run_layout import UNET, config_of
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS
 
@@ -52,7 +53,7 @@ def channel_order(case: Case) -> Finding:
     """The network told its channels in every order."""
     channels, probes = case.shape[0], _probes(case)
     if not 2 <= channels <= MAX_CHANNELS:
-        raise NotRun(f"there are {channels} channels: it tries the orders of 2 to {MAX_CHANNELS}")
+        raise NotRun(f"it has {counted(channels, 'channel')}, and the orders of 2 to {MAX_CHANNELS} are tried")
 
     def answer(order: tuple[int, ...]) -> Answer:
         back = torch.tensor(order).argsort()

@@ -1,6 +1,7 @@
 """Checks that read settings alone: clipping, and the schedule that was trained along."""
 
 import inspect
+import json
 import math
 from typing import Any
 
@@ -11,9 +12,11 @@ from diffusers import DDPMScheduler
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.files import as_sentence
-from ldm_explorer.run_files import trained_schedule
+from ldm_explorer.run_files import SchedulerConfig, trained_schedule
 from ldm_explorer.run_layout import CONFIG_FILE, SCHEDULER_FILE
 from ldm_explorer.schedules import (
+    DEFAULT_BETA_END,
+    DEFAULT_BETA_START,
     FLOW,
     SCHEDULES,
     STABLE_DIFFUSION_BETAS,
@@ -23,6 +26,8 @@ from ldm_explorer.schedules import (
 )
 
 CONFIG = SCHEDULER_FILE
+DIFFUSERS_NAMES = {"cosine": "squaredcos_cap_v2"}
+"""Of schedules that it calls otherwise."""
 MAX_CLIPPED_SHARE = 1e-3
 MAX_AMPLITUDE_DIFFERENCE = 2e-3
 """How far sqrt(abar) may be off: rounding betas to fp16 stays below it."""
@@ -51,7 +56,7 @@ def clipping(case: Case) -> Finding:
     bound = float(setting(case, "sample_max_value" if "thresholding" in on else "clip_sample_range", 1.0))
     known = case.stored_latents
     share = math.erfc(bound / math.sqrt(2)) if known is None else float((known.z0.abs() > bound).float().mean())
-    source = "a unit Gaussian's values" if known is None else f"the values of {known.source}"
+    source = "a unit Gaussian's values" if known is None else f"the values of {len(known.z0)} {known.source}"
     evidence = f"{said}: it cuts at ±{bound:g}, beyond which lie {share:.1%} of {source} (should be 0)."
     if share <= MAX_CLIPPED_SHARE:
         return Finding(evidence)
@@ -100,6 +105,22 @@ def _schedule_fix(case: Case, trained: Schedule) -> str:
             return f'{CONFIG}: "rescale_betas_zero_snr": false, for it was trained without'
     made = f"make_schedule({trained.name!r}, {trained.num_timesteps})"
     return f"{CONFIG}: trained_betas and num_train_timesteps of {made}"
+
+
+def as_settings(schedule: BetaSchedule, config: SchedulerConfig) -> str:
+    """The lines of a scheduler's config that give a registered schedule with its usual betas."""
+    wanted: dict[str, Any] = {
+        "beta_schedule": DIFFUSERS_NAMES.get(schedule.name, schedule.name),
+        "num_train_timesteps": schedule.num_timesteps,
+    }
+    if schedule.name != "cosine":  # which has no range
+        usual = {"beta_start": DEFAULT_BETA_START, "beta_end": DEFAULT_BETA_END}
+        wanted |= {name: value for name, value in usual.items() if config.get(name, value) != value}
+    if config.get("trained_betas") is not None:
+        wanted["trained_betas"] = None
+    if config.get("rescale_betas_zero_snr"):
+        wanted["rescale_betas_zero_snr"] = False
+    return ", ".join(f'"{name}": {json.dumps(value)}' for name, value in wanted.items())
 
 
 def name_of(schedule: Schedule) -> str:

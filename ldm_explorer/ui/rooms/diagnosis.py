@@ -92,7 +92,7 @@ def card(diagnosis: Diagnosis, checkpoint: str = "") -> Markup:
 
     Each cause has a link to the room that shows it, where the checkpoint that can be sampled from is named.
     """
-    kind = " wrong" if diagnosis.causes else "" if diagnosis.is_judged else " unjudged"
+    kind = {True: "", False: " wrong", None: " unjudged"}[diagnosis.is_healthy]
     verdict = html('<p class="ldm-verdict{}">{}</p>', kind, diagnosis.sentence())
     causes = join(_cause(number, cause, checkpoint) for number, cause in enumerate(diagnosis.causes, start=1))
     also = _list("Also seen, as a side effect", [_symptom(diagnosis, symptom) for symptom in diagnosis.symptoms])
