@@ -47,7 +47,7 @@ from ldm_explorer.run_layout import (
     holds_classifier,
 )
 from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps, read_sampler_steps
-from ldm_explorer.samplers import own_schedule
+from ldm_explorer.samplers import clipping, own_schedule
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.stored_scheduler import load_scheduler
@@ -149,6 +149,7 @@ def _load_pipeline(model: ModelFolder, classes: int, examples: Examples | None =
         )
     try:
         vae = None if model.vae is None else _load_vae(model, examples)
+        scheduler = clipping(scheduler) if vae is None else scheduler
         pipeline = LatentDiffusionPipeline(vae, unet, scheduler, classes, **read_sampler_steps(model)._asdict())
     except CheckpointError:
         raise

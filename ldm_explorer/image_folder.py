@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ldm_explorer.files import MAX_PICTURE_BYTES, printable, read_bytes
 from ldm_explorer.pictures.collection import MemoryMap, Pictures, read_pictures
 from ldm_explorer.pictures.layout import SPLITS, Layout, complete_splits, recognise
-from ldm_explorer.pictures.listing import DataError, Listing, said_of
+from ldm_explorer.pictures.listing import DataError, LeftOut, Listing, said_of
 from ldm_explorer.pictures.picture import picture_suffixes, read_picture
 
 
@@ -69,7 +69,7 @@ def list_folder(folder: Path) -> Listing:
     )
 
 
-def find_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
+def find_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], LeftOut]:
     """The images at or below a folder by name, with what tells that one has changed, and what is left out by why.
 
     Links are followed once everything else was seen, to what was not seen by then. Raises `DataError` for no folder.
@@ -78,6 +78,7 @@ def find_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
         raise DataError(f"{printable(folder)} is no folder: give one that holds images")
     found: dict[str, tuple[int, ...]] = {}
     left_out: Counter[str] = Counter()
+    dead = list[str]()
     seen: set[tuple[int, int]] = set()
     waiting, links = [""], list[str]()  # links in the order of their names
     while waiting or links:
@@ -89,7 +90,10 @@ def find_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
             is_folder = stat.S_ISDIR(status.st_mode)
             entries = [*os.scandir(path)] if is_folder else []
         except OSError as error:
-            left_out["broken links" if is_link else f"not to be opened ({error.strerror})"] += 1
+            if is_link:
+                dead.append(name)
+            else:
+                left_out[f"not to be opened ({error.strerror})"] += 1
             continue
         key = status.st_dev, status.st_ino
         if key in seen and (is_link or is_folder):
@@ -107,10 +111,10 @@ def find_files(folder: Path) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
         else:
             found[name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         seen.add(key)
-    return found, +left_out
+    return found, LeftOut(+left_out).and_named("broken links", dead)
 
 
-def _in_classes(folder: Path, layout: Layout, left_out: Counter[str]) -> list[int]:
+def _in_classes(folder: Path, layout: Layout, left_out: LeftOut) -> list[int]:
     """The places of the files that are kept: those in folders of classes, where there are any."""
     inside = [place for place, name in enumerate(layout.classes) if name]
     outside = len(layout.classes) - len(inside)

@@ -129,6 +129,17 @@ def make_sampler(name: str, scheduler: SchedulerMixin) -> SchedulerMixin:
     raise ValueError(f"{why}: choose one of {', '.join(known)}")
 
 
+def clipping(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """The same scheduler of pixels, of which every sampler clips z0 to [-1, 1] where it says that it does.
+
+    The fast samplers of diffusers know no `clip_sample`; dynamic thresholding (Saharia et al. 2022, section 2.3) is a
+    clip where nothing above 1 is let through.
+    """
+    if not scheduler.config.get("clip_sample") or scheduler.config.clip_sample_range != 1:
+        return scheduler
+    return type(scheduler).from_config(scheduler.config, thresholding=True, sample_max_value=1.0)
+
+
 @cache
 def _kinds(makers: tuple[Callable, ...], stored: type[SchedulerMixin]) -> tuple[type[SchedulerMixin], ...]:
     """The classes of the samplers that are made of a stored one, and the one that many others sample along betas by."""

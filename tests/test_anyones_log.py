@@ -24,10 +24,11 @@ KNOWN = Known("linear", num_timesteps=1000, prediction="epsilon", latents="1")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def ask(file=None, pasted="", schedule="linear", prediction="epsilon", latents="1", **options):
+def ask(file=None, pasted="", schedule="linear", num_timesteps=1000, prediction="epsilon", latents="1", **options):
     """The answer as text, and its figure."""
     more = {"betas": "", "divide_by": 1, "min_snr": 0, "batch_size": 0} | options
-    made, plot = read_log(Library({}, (), {}, roots=()), file, pasted, schedule, 1000, prediction, latents, **more)
+    library = Library({}, (), {}, roots=())
+    made, plot = read_log(library, file, pasted, schedule, num_timesteps, prediction, latents, **more)
     return made, plot["value"]
 
 
@@ -54,6 +55,19 @@ def test_a_log_is_not_called_accused():
     text = text_in(ask(pasted="loss: 0.34")[0])
     assert "Not as it should be" in text
     assert "ccused" not in text
+
+
+def test_one_value_is_drawn_between_its_floors_alone_and_from_step_0_on():
+    unknown = {"schedule": NOT_KNOWN, "prediction": NOT_KNOWN, "latents": ""}
+    assert ask(pasted="step 100 loss: 0.34", **unknown)[1] is None
+    _, figure = ask(pasted="step 100 loss: 0.34")
+    assert figure.layout.xaxis.range == (0, 200)
+    assert {trace.name for trace in figure.data} >= {"loss", "white floor"}
+
+
+def test_how_many_timesteps_there_are_may_not_be_known():
+    made, _ = ask(pasted="loss: 0.34", num_timesteps=0)
+    assert "cannot be told without the schedule with its number of timesteps" in text_in(made)
 
 
 def test_the_figure_draws_the_loss_in_few_points_between_its_floors():

@@ -180,6 +180,18 @@ def test_links_are_followed_once_and_cycles_end(tmp_path):
     assert pictures.left_out == {"links to what is there already": 3, "broken links": 1}
 
 
+def test_what_cannot_be_read_and_links_that_lead_nowhere_are_named_before_what_nobody_takes_for_pictures(tmp_path):
+    fill(tmp_path, 10)
+    for name in ("a.csv", "b.svg", "c.db", "d.heic", "e.txt", ".hidden", ".more"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "000.png").read_bytes()[:40])
+    for number in range(5):
+        (tmp_path / f"gone-{number}.png").symlink_to(tmp_path / "nothing")
+    said = read(tmp_path).summary
+    assert "13 left out (5 broken links: gone-0.png and gone-1.png and gone-2.png and 2 more, " in said
+    assert "more, 1 that cannot be read: cut.jpg, 2 hidden, 1 ." in said
+
+
 @pytest.mark.parametrize("suffix", [".avif", ".jfif", ".jpe", ".JPG", ".jp2", ".pbm", ".apng", ".dib"])
 def test_a_suffix_of_a_format_that_is_read_is_read_and_any_other_counted(tmp_path, suffix):
     fill(tmp_path, 10)

@@ -76,7 +76,9 @@ def test_a_folder_becomes_a_checkpoint_for_every_room_and_the_address_finds_it_a
     assert len(walk["frames"]) == 2
     apart = client.predict(steps=2, beside=f"checkpoint={color_folder}", api_name="/denoising")["show"]
     assert "trained on other images" in apart["sentence"]
-    assert "no line in its train_log" in client.predict(run=str(color_folder), api_name="/training")["show"]["sentence"]
+    said = client.predict(run=str(color_folder), api_name="/training")["show"]["sentence"]
+    assert f"{color_folder.name} has no train_log.jsonl" in said
+    assert "can be read below: “Read the loss of any training”" in said
     for name in ("/alphas_betas", "/velocity", "/latent_size"):
         options = {} if name == "/latent_size" else {"class_name": classes[0]["name"]}
         assert client.predict(checkpoint=str(color_folder), **options, api_name=name)["plots"]

@@ -10,6 +10,7 @@ import torch
 
 from ldm_explorer.evaluation.config import EvaluationConfig
 from ldm_explorer.options import as_path, whole_numbers
+from ldm_explorer.training.command_line import described
 from ldm_explorer.training.tasks.autoencoder import VAETrainConfig
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig
 
@@ -83,3 +84,12 @@ def test_whole_numbers_are_pythons_numpys_or_a_tensors():
     for given in ([0.5], ["1"], 3, None, [2**63], torch.tensor([0.5])):
         with pytest.raises(ValueError, match=r"seeds .*: give (a list of )?whole numbers"):
             whole_numbers(given, "seeds")
+
+
+def test_help_says_nothing_of_what_is_raised_and_how_long_a_training_takes_without_a_budget():
+    for config in (VAETrainConfig, LDMTrainConfig):
+        said = described(config)
+        assert "Raises" not in said
+        assert said.endswith(f"Without a budget it trains for {config.DEFAULT_MINUTES:g} minutes.")
+        assert config(dataset="fashion_mnist").max_minutes == config.DEFAULT_MINUTES
+    assert "minutes" not in described(EvaluationConfig)

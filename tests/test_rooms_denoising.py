@@ -95,6 +95,17 @@ def test_what_the_std_was_in_training_is_said_where_it_is_known_alone(tmp_path):
     assert "in training" not in words(last)
 
 
+def test_pixels_are_not_decoded_and_what_a_sampler_without_noise_leaves_in_them_is_said(tmp_path):
+    save_pixels(tmp_path / "pixels")
+    chosen = settings(checkpoint="pixels", class_name="0", steps=2)
+    *_, last = shows(open_library(tmp_path), chosen)
+    titles = [picture["title"] for frame in last["frames"] for picture in frame["sides"][0]]
+    assert "decod" not in " ".join([*titles, words(last)])
+    assert "ddpm in 25 steps or more" in last["sentence"]
+    *_, with_noise = shows(open_library(tmp_path), chosen.model_copy(update={"sampler": "ddpm"}))
+    assert "ddpm in 25" not in with_noise["sentence"]
+
+
 def test_b_stands_beside_a_at_the_same_noise_with_the_difference(library, compared):
     last = compared[-1]
     steps = [

@@ -1,5 +1,6 @@
 """The room on faults: the right run and the broken one beside each other, step by step."""
 
+import html
 import shutil
 from dataclasses import replace
 
@@ -10,13 +11,22 @@ from folder_faults import edit_json
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import Moment, Subject, run_experiment, set_up
-from ldm_explorer.explore.library import open_library
+from ldm_explorer.explore.library import Library, open_library
+from ldm_explorer.explore.own_fault import find_own_fault
 from ldm_explorer.ui.page import room_css
 from ldm_explorer.ui.pictures import grid, png_data_uri
 from ldm_explorer.ui.rooms import faults
 from ldm_explorer.ui.rooms.faults import FaultSettings
 
 MAX_WORDS = 60
+
+
+def clipped_library(ldm_folder, tmp_path) -> Library:
+    """A library of the model "mine", whose own scheduler clips."""
+    folder = tmp_path / "fashion_mnist" / "mine"
+    shutil.copytree(ldm_folder, folder)
+    edit_json(folder / "scheduler/scheduler_config.json", clip_sample=True)
+    return open_library(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +104,7 @@ def test_an_autoencoder_and_an_unknown_fault_are_refused_in_a_sentence(library):
 
 
 def test_what_was_found_in_a_model_is_shown_with_the_model_as_the_broken_side(ldm_folder, tmp_path):
-    folder = tmp_path / "fashion_mnist" / "mine"
-    shutil.copytree(ldm_folder, folder)
-    edit_json(folder / "scheduler/scheduler_config.json", clip_sample=True)
-    own = open_library(tmp_path)
+    own = clipped_library(ldm_folder, tmp_path)
     chosen, _ = FaultSettings.read("checkpoint=mine&fault=clip_sample&cause=clipping")
     what, show, _, more = next(faults.answer(own, chosen, None))
     assert [side["title"] for side in show["sides"]] == ["Right: mine, with the fix", "Broken: mine, as it is"]
@@ -108,6 +115,33 @@ def test_what_was_found_in_a_model_is_shown_with_the_model_as_the_broken_side(ld
         faults.script(own, chosen)
     with pytest.raises(ValueError, match="Found in it is 'gremlins'"):
         FaultSettings.read("checkpoint=mine&cause=gremlins")
+
+
+def test_a_model_that_clips_by_itself_is_no_right_side_and_the_fix_is_offered(ldm_folder, tmp_path, streamed):
+    own = clipped_library(ldm_folder, tmp_path)
+    for fault in ("clip_sample", "labels_ignored"):
+        played = faults._put_in(own, FaultSettings(checkpoint="mine", fault=fault))
+        what = str(played.what)
+        assert played.sides[0].title == "As it is, and clipped: mine"
+        assert "Neither side is right:" in what
+        query = html.unescape(what.split('href="?')[1].split('"')[0])
+        chosen, _ = FaultSettings.read(query.removeprefix("room=faults&"))
+        assert next(faults.answer(own, chosen, None))[1]["sides"][0]["title"] == "Right: mine, with the fix"
+    what, show, *_ = streamed[0]
+    assert "Neither" not in what
+    assert show["sides"][0]["title"] == "Right: tiny-ldm"
+
+
+def test_what_the_fix_leaves_is_said_from_the_figures(ldm_folder, tmp_path):
+    own = clipped_library(ldm_folder, tmp_path)
+    *_, (_, show, _, _) = faults.answer(own, FaultSettings(checkpoint="mine", cause="clipping"), None)
+    std = show["frames"][-1]["sides"][0][0]["title"].split(": ")[1]
+    assert f"Even with the fix the standard deviation is {std}, where images have " in show["sentence"]
+    assert "25 steps of DDIM in place of the 1,000" in show["sentence"]
+    found = find_own_fault(own.get("mine"), "clipping", None, seed=0)
+    *_, last = found.steps()
+    of_images = float(found.experiment.right.encode(found.subject.originals).std())
+    assert found.what_is_left(replace(last, right_symptom=of_images)) == "", "as images have it"
 
 
 def test_b_is_the_broken_run_and_not_for_the_visitor_to_choose():

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from helpers import build_seeded
 
-from ldm_explorer.checkpoints import save_vae, update_metrics
+from ldm_explorer.checkpoints import read_checkpoint, save_vae, update_metrics
+from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_answer import NOT_KNOWN
 from ldm_explorer.explore.size_measures import FAMILY
@@ -70,6 +72,35 @@ def test_the_room_is_a_sentence_and_a_figure_of_one_of_each_size(library):
 def test_without_a_family_the_room_says_what_is_not_known(mixed_library):
     ((sentence, _),) = answered(latent_size, mixed_library)
     assert sentence == NOT_KNOWN
+
+
+def test_an_opened_model_stands_beside_the_family_and_what_it_lacks_is_said(library, ldm_folder):
+    mine = read_checkpoint(ldm_folder)
+    spec = replace(mine.spec, class_names=tuple("0123456789"))
+    mine = replace(mine, dataset="who knows", model=replace(mine.model, is_ours=False), told_spec=spec)
+    mine = replace(mine, told_examples=example_images(read_checkpoint(ldm_folder)))
+    library.opened.add("/models/mine", mine, "mine", library.checkpoints)
+    asked = {"checkpoint": "/models/mine", "class_name": "9"}
+    ((sentence, figure),) = answered(latent_size, library, **asked)
+    assert sentence.startswith("**16x16x1**")
+    assert "`mine` stores no measures" in sentence
+    assert {name for trace in figure.data for name in trace.ids or ()} == {"size-8x8x4", "size-16x16x1", "mine"}
+    ((pictures, _),) = answered(reconstructed, library, **asked)
+    assert [picture["name"] for picture in pictures] == ["", "size-8x8x4", "mine", "size-16x16x1"]
+    for size in ("size-16x16x1", "mine"):
+        (*_, (shown,)) = answered(chosen, library, **asked, size=size)
+        assert shown.count("<img") > 3
+    for part in (words, continuity, kl, maps, between, table):
+        assert answered(part, library, **asked)
+    assert "mine" not in library.beside("tiny-ldm"), "what is opened is in no list"
+
+
+def test_a_figure_of_one_point_says_what_is_not_measured_and_has_few_ticks(mixed_library):
+    ((_, figure),) = answered(latent_size, mixed_library, checkpoint="tiny-color")
+    titles = [note.text for note in figure.layout.annotations]
+    assert [title.endswith(": not measured") for title in titles[:3]] == [True, True, False]
+    low, high = figure.layout.yaxis3.range
+    assert high - low < 0.5, "decades"
 
 
 def test_every_size_has_a_picture_that_names_it_and_says_how_many_values_it_has(library):

@@ -2,12 +2,13 @@
 
 import math
 import re
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 import torch
 
-from ldm_explorer.explore.images import example_image
+from ldm_explorer.explore.images import example_image, example_images
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.velocity import CLEAN, decode_latents, view_velocity
 from ldm_explorer.ui.pictures import png_data_uri
@@ -104,6 +105,24 @@ def test_b_is_another_checkpoint_with_its_own_schedule(library, answered):
     assert table.count("<table") == 2
     assert "cosine schedule, as tiny-vae is an autoencoder without one" in table
     assert checked == "tiny-ldm"
+
+
+@pytest.mark.parametrize("name", ["tiny-ldm", "tiny-foreign"])
+def test_a_model_of_classes_without_names_stands_beside_one_whose_classes_have_some(library, name):
+    """Either may be A: B is asked for the class of the same number."""
+    known = library.get("tiny-ldm")
+    spec = replace(known.spec, class_names=tuple("0123456789"))
+    model = replace(known.model, is_ours=False)
+    foreign = replace(known, name="tiny-foreign", dataset="who knows", model=model, told_spec=spec)
+    foreign = replace(foreign, told_examples=example_images(known))
+    both = replace(library, checkpoints={known.name: known, foreign.name: foreign})
+    other = ({"tiny-ldm", "tiny-foreign"} - {name}).pop()
+    chosen = VelocitySettings(checkpoint=name, class_name=both.get(name).spec.class_names[9])
+    show, figure, *_ = answer(both, chosen, chosen.model_copy(update={"checkpoint": other}))
+    assert [side["title"] for side in show["sides"]] == [name, other]
+    a, b = show["frames"][5]["sides"]
+    assert a == b, "the same image, network and noise"
+    assert figure.data
 
 
 def test_a_step_over_the_first_timestep_ends_at_the_clean_latent(library):

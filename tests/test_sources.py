@@ -1,5 +1,6 @@
 """One loader: what a foreign model's images, latents and labels are, as far as its folder or who opens it says."""
 
+import io
 import shutil
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from ldm_explorer import sources
-from ldm_explorer.data import DATASETS, to_model
+from ldm_explorer.data import DATASETS, to_model, to_uint8
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.folder import open_case
+from ldm_explorer.examples import PER_CLASS
 from ldm_explorer.explore.denoising import denoise_images
 from ldm_explorer.explore.export import denoising_script
 from ldm_explorer.explore.images import example_image, example_images
@@ -21,8 +23,10 @@ from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.samplers import make_sampler, set_timesteps
 from ldm_explorer.sources import labels_of, open_source
+from ldm_explorer.standalone_pipeline import SAMPLERS
 from ldm_explorer.ui.images import default_image
 from ldm_explorer.ui.rooms import ROOMS
+from ldm_explorer.ui.thumbnails import image_set
 
 
 def draw_images(folder, subfolders, count=30):
@@ -126,17 +130,43 @@ def test_images_in_numbered_subfolders_show_which_label_is_a_class(pixels, numbe
     checkpoint = open_source(pixels, images=numbered)
     assert (checkpoint.spec.num_classes, checkpoint.denoiser.null_class) == (3, None)
     assert example_images(checkpoint).labels.unique().tolist() == [0, 1, 2]
-    assert example_image(checkpoint, "2", 0).caption.startswith("2, test image")
+    assert example_image(checkpoint, "2", 0).caption == "2, image 1 of yours", "nobody says that they are a test split"
     one_more = save_pixels(tmp_path / "one-more", small_unet(num_class_embeds=4))
     assert (open_source(one_more, images=numbered).denoiser.num_classes) == 3
     assert open_source(one_more, images=numbered).denoiser.null_class == 3
+
+
+def test_what_is_cut_out_of_the_picture_of_all_images_is_the_image_of_that_class_and_number(pixels, tmp_path):
+    folder = draw_images(tmp_path / "images", "012", count=45)
+    for number in range(9):  # as many of a class as of another is luck
+        (folder / "1" / f"{number:03d}.png").unlink()
+    checkpoint = open_source(pixels, images=folder)
+    assert example_images(checkpoint).labels.diff().min() < 0, "split by split, so not class by class"
+    shown = image_set(checkpoint).thumbnails()
+    assert shown.rows == (("0", PER_CLASS), ("1", 6), ("2", PER_CLASS))
+    whole, side = pil_to_tensor(Image.open(io.BytesIO(shown.png))), checkpoint.spec.side
+    for row, (name, count) in enumerate(shown.rows):
+        for column in range(count):
+            cut = whole[:, row * side : (row + 1) * side, column * side : (column + 1) * side]
+            image = to_uint8(example_image(checkpoint, name, column).pixels[0])
+            assert torch.equal(cut.expand_as(image), image), (name, column)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_pixels_are_clipped_by_every_sampler_where_their_scheduler_says_so_and_latents_by_none(
+    pixels, latents, sampler
+):
+    *_, clipped = open_source(pixels).pipeline.denoise([0, 1], range(2), num_inference_steps=3, sampler=sampler)
+    assert float(clipped.z_next.abs().max()) <= 1
+    *_, free = open_source(latents).pipeline.denoise(None, range(2), num_inference_steps=3, sampler=sampler)
+    assert float(free.z_next.abs().max()) > 1
 
 
 def test_subfolders_of_other_names_are_of_no_known_class(pixels, tmp_path):
     checkpoint = open_source(pixels, images=draw_images(tmp_path / "images", ("cat", "dog", "emu")))
     assert example_images(checkpoint).labels is None
     assert default_image(checkpoint) == ("any", 1)
-    assert example_image(checkpoint, None, 0).caption == "test image 0"
+    assert example_image(checkpoint, None, 0).caption == "image 1 of yours"
     assert checkpoint.spec.class_names == ("0", "1", "2")
 
 

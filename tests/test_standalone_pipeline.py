@@ -179,6 +179,7 @@ WRONG = {
     "no step": ({"num_inference_steps": 0}, "0 steps: give 1 to 1000"),
     "no image": ({"batch_size": 0}, "for 0 images"),
     "less than none": ({"batch_size": -1}, "for -1 images"),
+    "a word": ({"class_labels": "a shoe"}, "class labels 'a shoe': the network knows 11 of them, from 0 on"),
     "no label": ({"class_labels": []}, "for 0 images"),
     "a class in a float": ({"class_labels": [1.0]}, r"class labels \[1.0\]: the network knows 11 of them, from 0 on"),
     "labels for others": ({"class_labels": [1, 2], "batch_size": 3}, "for 3 images: give one, or one for each"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
+from diffusers import DDPMScheduler, SchedulerMixin
 from torch import Tensor
 
 from ldm_explorer.diagnosis.verdicts import NotRun
@@ -13,6 +13,7 @@ from ldm_explorer.prediction import PredictionType
 from ldm_explorer.samplers import (
     DEFAULT_SAMPLER,
     SamplerName,
+    clipping,
     is_flow,
     make_sampler,
     make_scheduler,
@@ -61,7 +62,7 @@ def sampled(posterior: Posterior) -> Tensor:
 def sampler_like(
     scheduler: SchedulerMixin, prediction_type: PredictionType, name: SamplerName = DEFAULT_SAMPLER, *, of_pixels: bool
 ) -> SchedulerMixin:
-    """A sampler of few steps; one that clips where pixels are to be clipped.
+    """A sampler of few steps; of pixels it clips where their scheduler does.
 
     Along betas it is given those in place of their name, which not every sampler knows.
     """
@@ -70,6 +71,4 @@ def sampler_like(
         return make_sampler(name, read_as)
     betas = scheduler.betas.tolist()
     told = DDPMScheduler.from_config(scheduler.config, prediction_type=prediction_type, trained_betas=betas)
-    if of_pixels and told.config.clip_sample:
-        return DDIMScheduler.from_config(told.config)
-    return make_sampler(name, told)
+    return make_sampler(name, clipping(told) if of_pixels else told)

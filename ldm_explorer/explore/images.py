@@ -74,10 +74,12 @@ def example_image(checkpoint: Checkpoint, class_name: str | None, number: int) -
     if not 0 <= number < len(indices):
         raise ValueError(f"image {number + 1} of {class_name or 'any class'}: there are {len(indices)}")
     index = indices[number]
-    caption, pixels = f"test image {examples.test_indices[index]}", to_model(examples.images[index : index + 1])
+    is_told = checkpoint.told_examples is not None
+    caption = f"image {number + 1} of yours" if is_told else f"test image {examples.test_indices[index]}"
+    pixels = to_model(examples.images[index : index + 1])
     if labels is not None:
         caption = f"{spec.class_names[int(labels[index])]}, {caption}"
-    if checkpoint.told_examples is not None or examples.labels is None:
+    if is_told or examples.labels is None:
         return ImageToExplore(pixels, caption)
     file = example_file(examples.test_indices[index])
     path = _examples_folder(checkpoint) / str(int(examples.labels[index])) / file

@@ -75,6 +75,17 @@ class Library:
         names = [other.name for other in self.checkpoints.values() if _same_images(chosen, other)]
         return names if chosen.name in names else [*names, chosen.name]
 
+    def beside(self, name: str) -> list[str]:
+        """Those of the same images, and those that an opened model may be compared with, itself last."""
+        same = self.of_same_images(name)
+        if self.is_listed(name):
+            return same
+        return [other for other in self.checkpoints if other in same or self.may_be_comparable(name, other)] + same[-1:]
+
+    def is_listed(self, name: str) -> bool:
+        """Whether it is one of the library's own, and was not opened."""
+        return self.get(name).name in self.checkpoints
+
     def comparable(self, name: str, other: str) -> bool:
         """Whether two checkpoints were trained on the same images."""
         return _same_images(self.get(name), self.get(other))

@@ -16,9 +16,15 @@ from ldm_explorer.diagnosis.verdicts import Verdict
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.diagnosis import case_of
 from ldm_explorer.explore.faults import Experiment, FaultFrame, Subject, run_experiment
+from ldm_explorer.latents import in_batches
 
 HEALTHY = "lab-healthy"
 """Stands beside a model that has to be trained again: no change of a setting would show what is wrong."""
+
+CLIPPING = "clipping"
+"""The check that accuses a scheduler of it."""
+FAR_OFF = 4 / 3
+"""Times larger or smaller, from which on a standard deviation is none of images."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,20 @@ class OwnFault:
         """Whether the right run is the same model with the fix."""
         return self.beside is self.subject
 
+    def what_is_left(self, last: FaultFrame) -> str:
+        """A sentence where the fix leaves latents of another spread than images have; else ""."""
+        if not self.is_fixed or self.experiment.fault.symptom != "latents_std":
+            return ""
+        right, originals = self.experiment.right, self.subject.originals
+        wanted = 1.0 if originals is None else float(in_batches(right.encode, originals).std())
+        if 1 / FAR_OFF < last.right_symptom / wanted < FAR_OFF:
+            return ""
+        return (
+            f"Even with the fix the standard deviation is {last.right_symptom:.3g}, where images have {wanted:.3g}: "
+            f"what is left is of the network itself, or of {right.num_steps} steps of DDIM in place of the "
+            f"{len(right.scheduler.betas):,} that it was trained along."
+        )
+
     def steps(self) -> Iterator[FaultFrame]:
         """Both runs from the same noise, step by step."""
         return run_experiment(self.experiment, self.subject, self.beside)
@@ -49,7 +69,7 @@ def find_own_fault(checkpoint: Checkpoint, cause: str, classifier: FeatureNet | 
     if not checkpoint.has_denoiser:
         raise ValueError(f"{checkpoint.name} is an autoencoder, from which nothing is sampled: its diagnosis says more")
     case = case_of(checkpoint)
-    verdict = run_check(next(check for check in CHECKS if check.name == cause), case)
+    verdict = _verdict(cause, case)
     if verdict.status != "suspect":
         why = f", as it was not run ({verdict.evidence})" if verdict.status == "not run" else ""
         raise ValueError(f"this check accuses {checkpoint.name} of nothing{why}: its diagnosis says more")
@@ -67,6 +87,17 @@ def find_own_fault(checkpoint: Checkpoint, cause: str, classifier: FeatureNet | 
     symptom = _measurable(known.symptom if known else "latents_std", subject, beside)
     fault = Fault(verdict.title, verdict.evidence, verdict.fix, symptom, lambda _: broken, lambda _: right)
     return OwnFault(verdict, Experiment(fault, checkpoint, *_of_one_length(right, broken)), subject, beside)
+
+
+def clips_latents(checkpoint: Checkpoint) -> bool:
+    """Whether its own scheduler is accused of clipping latents, so that no run of it is right."""
+    config = checkpoint.pipeline.scheduler.config if checkpoint.kind == "ldm" else {}
+    is_told_to = config.get("clip_sample") or config.get("thresholding")
+    return bool(is_told_to) and _verdict(CLIPPING, case_of(checkpoint)).status == "suspect"
+
+
+def _verdict(cause: str, case: Case) -> Verdict:
+    return run_check(next(check for check in CHECKS if check.name == cause), case)
 
 
 def _as_it_is(checkpoint: Checkpoint, case: Case) -> Sampling:

@@ -91,18 +91,19 @@ def _sampler(evaluation: object) -> str | None:
 
 def family_names(library: Library, checkpoint: str) -> list[str]:
     """The family's checkpoints over the same images as `checkpoint`; of two families its own, else the first."""
-    names = [name for name in library.of_same_images(checkpoint) if _in_family(library.get(name))]
+    names = [name for name in library.beside(checkpoint) if _in_family(library.get(name))]
     folders = {name: library.get(name).folder.parent for name in names}
     return [name for name in names if folders[name] == folders.get(checkpoint, folders[names[0]])]
 
 
 def default_names(library: Library, checkpoint: str) -> list[str]:
-    """One checkpoint per shape: of the family, else the denoisers, else all over the same images as `checkpoint`."""
+    """One checkpoint per shape: of the family, else the denoisers, else all over the same images as `checkpoint`; and
+    that one, where it was opened."""
     family = [name for name in family_names(library, checkpoint) if _is_of_its_shape(library.get(name))]
     if len(family) > 1:
-        return family
+        return family + [library.get(checkpoint).name] * (not library.is_listed(checkpoint))
     sizes: dict[LatentSize, str] = {}
-    comparable = library.of_same_images(checkpoint)
+    comparable = library.beside(checkpoint)
     for name in comparable:
         if library.get(name).has_denoiser:
             sizes.setdefault(latent_size(library.get(name)), name)
@@ -114,7 +115,7 @@ def comparable_names(library: Library, checkpoint: str, names: Sequence[str]) ->
 
     So it stands just after a checkpoint over other images was chosen.
     """
-    same = library.of_same_images(checkpoint)
+    same = library.beside(checkpoint)
     chosen = [name for name in names if name in same]
     if names and not chosen:
         chosen = default_names(library, checkpoint)

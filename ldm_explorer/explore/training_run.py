@@ -260,6 +260,8 @@ def _read(run: Run, _stamp: Stamp) -> RunReport:
 
 def _records(run: Run) -> tuple[LogRecord, ...]:
     records = read_whole_log(run.folder / LOG_FILE)
+    if not records and run.finished and not (run.folder / LOG_FILE).exists():
+        raise ValueError(f"{run.name} has no {LOG_FILE}, in which a training of ours writes its losses")
     if not records:
         wait = "its training was not logged" if run.finished else "the first line comes after a few steps"
         raise ValueError(f"{run.name} has no line in its {LOG_FILE}: {wait}")

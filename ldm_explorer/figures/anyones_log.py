@@ -24,7 +24,10 @@ def log_figure(reading: LogReading) -> go.Figure:
             line = {"color": color, "width": width}
             figure.add_scatter(x=steps, y=values, name=as_text(series.name), line=line, **CURVE | {"mode": mode})
     judged, floors = curve.judged, reading.mean_floors
-    ends = [judged.steps[0], judged.steps[-1] if len(judged) > 1 else judged.steps[0] + 1]
+    ends = [judged.steps[0], judged.steps[-1]]
+    if len(judged) == 1:  # between its floors, and not on an axis of one step
+        ends = [0, 2 * max(1, judged.steps[0])]
+        figure.update_xaxes(range=ends)
     for name, level in floors.items():
         if name in FLOOR_LABELS:
             figure.add_scatter(x=ends, y=[level] * 2, **floor_line(name))

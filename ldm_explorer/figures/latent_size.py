@@ -24,7 +24,11 @@ def answer_figure(sizes: Sequence[SizeMeasures], spread: dict[str, float]) -> go
     beside it, so there is no legend, which would take a third of a phone. The ids of points name their checkpoints."""
     total = sum(ROW_HEIGHTS) + (len(ROWS) - 1) * GAP
     titles = [f"{words}{MEASURES[name].in_units}, {MEASURES[name].goal}" for name, words in ROWS.items()]
-    titles = [title[0].upper() + title[1:] for title in titles]
+    known = [any(item.get(name) is not None for item in sizes) for name in ROWS]
+    titles = [
+        title[0].upper() + title[1:] + ("" if is_known else ": not measured")
+        for title, is_known in zip(titles, known, strict=True)
+    ]
     places = {"row_heights": ROW_HEIGHTS, "vertical_spacing": GAP / total, "subplot_titles": titles}
     figure = make_subplots(len(ROWS), 1, shared_xaxes=True, **places)
     styled(figure, "", hovermode="closest")
@@ -136,6 +140,8 @@ def _lay_out(figure: go.Figure, sizes: Sequence[SizeMeasures], total: int) -> No
     figure.update_xaxes(title_text="values in the latent", row=len(ROWS), col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=1)
     figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS, row=3, col=1)
+    if costs := [cost for item in sizes if (cost := item.get("gflops_per_image"))]:  # of one, Plotly shows two decades
+        figure.update_yaxes(range=[log10(min(costs) / 1.5), log10(max(costs) * 1.5)], row=3, col=1)
     figure.update_annotations(x=0, xanchor="left", font={"size": 13}, yshift=4)
     if values[-1] >= pixels:
         figure.add_vline(pixels, line=REFERENCE_LINE | {"width": 1})

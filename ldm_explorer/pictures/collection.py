@@ -1,7 +1,6 @@
 """All pictures of a place as one tensor, with what is known of them."""
 
 import hashlib
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +13,7 @@ from ldm_explorer.memory_map import is_large
 from ldm_explorer.pictures.cache import ImageCache
 from ldm_explorer.pictures.decoding import DARK_BELOW, Decoded, channels_of, decode_into
 from ldm_explorer.pictures.layout import SPLITS, Split
-from ldm_explorer.pictures.listing import DataError, Listing, said_of
+from ldm_explorer.pictures.listing import DataError, LeftOut, Listing, said_of
 from ldm_explorer.pictures.picture import depth_of
 
 MemoryMap = Literal["auto", "always", "never"]
@@ -34,7 +33,7 @@ class Pictures:
     splits: tuple[Split, ...]
     names: tuple[str, ...]
     class_names: tuple[str, ...]  # () when there are no classes
-    left_out: Counter[str]  # how many, by why
+    left_out: LeftOut
     notes: tuple[str, ...]  # what was recognised
 
     def split(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -82,7 +81,7 @@ def read_pictures(listing: Listing, side: int, memory_map: MemoryMap = "auto") -
         splits=tuple(listing.splits[place] for place in kept),
         names=tuple(listing.names[place] for place in kept),
         class_names=listing.class_names,
-        left_out=listing.left_out + Counter({"that cannot be read": len(decoded.broken)}),
+        left_out=listing.left_out.and_named("that cannot be read", [listing.names[place] for place in decoded.broken]),
         notes=(*listing.notes, *_notes(decoded)),
     )
 

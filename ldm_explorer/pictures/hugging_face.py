@@ -14,7 +14,7 @@ from typing import Any
 from ldm_explorer.files import MAX_PICTURE_BYTES, first_line, printable, read_bytes
 from ldm_explorer.pictures.collection import MemoryMap, Pictures, read_pictures
 from ldm_explorer.pictures.layout import SPLIT_NAMES, SPLITS, Split, complete_splits
-from ldm_explorer.pictures.listing import DataError, Listing
+from ldm_explorer.pictures.listing import DataError, LeftOut, Listing
 
 SAVED_FILES = ("dataset_dict.json", "dataset_info.json")
 """What `save_to_disk` leaves in its folder."""
@@ -118,7 +118,7 @@ def _columns(
     return images[0], labels[0] if labels else None, class_names, (", ".join(notes),)
 
 
-def _rows(parts: dict[str, Any], label: str | None) -> tuple[list[tuple[str, int, int, Split | None]], Counter[str]]:
+def _rows(parts: dict[str, Any], label: str | None) -> tuple[list[tuple[str, int, int, Split | None]], LeftOut]:
     """Part, number in it, label and split of every row that is kept, and how many are left out, by why."""
     rows: list[tuple[str, int, int, Split | None]] = []
     left_out: Counter[str] = Counter()
@@ -131,4 +131,4 @@ def _rows(parts: dict[str, Any], label: str | None) -> tuple[list[tuple[str, int
         known = [number for number, value in enumerate(labels) if value is not None and value >= 0]
         left_out["without label"] += len(part) - len(known)
         rows += [(name, number, labels[number], split if len(parts) > 1 else None) for number in known]
-    return rows, +left_out
+    return rows, LeftOut(+left_out)

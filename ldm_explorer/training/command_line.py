@@ -1,6 +1,7 @@
 """The command line of the scripts: options to a config, errors to one sentence and an exit status."""
 
 import gc
+import inspect
 import os
 import shlex
 import sys
@@ -43,7 +44,7 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
     try:
         check_launcher()  # before a config reads images
         gc.freeze()  # what was imported stays: no collection, nor the end, goes through it again
-        main(tyro.cli(config_class))
+        main(tyro.cli(config_class, description=described(config_class)))
     except KeyboardInterrupt as stopped:
         if said := str(stopped) if isinstance(stopped, Interrupted) else _way_on(config_class):
             print(said, file=sys.stderr, flush=True)
@@ -57,6 +58,15 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
         sys.exit(1 if isinstance(error, TrainingFailed) else REFUSED)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # or gloo's threads outlive the interpreter, which then may abort
+
+
+def described(config_class: type) -> str:
+    """What --help says before the options: nothing of what is raised, which is for Python, and what is spent by
+    default."""
+    said = [part for part in inspect.getdoc(config_class).split("\n\n") if not part.startswith("Raises ")]
+    if issubclass(config_class, FitConfig):
+        said.append(f"Without a budget it trains for {config_class.DEFAULT_MINUTES:g} minutes.")
+    return "\n\n".join(said)
 
 
 def _way_on(config_class: type) -> str:

@@ -35,7 +35,7 @@ class FitConfig:
     max_epochs: float | None = None
     max_minutes: float | None = None
     """Wall-clock minutes from the first step to the last, over all resumes; loading and encoding come before them, the
-    last validation and the checkpoint after. Used when no budget is given. A twentieth of them is timed and makes of
+    last validation and the checkpoint after. The budget where none is given. A twentieth of them is timed and makes of
     the rest a number of steps, along which the learning rate falls; where steps get slower there will be fewer."""
     batch_size: int = 128
     """Images of one forward and backward pass, over all processes."""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -80,6 +80,9 @@ class DataConfig:
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(DataConfig, FitConfig):
     """The options of every training on a dataset."""
+
+    ENCODES: ClassVar[bool] = False
+    """Whether it trains on latents."""
 
 
 def keep_examples(config: DataConfig, run_dir: Path) -> None:

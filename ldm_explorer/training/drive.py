@@ -33,7 +33,7 @@ def drive(training: Training) -> None:
         if (pictures := run.config.pictures) is not None:
             run.accelerator.print(pictures.summary)
         try:
-            run.accelerator.print("\nloading the images, and encoding them where a denoiser is trained")
+            run.accelerator.print(f"\nloading the images{', and encoding them' * run.config.ENCODES}")
             run.prepare()
             run.accelerator.print(_summary(run))
             finished = watch(run)

@@ -57,7 +57,7 @@ def read_log(
     known = Known(
         schedule="" if schedule == NOT_KNOWN else schedule,
         betas=betas,
-        num_timesteps=int(num_timesteps),
+        num_timesteps=int(num_timesteps) or None,
         prediction="" if prediction == NOT_KNOWN else prediction,
         latents=latents,
         min_snr=min_snr or None,
@@ -67,7 +67,8 @@ def read_log(
     if not file and not pasted.strip():
         raise ValueError("there is no log: give a file, or paste its text")
     reading = diagnose_log(_small(Path(file)) if file else pasted, known)
-    return verdict(reading), gr.update(value=log_figure(reading), visible=True)
+    says_something = len(reading.curve.judged) > 1 or bool(reading.mean_floors)
+    return verdict(reading), gr.update(value=log_figure(reading) if says_something else None, visible=says_something)
 
 
 def _small(path: Path) -> Path:
@@ -123,7 +124,11 @@ def build_log_reader(library: Library) -> None:
         with gr.Row():
             schedule = gr.Dropdown([NOT_KNOWN, *SCHEDULES, FLOW], value=NOT_KNOWN, label="Trained along", min_width=140)
             length = gr.Number(
-                DEFAULT_NUM_TIMESTEPS, label="of how many timesteps", minimum=2, maximum=MAX_NUM_TIMESTEPS, precision=0
+                DEFAULT_NUM_TIMESTEPS,
+                label="of how many timesteps, 0 if not known",
+                minimum=0,
+                maximum=MAX_NUM_TIMESTEPS,
+                precision=0,
             )
             prediction = gr.Dropdown([NOT_KNOWN, *PREDICTION_TYPES], value=NOT_KNOWN, label="Predicts", min_width=140)
             latents = gr.Textbox(

@@ -173,7 +173,8 @@ def images_of(checkpoint: Checkpoint) -> dict[str, Any]:
     except ValueError:
         return {"picture": None, "columns": 1, "classes": _classes(checkpoint)}
     picture = base64.b64encode(shown.png).decode()
-    return {"picture": picture, "columns": shown.columns, "classes": shown.classes}
+    is_own = checkpoint.told_examples is not None
+    return {"picture": picture, "columns": shown.columns, "classes": shown.classes, "own": is_own}
 
 
 def _classes(checkpoint: Checkpoint) -> list[dict[str, Any]]:

@@ -23,12 +23,22 @@ def comparable(library: Library, chosen: S, beside: S | None) -> tuple[list[S], 
     if beside is None:
         return [chosen], []
     names = [side.checkpoint for side in (chosen, beside)]  # type: ignore[attr-defined]
+    if library.comparable(*names) or library.may_be_comparable(*names):
+        return [chosen, in_its_classes(library, chosen, beside)], []
     one, other = map(library.get, names)
-    if library.comparable(*names):
-        return [chosen, beside], []
-    if library.may_be_comparable(*names):
-        return [chosen, beside.model_copy(update=_its_class(one.spec.class_names, other.spec.class_names, chosen))], []
     return [chosen], [f"{other.name} {_why_not(one, other)} and is not shown."]
+
+
+def in_its_classes(library: Library, chosen: S, beside: S) -> S:
+    """B with the class of A's number where their classes are not the same: it would not know A's by its name.
+
+    Raises `ValueError` for a checkpoint that is not there.
+    """
+    names = [side.checkpoint for side in (chosen, beside)]  # type: ignore[attr-defined]
+    if library.comparable(*names):
+        return beside
+    of_each = [library.get(name).spec.class_names for name in names]
+    return beside.model_copy(update=_its_class(*of_each, chosen))
 
 
 def _why_not(one: Checkpoint, other: Checkpoint) -> str:

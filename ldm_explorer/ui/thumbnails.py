@@ -111,12 +111,13 @@ class ImageSets:
 def image_set(checkpoint: Checkpoint) -> ImageSet:
     """The examples of a checkpoint by their classes. Raises `ValueError` as `example_images` does."""
     examples, spec = example_images(checkpoint), checkpoint.spec
-    rows = tuple(_rows(class_labels(examples, spec), spec.class_names)) or ((ANY_CLASS, len(examples.images)),)
-    return ImageSet(crop(examples.images, spec), rows)
-
-
-def _rows(labels: Tensor | None, class_names: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    labels, images = class_labels(examples, spec), crop(examples.images, spec)
     if labels is None:
-        return
+        return ImageSet(images, ((ANY_CLASS, len(images)),))
+    # Somebody's own come split by split. Stable, so that each class stays in the order that `example_image` counts in.
+    return ImageSet(images[labels.sort(stable=True).indices], tuple(_rows(labels, spec.class_names)))
+
+
+def _rows(labels: Tensor, class_names: tuple[str, ...]) -> Iterator[tuple[str, int]]:
     for label, count in zip(*labels.unique(return_counts=True), strict=True):
         yield class_names[int(label)], int(count)

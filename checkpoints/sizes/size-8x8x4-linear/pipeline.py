@@ -131,14 +131,15 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         return ImagePipelineOutput(images) if return_dict else (images,)
 
     def _labels_and_count(self, given, batch_size: int | None, generator) -> tuple[Tensor | None, int]:
-        labels = None if given is None else torch.as_tensor(given, device=self._execution_device).reshape(-1)
+        numbers = [-1] if isinstance(given, str) else given  # a word is no class, whatever torch says of it
+        labels = None if given is None else torch.as_tensor(numbers, device=self._execution_device).reshape(-1)
         lengths = [len(listed) for listed in (labels, generator) if isinstance(listed, Tensor | list)]
         embeddings = self.unet.config.num_class_embeds or 0
         count = max(lengths, default=1) if batch_size is None else batch_size
         if count < 1 or not {1, count}.issuperset(lengths):
             raise ValueError(f"{lengths} labels and generators for {count} images: give one, or one for each image")
         if labels is not None and (labels.is_floating_point() or not set(labels.tolist()) <= {*range(embeddings)}):
-            raise ValueError(f"class labels {labels.tolist()}: the network knows {embeddings} of them, from 0 on")
+            raise ValueError(f"class labels {given!r:.80}: the network knows {embeddings} of them, from 0 on")
         return None if labels is None else labels.expand(count), count
 
     def _scheduler_for(self, sampler: str | None) -> diffusers.SchedulerMixin:

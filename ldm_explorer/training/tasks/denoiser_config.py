@@ -35,6 +35,7 @@ class LDMTrainConfig(TrainConfig):
     """
 
     DEFAULT_MINUTES: ClassVar[float] = 60
+    ENCODES: ClassVar[bool] = True
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 6e-3, "adamw": 2e-3}
 
     vae: Path = Path("checkpoints/fashion_mnist/vae-8x8x4")

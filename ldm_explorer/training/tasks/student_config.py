@@ -32,6 +32,7 @@ class DistillConfig(TrainConfig):
     """
 
     DEFAULT_MINUTES: ClassVar[float] = 30
+    ENCODES: ClassVar[bool] = True
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 2e-3, "adamw": 3e-4}
 
     teacher: Path = Path("checkpoints/fashion_mnist/ldm-8x8x4-cosine")

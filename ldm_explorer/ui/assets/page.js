@@ -117,7 +117,10 @@ window.ldm = (() => {
   /* A new value for a control; with the whole list where the short one does not have it. */
   function update(name, value) {
     const { whole, short } = LDM.controls[name];
-    if (!whole) return { ...SAME, value };
+    if (!whole) { // of what was opened a run has the words, too
+      const opened = state.opened.filter(([, choice]) => LDM.controls[name].follows && choice === value);
+      return opened.length ? { ...SAME, value, choices: opened } : { ...SAME, value };
+    }
     const all = state.whole || ![...state.opened, ...short].some(([, choice]) => choice === value);
     return all || state.opened.length ? { ...SAME, value, choices: [...state.opened, ...(all ? whole : short)] } : { ...SAME, value };
   }

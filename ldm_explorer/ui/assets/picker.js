@@ -9,6 +9,7 @@ ldm.picker = (element, watch, pick, names = ["class_name", "number"]) => {
     if (shown !== set) { fill(set); shown = set; }
     const one = ldm.state.room && !ldm.rooms[ldm.state.room].parameters.includes("number");
     root.classList.toggle("classes", Boolean(one));
+    root.hidden = Boolean(one) && set.classes.length < 2; // of one class there is nothing to choose
     for (const button of root.querySelectorAll("button")) {
       const chosen = button.dataset.name === class_name && (one || Number(button.dataset.number) === number);
       button.setAttribute("aria-pressed", chosen);
@@ -22,7 +23,7 @@ ldm.picker = (element, watch, pick, names = ["class_name", "number"]) => {
         if (!set.address) return ldmElement("button", { ...known, title: `class ${name}` }, name);
         const style = `background-image:url(${set.address});background-size:${set.columns * 100}% ${set.classes.length * 100}%;` +
           `background-position:${(column / Math.max(1, set.columns - 1)) * 100}% ${(row / Math.max(1, set.classes.length - 1)) * 100}%`;
-        const said = `${name}, test image ${column + 1}`;
+        const said = `${name}, ${set.own ? "" : "test "}image ${column + 1}`;
         return ldmElement("button", { ...known, style, title: said, "aria-label": said });
       }));
     root.replaceChildren(...rows.flat());

@@ -40,6 +40,10 @@ WHY_NOT_ONE_STEP = (
     "of the noise rules out more and more images, and the mean gets sharper: z0 turns into a garment long before z_t "
     "does. One step alone would end with the first blur."
 )
+WITHOUT_NOISE = (
+    "This sampler adds no noise on its way, so what the network gets wrong stays, up to grain and noise of a weak one; "
+    "ddpm in 25 steps or more adds some at each, as schedulers of pixels mostly do, and the network removes it again."
+)
 
 
 class DenoisingSettings(LensSettings):
@@ -113,7 +117,8 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
         yield show.add(Frame(_label(steps), steps[0].timestep, pictures)), ""
     assert show is not None
     show.open_at = len(show.frames) // 2
-    whole = show.end(" ".join([_in_one_step(walks[0]), *notes]), _facts(walks, show.sides))
+    said = [_in_one_step(walks[0]), *(WITHOUT_NOISE for walk in walks[:1] if _adds_no_noise(walk)), *notes]
+    whole = show.end(" ".join(said), _facts(walks, show.sides))
     yield whole, ""
     links = student_links(library, chosen.checkpoint, {name: getattr(chosen, name) for name in ("class_name", "seed")})
     nearest = nearest_shown([(walk.checkpoint, walk.last.predicted) for walk in walks], titles)
@@ -182,9 +187,10 @@ def _side(walk: Walk, step: DenoisingFrame) -> list[Picture]:
     at = (step.timestep - schedule.first_timestep) / (schedule.num_timesteps - 1)
     here = schedule.at(step.timestep).snr.log().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
     now = round(float(here), 1) + 0.0  # no -0.0
+    decoded = "" if walk.checkpoint.kind == "pixel" else ", decoded"
     return [
-        Shot(grid(step.noisy), "z_t, decoded", "what the network sees", slot="noisy"),
-        Shot(grid(step.predicted), "z0, decoded", "what it takes it for", slot="result"),
+        Shot(grid(step.noisy), f"z_t{decoded}", "what the network sees", slot="noisy"),
+        Shot(grid(step.predicted), f"z0{decoded}", "what it takes it for", slot="result"),
         Shot(_channels(step.z_t), "z_t, by channel", "black −3, white +3", size="small", slot="latent"),
         Shot(_channels(step.eps), "predicted noise", "by channel", size="small", slot="predicted"),
         Histogram(step.z_t, "values of z_t", "dashed: normal"),
@@ -209,6 +215,11 @@ def _in_one_step(walk: Walk) -> str:
     return f"Why not in one step? The first z0 is a blur: {first} to the result."
 
 
+def _adds_no_noise(walk: Walk) -> bool:
+    """Whether pixels are sampled by another way than a DDPMScheduler, which most models of pixels come with."""
+    return walk.checkpoint.kind == "pixel" and walk.sampling.sampler != "ddpm"
+
+
 def _sides(titles: list[str], count: int) -> list[Side]:
     """Of each run, and of what lies between them where this is one of the columns."""
     return [Side(title) for title in [*titles, "Difference"][:count]]
@@ -224,10 +235,11 @@ def _facts(walks: list[Walk], sides: Sequence[Side]) -> list[Side]:
 
 def _figures(walk: Walk) -> list[tuple[str, str]]:
     evaluations = walk.sampling.num_inference_steps * (2 if walk.run.guidance != 1 else 1)
+    of_pixels = walk.checkpoint.kind == "pixel"
     return [
         ("evaluations", f"{evaluations}"),
-        ("this run", f"{walk.seconds:.1f} s with decoding"),
-        ("pixels' std" if walk.checkpoint.kind == "pixel" else "latents' std", _spread(walk)),
+        ("this run", f"{walk.seconds:.1f} s{'' if of_pixels else ' with decoding'}"),
+        ("pixels' std" if of_pixels else "latents' std", _spread(walk)),
     ]
 
 

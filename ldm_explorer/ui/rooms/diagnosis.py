@@ -1,14 +1,12 @@
 """Room: what is wrong with it?"""
 
 from collections.abc import Iterable, Iterator, Sequence
-from urllib.parse import urlencode
 
 import gradio as gr
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnose import ACCUSED, HEALTHY, REFUSED, UNJUDGED
 from ldm_explorer.diagnosis.checks import CHECKS
-from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, fault_of
 from ldm_explorer.diagnosis.verdicts import OUT_OF_REACH, Diagnosis, Verdict, by_reason
 from ldm_explorer.explore.diagnosis import diagnose_checkpoint, when_written
 from ldm_explorer.explore.library import Library
@@ -16,6 +14,7 @@ from ldm_explorer.samplers import DEFAULT_SAMPLER
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.page_script import once_loaded
 from ldm_explorer.ui.pictures import Picture, grid, picture_row
+from ldm_explorer.ui.rooms.faults import link_to_cause
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import OfCheckpoint
 
@@ -110,15 +109,9 @@ def card(diagnosis: Diagnosis, checkpoint: str = "") -> Markup:
 
 def _cause(number: int, cause: Verdict, checkpoint: str) -> Markup:
     fix = html("<p>Fix: <code>{}</code></p>", cause.fix) if cause.fix else ""
+    link = link_to_cause(cause.name, checkpoint, "See it step by step, beside a run without it")
     template = "<section><h3>{}. {}</h3><p>{}</p>{}{}</section>"
-    return html(template, number, cause.title, cause.evidence, fix, _link(cause, checkpoint) if checkpoint else "")
-
-
-def _link(cause: Verdict, checkpoint: str) -> Markup:
-    """To the room on faults, with this checkpoint as the broken side."""
-    fault = fault_of(cause.name) or DEFAULT_FAULT
-    query = urlencode({"room": "faults", "checkpoint": checkpoint, "fault": fault, "cause": cause.name})
-    return html('<p><a class="ldm-link" href="?{}">See it step by step, beside a run without it</a></p>', query)
+    return html(template, number, cause.title, cause.evidence, fix, link if checkpoint else "")
 
 
 def _symptom(diagnosis: Diagnosis, symptom: Verdict) -> tuple[str, str]:

@@ -1,19 +1,20 @@
 """Room: what does a fault look like, beside the same run without it?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import gradio as gr
 from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
-from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, Fault, lab_checkpoint
+from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, Fault, fault_of, lab_checkpoint
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import SYMPTOM_NAMES, FaultFrame, Moment, Subject, run_experiment, set_up
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.own_fault import find_own_fault
+from ldm_explorer.explore.own_fault import CLIPPING, clips_latents, find_own_fault
 from ldm_explorer.figures.faults import symptom_figure
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
@@ -36,6 +37,7 @@ NO_SETTING_FIXES_IT = (
     "No setting fixes it. Beside the model stands a small run that was trained well: how a healthy walk looks step by "
     "step, on images that need not be of the same kind."
 )
+CLIPS_ITSELF = "the model's own scheduler clips latents, so that the run without the fault is clipped, too."
 NO_DENOISER = "There is no denoiser among these checkpoints: train one with `accelerate launch train/ldm.py`."
 
 
@@ -79,7 +81,8 @@ def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | Non
         [(step.right.timestep, step.broken.timestep) for step in steps],
         [(step.right_symptom, step.broken_symptom) for step in steps],
     )
-    yield what, show.end(_result(symptom, steps[-1])), figure, more
+    said = " ".join(filter(None, (_result(symptom, steps[-1]), played.afterwards(steps[-1]))))
+    yield what, show.end(said), figure, more
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Played:
     steps: Iterator[FaultFrame]
     what: Markup
     more: Markup
+    afterwards: Callable[[FaultFrame], str] = lambda _last: ""
+    """What else is said of the last step."""
 
 
 def _put_in(library: Library, chosen: FaultSettings) -> Played:
@@ -100,8 +105,13 @@ def _put_in(library: Library, chosen: FaultSettings) -> Played:
     fault, checkpoint = experiment.fault, experiment.checkpoint
     subject = Subject.of(checkpoint, library.classifiers.get(checkpoint.dataset), chosen.seed)
     trained = ", trained to show this" if fault.lab_run else ""
-    sides = [Side(f"Right: {checkpoint.name}{trained}"), Side(f"Broken: {fault.title}")]
+    is_clipped = not fault.lab_run and clips_latents(checkpoint)
+    right = "As it is, and clipped" if is_clipped else "Right"
+    sides = [Side(f"{right}: {checkpoint.name}{trained}"), Side(f"Broken: {fault.title}")]
     what, more = _what_happens(fault), _more(fault, checkpoint, chosen.seed)
+    if is_clipped:
+        link = link_to_cause(CLIPPING, chosen.checkpoint, "See it beside the fix")
+        what = html("<p><b>Neither side is right:</b> {}</p>{}{}", CLIPS_ITSELF, link, what)
     return Played(sides, fault.symptom, experiment.total, run_experiment(experiment, subject), what, more)
 
 
@@ -114,7 +124,15 @@ def _own(library: Library, chosen: FaultSettings) -> Played:
     fix = html("<p><b>Fix:</b> <code>{}</code></p>", own.verdict.fix) if own.verdict.fix else ""
     what = html("<p><b>{}.</b> {}</p>{}", own.verdict.title, own.verdict.evidence, fix)
     more = html("<p>{}</p>", WITH_THE_FIX if own.is_fixed else NO_SETTING_FIXES_IT)
-    return Played(sides, own.experiment.fault.symptom, own.experiment.total, own.steps(), what, more)
+    total = own.experiment.total
+    return Played(sides, own.experiment.fault.symptom, total, own.steps(), what, more, own.what_is_left)
+
+
+def link_to_cause(cause: str, checkpoint: str, said: str) -> Markup:
+    """To this room, with a checkpoint as the broken side and what a check found in it."""
+    fault = fault_of(cause) or DEFAULT_FAULT
+    query = urlencode({"room": NAME, "checkpoint": checkpoint, "fault": fault, "cause": cause})
+    return html('<p><a class="ldm-link" href="?{}">{}</a></p>', query, said)
 
 
 def script(library: Library, chosen: FaultSettings) -> str:

@@ -10,7 +10,7 @@ from ldm_explorer.figures.latent_size import answer_figure
 from ldm_explorer.ui.parts import fold, lay_out
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.sizes import between, chosen, continuity, kl, maps, reconstructed, table, words
-from ldm_explorer.ui.sizes.compared import Compared, compared, family
+from ldm_explorer.ui.sizes.compared import Compared, compared, family, not_measured
 
 NAME = "latent-size"
 TITLE = "Latent size"
@@ -39,4 +39,5 @@ def build(library: Library) -> list[gr.components.Component]:
 def answer(library: Library, asked: Compared, _beside: Compared | None) -> Iterator[tuple]:
     """The answer in a sentence, and the figure of it: reconstruction, generation and cost over the number of values."""
     measured, spread = family(library, asked)
-    yield answer_in_a_sentence(measured, spread), answer_figure(compared(library, asked), spread)
+    said = (answer_in_a_sentence(measured, spread), not_measured(library, asked))
+    yield "\n\n".join(filter(None, said)), answer_figure(compared(library, asked), spread)

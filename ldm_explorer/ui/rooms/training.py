@@ -13,6 +13,7 @@ from ldm_explorer.explore.training_words import describe, in_words, last_heard, 
 from ldm_explorer.figures.loss import drawn_floors, timestep_figure
 from ldm_explorer.figures.training import training_figure
 from ldm_explorer.ui import settings
+from ldm_explorer.ui.anyones_log import TITLE as LOG_TITLE
 from ldm_explorer.ui.anyones_log import build_log_reader
 from ldm_explorer.ui.curve import Curve
 from ldm_explorer.ui.html import Markup, html, join
@@ -37,6 +38,7 @@ WHAT_THE_FILM_SHOWS = (
     "The pictures come from the same noise, denoised by the network as it was early and late in its training. Noise "
     "first turns into a blur of the mean, then into outlines, last into folds, straps and soles."
 )
+OTHER_LOGS = f"Any other log of it can be read below: “{LOG_TITLE}”."
 
 
 class TrainingSettings(Settings):
@@ -83,7 +85,7 @@ def answer(library: Library, chosen: TrainingSettings, beside: TrainingSettings 
     try:
         reports = [read_run(library, name) for name in names]
     except ValueError as error:  # in place of the pictures: a run that has just begun has nothing yet, and soon will
-        yield show.end(f"{error}."), plot(None), plot(None), ""
+        yield show.end(f"{error}.{'' if going else f' {OTHER_LOGS}'}"), plot(None), plot(None), ""
         return
     moments = moments_of(reports[0])
     show.total, show.sides = len(moments), [Side(in_words(report.run)) for report in reports]

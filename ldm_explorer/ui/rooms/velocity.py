@@ -26,6 +26,7 @@ from ldm_explorer.ui.pictures import csv_link, scrolling
 from ldm_explorer.ui.plane import Plane
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings
+from ldm_explorer.ui.sides import in_its_classes
 from ldm_explorer.ui.stage import Frame, Picture, Shot, Show, Side, stage
 
 NAME = "velocity"
@@ -119,7 +120,7 @@ def build(library: Library) -> list[gr.components.Component]:
 
 def answer(library: Library, chosen: VelocitySettings, beside: VelocitySettings | None) -> Iterator[tuple]:
     """One latent and one noise along the checkpoint's own schedule, and along B's; the numbers of both as a table."""
-    runs = [run for run in (chosen, beside) if run]
+    runs = [chosen] if beside is None else [chosen, in_its_classes(library, chosen, beside)]
     views = [_views(library, run) for run in runs]
     checkpoints = [library.get(run.checkpoint) for run in runs]
     decoded = [decode_latents(checkpoint, of_run) for checkpoint, of_run in zip(checkpoints, views, strict=True)]

@@ -60,7 +60,7 @@ def _beside(shown: list[Markup], total: int) -> Markup:
 def _pictures_of(library: Library, chosen: ChosenSize, size: str) -> Markup:
     """Raises `ValueError` for a size that was trained on other images than `checkpoint`."""
     checkpoint = library.get(size)
-    if not library.comparable(chosen.checkpoint, size):
+    if checkpoint.name not in library.beside(chosen.checkpoint):
         raise ValueError(
             f"{size} was trained on other images than {library.get(chosen.checkpoint).name}: choose another size"
         )

@@ -51,7 +51,7 @@ def compared_checkpoints(library: Library, chosen: Compared) -> list[Checkpoint]
 
 def of_other_images(library: Library, chosen: Compared) -> list[str]:
     """A sentence for each that was to be compared and cannot be."""
-    known = library.of_same_images(chosen.checkpoint)
+    known = library.beside(chosen.checkpoint)
     return [f"{name} was trained on other images." for name in chosen.sizes if name not in known]
 
 
@@ -59,6 +59,21 @@ def family(library: Library, chosen: Compared) -> tuple[tuple[SizeMeasures, ...]
     """What is stored of the runs that differ in their latents alone, and the spread of their training seeds."""
     names = family_names(library, chosen.checkpoint)
     return (read_measures(library, names) if names else ()), family_spread(library, chosen.checkpoint)
+
+
+def not_measured(library: Library, chosen: Compared) -> str:
+    """What an opened model lacks to stand in the figure beside the others, and how to have it, as Markdown; or ""."""
+    if library.is_listed(chosen.checkpoint):
+        return ""
+    (own,) = read_measures(library, [chosen.checkpoint])
+    if own.get("psnr_db") is not None or own.get("fd_percent") is not None:
+        return ""
+    others = [library.get(name).dataset for name in library.beside(chosen.checkpoint)[:-1]]
+    beside = f" The others are of {others[0]}, which its images need not be." if others else ""
+    return (
+        f"`{own.name}` stores no measures: the figure has its cost alone, and its reconstruction stands beside. "
+        f"`python train/evaluate.py FOLDER` measures it, and keeps that for a run of ours, else prints it.{beside}"
+    )
 
 
 def second_image(library: Library, checkpoint: str, class_name: str, second: SecondImage) -> ImageToExplore:
