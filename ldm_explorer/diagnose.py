@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _print(snippet(), HEALTHY)
     if (options.folder is None) == (options.log is None):
         parser.error("give a folder, or a log with --log")
+    if options.log is not None and (options.images is not None or options.dataset is not None):
+        parser.error("--images and --dataset go with a folder: a log is judged without them")
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
     try:

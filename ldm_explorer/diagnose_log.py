@@ -19,6 +19,7 @@ from ldm_explorer.schedules import FLOW, SCHEDULES
 
 OUTCOMES: tuple[Outcome, ...] = ("nothing found", "accused", "could not judge")
 WIDTH = 110
+TEXT_SUFFIXES = (".json", ".csv", ".tsv", ".txt")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +70,7 @@ def examine_log(options: argparse.Namespace) -> LogReading:
         field=options.field,
     )
     log = as_path(options.log, "a log").expanduser()
-    reading = diagnose_log(sys.stdin.read(MAX_LOG_BYTES) if str(log) == "-" else log, known)
+    reading = diagnose_log(sys.stdin.read(MAX_LOG_BYTES + 1) if str(log) == "-" else log, known)
     if options.write_floors:
         write_floors(reading, options.write_floors)
     return reading
@@ -92,11 +93,17 @@ def _text_or_file(given: str) -> str:
 def write_floors(reading: LogReading, place: Path) -> None:
     """Reference lines as lines of JSON, or as TensorBoard's scalars where the place is no .jsonl file."""
     lines = reference_lines(reading)
-    if place.suffix == ".jsonl":
-        write_text(place, "".join(json.dumps(line) + "\n" for line in lines))
-        return
+    is_text = place.suffix == ".jsonl"
+    if not is_text and (place.is_file() or place.suffix in TEXT_SUFFIXES):
+        raise CheckpointError(f"--write-floors is {printable(place)}: give a name that ends in .jsonl, or a folder")
     levels = {name.replace("/", "-"): level for name, level in lines[0].items() if name != "step"}
-    write_scalars(place, reading.curve.judged.name, levels, span(reading))
+    try:
+        if is_text:
+            write_text(place, "".join(json.dumps(line) + "\n" for line in lines))
+        else:
+            write_scalars(place, reading.curve.judged.name, levels, span(reading))
+    except OSError as error:
+        raise CheckpointError(f"{printable(place)} cannot be written: {error.strerror}") from error
 
 
 def log_card(reading: LogReading) -> str:

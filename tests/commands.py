@@ -96,7 +96,7 @@ def _become(
     for stream, place in enumerate(places, start=1):
         os.dup2(os.open(place, os.O_WRONLY | os.O_APPEND), stream)
     sys.argv = list(command)
-    sys.path.insert(0, str(REPO / "train"))
+    sys.modules["_checkout"] = load_script("_checkout")  # the scripts import it from their own folder
     if before is not None:
         before()
     run = runpy.run_path if command[0].endswith(".py") else runpy.run_module

@@ -8,7 +8,9 @@ import pytest
 import torch
 from log_formats import FORMATS
 
+from ldm_explorer import diagnose_log
 from ldm_explorer.diagnose import ACCUSED, HEALTHY, REFUSED, UNJUDGED, main
+from ldm_explorer.logs import reading
 from ldm_explorer.logs.reading import read_log
 from ldm_explorer.schedules import SCHEDULES
 
@@ -80,6 +82,35 @@ def test_every_pair_is_printed_and_the_help_says_which_std_is_meant(tmp_path, ca
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "std about the mean image" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_a_log_has_no_use_for_is_refused(log, capsys):
+    for option in (["--images", "/nowhere"], ["--dataset", "mnist"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["--log", log, *FACTS, *option])
+        assert ended.value.code == REFUSED
+        assert "go with a folder" in capsys.readouterr().err
+    for option in (["--beta-end", "0"], ["--beta-start", "0"], ["--batch-size", "-3"]):
+        assert main(["--log", log, *FACTS, *option]) == REFUSED
+        assert "error: " in capsys.readouterr().err
+
+
+def test_a_log_on_standard_input_is_not_cut(monkeypatch, capsys):
+    monkeypatch.setattr(diagnose_log, "MAX_LOG_BYTES", 1000)
+    monkeypatch.setattr(reading, "MAX_LOG_BYTES", 1000)
+    text = "step,loss\n" + "\n".join(f"{step},{1 if step < 90 else 0.1}" for step in range(400))
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert main(["--log", "-", *FACTS]) == REFUSED
+    assert "more than" in capsys.readouterr().err
+
+
+def test_floors_that_cannot_be_written_are_refused_by_the_name_that_was_given(log, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for place in ("gone/x.jsonl", "file/x.jsonl", "file", "table.csv"):
+        assert main(["--log", log, *FACTS, "--write-floors", str(tmp_path / place)]) == REFUSED
+        said = capsys.readouterr().err
+        assert f"{tmp_path / place} cannot be written: " in said or "give a name that ends in .jsonl" in said
+        assert "/.x.jsonl" not in said
 
 
 def test_floors_are_written_as_lines_or_for_tensorboard(log, tmp_path, capsys):

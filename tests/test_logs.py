@@ -12,7 +12,7 @@ import pytest
 from log_formats import FORMATS
 
 from ldm_explorer.files import CheckpointError
-from ldm_explorer.logs import events, reading, series, text
+from ldm_explorer.logs import collector, events, reading, series, text
 from ldm_explorer.logs.reading import read_log, read_pasted
 from ldm_explorer.logs.series import find_loss
 
@@ -51,11 +51,18 @@ def test_the_loss_comes_back_of_every_format(format_, tmp_path):
         ("[[1.7e9, 1, 0.9], [1.7e9, 2, 0.5]]", "loss", [0.9, 0.5]),
         ("[0.9, 0.5]", "loss", [0.9, 0.5]),
         ('[{"_step": 1, "train": {"loss": "NaN"}}]', "train/loss", [math.nan]),
+        ("step 2 loss: 0,41\nstep 3 loss: 0,4, lr: 0,001", "loss", [0.41, 0.4]),
+        ("loss: 1,2,3", "loss", [1]),
+        ("step\tloss\n1\t0,9\n2\t0,5", "loss", [0.9, 0.5]),
+        ('step,loss\n1,"0,9"\n2,"0,5"', "loss", [0.9, 0.5]),
+        ('\ufeff{"loss": [0.9, 0.5]}', "loss", [0.9, 0.5]),
+        ("step,objective\n1,0.9\n2,0.5", "objective", [0.9, 0.5]),
+        ("Schritt;Verlust;lr\n1;0,9;1\n2;0,5;1", "Verlust", [0.9, 0.5]),
         ('{"loss": 0.9}\nWARNING: a line of others\n{"loss": 0.5}\n{"los', "loss", [0.9, 0.5]),
     ],
 )
 def test_text_is_read_as_people_paste_it(pasted, name, values):
-    own = find_loss(read_pasted(pasted))
+    own = find_loss(read_pasted(pasted), name if name in ("objective", "Verlust") else None)
     own = own.training or own.judged
     assert own.name == name or name is None
     assert own.values == pytest.approx(values, nan_ok=True)
@@ -103,6 +110,17 @@ def test_a_field_can_be_named_and_one_that_is_not_there_is_refused_with_those_th
         find_loss(read_pasted('[{"step": 1, "a": 2, "b": 3}]'))
 
 
+def test_a_table_without_a_loss_in_its_head_is_asked_for_the_field_and_two_columns_of_a_name_are_two():
+    with pytest.raises(CheckpointError, match=r"no loss among its fields \(accuracy, fid\): name one with --field"):
+        find_loss(read_pasted("step,accuracy,fid\n1,0.9,180\n2,0.5,170"))
+    for prose in ("Hello, world\n5", "a,b\n1"):
+        with pytest.raises(CheckpointError, match="no loss that can be read"):
+            read_pasted(prose)
+    curve = find_loss(read_pasted("step,loss,loss\n1,0.9,5\n2,0.5,5"))
+    assert curve.judged.values == (0.9, 0.5)
+    assert curve.others == ("loss (2)",)
+
+
 def test_only_a_counter_of_updates_has_a_first_step():
     assert loss_in("step,loss\n1,0.9\n2,0.5").counts_updates
     assert not loss_in("epoch,loss\n1,0.9\n2,0.5").counts_updates
@@ -124,6 +142,7 @@ def test_only_a_counter_of_updates_has_a_first_step():
         b"\x00\x01\x02",
         b"\xff\xfe" + b"\x00\xd8" * 50,
         b"step,loss\n" + b"1,x\n" * 50_000,
+        b"loss," * 200_000 + b"1\n",
         b'{"loss": ' + b"9" * 5000 + b"}",
         b"\x89PNG\r\n\x1a\n" + bytes(200),
     ],
@@ -148,8 +167,8 @@ def test_windows_shell_writes_utf_16(tmp_path):
     ("module", "name", "limit", "said"),
     [
         (reading, "MAX_LOG_BYTES", 1000, "at most"),
-        (series, "MAX_VALUES", 100, "more than 100 numbers"),
-        (series, "MAX_SECONDS", -1.0, "takes more than"),
+        (collector, "MAX_VALUES", 100, "more than 100 numbers"),
+        (collector, "MAX_SECONDS", -1.0, "takes more than"),
     ],
 )
 def test_more_than_can_be_read_is_refused(module, name, limit, said, tmp_path, monkeypatch):

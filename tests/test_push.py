@@ -201,6 +201,18 @@ def test_a_run_with_floors_says_its_loss_beside_them(run_with_losses):
     assert "The validation loss ended at 0.700, " in run_card(folder)
 
 
+def test_images_that_are_padded_for_the_network_are_said_to_be(run, color_folder, tmp_path):
+    said = " Its images are 32x32, as the network pads them; `train/sample.py` crops them to their 28x28."
+    in_colour = shutil.copytree(color_folder, tmp_path / "color")
+    update_metrics(in_colour, "training", COST)
+    assert "as the network pads them" not in run_card(in_colour), "they are of its side"
+    folder = shutil.copytree(run, tmp_path / "run")
+    write_json(folder / "train_config.json", {"dataset": "fashion_mnist"})
+    card = run_card(folder, license="mit")
+    assert said in card
+    assert metadata(card)["license"] == "mit"
+
+
 def test_an_autoencoder_says_what_comes_back(vae_folder, tmp_path):
     folder = shutil.copytree(vae_folder, tmp_path / "vae-run")
     update_metrics(folder, "training", COST | {"validation_psnr_db": 31.456})

@@ -1,6 +1,7 @@
 """Write what checkpoints store, and what follows from it, into README.md, docs/results.md and checkpoints/README.md.
 
-What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced.
+What stands between `<!-- NAME -->` and `<!-- end of NAME -->` there is replaced. The cards of the checkpoints are
+written as those of any run.
 """
 
 from pathlib import Path
@@ -14,14 +15,16 @@ from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_numbers, answer_in_short, continuity_in_numbers
 from ldm_explorer.explore.size_measures import FAMILY, read_measures, read_training_spread
 from ldm_explorer.files import read_json
-from ldm_explorer.run_layout import METRICS_FILE
+from ldm_explorer.run_layout import CARD_FILE, METRICS_FILE
 from ldm_explorer.shipped import shipped_checkpoints
+from ldm_explorer.training.run_card import run_card
 
 REPO = Path(__file__).resolve().parents[1]
 GROUPS = ("fashion_mnist", FAMILY, "sizes-autoencoders", "lab")
 """The folders of checkpoints, and the names of their sections in checkpoints/README.md."""
 MEASURED = ("fashion_mnist", FAMILY)
 """Those with full measures, and the names of their sections in docs/results.md."""
+LICENSE, CARD_SAYS = "mit", {"parameters", "images", "steps", "cpu_minutes", "gflops_per_image"}
 HEADLINE = ("psnr_db", "rfd_percent", "fd_percent", "class_consistency")
 """The measures in README.md."""
 
@@ -88,6 +91,18 @@ def with_sections(text: str, sections: dict[str, str]) -> str:
     return text
 
 
+def cards() -> dict[Path, str]:
+    """The README of each checkpoint of which is kept what a card says; others have what was written by hand."""
+    folders = {
+        path.parent: read_json(path).get("training", {}) for path in shipped_checkpoints().glob(f"*/*/{METRICS_FILE}")
+    }
+    return {
+        folder / CARD_FILE: run_card(folder, f"checkpoints/{folder.parent.name}/{folder.name}", license=LICENSE)
+        for folder, training in folders.items()
+        if training.keys() >= CARD_SAYS
+    }
+
+
 def texts() -> dict[Path, str]:
     """The files, with what is stored now."""
     sections = {
@@ -99,7 +114,7 @@ def texts() -> dict[Path, str]:
         REPO / "docs" / "measures.md": {"measures": measures_table()},
         shipped_checkpoints() / "README.md": {group: command_table(group) for group in GROUPS},
     }
-    return {path: with_sections(path.read_text(), content) for path, content in sections.items()}
+    return {path: with_sections(path.read_text(), content) for path, content in sections.items()} | cards()
 
 
 def main() -> None:

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
+from statistics import fmean
 from typing import Any, Literal
 
 from torch import Tensor
 
-from ldm_explorer.diagnosis.advice import NEAR, advice, is_white, near_zero
+from ldm_explorer.diagnosis.advice import FALLS, NEAR, advice, is_white, near_zero
 from ldm_explorer.diagnosis.conclusion import conclusion, what_helps
 from ldm_explorer.diagnosis.explanations import LARGEST_STD, Explanation, explanations, std_of_white_floor
 from ldm_explorer.diagnosis.judge import MAX_LOSS_OVER_ZERO, MeanFloors, Rung, judge
 from ldm_explorer.diagnosis.loss_facts import MOST_OF_MEAN_IMAGE, LossFacts, mean_floors_of
 from ldm_explorer.diagnosis.loss_sizes import what_is_summed, what_is_weighted
-from ldm_explorer.diagnosis.plateau import SURE, Plateau, find_plateau
+from ldm_explorer.diagnosis.plateau import MIN_VALUES_FOR_LEVEL, SURE, Plateau, find_plateau
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.logs.series import LossCurve
 from ldm_explorer.run_files import MAX_NUMBER
@@ -22,7 +24,9 @@ Outcome = Literal["nothing found", "accused", "could not judge"]
 SEEN = 1e-4
 """Of a value that is printed with four digits; a smaller error is one of rounding."""
 LAST = 0.1
-"""Of a log: values that are not finite there are its end."""
+"""Of a log: where fewer values than before are finite there, it ended so."""
+LEAST_READ = 0.9
+"""Of a file that is damaged further on, for a verdict on its end."""
 FAR_FROM_ONE = 2.2
 """Pixels in [-1, 1], of std .5, are what most schedules were made on."""
 ACCUSING = (Rung.NOTHING, Rung.SCALE, Rung.PART_OF_COVARIANCE)
@@ -84,15 +88,30 @@ def read_curve(curve: LossCurve, facts: LossFacts, num_timesteps: int | None = N
         raise CheckpointError(f"{curve.judged.name} goes down to {min(finite):g}, and no mean of squares is below 0")
     plateau = find_plateau(finite)
     rung, outcome, sentence = _verdict(curve, facts, plateau, floors)
-    open_pairs = () if floors or outcome == "accused" else explanations(plateau.value, facts, num_timesteps)
+    if rung in ACCUSING and outcome == "accused" and (why_not := _not_level(curve, rung, plateau, finite)):
+        outcome, sentence = "could not judge", f"{sentence} {why_not}"
+    if curve.log.share_read < LEAST_READ:
+        share = f"{curve.log.share_read:.0%}"
+        outcome, sentence = "could not judge", f"{sentence} It is read up to {share} of its file, the rest is damaged."
+    is_open = plateau.value > 0 and not floors and outcome != "accused"
+    open_pairs = explanations(plateau.value, facts, num_timesteps) if is_open else ()
     to_try = _to_try(rung, plateau, facts, floors)
+    if plateau.still_falling and outcome == "could not judge" and rung is not None:
+        to_try = FALLS
     return LogReading(curve, facts, plateau, floors, rung, outcome, sentence, notes, to_try, open_pairs)
 
 
 def _fell_apart(values: Sequence[float]) -> bool:
-    """Whether a log ends in what is no number; one now and then is what scaled half precision skips."""
-    tail = values[-max(1, round(LAST * len(values))) :]
-    return not math.isfinite(tail[-1]) or sum(map(math.isfinite, tail)) < len(tail) / 2
+    """Whether a log ends in what is no number, for longer than it did before or more often: one now and then is what
+    scaled half precision skips, or a line that was written for another field."""
+    are_finite = [math.isfinite(value) for value in values]
+    runs = [(is_finite, len(list(run))) for is_finite, run in groupby(are_finite)]
+    lost = [length for is_finite, length in runs if not is_finite]
+    if not are_finite[-1] and lost[-1] > max(lost[:-1], default=0):
+        return True
+    count = max(1, round(LAST * len(values)))
+    before, tail = are_finite[:-count], are_finite[-count:]
+    return bool(before) and fmean(tail) < fmean(before) / 2
 
 
 def _verdict(
@@ -102,7 +121,12 @@ def _verdict(
     summed = what_is_summed(curve, plateau.value, facts)
     if summed or (weighted := what_is_weighted(curve, plateau.value, facts)):
         return None, "could not judge", f"{ended}, and is no mean squared error. {summed or weighted}."
+    if plateau.value == 0:
+        return None, "could not judge", f"{ended} exactly, which no network reaches: look at what was logged."
     rung = _rung(plateau, facts, floors)
+    if plateau.rose_again and curve.judged.goes_back:
+        several = f"{ended}, {plateau.rise:.2f} times its lowest, and the steps of this log go back"
+        return None, "could not judge", f"{several}: it may hold several trainings. Give the lines of one."
     if plateau.rose_again and rung is not Rung.NOTHING:
         return rung, "accused", f"{ended}, {plateau.rise:.2f} times its lowest: it rose again."
     if rung is None and floors:
@@ -174,6 +198,26 @@ def _std(facts: LossFacts) -> float:
     return facts.latents.variance**0.5 if facts.latents else 1.0
 
 
+def _not_level(curve: LossCurve, rung: Rung | None, plateau: Plateau, finite: Sequence[float]) -> str:
+    """Why a loss is not held against its network, "" where it is: it is level, or fell apart and scatters.
+
+    Where validations are few, the training loss shows whether it stays.
+    """
+    count = len(finite)
+    if count < MIN_VALUES_FOR_LEVEL and curve.training and not plateau.still_falling:
+        trained = [value for value in curve.training.values if abs(value) < MAX_NUMBER]
+        plateau, count = (find_plateau(trained), len(trained)) if len(trained) > count else (plateau, count)
+    if plateau.rose_again:
+        return ""
+    if plateau.still_falling:
+        return "But it still falls: this is no end to judge."
+    if count < MIN_VALUES_FOR_LEVEL:
+        return f"That holds if it stays there, which {count} value{'s' * (count > 1)} cannot show."
+    if plateau.has_levelled or rung is Rung.NOTHING:
+        return ""
+    return "That holds if it stays there, which its scatter does not show: it may still fall."
+
+
 def _at_zero(plateau: Plateau, facts: LossFacts) -> str:
     """That a loss is no better than predicting nothing, where that is known before the latents are."""
     zero = facts.zero_floor
@@ -201,6 +245,9 @@ def _notes(curve: LossCurve, facts: LossFacts, lost: int) -> tuple[str, ...]:
     notes = list(curve.log.notes)
     if curve.others:
         notes.append(f"read {curve.judged.name}; there are also {', '.join(curve.others[:8])}")
+    if curve.validation_stopped and curve.training and curve.validation:
+        last, end = curve.validation.steps[-1], curve.training.steps[-1]
+        notes.append(f"{curve.validation.name} ends at {last:g} of {end:g} and was left out")
     if lost:
         notes.append(f"{lost:,} values are no numbers and were left out")
     std = facts.latents.std_of_all if facts.latents else 1.0

@@ -60,7 +60,11 @@ class LossFacts:
                     f"{self.prediction_type} along {self.schedule.name}: give one of {', '.join(known)}; v goes with "
                     "betas, the flow velocity u with a flow"
                 )
-        for name, value in (("--divide-by", self.divide_by), ("--min-snr", self.min_snr_gamma)):
+        for name, value in (
+            ("--divide-by", self.divide_by),
+            ("--min-snr", self.min_snr_gamma),
+            ("--batch-size", self.batch_size),
+        ):
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"{name} is {value}: give a number above 0")
 
@@ -149,7 +153,8 @@ def named_schedule(
     if name not in SCHEDULES:
         return schedule_named(name, num_timesteps)
     start, end = BETA_RANGES.get(name, (DEFAULT_BETA_START, DEFAULT_BETA_END))
-    return make_schedule(name, num_timesteps, beta_start or start, beta_end or end)
+    start, end = (usual if own is None else own for own, usual in ((beta_start, start), (beta_end, end)))
+    return make_schedule(name, num_timesteps, start, end)
 
 
 def schedule_of_betas(betas: list[float]) -> Schedule:

@@ -71,7 +71,7 @@ def what_is_weighted(curve: LossCurve, level: float, facts: LossFacts) -> str:
     stuck = start is None and abs(level / (ABSOLUTE * zero) - 1) < STUCK_WITHIN
     if stuck and facts.prediction_type == "epsilon":
         start = level
-    if start is None or start > BELOW * zero:
+    if start is None or not 0 < start <= BELOW * zero:
         return ""
     share, of_what = min(_shares(facts), key=lambda known: abs(math.log(start / zero / known[0])))
     if not SIZES[0] < start / (share * zero) < SIZES[1]:

@@ -22,6 +22,13 @@ LEVEL_WITHIN = 0.005
 """A smaller change between the halves of an end is none, however sure."""
 
 STILL_FALLING = 0.01
+LEVELLED_WITHIN = 0.2
+"""A loss that may have fallen by more than this share of itself over the last 40 % of its log is not known to stay."""
+
+MIN_VALUES_FOR_LEVEL = 10
+MANY = 50
+"""Values of which halves show whether they fall; of fewer a line through them shows more."""
+
 TENTHS = 10
 MIN_VALUES_FOR_RISE = 20
 MIN_VALUES_FOR_LEVEL = 10
@@ -37,6 +44,7 @@ class Plateau:
     standard_error: float
     count: int  # values that were averaged
     still_falling: bool
+    has_levelled: bool  # whether its log shows that it stays there; one value, or few, does not
     rise: float  # of the last tenth over the lowest tenth; 1 where it has not risen
 
     @property
@@ -56,11 +64,27 @@ def find_plateau(loss: Sequence[float]) -> Plateau:
     tails = [values[-max(1, round(share * len(values))) :] for share in SHARES]
     tail = next((tail for tail in tails if _is_level(tail)), tails[-1])
     falls = _change(values[-max(2, round(0.3 * len(values))) :])
-    return Plateau(float(tail.mean()), _error(tail), len(tail), falls < -STILL_FALLING, _rise(values))
+    least, most = _line_falls(values)
+    still_falling = falls < -STILL_FALLING or (len(values) < MANY and least > STILL_FALLING)
+    has_levelled = not still_falling and most <= LEVELLED_WITHIN
+    return Plateau(float(tail.mean()), _error(tail), len(tail), still_falling, has_levelled, _rise(values))
 
 
 def _is_level(tail: np.ndarray) -> bool:
     return abs(_change(tail)) < LEVEL_WITHIN
+
+
+def _line_falls(values: np.ndarray) -> tuple[float, float]:
+    """By how much a straight line through the end of a log falls, at least and at most, as shares of its mean."""
+    if len(values) < MIN_VALUES_FOR_LEVEL:
+        return 0.0, math.inf
+    tail = values[-max(MIN_VALUES_FOR_LEVEL, round(SHARES[0] * len(values))) :]
+    mean, places = float(tail.mean()), np.arange(len(tail)) - (len(tail) - 1) / 2
+    slope = float(places @ tail) / float(places @ places)
+    left = tail - mean - slope * places
+    error = SURE * math.sqrt(float(left @ left) / (len(tail) - 2) / float(places @ places))
+    unit = len(tail) / mean if mean else 0.0
+    return unit * (-slope - error), unit * (-slope + error)
 
 
 def _change(tail: np.ndarray) -> float:

@@ -47,7 +47,7 @@ class OwnFault:
             return ""
         right, originals = self.experiment.right, self.subject.originals
         wanted = 1.0 if originals is None else float(in_batches(right.encode, originals).std())
-        if 1 / FAR_OFF < last.right_symptom / wanted < FAR_OFF:
+        if wanted / FAR_OFF < last.right_symptom < wanted * FAR_OFF:
             return ""
         return (
             f"Even with the fix the standard deviation is {last.right_symptom:.3g}, where images have {wanted:.3g}: "

@@ -22,7 +22,7 @@ def read_log(path: Path) -> Log:
         if path.is_dir():
             return _read_folder(path, name)
         if "tfevents" in path.name:
-            return read_events({"": path}, name)
+            return read_events([("", path)], name)
         if path.suffix == ".wandb":
             return read_wandb(path)
         return read_text(decoded(read_bytes(path, MAX_LOG_BYTES), name), name)
@@ -33,7 +33,11 @@ def read_log(path: Path) -> Log:
 
 
 def read_pasted(text: str) -> Log:
-    """A log as text. Raises `CheckpointError` where no loss is in it."""
+    """A log as text. Raises `CheckpointError` where no loss is in it, or where it is too long."""
+    if len(text) > MAX_LOG_BYTES:
+        raise CheckpointError(
+            f"the text has more than {MAX_LOG_BYTES / 1e6:g} million characters: give its end, or the loss as CSV"
+        )
     return read_text(text, "the pasted text")
 
 
@@ -42,10 +46,8 @@ def _read_folder(folder: Path, name: str) -> Log:
     events = [entry for entry in entries if "tfevents" in entry.name]
     if events:
         places = [printable(entry.parent.relative_to(folder)).replace("\\", "/") for entry in events]
-        if len(set(places)) < len(places):  # several runs, or one that was resumed
-            places = [f"{place}/{entry.name}" for place, entry in zip(places, events, strict=True)]
         named = ("" if place == "." else place for place in places)
-        return read_events(dict(zip(named, events, strict=True)), name)
+        return read_events(list(zip(named, events, strict=True)), name)
     for known in KNOWN_FILES:
         if found := [entry for entry in entries if entry.name == known]:
             return read_log(found[-1])

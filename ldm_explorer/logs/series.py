@@ -2,22 +2,12 @@
 
 import math
 import re
-import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
-from ldm_explorer.files import CheckpointError, printable, shown
-
-MAX_VALUES = 1_000_000
-MAX_NAMES = 1000
-MAX_SECONDS = 30.0
-_CHECK_EVERY = 4096
-
-STEPS = ("step", "global_step", "_step", "iteration", "iterations", "iter", "images", "samples", "batch", "epoch")
-"""Fields that say how far a training is, in the order in which they are taken."""
-
-COUNTED_STEPS = ("step", "global_step", "iteration", "iterations", "iter")
-"""Those that count updates, and not lines of the log: the loss of the first is that of an untrained network."""
+from ldm_explorer.files import CheckpointError, shown
 
 _VALIDATION = re.compile(r"(^|[^a-z])(val|valid|validation|eval|evaluation|test|heldout|holdout)([^a-z]|$)")
 _LOSS = re.compile(r"loss|mse|(^|[^a-z])l2([^a-z]|$)")
@@ -28,6 +18,21 @@ _OTHER = re.compile(
 )
 """Losses of autoencoders and the like, a part of the timesteps, and what only looks like a loss."""
 
+_NO_LOSS = re.compile(
+    r"(^|[^a-z])(acc\w*|lr|rate|grad\w*|norm|fid|kid|is|inception\w*|psnr|ssim|lpips|snr|score|precision|recall|f1|auc"
+    r"|epochs?|steps?|iter\w*|time\w*|runtime|timestamp|sec\w*|eta|elapsed|speed|throughput|fps|memory|mem|gpu|cpu"
+    r"|ema|decay|momentum|beta\d*|wd|weight|scale|temperature|entropy|reward|perplexity|ppl|bleu|num|count|seed|size)"
+    r"([^a-z]|$)"
+)
+"""What else is logged of a training; anything that is alone in a log and not called so may be its loss."""
+
+WITHIN_GAPS = 2
+"""Times the longest gap between validations: one that is longer ago than that at the end has stopped."""
+FEW_VALIDATIONS = 10
+"""Where a log keeps the steps of each field apart, more of them may have a count of their own, of epochs."""
+MAX_RISE = 1.5
+"""Of the last tenth over the first: what rises more is hardly a loss."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -37,6 +42,8 @@ class Series:
     steps: tuple[float, ...]
     values: tuple[float, ...]
     counts_updates: bool = False  # whether the log says that its steps are updates of the network
+    shares_steps: bool = False  # whether they are those of records, which hold other fields as well
+    goes_back: bool = False  # whether the steps of the log did, so that its lines were numbered
 
     def __len__(self) -> int:
         return len(self.values)
@@ -50,6 +57,8 @@ class Log:
     format: str
     series: dict[str, Series]
     notes: tuple[str, ...] = ()
+    share_read: float = 1.0  # of the file, where what follows is damaged
+    rivals: frozenset[str] = frozenset()  # fields that are the same one of several trainings
 
 
 @dataclass(frozen=True)
@@ -63,66 +72,22 @@ class LossCurve:
 
     @property
     def judged(self) -> Series:
-        """Held-out data says more, where there are at least three values."""
-        if self.validation is not None and (self.training is None or len(self.validation) >= 3):
+        """Held-out data says more, where there are at least three values and it was looked at until the end."""
+        if self.training is None or (self.validation and len(self.validation) >= 3 and not self.validation_stopped):
+            assert self.validation is not None
             return self.validation
-        assert self.training is not None
         return self.training
 
-
-@dataclass
-class Collector:
-    """Gathers the points of a log, up to so many and for so long."""
-
-    source: str
-    points: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    count: int = 0
-    counts_updates: bool = False
-    deadline: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
-
-    def add(self, name: str, step: float | None, value: float) -> None:
-        """Without a step its place counts. Raises `CheckpointError` where it is too much."""
-        own = self.points.setdefault(printable(name)[:200], [])
-        own.append((float(len(own) + 1) if step is None else step, value))
-        self.count += 1
-        if self.count > MAX_VALUES:
-            raise CheckpointError(
-                f"{self.source} holds more than {MAX_VALUES:,} numbers: cut out the loss and its step"
-            )
-        if len(self.points) > MAX_NAMES:
-            raise CheckpointError(f"{self.source} has more than {MAX_NAMES:,} fields: cut out the loss and its step")
-        if self.count % _CHECK_EVERY == 0:
-            self.check_time()
-
-    def check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise CheckpointError(f"{self.source} takes more than {MAX_SECONDS:g} s to read: cut out the loss")
-
-    def add_record(self, record: dict[str, float]) -> None:
-        """All numbers of a line but its step, which they share."""
-        lowered = {name.lower().rpartition("/")[2]: value for name, value in record.items()}
-        counter = next((name for name in STEPS if math.isfinite(lowered.get(name, math.nan))), None)
-        self.counts_updates |= counter in COUNTED_STEPS
-        step = None if counter is None else lowered[counter]
-        for name, value in record.items():
-            if name.lower().rpartition("/")[2] not in STEPS:
-                self.add(name, step, value)
-
-    def log(self, name: str, format_: str) -> Log:
-        """Every series in the order of its steps. Raises `CheckpointError` where there is none."""
-        if not self.points:
-            raise CheckpointError(f"{self.source} holds no number that is named: give a log with a loss in it")
-        notes: list[str] = []
-        series = {field: self._series(field, points, notes) for field, points in self.points.items()}
-        return Log(name, format_, series, tuple(dict.fromkeys(notes)))
-
-    def _series(self, name: str, points: list[tuple[float, float]], notes: list[str]) -> Series:
-        """Where steps go back, values are numbered: a counter of each epoch, or two trainings in one file."""
-        steps, values = zip(*points, strict=True)
-        if any(later < earlier for earlier, later in pairwise(steps)):
-            notes.append("steps go back in this log (of each epoch, or of several trainings): lines are numbered")
-            return Series(name, tuple(float(number) for number in range(1, len(values) + 1)), values)
-        return Series(name, steps, values, self.counts_updates)
+    @property
+    def validation_stopped(self) -> bool:
+        """Whether validations end long before the training does."""
+        own, other = self.validation, self.training
+        if own is None or other is None or own.goes_back or other.goes_back:
+            return False
+        if not (own.shares_steps and other.shares_steps) and len(own) >= FEW_VALIDATIONS:
+            return False
+        gaps = [later - earlier for earlier, later in pairwise(own.steps)]
+        return bool(gaps) and other.steps[-1] - own.steps[-1] > WITHIN_GAPS * max(gaps)
 
 
 def find_loss(log: Log, field: str | None = None) -> LossCurve:
@@ -136,20 +101,38 @@ def find_loss(log: Log, field: str | None = None) -> LossCurve:
         named = log.series[field]
         return LossCurve(log, None, named) if is_validation(field) else LossCurve(log, named, None)
     losses = {name: series for name, series in log.series.items() if _LOSS.search(name.lower())}
-    own = {name: series for name, series in losses.items() if not _OTHER.search(name.lower())} or losses
+    own = {name: series for name, series in losses.items() if is_denoising_loss(name)}
+    own = own or {name: series for name, series in losses.items() if not _NO_LOSS.search(name.lower())}
     if not own and len(log.series) == 1:
-        own = log.series
+        own = {name: series for name, series in log.series.items() if _may_be_a_loss(series)}
     if not own:
         raise CheckpointError(f"{log.name} has no loss among its fields ({_names(log.series)}): name one with --field")
     training = _best({name: series for name, series in own.items() if not is_validation(name)})
     validation = _best({name: series for name, series in own.items() if is_validation(name)})
     chosen = {series.name for series in (training, validation) if series}
+    if chosen & log.rivals:
+        rivals = _names(name for name in log.series if name in log.rivals and name in own)
+        raise CheckpointError(f"{log.name} holds several trainings ({rivals}): name one with --field, or give its file")
     return LossCurve(log, training, validation, tuple(name for name in losses if name not in chosen))
+
+
+def is_denoising_loss(name: str) -> bool:
+    """Whether a field is called so, and not after a part of it or the loss of another network."""
+    return bool(_LOSS.search(name.lower())) and not _OTHER.search(name.lower())
 
 
 def is_validation(name: str) -> bool:
     """Whether a field is called after held-out data."""
     return bool(_VALIDATION.search(name.lower()))
+
+
+def _may_be_a_loss(series: Series) -> bool:
+    """Whether the one field of a log is not called after something else, is not negative and does not rise."""
+    finite = [value for value in series.values if math.isfinite(value)]
+    if _NO_LOSS.search(series.name.lower()) or min(finite, default=0.0) < 0:
+        return False
+    tenth = max(1, len(finite) // 10)
+    return not finite or fmean(finite[-tenth:]) <= MAX_RISE * fmean(finite[:tenth])
 
 
 def _best(series: dict[str, Series]) -> Series | None:
@@ -162,5 +145,6 @@ def _best(series: dict[str, Series]) -> Series | None:
     )
 
 
-def _names(names) -> str:
-    return ", ".join(list(names)[:12]) + (", ..." if len(names) > 12 else "")
+def _names(fields: Iterable[str]) -> str:
+    names = list(fields)
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")

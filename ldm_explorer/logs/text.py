@@ -1,15 +1,14 @@
 """Logs that are text: CSV, JSON, lines of JSON, and whatever a terminal showed with "loss: 0.34" in it."""
 
-import csv
-import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from ldm_explorer.files import CheckpointError
-from ldm_explorer.logs.series import STEPS, Collector, Log
+from ldm_explorer.logs.collector import Collector
+from ldm_explorer.logs.numbers import as_number, parsed
+from ldm_explorer.logs.series import Log
+from ldm_explorer.logs.tables import LOSS, read_any_table, read_table
 
 MAX_JSON_CHARACTERS = 8_000_000
 """Of one JSON value: it is held in memory as a whole."""
@@ -17,12 +16,13 @@ MAX_JSON_CHARACTERS = 8_000_000
 WRAPPERS = ("log_history", "history", "data", "records", "rows")
 """Where JSON files keep their records: the first is Hugging Face's trainer_state.json."""
 
-LOSS = "loss"
 NUMBER = r"[-+]?(?:\d{1,30}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,4})?"
+COMMA_NUMBER = r"[-+]?\d{1,30},\d{1,40}(?:[eE][-+]?\d{1,4})?(?![.,]?\d)"
+"""As much of the world writes it; not what is followed by more, as in a list."""
 _SAID = re.compile(
     r"(?:loss|mse)([\w./-]{0,24}?)['\"]?"
     r"(?:[ \t]{1,3}(?:is|was|of|at|around|about|near|stuck|stopped|stays|still|value|plateaus|plateaued)\b){0,4}"
-    rf"[ \t]{{0,4}}[:=~≈]?[ \t=]{{0,4}}({NUMBER}|nan|[-+]?inf)(?![\w]|\.\d)",
+    rf"[ \t]{{0,4}}[:=~≈]?[ \t=]{{0,4}}({COMMA_NUMBER}|{NUMBER}|nan|[-+]?inf)(?![\w]|\.\d)",
     re.IGNORECASE,
 )
 _BEFORE = re.compile(
@@ -33,7 +33,6 @@ _STEP = re.compile(
 )
 _BAR = re.compile(r"\b(\d{1,12})/(\d{1,12})[ \t]{0,2}\[")
 _EPOCH = re.compile(r"\bepoch['\"]?[ \t]{0,3}[:=#]?[ \t]{0,3}\[?(\d{1,9})\b", re.IGNORECASE)
-_ANY = TypeAdapter(Any)
 _BEFORE_CHARACTERS = 48
 _LINE_CHARACTERS = 20_000
 
@@ -52,14 +51,15 @@ def decoded(content: bytes, source: str) -> str:
 
 def read_text(text: str, name: str) -> Log:
     """A log that is text, of whichever kind it looks like. Raises `CheckpointError` where no number can be found."""
-    stripped = text.strip()
+    stripped = text.lstrip("\ufeff").strip()
     if not stripped:
         raise CheckpointError(f"{name} is empty: give a log with a loss in it")
     for kind, read in (
         ("JSON", _read_json),
         ("JSON lines", _read_json_lines),
-        ("CSV", _read_csv),
+        ("CSV", read_table),
         ("text", _read_said),
+        ("CSV", read_any_table),
     ):
         collector = Collector(name)
         if read(stripped, collector):
@@ -71,13 +71,13 @@ def _read_json(text: str, collector: Collector) -> bool:
     if text[0] not in "[{":
         return False
     if len(text) > MAX_JSON_CHARACTERS:
-        if "\n" in text[:_LINE_CHARACTERS] and _parsed(text.partition("\n")[0]) is not None:
+        if "\n" in text[:_LINE_CHARACTERS] and parsed(text.partition("\n")[0]) is not None:
             return False  # lines of JSON
         raise CheckpointError(
             f"{collector.source} has {len(text) / 1e6:.1f} million characters of JSON, "
             f"{MAX_JSON_CHARACTERS / 1e6:g} are read at most: write a record per line"
         )
-    value = _parsed(text)
+    value = parsed(text)
     for wrapper in WRAPPERS:
         if isinstance(value, dict) and isinstance(value.get(wrapper), list | dict):
             value = value[wrapper]
@@ -113,31 +113,8 @@ def _numbers(record: dict[Any, Any]) -> dict[str, float]:
     for name, value in record.items():
         if isinstance(value, dict):
             flat |= {f"{name}/{below}": deeper for below, deeper in value.items()}
-    found = {str(name): _number(value) for name, value in flat.items()}
+    found = {str(name): as_number(value) for name, value in flat.items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _number(value: Any) -> float | None:
-    """A number, or text that is one; None for anything else."""
-    if isinstance(value, str):
-        try:
-            return float(value) if 0 < len(value.strip()) <= 40 and "_" not in value else None
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
-def _parsed(text: str) -> Any:
-    """A JSON value, None for what is none."""
-    try:
-        return _ANY.validate_json(text)
-    except ValueError:
-        return None
 
 
 def _read_json_lines(text: str, collector: Collector) -> bool:
@@ -145,50 +122,10 @@ def _read_json_lines(text: str, collector: Collector) -> bool:
     if text[0] != "{":
         return False
     for line in text.splitlines():
-        if line.startswith("{") and isinstance(record := _parsed(line), dict):
+        if line.startswith("{") and isinstance(record := parsed(line), dict):
             collector.add_record(_numbers(record))
         collector.check_time()
     return bool(collector.points)
-
-
-def _read_csv(text: str, collector: Collector) -> bool:
-    """A table with a head, or bare numbers: the loss, or a step and the loss."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    first = lines[0][:_LINE_CHARACTERS] if lines else ""
-    delimiter = max(",;\t", key=first.count)
-    try:
-        rows = csv.reader(lines, delimiter=delimiter)
-        head = [cell.strip() for cell in next(rows, [])]
-        bare = bool(head) and all(_cell(cell, delimiter) is not None for cell in head)
-        if bare and len(head) <= 2:
-            names, body = ["step", LOSS][-len(head) :], csv.reader(lines, delimiter=delimiter)
-        else:
-            names, body = _head(head), rows
-        return _add_rows(names, body, delimiter, collector) if names else False
-    except csv.Error:
-        return False
-
-
-def _head(head: list[str]) -> list[str]:
-    """The names of columns; TensorBoard's own export has the loss as "Value". [] for what is no head."""
-    names = ["loss" if name.lower() == "value" else name for name in head]
-    said = [name for name in names if "loss" in name.lower() or "mse" in name.lower()]
-    is_head = said and all(len(name) < 200 and not re.search(r"[:=]\s*\d", name) for name in names)
-    return names if is_head else []
-
-
-def _add_rows(names: list[str], rows: Iterable[list[str]], delimiter: str, collector: Collector) -> bool:
-    for row in rows:
-        cells = zip(names, row, strict=False)
-        found = {name: value for name, cell in cells if name and (value := _cell(cell, delimiter)) is not None}
-        if found.keys() - {name for name in found if name.lower() in STEPS}:
-            collector.add_record(found)
-        collector.check_time()
-    return bool(collector.points)
-
-
-def _cell(text: str, delimiter: str) -> float | None:
-    return _number(text.strip().replace(",", ".") if delimiter == ";" else text.strip())
 
 
 def _read_said(text: str, collector: Collector) -> bool:
@@ -200,7 +137,7 @@ def _read_said(text: str, collector: Collector) -> bool:
         for said in _SAID.finditer(line):
             before = _BEFORE.search(line[max(0, said.start() - _BEFORE_CHARACTERS) : said.start()])
             name = f"{before[0] if before else ''}{line[said.start() : said.end(1)]}".lower()
-            value = float(said[2])
+            value = float(said[2].replace(",", "."))
             if step is None or last.get(name) != (step, value):  # a progress bar is drawn several times
                 collector.add(name, step, value)
             last[name] = step, value

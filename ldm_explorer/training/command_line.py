@@ -63,7 +63,7 @@ def main_of(config_class: type[Config], main: Callable[[Config], None]) -> None:
 def described(config_class: type) -> str:
     """What --help says before the options: nothing of what is raised, which is for Python, and what is spent by
     default."""
-    said = [part for part in inspect.getdoc(config_class).split("\n\n") if not part.startswith("Raises ")]
+    said = [part for part in (inspect.getdoc(config_class) or "").split("\n\n") if not part.startswith("Raises ")]
     if issubclass(config_class, FitConfig):
         said.append(f"Without a budget it trains for {config_class.DEFAULT_MINUTES:g} minutes.")
     return "\n\n".join(said)

@@ -79,8 +79,9 @@ def sample_grid(run_dir: Path, channels: int) -> bytes | None:
     return content.getvalue()
 
 
-def run_card(run_dir: Path, name: str | None = None) -> str:
-    """The README of a finished run, by what lies in its folder; `name` is where others load it from.
+def run_card(run_dir: Path, name: str | None = None, license: str | None = None) -> str:
+    """The README of a finished run, by what lies in its folder; `name` is where others load it from, `license` that of
+    a run whose options say none.
 
     Nothing in it says where things lie on this machine.
     """
@@ -89,22 +90,34 @@ def run_card(run_dir: Path, name: str | None = None) -> str:
     grid = f"![Samples]({SAMPLES_FILE})\n\nSamples of one noise each, not chosen." if run.has(SAMPLES_FILE) else ""
     labels = "class_labels=[0]" if config.get("class_labels") else ""
     figures = _figures(run_dir, metrics) if is_denoiser or run.has_part(VAE) else []
+    load = (
+        LOAD.format(name=name or run_dir.name, labels=labels, code=CODE_FILE) + _sides(run_dir) if is_denoiser else ""
+    )
     parts = (
         f"# {run_dir.name}",
         grid,
         _training(config, metrics["training"]),
         _as_a_student(config, metrics["training"]) if config.get("teacher") else "",
-        LOAD.format(name=name or run_dir.name, labels=labels, code=CODE_FILE) if is_denoiser else "",
+        load,
         *(["## Figures", *figures] if figures else []),
     )
-    return str(ModelCard(f"---\n{_metadata(config, run)}\n---\n" + "\n\n".join(filter(None, parts)) + "\n"))
+    return str(ModelCard(f"---\n{_metadata(config, run, license)}\n---\n" + "\n\n".join(filter(None, parts)) + "\n"))
 
 
-def _metadata(config: RunConfig, run: RunFolder) -> str:
+def _sides(run_dir: Path) -> str:
+    """What is to be known of the images where they are padded for the network."""
+    spec = read_checkpoint(run_dir).known_spec
+    if spec is None or spec.side == spec.model_side:
+        return ""
+    padded, own = (f"{side}x{side}" for side in (spec.model_side, spec.side))
+    return f" Its images are {padded}, as the network pads them; `train/sample.py` crops them to their {own}."
+
+
+def _metadata(config: RunConfig, run: RunFolder, license: str | None) -> str:
     """What the Hub reads: YAML."""
     dataset, is_denoiser = config.get("dataset", ""), run.has(PIPELINE_FILE)
     data = ModelCardData(
-        license=config.get("license") or UNKNOWN_LICENSE,
+        license=config.get("license") or license or UNKNOWN_LICENSE,
         library_name="diffusers" if run.has_part(VAE) else None,
         pipeline_tag="unconditional-image-generation" if is_denoiser else None,
         tags=["ldm-explorer", "latent-diffusion"],

@@ -37,8 +37,8 @@ def in_its_classes(library: Library, chosen: S, beside: S) -> S:
     names = [side.checkpoint for side in (chosen, beside)]  # type: ignore[attr-defined]
     if library.comparable(*names):
         return beside
-    of_each = [library.get(name).spec.class_names for name in names]
-    return beside.model_copy(update=_its_class(*of_each, chosen))
+    own, others = (library.get(name).spec.class_names for name in names)
+    return beside.model_copy(update=_its_class(own, others, chosen))
 
 
 def _why_not(one: Checkpoint, other: Checkpoint) -> str:

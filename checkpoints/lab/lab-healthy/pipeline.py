@@ -60,6 +60,13 @@ def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
         raise ValueError(f"{num_steps} steps with timestep_spacing {spacing!r} come to a timestep twice: give fewer")
 
 
+def _check_guidance(scale: object, labels: Tensor | None) -> None:
+    if not isinstance(scale, int | float) or not abs(scale) < 1e4:
+        raise ValueError(f"guidance_scale is {scale!r:.80}: give a number, 1 for none")
+    if scale != 1 and labels is None:
+        raise ValueError("guidance needs class labels and a network trained with a null class")
+
+
 class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
     """Makes images of classes 0 to K - 1, or of K, which means "no class", by any of the samplers."""
 
@@ -102,10 +109,7 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         if others := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
             raise ValueError(f"callback_on_step_end_tensor_inputs has {others}: there is latents alone")
         labels, count = self._labels_and_count(class_labels, batch_size, generator)
-        if not isinstance(guidance_scale, int | float) or not abs(guidance_scale) < 1e4:
-            raise ValueError(f"guidance_scale is {guidance_scale!r:.80}: give a number, 1 for none")
-        if guidance_scale != 1 and labels is None:
-            raise ValueError("guidance needs class labels and a network trained with a null class")
+        _check_guidance(guidance_scale, labels)
         scheduler = self._scheduler_for(sampler)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         set_timesteps(scheduler, steps)

@@ -216,8 +216,9 @@ def _in_one_step(walk: Walk) -> str:
 
 
 def _adds_no_noise(walk: Walk) -> bool:
-    """Whether pixels are sampled by another way than a DDPMScheduler, which most models of pixels come with."""
-    return walk.checkpoint.kind == "pixel" and walk.sampling.sampler != "ddpm"
+    """Whether a network of pixels is sampled in another way than by a DDPMScheduler, which most of them come with."""
+    is_network = walk.run.denoiser == DEFAULT_DENOISER
+    return is_network and walk.checkpoint.kind == "pixel" and walk.sampling.sampler != "ddpm"
 
 
 def _sides(titles: list[str], count: int) -> list[Side]:

@@ -69,10 +69,10 @@ def not_measured(library: Library, chosen: Compared) -> str:
     if own.get("psnr_db") is not None or own.get("fd_percent") is not None:
         return ""
     others = [library.get(name).dataset for name in library.beside(chosen.checkpoint)[:-1]]
-    beside = f" The others are of {others[0]}, which its images need not be." if others else ""
+    beside = f", beside latents of {others[0]}, which its images need not be of" if others else ""
     return (
-        f"`{own.name}` stores no measures: the figure has its cost alone, and its reconstruction stands beside. "
-        f"`python train/evaluate.py FOLDER` measures it, and keeps that for a run of ours, else prints it.{beside}"
+        f"`{own.name}` stores no measures (`python train/evaluate.py FOLDER` takes them): its cost and its "
+        f"reconstruction stand here{beside}."
     )
 
 
