@@ -47,8 +47,9 @@ def pytest_collection_modifyitems(items):
     )
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread():
+    """Also after a test that trained, which takes as many as there are: sums come out otherwise by as many."""
     torch.set_num_threads(1)
 
 

@@ -52,7 +52,7 @@ def test_without_facts_the_pairs_stand_in_a_table():
 
 
 def test_a_log_is_not_called_accused():
-    text = text_in(ask(pasted="loss: 0.34")[0])
+    text = text_in(ask(pasted="\n".join(f"step {step} loss: 0.34" for step in range(60)))[0])
     assert "Not as it should be" in text
     assert "ccused" not in text
 

@@ -157,7 +157,7 @@ FILE = {"path": "http://127.0.0.1:9/picture.png", "meta": {"_type": "gradio.File
         ("/denoising", {"steps": "many"}, "Steps is 'many'"),
         ("/denoising", {"beside": "steps=0"}, "Steps is '0'"),
         ("/denoising", {"beside": 3, "steps": 0}, "Steps is '0'"),
-        ("/denoising", {"sampler": "euler"}, "Sampler is 'euler'"),
+        ("/denoising", {"sampler": "eulr"}, "Sampler is 'eulr'"),
         ("/denoising", {"checkpoint": "../etc"}, "no checkpoint '../etc'"),
         ("/denoising", {"pictures": "some"}, "give all, last or none"),
         ("/denoising", {"seed": FILE}, "Seed is .*: give a number, or a text"),

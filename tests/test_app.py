@@ -12,7 +12,7 @@ from served import numbers_in, question_of
 
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
-from ldm_explorer.schedules import SCHEDULES
+from ldm_explorer.schedules import FLOW, SCHEDULES
 from ldm_explorer.ui import answers
 from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.rooms import ROOMS
@@ -56,7 +56,7 @@ def test_every_room_answers(client):
     kept = client.predict(class_name="Bag", number=2, beside="checkpoint=tiny-vae", api_name="/reconstruction")["show"]
     assert ["dB" in dict(side["facts"])["PSNR"] for side in kept["sides"][:2]] == [True, True]
     noised = client.predict(class_name="Bag", pictures="all", api_name="/alphas_betas")
-    assert [side["title"] for side in noised["show"]["sides"]] == list(SCHEDULES)
+    assert [side["title"] for side in noised["show"]["sides"]] == [*SCHEDULES, FLOW]
     assert picture_count(noised["show"]) >= len(SCHEDULES) * 2 * 7
     assert "Right" in client.predict(formula="z0 = a*z_t - b*v", api_name="/check_formula")["sentence"]
 

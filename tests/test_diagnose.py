@@ -198,7 +198,7 @@ def test_an_untrained_run_of_ours_is_called_nothing_else(ldm_folder):
 
 def broken_folders(tmp_path, ldm_folder):
     copies = {}
-    for name in ("empty", "bin", "json", "log", "half", "flow", "channels", "sides"):
+    for name in ("empty", "bin", "json", "log", "half", "edm", "channels", "sides"):
         copies[name] = tmp_path / name
         if name != "empty":
             shutil.copytree(ldm_folder, copies[name])
@@ -208,7 +208,7 @@ def broken_folders(tmp_path, ldm_folder):
     (copies["json"] / "scheduler" / "scheduler_config.json").write_text("{")
     (copies["log"] / "train_log.jsonl").write_text('{"step": nonsense}\n')
     (copies["half"] / "unet" / "config.json").unlink()
-    edit_json(copies["flow"] / "scheduler" / "scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler")
+    edit_json(copies["edm"] / "scheduler" / "scheduler_config.json", _class_name="EDMEulerScheduler")
     edit_json(copies["channels"] / "vae" / "config.json", latents_std=[1.0])
     edit_json(copies["sides"] / "unet" / "config.json", sample_size=[64, 8])
     return copies
@@ -220,7 +220,7 @@ REFUSALS = {
     "json": "cannot be read as JSON",
     "log": "train_log.jsonl cannot be read",
     "half": "half-written",
-    "flow": "no betas to check",
+    "edm": "has no betas",
     "channels": "need 4 values",
     "sides": "images of side 256, the autoencoder's images have side 32",
 }

@@ -81,6 +81,13 @@ def opposite(network: UNet2DModel) -> UNet2DModel:
     return network
 
 
+def scaled(network: UNet2DModel) -> UNet2DModel:
+    network = deepcopy(network)
+    network.conv_out.weight.mul_(1.8)
+    network.conv_out.bias.mul_(1.8)
+    return network
+
+
 def case_of(network: UNet2DModel, scheduler) -> Case:
     """A folder of pixels without a record, and images for it."""
     config = dict(scheduler.config) | {"_class_name": type(scheduler).__name__}
@@ -158,6 +165,11 @@ FAULTS: dict[str, tuple[Callable[[dict], tuple], str, str]] = {
         lambda networks: (networks["shifted"], U_SCHEDULER),
         "schedule_by_behaviour",
         "It is told other times than in training",
+    ),
+    "an output that is too large": (
+        lambda networks: (scaled(networks["v"]), V_SCHEDULER),
+        "output_scale",
+        "The output is 1.8 times what it was trained to be",
     ),
     "far too large a shift": (
         lambda networks: (networks["u"], make_scheduler(FLOW, "flow", 60.0)),

@@ -31,7 +31,7 @@ TRAINING = {
 OWN = {
     VAETrainConfig: {"latent_size": "small", "kl_weight": math.nan, "perceptual": 3},
     LDMTrainConfig: {"vae": 3, "prediction": "x", "timesteps": "odd", "class_labels": "perhaps", "min_snr_gamma": "x"},
-    EvaluationConfig: {"sampler": "euler", "steps": 2.5, "quick": "perhaps"},
+    EvaluationConfig: {"sampler": "eulr", "steps": 2.5, "quick": "perhaps"},
 }
 WRONG = [
     (config_class, name, value)

@@ -281,7 +281,7 @@ def test_a_link_with_choices_of_every_kind_of_control_is_one_question(visit):
     done(page)
     page.wait_for_timeout(500)
     assert len(asked) == 1
-    assert "steps=3&guidance=2&classes=each&images=2" in page.url
+    assert "steps=3&guidance=2&denoiser=network&classes=each&images=2" in page.url
 
 
 def test_a_new_choice_ends_what_was_asked_before(visit, computed):

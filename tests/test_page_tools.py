@@ -165,7 +165,7 @@ def test_the_curves_of_all_plots_are_one_table(page, address):
         "[...document.querySelectorAll('.js-plotly-plot')].flatMap(({data}) => data.map(({x}) => x.length))"
     )
     assert len(rows) == sum(drawn)
-    assert {row["curve"] for row in rows} == {"linear", "scaled_linear", "cosine"}
+    assert {row["curve"] for row in rows} == {"linear", "scaled_linear", "cosine", "flow"}
     table = page.evaluate(
         """ldm.tool.table([{layout: {title: {text: '<b>of, "two"</b>'}}, getAttribute: () => null, data: [
             {name: '=1+1', x: {dtype: 'f8', bdata: btoa(String.fromCharCode(0, 0, 0, 0, 0, 0, 4, 64))}, y: [-3]},

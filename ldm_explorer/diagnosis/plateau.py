@@ -31,7 +31,6 @@ MANY = 50
 
 TENTHS = 10
 MIN_VALUES_FOR_RISE = 20
-MIN_VALUES_FOR_LEVEL = 10
 SURELY_LEVEL = 0.02
 """Of the value: with a larger error the end of a log may be level or not."""
 

@@ -39,7 +39,7 @@ class Check:
 
 _QUALITY = ("learned", "samples")
 _ANSWER = ("prediction_type", "schedule_by_behaviour", "labels_match", *_QUALITY)
-_BEHAVIOUR = ("channel_order", "output_scale", "network_config", *_ANSWER)
+_BEHAVIOUR = ("path", "channel_order", "output_scale", "network_config", *_ANSWER)
 
 CHECKS: tuple[Check, ...] = (
     Check(

@@ -71,8 +71,8 @@ def not_measured(library: Library, chosen: Compared) -> str:
     others = [library.get(name).dataset for name in library.beside(chosen.checkpoint)[:-1]]
     beside = f", beside latents of {others[0]}, which its images need not be of" if others else ""
     return (
-        f"`{own.name}` stores no measures (`python train/evaluate.py FOLDER` takes them): its cost and its "
-        f"reconstruction stand here{beside}."
+        f"`{own.name}` stores no measures (`python train/evaluate.py FOLDER` takes them): its cost and reconstruction "
+        f"stand here{beside}."
     )
 
 
