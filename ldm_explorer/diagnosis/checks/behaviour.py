@@ -32,6 +32,7 @@ NOISE_LEVELS = (0.9, 0.7, 0.4, 0.15)
 SHIFTS = (0.25, 0.5, 2, 3, 4, 6, 12)
 CANDIDATE_TIMES = 24
 TOLD_BETTER = 1.1
+"""Healthy networks err at most 1.2 % less when told another time than their own, and barely trained ones 5 %."""
 
 
 def _ratios(case: Case) -> dict[str, float]:
@@ -86,7 +87,7 @@ def schedule_by_behaviour(case: Case) -> Finding:
     excess = [row[timestep] / min(row.values()) for row, timestep in zip(errors, told, strict=True)]
     pairs = ", ".join(f"{timestep}: {time}" for timestep, time in zip(told, best, strict=True))
     evidence = f"At the noise of the config's timestep it denoises best when told {pairs} (should be near)"
-    if sorted(excess)[-2] < TOLD_BETTER:
+    if max(excess) < TOLD_BETTER:
         return Finding(f"{evidence}; being told the config's costs at most {max(excess) - 1:.0%}.")
     evidence += f"; being told the config's costs up to {max(excess) - 1:.0%} more error. The config is "
     like, reason, fix = _other_times(case, told, errors, candidates)

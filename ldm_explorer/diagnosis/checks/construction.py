@@ -23,6 +23,7 @@ MAX_CHANNELS = 4
 TIMESTEPS_TOLD = 12
 OFF_SCALE = 1.15
 SAME_SCALE = 1.1
+CLEARLY_BELOW = 0.9
 ALTERNATIVES = {
     "flip_sin_to_cos": (True, False),
     "freq_shift": (0, 1),
@@ -85,7 +86,7 @@ def network_config(case: Case) -> Finding:
     )
     if not is_better(error, own):
         return Finding(f"{evidence}, and with others more (its own should be the best).")
-    if not is_better(error, told := _error_told_the_best_timestep(case, probes)):
+    if error > CLEARLY_BELOW * (told := _error_told_the_best_timestep(case, probes)):
         return Finding(f"{evidence}, but told other timesteps {told:.2f}: that is a matter of the schedule.")
     return Finding(
         f"{evidence} (its own should be the best).",
