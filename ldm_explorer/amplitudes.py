@@ -35,6 +35,11 @@ class Amplitudes:
         return self.a.square() / (self.a.square() + self.b.square())
 
     @property
+    def flow_time(self) -> Tensor:
+        """s = b / (a + b): divided by a + b, z_t is (1 - s) z0 + s eps, where a flow is at that time."""
+        return self.b / (self.a + self.b)
+
+    @property
     def preserve_variance(self) -> bool:
         """Whether a^2 + b^2 is 1 everywhere, as v-prediction needs."""
         return bool(torch.allclose(self.a.square() + self.b.square(), torch.ones_like(self.a), atol=1e-4))

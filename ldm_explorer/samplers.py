@@ -99,6 +99,11 @@ def shift_of(scheduler: SchedulerMixin) -> float:
     return scheduler.config.get("shift", scheduler.config.get("flow_shift", 1.0))
 
 
+def shifted(s: Tensor | float, shift: float) -> Tensor | float:
+    """A flow's time s after a shift, which is more at the noisy end for one above 1 (Esser et al. 2024, eq. 23)."""
+    return shift * s / (1 + (shift - 1) * s)
+
+
 def samplers_of(schedule: Schedule, prediction_type: PredictionType) -> tuple[SamplerName, ...]:
     """Those that walk along a schedule with what a network predicts."""
     if not isinstance(schedule, FlowSchedule):

@@ -55,6 +55,8 @@ SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "cosine": cosine_betas,
 }
 """Those that have betas."""
+DIFFUSERS_NAMES = {"cosine": "squaredcos_cap_v2"}
+"""Of those that diffusers calls otherwise."""
 FLOW = "flow"
 """The one that has none: see `FlowSchedule`."""
 if TYPE_CHECKING:  # a type checker takes no Literal that is computed

@@ -16,7 +16,7 @@ from ldm_explorer.diagnosis.judge import MAX_LOSS_OVER_ZERO, MeanFloors, Rung, j
 from ldm_explorer.diagnosis.loss_facts import MOST_OF_MEAN_IMAGE, LossFacts, mean_floors_of
 from ldm_explorer.diagnosis.loss_sizes import what_is_summed, what_is_weighted
 from ldm_explorer.diagnosis.plateau import MIN_VALUES_FOR_LEVEL, SURE, Plateau, find_plateau
-from ldm_explorer.files import CheckpointError
+from ldm_explorer.files import CheckpointError, counted
 from ldm_explorer.logs.series import LossCurve
 from ldm_explorer.run_files import MAX_NUMBER
 
@@ -212,7 +212,7 @@ def _not_level(curve: LossCurve, rung: Rung | None, plateau: Plateau, finite: Se
     if plateau.still_falling:
         return "But it still falls: this is no end to judge."
     if count < MIN_VALUES_FOR_LEVEL:
-        return f"That holds if it stays there, which {count} value{'s' * (count > 1)} cannot show."
+        return f"That holds if it stays there, which {counted(count, 'value')} cannot show."
     if plateau.has_levelled or rung is Rung.NOTHING:
         return ""
     return "That holds if it stays there, which its scatter does not show: it may still fall."

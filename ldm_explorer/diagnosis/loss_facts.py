@@ -15,6 +15,7 @@ from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import (
     DEFAULT_BETA_END,
     DEFAULT_BETA_START,
+    DIFFUSERS_NAMES,
     FLOW,
     MAX_NUM_TIMESTEPS,
     SCHEDULES,
@@ -32,7 +33,8 @@ MOST_OF_MEAN_IMAGE = 0.75
 """Of the variance of all values, that of the mean image over its places, which a network knows with no effort."""
 
 OTHER_NAMES = {
-    **{"squaredcos_cap_v2": "cosine", "rectified_flow": FLOW, "flow_matching": FLOW},
+    **{theirs: ours for ours, theirs in DIFFUSERS_NAMES.items()},
+    **{"rectified_flow": FLOW, "flow_matching": FLOW},
     **{"eps": "epsilon", "v": "v_prediction", "u": "flow", "flow_prediction": "flow", "x0": "sample", "z0": "sample"},
 }
 

@@ -3,6 +3,7 @@
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_words import TARGETS
+from ldm_explorer.files import counted
 from ldm_explorer.shipped import find_shipped_checkpoints
 
 
@@ -18,7 +19,7 @@ def _trained(checkpoint: Checkpoint) -> str:
         return "autoencoder alone"
     if checkpoint.teacher:
         steps = checkpoint.sampling.num_inference_steps
-        return f"student of {checkpoint.teacher}, {steps} evaluation{'s' * (steps > 1)}"
+        return f"student of {checkpoint.teacher}, {counted(steps, 'evaluation')}"
     predicts, schedule = checkpoint.config.get("prediction"), checkpoint.config.get("schedule")
     return ", ".join(["denoiser", *filter(None, [schedule]), *([TARGETS[predicts]] if predicts else [])])
 

@@ -62,8 +62,7 @@ class FlowLens:
 
 def to_flow(z_t: Tensor, mixed: Amplitudes) -> tuple[Tensor, Tensor]:
     """A noisy latent `(B, ...)` in the coordinates of a flow, z_t / (a + b), and its time s = b / (a + b)."""
-    total = mixed.a + mixed.b
-    return z_t / total, mixed.b / total
+    return z_t / (mixed.a + mixed.b), mixed.flow_time
 
 
 def view_as_flow(
@@ -100,8 +99,7 @@ def view_as_flow(
 
 def time_in(schedule: Schedule, low: float, high: float) -> float:
     """The share of training that uniform timesteps of a schedule spend where low < s <= high, in a flow's time."""
-    mixed = schedule.amplitudes
-    s = mixed.b / (mixed.a + mixed.b)
+    s = schedule.amplitudes.flow_time
     return float(((s > low) & (s <= high)).float().mean())
 
 

@@ -11,6 +11,7 @@ from ldm_explorer.explore.formula_algebra import (
     Path,
     compare,
     definitions,
+    on_line,
     readable,
     value_at,
 )
@@ -189,9 +190,7 @@ def _both_sides(
 
 
 def _amplitudes(place: Decimal, path: Path) -> tuple[Decimal, Decimal]:
-    if path == "circle":
-        return place.sqrt(), (1 - place).sqrt()
-    return (1 - place, place) if path == "line" else (place, 1 - place)
+    return (place.sqrt(), (1 - place).sqrt()) if path == "circle" else on_line(place, path)
 
 
 def _number(value) -> Decimal:

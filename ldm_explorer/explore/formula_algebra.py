@@ -57,6 +57,11 @@ def definitions(a: Any, b: Any, a_s: Any, b_s: Any, z0: Any, eps: Any, path: Pat
     }
 
 
+def on_line(time: Any, path: Path) -> tuple[Any, Any]:
+    """(a, b) at a time of a flow, over whatever numbers they are."""
+    return (1 - time, time) if path == "line" else (time, 1 - time)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A formula beside the truth."""
@@ -196,8 +201,8 @@ def _rational_root(number: Any) -> Any:
 
 @cache
 def _exact(path: Path) -> NumberSystem:
-    pairs = {"circle": (_A, _B, _A_S, _B_S), "line": (1 - _B, _B, 1 - _B_S, _B_S)}
-    amplitudes = pairs.get(path, (_B, 1 - _B, _B_S, 1 - _B_S))  # the letter b is a line's time
+    on_circle = (_A, _B, _A_S, _B_S)
+    amplitudes = on_circle if path == "circle" else (*on_line(_B, path), *on_line(_B_S, path))  # b is a line's time
     return NumberSystem(
         names=definitions(*amplitudes, _Z0, _EPS, path),
         number=lambda value: _FIELD(QQ(value.numerator, value.denominator)),

@@ -7,7 +7,7 @@ import torch
 
 from ldm_explorer.diagnosis.students import student_sentence
 from ldm_explorer.explore.training_run import VALIDATION, Run, RunReport
-from ldm_explorer.files import CheckpointError
+from ldm_explorer.files import CheckpointError, counted
 from ldm_explorer.run_files import read_run_config
 from ldm_explorer.run_layout import LOG_FILE
 
@@ -46,7 +46,7 @@ def in_words(run: Run) -> str:
     except (CheckpointError, OSError):
         return run.label
     if (teacher := config.get("teacher")) and (count := config.get("evaluations")):
-        return f"{run.label}: student of {PurePath(teacher).name}, {count} evaluation{'s' * (count > 1)}"
+        return f"{run.label}: student of {PurePath(teacher).name}, {counted(count, 'evaluation')}"
     if prediction := config.get("prediction"):
         return f"{run.label}: denoiser, predicts {TARGETS[prediction]}, {config.get('schedule')}"
     return f"{run.label}: autoencoder" if run.checkpoint is None or run.checkpoint.kind == "vae" else run.label

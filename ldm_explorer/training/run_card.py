@@ -17,7 +17,7 @@ from ldm_explorer.data import DATASETS, FOLDER_PREFIX
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.diagnosis.students import student_sentence
 from ldm_explorer.evaluation.results_table import tables
-from ldm_explorer.files import read_json
+from ldm_explorer.files import counted, read_json
 from ldm_explorer.film import read_film
 from ldm_explorer.models import count_flops
 from ldm_explorer.run_files import RunConfig, read_log, read_run_config
@@ -141,8 +141,8 @@ def _as_a_student(config: RunConfig, training: dict[str, Any]) -> str:
     """What it was distilled from, and how it is sampled."""
     count, walk = config.get("evaluations") or 1, training["teacher"]
     return (
-        f"A student of {without_places(walk['folder'])} by progressive distillation (Salimans & Ho 2022): with {count} "
-        f"evaluation{'s' * (count > 1)} of DDIM it goes where its teacher goes with {walk['num_inference_steps']} of "
+        f"A student of {without_places(walk['folder'])} by progressive distillation (Salimans & Ho 2022): with "
+        f"{counted(count, 'evaluation')} of DDIM it goes where its teacher goes with {walk['num_inference_steps']} of "
         f"{walk['sampler']}. It knows the trailing timesteps of these {count} alone: other numbers, samplers and "
         "guidance are not what it was trained for."
     )

@@ -9,6 +9,7 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.flow_lens import NUM_PATHS, FlowLens, retraining, view_as_flow
 from ldm_explorer.explore.library import Library
 from ldm_explorer.figures.flow_lens import flow_lens_figure
+from ldm_explorer.files import counted
 from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
@@ -63,7 +64,7 @@ def answer(library: Library, chosen: LensSettings, beside: LensSettings | None) 
 
 
 def _title(name: str, sampling: SamplerSteps) -> str:
-    return f"{name}, {sampling.sampler}, {sampling.num_inference_steps} step{'s' * (sampling.num_inference_steps > 1)}"
+    return f"{name}, {sampling.sampler}, {counted(sampling.num_inference_steps, 'step')}"
 
 
 def _view(library: Library, checkpoint: Checkpoint, run: LensSettings) -> FlowLens:

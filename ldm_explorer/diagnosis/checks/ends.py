@@ -6,7 +6,7 @@ from torch import Tensor
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks.settings import CONFIG, setting, walks_every_step
 from ldm_explorer.diagnosis.verdicts import Finding
-from ldm_explorer.samplers import DEFAULT_NUM_STEPS, shift_of
+from ldm_explorer.samplers import DEFAULT_NUM_STEPS, shift_of, shifted
 from ldm_explorer.schedules import MAX_TERMINAL_SNR, MIN_EPSILON_TERMINAL_SNR
 
 MAX_STEP = 0.6
@@ -47,11 +47,11 @@ def spacing(case: Case) -> Finding:
 def _flow_steps(case: Case) -> Finding:
     """A shift takes steps from one end of a flow to the other: where they are few, none may go most of the way."""
     shift, times = shift_of(case.required_scheduler), torch.linspace(1, 0, DEFAULT_NUM_STEPS + 1)
-    shifted = shift * times / (1 + (shift - 1) * times)
-    longest, at = (-shifted.diff()).max(0)
+    visited = torch.as_tensor(shifted(times, shift))
+    longest, at = (-visited.diff()).max(0)
     evidence = (
-        f"With a shift of {shift:g} the longest of {DEFAULT_NUM_STEPS} steps leads from s = {float(shifted[at]):.2f} "
-        f"to {float(shifted[at + 1]):.2f} (should be no more than {MAX_STEP:g} of the way)"
+        f"With a shift of {shift:g} the longest of {DEFAULT_NUM_STEPS} steps leads from s = {float(visited[at]):.2f} "
+        f"to {float(visited[at + 1]):.2f} (should be no more than {MAX_STEP:g} of the way)"
     )
     if float(longest) <= MAX_STEP:
         return Finding(f"{evidence}.")
@@ -98,8 +98,7 @@ def _epsilon_is_lost(case: Case) -> bool:
 
 def _first_amplitude(case: Case) -> float:
     """The signal's where diffusers' solvers begin along a flow, at s = .999 before the shift."""
-    shift, s = shift_of(case.required_scheduler), 1 - 1 / case.num_timesteps
-    return 1 - shift * s / (1 + (shift - 1) * s)
+    return 1 - float(shifted(1 - 1 / case.num_timesteps, shift_of(case.required_scheduler)))
 
 
 def _visits_the_end(case: Case) -> bool:

@@ -24,6 +24,7 @@ from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, SCHEDULES, FlowSchedul
 NOISE_LEVELS = (0.8, 0.4, 0.15)
 """Shares of the variance that are signal. At one half a flow looks the same from both of its ends."""
 SCALES = 0.4, 2.5
+"""By what its own output may be multiplied."""
 
 
 @dataclass(frozen=True, eq=False)

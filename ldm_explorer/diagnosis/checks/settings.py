@@ -17,6 +17,7 @@ from ldm_explorer.run_layout import CONFIG_FILE, SCHEDULER_FILE
 from ldm_explorer.schedules import (
     DEFAULT_BETA_END,
     DEFAULT_BETA_START,
+    DIFFUSERS_NAMES,
     FLOW,
     SCHEDULES,
     STABLE_DIFFUSION_BETAS,
@@ -26,8 +27,6 @@ from ldm_explorer.schedules import (
 )
 
 CONFIG = SCHEDULER_FILE
-DIFFUSERS_NAMES = {"cosine": "squaredcos_cap_v2"}
-"""Of schedules that it calls otherwise."""
 MAX_CLIPPED_SHARE = 1e-3
 MAX_AMPLITUDE_DIFFERENCE = 2e-3
 """How far sqrt(abar) may be off: rounding betas to fp16 stays below it."""

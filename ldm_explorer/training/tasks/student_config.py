@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from diffusers import DDPMScheduler
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.files import counted
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_files import read_run_config
 from ldm_explorer.run_layout import UNET
@@ -86,7 +87,7 @@ class DistillConfig(TrainConfig):
         taken = teacher.sampling.num_inference_steps
         if taken <= self.evaluations or taken % self.evaluations:
             raise ValueError(
-                f"{self.teacher} is a student of {taken} evaluation{'s' * (taken > 1)}, and --evaluations is "
+                f"{self.teacher} is a student of {counted(taken, 'evaluation')}, and --evaluations is "
                 f"{self.evaluations}: give a --teacher of two, three or more times as many, or one that is no student"
             )
         return teacher.sampling

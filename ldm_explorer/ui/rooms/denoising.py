@@ -13,6 +13,7 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import DenoisingFrame, denoise_images, timesteps_shown
 from ldm_explorer.explore.export import denoising_script, short_path
 from ldm_explorer.explore.library import Library
+from ldm_explorer.files import counted
 from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.ui import few_evaluations, flow_lens, settings
 from ldm_explorer.ui.flow_lens import LensSettings
@@ -163,7 +164,7 @@ def _title(walk: Walk) -> str:
     guided = f", guidance {run.guidance:g}" if run.guidance != 1 else ""
     by = "" if run.denoiser == DEFAULT_DENOISER else f", {run.denoiser} denoiser"
     each = ", one of each class" if run.classes == "each" else ""
-    return f"{walk.checkpoint.name}: {sampler}, {steps} step{'s' * (steps > 1)}{guided}{by}{each}"
+    return f"{walk.checkpoint.name}: {sampler}, {counted(steps, 'step')}{guided}{by}{each}"
 
 
 def _label(steps: list[DenoisingFrame]) -> str:
