@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.data import ImageSet
-from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.models import TransformerConfig, UNetConfig, VAEConfig
 
 NUM_CLASSES = 10
 RUN_CONFIG = {
@@ -32,7 +32,7 @@ def draw_shapes(count: int, seed: int) -> ImageSet:
     return ImageSet(images, labels)
 
 
-def build_seeded(config: VAEConfig | UNetConfig, seed: int = 0):
+def build_seeded(config: VAEConfig | UNetConfig | TransformerConfig, seed: int = 0):
     """An untrained network whose weights fp16 holds exactly, so that saving it changes nothing."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -7,7 +7,7 @@ import torch
 from helpers import build_seeded, denoiser_records
 
 from ldm_explorer.atomic import write_json
-from ldm_explorer.checkpoints import save_model, save_pipeline, write_spec
+from ldm_explorer.checkpoints import save_model, save_pipeline
 from ldm_explorer.data import DatasetSpec, ImageSet
 from ldm_explorer.diagnosis.statistics import measure_latents, write_statistics
 from ldm_explorer.evaluation.features import FeatureNet
@@ -15,6 +15,7 @@ from ldm_explorer.examples import write_examples
 from ldm_explorer.film import FilmFrame, write_frame
 from ldm_explorer.latents import LatentCodec, encode_posterior, measure_statistics
 from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.run_files import write_spec
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import make_schedule

@@ -148,7 +148,7 @@ def main(batch_size: int) -> None:
     print(", ".join(f"{name} convolution {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
     pairs = in_turn(
         lambda: our_loop(DenoiserTask(*arguments), config),
-        lambda: plain_loop(config.unet_for(codec.vae).build(), posterior.mean, labels, config),
+        lambda: plain_loop(config.network_for(codec.vae).build(), posterior.mean, labels, config),
     )
     report("plain loop", pairs, config.batch_size)
     reached = (

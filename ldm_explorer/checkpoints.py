@@ -1,7 +1,7 @@
 """Checkpoint folders: save and load. Weights are fp16 safetensors, everything beside them is JSON.
 
-checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/, scheduler/ (a pipeline) and
-                               pipeline.py, which lets diffusers load it without this package;
+checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, vae/, unet/ or transformer/, scheduler/
+                               (a pipeline) and pipeline.py, which lets diffusers load it without this package;
                                README.md (run card), train_config.json, train_log.jsonl, metrics.json;
                                dataset.json and images/ where the dataset is not one that everybody has;
                                .ldm-explorer, the mark of a run of ours (see run_folder)
@@ -10,11 +10,11 @@ checkpoints/<dataset>/<run>/   vae/ alone (an autoencoder) or model_index.json, 
 import copy
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, UNet2DModel
+from diffusers import AutoencoderKL, DiTTransformer2DModel, ModelMixin, SchedulerMixin, UNet2DModel
 
 from ldm_explorer import standalone_pipeline
 from ldm_explorer.data import DATASETS, DatasetSpec, dataset_spec
@@ -23,9 +23,11 @@ from ldm_explorer.examples import Examples
 from ldm_explorer.files import CheckpointError, first_line, is_text, printable, read_json
 from ldm_explorer.latents import LatentCodec, measure_statistics, settle_statistics
 from ldm_explorer.lazy import cached_property
-from ldm_explorer.model_folder import ModelFolder, find_model
+from ldm_explorer.model_folder import find_model
 from ldm_explorer.model_images import fitting_spec, num_classes, numbered_spec
+from ldm_explorer.model_parts import ModelFolder
 from ldm_explorer.network_files import check_weights, load_model, model_files, why_none
+from ldm_explorer.networks import NETWORKS, part_of
 from ldm_explorer.options import as_path
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.run_files import LogRecord, RunConfig, read_log, read_run_config, read_scheduler_config, read_spec
@@ -40,7 +42,6 @@ from ldm_explorer.run_layout import (
     SCHEDULER,
     SCHEDULER_CONFIG,
     SCHEDULER_FILE,
-    SPEC_FILE,
     UNET,
     VAE,
     config_of,
@@ -61,7 +62,9 @@ def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None
     RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: measures})
 
 
-PIPELINE_FILES = (PIPELINE_FILE, CODE_FILE, SCHEDULER_FILE, *model_files(UNET), *model_files(VAE))
+def pipeline_files(network: str) -> tuple[str, ...]:
+    """What `save_pipeline` writes, with the part of the network."""
+    return PIPELINE_FILE, CODE_FILE, SCHEDULER_FILE, *model_files(network), *model_files(VAE)
 
 
 def save_vae(folder: Path, vae: AutoencoderKL) -> None:
@@ -72,23 +75,26 @@ def save_vae(folder: Path, vae: AutoencoderKL) -> None:
 def save_pipeline(
     folder: Path,
     vae: AutoencoderKL,
-    unet: UNet2DModel,
+    network: UNet2DModel | DiTTransformer2DModel,
     scheduler: SchedulerMixin,
     sampling: SamplerSteps = DEFAULT_STEPS,
 ) -> None:
-    """Write `unet/`, `scheduler/`, `vae/`, `pipeline.py` and last `model_index.json`, by which a folder is whole.
+    """Write `unet/` or `transformer/`, `scheduler/`, `vae/`, `pipeline.py` and last `model_index.json`, by which a
+    folder is whole.
 
     With the autoencoder first, a folder that a kill left half-written would pass for that of an autoencoder.
     """
-    run = RunFolder(folder)
-    run.check(PIPELINE_FILES)
-    run.remove([PIPELINE_FILE])
-    save_model(unet, folder / UNET)
+    run, part = RunFolder(folder), part_of(network)
+    run.check(pipeline_files(part))
+    others = tuple(f"{other}/" for other in NETWORKS if other != part)
+    run.remove([PIPELINE_FILE, *(name for name in run.names if name.startswith(others))])
+    save_model(network, folder / part)
     with run.replacing(SCHEDULER, last=SCHEDULER_CONFIG) as temporary:
         scheduler.save_pretrained(temporary)
     save_model(vae, folder / VAE)
-    pipeline = LatentDiffusionPipeline(vae, unet, scheduler, **sampling._asdict())
-    write_pipeline_index(run, json.loads(pipeline.to_json_string()))
+    pipeline = LatentDiffusionPipeline.of(vae, network, scheduler, **sampling._asdict())
+    parts = json.loads(pipeline.to_json_string())
+    write_pipeline_index(run, {name: entry for name, entry in parts.items() if entry != [None, None]})
 
 
 def write_pipeline_index(run: RunFolder, parts: dict[str, Any]) -> None:
@@ -104,11 +110,6 @@ def save_model(model: ModelMixin, folder: Path) -> None:
     half = copy.deepcopy(model).half()
     with RunFolder(folder.parent).replacing(folder.name, last=NETWORK_CONFIG) as temporary:
         half.save_pretrained(temporary, safe_serialization=True, max_shard_size=MAX_SHARD_SIZE)
-
-
-def write_spec(folder: Path, spec: DatasetSpec) -> None:
-    """Write `dataset.json`: what is to be known about the images of a dataset that others do not have."""
-    RunFolder(folder).write_json(SPEC_FILE, asdict(spec))
 
 
 def load_vae(folder: Path) -> AutoencoderKL:
@@ -139,7 +140,7 @@ def load_pipeline(folder: Path) -> LatentDiffusionPipeline:
 
 
 def _load_pipeline(model: ModelFolder, classes: int, examples: Examples | None = None) -> LatentDiffusionPipeline:
-    unet = load_model(UNet2DModel, model.folder, model.unet or UNET)
+    network = load_model(model.network_class, model.folder, model.network or UNET)
     scheduler = load_scheduler(model.folder)
     steps, schedule = scheduler.config.num_train_timesteps, own_schedule(scheduler)
     if steps != schedule.num_timesteps:
@@ -150,7 +151,8 @@ def _load_pipeline(model: ModelFolder, classes: int, examples: Examples | None =
     try:
         vae = None if model.vae is None else _load_vae(model, examples)
         scheduler = clipping(scheduler) if vae is None else scheduler
-        pipeline = LatentDiffusionPipeline(vae, unet, scheduler, classes, **read_sampler_steps(model)._asdict())
+        sampling = read_sampler_steps(model)._asdict()
+        pipeline = LatentDiffusionPipeline.of(vae, network, scheduler, classes, **sampling)
     except CheckpointError:
         raise
     except ValueError as error:
@@ -179,13 +181,13 @@ class Checkpoint:
 
     @property
     def kind(self) -> Kind:
-        if self.model.unet is None:
+        if self.model.network is None:
             return "vae"
         return "pixel" if self.model.vae is None else "ldm"
 
     @property
     def has_denoiser(self) -> bool:
-        return self.model.unet is not None
+        return self.model.network is not None
 
     @property
     def teacher(self) -> str | None:
@@ -218,7 +220,7 @@ class Checkpoint:
 
     @property
     def denoiser(self) -> NetworkDenoiser:
-        """The UNet with what it predicts and along which schedule."""
+        """The network with what it predicts and along which schedule."""
         return self.pipeline.denoiser
 
     @property
@@ -278,16 +280,16 @@ def read_checkpoint(folder: Path | str) -> Checkpoint:
 def _check_whole(model: ModelFolder) -> None:
     """Raises `CheckpointError` for a run that a kill left half-written, and for networks without weights."""
     folder, run = model.folder, RunFolder(model.folder)
-    if model.is_ours and model.unet is not None and not run.has(PIPELINE_FILE):
-        raise CheckpointError(f"{folder} is half-written: it has {UNET}/ but no {PIPELINE_FILE}")
+    if model.is_ours and model.network is not None and not run.has(PIPELINE_FILE):
+        raise CheckpointError(f"{folder} is half-written: it has {model.network}/ but no {PIPELINE_FILE}")
     if model.is_ours and model.vae is None:
         raise CheckpointError(f"{folder} is no checkpoint: it has no {config_of(VAE)}")
-    for part in (model.vae, model.unet):
+    for part in (model.vae, model.network):
         if part is not None:
             check_weights(folder / part)
-    if model.unet is not None and not read_scheduler_config(folder):
+    if model.network is not None and not read_scheduler_config(folder):
         raise CheckpointError(f"{folder} is no checkpoint: it has no {SCHEDULER_FILE}")
-    if not model.is_ours and model.unet is not None:
+    if not model.is_ours and model.network is not None:
         load_scheduler(folder)
     read_sampler_steps(model)
 

@@ -4,9 +4,10 @@ Samplers, the pipeline, the diagnosis and the count of operations take any of th
 """
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import DiTTransformer2DModel, UNet2DModel
 from torch import Tensor, nn
 
+from ldm_explorer.networks import num_labels, part_of
 from ldm_explorer.prediction import PredictionType, to_z0
 from ldm_explorer.schedules import Schedule
 
@@ -51,24 +52,27 @@ class Denoiser(nn.Module):
 
 
 class NetworkDenoiser(Denoiser):
-    """A trained UNet2DModel.
+    """A trained UNet2DModel or DiTTransformer2DModel.
 
-    `num_classes` of its class embeddings are classes; one more is the null class. Without it all but the last are, as
-    in what this project trains: nothing in a network says which it is.
+    `num_classes` of a UNet's class embeddings are classes; one more is the null class. Without it all but the last are,
+    as in what this project trains: nothing in a UNet says which it is. A transformer's config does.
     """
 
     def __init__(
         self,
-        network: UNet2DModel,
+        network: UNet2DModel | DiTTransformer2DModel,
         prediction_type: PredictionType,
         schedule: Schedule,
         num_classes: int | None = None,
     ):
-        size, embeddings = network.config.sample_size, network.config.num_class_embeds or 0
+        size, labels = network.config.sample_size, labels_of(network)
         height, width = size if isinstance(size, list | tuple) else (size, size)
-        classes = max(0, embeddings - 1) if num_classes is None else num_classes
-        null_class = classes if classes < embeddings else None
-        super().__init__(prediction_type, schedule, (network.config.in_channels, height, width), null_class, classes)
+        if num_classes is None or isinstance(network, DiTTransformer2DModel):
+            num_classes = max(0, labels - 1)
+        null_class = num_classes if num_classes < labels else None
+        super().__init__(
+            prediction_type, schedule, (network.config.in_channels, height, width), null_class, num_classes
+        )
         self.network = network
 
     def forward(self, z_t: Tensor, timestep: float | Tensor, class_labels: Tensor | None = None) -> Tensor:
@@ -80,9 +84,27 @@ class NetworkDenoiser(Denoiser):
             class_labels = torch.full((len(z_t),), self.null_class, device=z_t.device)
         if class_labels is None and self.num_classes:
             raise ValueError(f"this network knows {self.num_classes} classes and no null class: give class labels")
+        if class_labels is None:
+            class_labels = no_labels(self.network, z_t)
         labels = () if class_labels is None else (class_labels,)
-        timestep = torch.as_tensor(timestep)  # a UNet rounds a number, and not a tensor
+        timestep = torch.as_tensor(timestep, device=z_t.device)  # a UNet rounds a number, and not a tensor
+        if isinstance(self.network, DiTTransformer2DModel):  # it takes one for each latent alone
+            timestep = timestep.expand(len(z_t))
         return self.network(z_t, timestep, *labels, return_dict=False)[0][:, : self.latent_shape[0]]
+
+
+def labels_of(network: UNet2DModel | DiTTransformer2DModel) -> int:
+    """The labels that a denoiser's network can be told, as `num_labels` counts them."""
+    is_transformer = isinstance(network, DiTTransformer2DModel)
+    embeddings = network.config.num_embeds_ada_norm if is_transformer else network.config.num_class_embeds
+    return num_labels(part_of(network), embeddings)
+
+
+def no_labels(network: nn.Module, z_t: Tensor) -> Tensor | None:
+    """What a network without classes is told of them, for `z_t (B, ...)`: nothing, but a transformer always label 0."""
+    if not isinstance(network, DiTTransformer2DModel):
+        return None
+    return torch.zeros(len(z_t), dtype=torch.long, device=z_t.device)
 
 
 class StandIn(Denoiser):

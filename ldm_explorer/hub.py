@@ -19,7 +19,8 @@ from huggingface_hub.errors import (
 from tqdm.auto import tqdm
 
 from ldm_explorer.files import CheckpointError, first_line, shown
-from ldm_explorer.model_folder import ModelFolder, find_model
+from ldm_explorer.model_folder import find_model
+from ldm_explorer.model_parts import ModelFolder
 from ldm_explorer.network_files import WEIGHTS
 from ldm_explorer.run_layout import NETWORK_CONFIG, PIPELINE_FILE, STATISTICS_FILE
 
@@ -131,7 +132,7 @@ def _weights_of(repo: str, model: ModelFolder, root: Path, sizes: dict[str, int]
     """The files of the networks' weights; of several precisions the full one."""
     inside = model.folder.relative_to(root)
     weights = [(inside / STATISTICS_FILE).as_posix()]
-    for part in filter(None, (model.vae, model.unet)):
+    for part in filter(None, (model.vae, model.network)):
         place = inside / part
         names = [name for name in sizes if Path(name).parent == place and name.endswith(".safetensors")]
         plain = (place / WEIGHTS).as_posix()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ldm_explorer.data import DATASETS, DatasetSpec
 from ldm_explorer.files import CheckpointError, printable, shown
-from ldm_explorer.model_folder import ModelFolder
+from ldm_explorer.model_parts import ModelFolder
 
 MAX_NUMBERED = 1000
 
@@ -46,10 +46,10 @@ def spec_as_told(model: ModelFolder, dataset: str) -> DatasetSpec:
 def num_classes(model: ModelFolder, spec: DatasetSpec | None) -> int:
     """How many of the labels that a denoiser takes are classes; one more is its null class, "no label".
 
-    Our runs have a null class. Elsewhere it is known only by the classes of the images, `spec`; where these are not
-    known, every label is a class.
+    Our runs and transformers have a null class. Elsewhere it is known only by the classes of the images, `spec`; where
+    these are not known, every label is a class.
     """
-    if not model.num_embeddings or model.is_ours:
+    if not model.num_embeddings or model.knows_null_class:
         return max(0, model.num_embeddings - 1)
     known = None if spec is None else _classes_among(model, spec)
     return model.num_embeddings if known is None else known
@@ -57,4 +57,5 @@ def num_classes(model: ModelFolder, spec: DatasetSpec | None) -> int:
 
 def _classes_among(model: ModelFolder, spec: DatasetSpec) -> int | None:
     """The classes of the images, where the network has as many labels or one more; else None."""
-    return spec.num_classes if model.num_embeddings in (spec.num_classes, spec.num_classes + 1) else None
+    fitting = spec.num_classes + 1 if model.is_transformer else spec.num_classes, spec.num_classes + 1
+    return spec.num_classes if model.num_embeddings in fitting else None

@@ -1,12 +1,15 @@
-"""The two networks, each a small config that builds a stock diffusers model."""
+"""The networks, each a small config that builds a stock diffusers model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log2
 
-from diffusers import AutoencoderKL, UNet2DModel
+from diffusers import AutoencoderKL, DiTTransformer2DModel, UNet2DModel
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from ldm_explorer.networks import without_label_dropout
 
 NORM_NUM_GROUPS = 16
 ATTENTION_HEAD_DIM = 32
@@ -109,6 +112,46 @@ class UNetConfig:
             resnet_time_scale_shift="scale_shift",
             num_class_embeds=self.num_classes + 1 if self.num_classes else None,
         )
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """A DiTTransformer2DModel over `(B, latent_channels, latent_size, latent_size)` (Peebles & Xie 2023).
+
+    `depth` blocks of `width` channels for each patch of `patch_size` by `patch_size` values. It is always told a label:
+    one of `num_classes`, or their number, which is the null class; without classes that is always 0.
+    """
+
+    latent_size: int
+    latent_channels: int
+    num_classes: int
+    width: int = 96
+    depth: int = 4
+    patch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.width <= 0 or self.width % ATTENTION_HEAD_DIM:
+            raise ValueError(f"width {self.width}: give a multiple of {ATTENTION_HEAD_DIM}, the channels of a head")
+        if self.depth < 1:
+            raise ValueError(f"depth {self.depth}: give at least 1 block")
+        if self.patch_size < 1 or self.latent_size % self.patch_size:
+            raise ValueError(f"patches of side {self.patch_size} do not divide a latent of side {self.latent_size}")
+
+    def build(self) -> DiTTransformer2DModel:
+        network = DiTTransformer2DModel(
+            sample_size=self.latent_size,
+            in_channels=self.latent_channels,
+            patch_size=self.patch_size,
+            num_attention_heads=self.width // ATTENTION_HEAD_DIM,
+            attention_head_dim=ATTENTION_HEAD_DIM,
+            num_layers=self.depth,
+            num_embeds_ada_norm=self.num_classes or 1,
+        )
+        without_label_dropout(network)
+        for linear in (*(block.norm1.linear for block in network.transformer_blocks), network.proj_out_2):
+            nn.init.zeros_(linear.weight)  # every block begins as the identity (section 3.2, adaLN-Zero)
+            nn.init.zeros_(linear.bias)
+        return network
 
 
 def count_flops(run: Callable[[], object]) -> int:

@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from diffusers import ModelMixin
-from pydantic import Field, TypeAdapter, with_config
+from pydantic import TypeAdapter, with_config
 from safetensors import safe_open
 from torch import Tensor
 from typing_extensions import TypedDict
 
 from ldm_explorer.files import CheckpointError, first_line, open_regular, printable, read_bytes, read_typed
-from ldm_explorer.run_files import STRICT, Finite, Name, Positive, Timesteps
+from ldm_explorer.network_configs import CONFIGS
+from ldm_explorer.networks import NETWORKS, settle
+from ldm_explorer.run_files import STRICT, Name
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import CLASSIFIER, CONFIG_FILE, NETWORK_CONFIG, UNET, VAE, config_of
+from ldm_explorer.run_layout import CLASSIFIER, CONFIG_FILE, NETWORK_CONFIG, VAE, config_of
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 MAX_HEADER_BYTES = 4_000_000
@@ -28,80 +30,6 @@ MAX_VALUES = 500_000_000
 """The values of all tensors of a network: 2 GB in fp32."""
 
 T = TypeVar("T")
-Width = Annotated[int, Field(ge=1, le=8192)]
-Side = Annotated[int, Field(ge=1, le=1024)]
-Widths = Annotated[list[Width], Field(min_length=1, max_length=8, fail_fast=True)]
-Names = Annotated[list[Name], Field(min_length=1, max_length=8, fail_fast=True)]
-
-
-@with_config(STRICT)
-class AutoencoderKLConfig(TypedDict, total=False):
-    """config.json of diffusers' AutoencoderKL."""
-
-    in_channels: Width
-    out_channels: Width
-    down_block_types: Names
-    up_block_types: Names
-    block_out_channels: Widths
-    layers_per_block: Annotated[int, Field(ge=1, le=16)]
-    act_fn: Name
-    latent_channels: Width
-    norm_num_groups: Width
-    sample_size: Side
-    scaling_factor: Positive | None
-    shift_factor: Finite | None
-    latents_mean: Annotated[list[Finite], Field(max_length=8192, fail_fast=True)] | None
-    latents_std: Annotated[list[Positive], Field(max_length=8192, fail_fast=True)] | None
-    force_upcast: bool
-    use_quant_conv: bool
-    use_post_quant_conv: bool
-    mid_block_add_attention: bool
-
-
-@with_config(STRICT)
-class UNet2DModelConfig(TypedDict, total=False):
-    """config.json of diffusers' UNet2DModel."""
-
-    sample_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None
-    in_channels: Width
-    out_channels: Width
-    center_input_sample: bool
-    time_embedding_type: Name
-    time_embedding_dim: Width | None
-    freq_shift: Annotated[int, Field(ge=0, le=1)]
-    flip_sin_to_cos: bool
-    down_block_types: Names
-    mid_block_type: Name | None
-    up_block_types: Names
-    block_out_channels: Widths
-    layers_per_block: Annotated[int, Field(ge=1, le=16)]
-    mid_block_scale_factor: Positive
-    downsample_padding: Annotated[int, Field(ge=0, le=1)]
-    downsample_type: Name
-    upsample_type: Name
-    dropout: Annotated[float, Field(ge=0, le=1)]
-    act_fn: Name
-    attention_head_dim: Width | None
-    norm_num_groups: Width
-    attn_norm_num_groups: Width | None
-    norm_eps: Annotated[float, Field(gt=0, le=1)]
-    resnet_time_scale_shift: Literal["default", "scale_shift"]
-    add_attention: bool
-    class_embed_type: Name | None
-    num_class_embeds: Annotated[int, Field(ge=1, le=100_000)] | None
-    num_train_timesteps: Timesteps | None
-
-
-@with_config(STRICT)
-class FeatureNetConfig(TypedDict, total=False):
-    """config.json of the classifiers that train/features.py trains."""
-
-    channels: Width
-    num_classes: Annotated[int, Field(ge=1, le=100_000)]
-    widths: Widths
-    side: Side
-    patch: Side
-    num_heads: Annotated[int, Field(ge=1, le=64)]
 
 
 @with_config(STRICT)
@@ -111,11 +39,6 @@ class ShardIndex(TypedDict):
     weight_map: dict[str, Name]
 
 
-_CONFIGS: dict[str, TypeAdapter[Any]] = {
-    "AutoencoderKL": TypeAdapter(AutoencoderKLConfig),
-    "UNet2DModel": TypeAdapter(UNet2DModelConfig),
-    **dict.fromkeys(("FeatureNet", "PlainNet", "TokenNet"), TypeAdapter(FeatureNetConfig)),
-}
 _INDEX = TypeAdapter(ShardIndex)
 _VARIANT = re.compile(r"diffusion_pytorch_model\.\w{1,40}\.safetensors|.+\.index\.\w{1,40}\.json")
 """Weights of another precision, such as fp16: the file of all, or the index of several."""
@@ -135,7 +58,7 @@ def model_files(part: str) -> tuple[str, str]:
 def read_network_config(folder: Path, class_name: str) -> dict[str, Any]:
     """The config.json of a network of one of these classes, {} where there is none. Raises `CheckpointError`."""
     path = folder / NETWORK_CONFIG
-    config = read_typed(path, _CONFIGS[class_name]) or {}
+    config = read_typed(path, CONFIGS[class_name]) or {}
     for name in ("latents_mean", "latents_std"):
         values, channels = config.get(name), config.get("latent_channels", 4)
         if class_name == "AutoencoderKL" and values is not None and len(values) != channels:
@@ -164,6 +87,7 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
             raise CheckpointError(f"{len(twice)} tensors are there twice, {printable(min(twice))} among them")
         _compare(wanted, dict(found))
         model.load_state_dict(dict(_read_each(files, wanted, _in_fp32)), assign=True)
+        settle(model)
         if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
             raise CheckpointError("it has tensors that are not stored")
     except Exception as error:  # whatever a broken file makes diffusers, torch and safetensors raise
@@ -186,7 +110,7 @@ def why_none(run: RunFolder, part: str) -> str:
     """What is wrong with a folder that has no such network."""
     if not run.path.exists():
         return "does not exist: give the folder of a checkpoint"
-    if run.has(CONFIG_FILE) and not any(map(run.has_part, (VAE, UNET, CLASSIFIER))):
+    if run.has(CONFIG_FILE) and not any(map(run.has_part, (VAE, *NETWORKS, CLASSIFIER))):
         return "is a run that is not finished, and has no weights yet: finish it with its own command and --resume"
     return f"is no checkpoint: it has no {config_of(part)}"
 

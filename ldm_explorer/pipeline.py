@@ -1,10 +1,10 @@
-"""The DiffusionPipeline that ties autoencoder, UNet and scheduler: class labels in, images out."""
+"""The DiffusionPipeline that ties autoencoder, denoiser and scheduler: class labels in, images out."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from diffusers import AutoencoderKL, DiTTransformer2DModel, ImagePipelineOutput, SchedulerMixin, UNet2DModel
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
@@ -14,6 +14,7 @@ from ldm_explorer.data import to_uint8
 from ldm_explorer.denoiser import Denoiser, NetworkDenoiser
 from ldm_explorer.files import shown
 from ldm_explorer.latents import IdentityCodec, LatentCodec
+from ldm_explorer.networks import NETWORKS, part_of
 from ldm_explorer.options import whole_numbers
 from ldm_explorer.samplers import (
     DEFAULT_NUM_STEPS,
@@ -32,27 +33,41 @@ from ldm_explorer.samplers import (
 class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
     """Generates images from class labels (K is the null class) and seeds, in fp32, and shows each step of the way.
 
-    Without an autoencoder the UNet's latents are the pixels. `num_classes` is as in `NetworkDenoiser`.
+    Without an autoencoder the denoiser's latents are the pixels. `num_classes` is as in `NetworkDenoiser`.
     """
 
     def __init__(
         self,
         vae: AutoencoderKL | None,
-        unet: UNet2DModel,
+        unet: UNet2DModel | None,
         scheduler: SchedulerMixin,
         num_classes: int | None = None,
+        transformer: DiTTransformer2DModel | None = None,
         *,
         sampler: str = DEFAULT_SAMPLER,
         num_inference_steps: int = DEFAULT_NUM_STEPS,
     ):
         """Raises `ValueError` when the latent grids of the two networks differ or statistics are missing."""
-        super().__init__(vae, unet, scheduler, sampler, num_inference_steps)
+        super().__init__(vae, unet, scheduler, transformer, sampler, num_inference_steps)
         self.num_classes = num_classes
         self.codec = IdentityCodec(self.latent_shape) if vae is None else LatentCodec(vae)
         if self.latent_shape != self.codec.latent_shape:
             raise ValueError(
-                f"the UNet takes latents {self.latent_shape}, the autoencoder makes {self.codec.latent_shape}"
+                f"the denoiser takes latents {self.latent_shape}, the autoencoder makes {self.codec.latent_shape}"
             )
+
+    @classmethod
+    def of(
+        cls,
+        vae: AutoencoderKL | None,
+        network: UNet2DModel | DiTTransformer2DModel,
+        scheduler: SchedulerMixin,
+        num_classes: int | None = None,
+        **sampling: Any,
+    ) -> "LatentDiffusionPipeline":
+        """Of either network, and with `sampler` and `num_inference_steps`. Raises `ValueError` as the class does."""
+        networks = dict.fromkeys(NETWORKS) | {part_of(network): network}
+        return cls(vae, scheduler=scheduler, num_classes=num_classes, **networks, **sampling)  # type: ignore[arg-type]
 
     @classmethod
     def load_config(cls, *args: Any, **options: Any) -> Any:
@@ -62,9 +77,9 @@ class LatentDiffusionPipeline(standalone_pipeline.LatentDiffusionPipeline):
 
     @property
     def denoiser(self) -> NetworkDenoiser:
-        """The UNet with what it predicts and along which schedule."""
+        """The network with what it predicts and along which schedule."""
         prediction_type, schedule = prediction_type_of(self.scheduler), own_schedule(self.scheduler)
-        return NetworkDenoiser(self.unet, prediction_type, schedule, self.num_classes)
+        return NetworkDenoiser(self.network, prediction_type, schedule, self.num_classes)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

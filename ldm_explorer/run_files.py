@@ -6,6 +6,7 @@ should. Fields that no type names are kept as they are, and nothing may rely on 
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -56,6 +57,7 @@ class RunConfig(TypedDict, total=False):
     kl_weight: Finite | None
     vae: Name | None
     normalise_latents: bool
+    network: Name
     schedule: Name | None
     prediction: PredictionType | None
     num_timesteps: Timesteps | None
@@ -170,6 +172,11 @@ def read_total_steps(folder: Path) -> int | None:
     saved = (path for path in files if path.name == PROGRESS_FILE)
     newest = max(saved, key=lambda path: step_of(path.parent), default=None)
     return (read_typed(newest, _PROGRESS) or {}).get("total_steps") if newest else None
+
+
+def write_spec(folder: Path, spec: DatasetSpec) -> None:
+    """Write `dataset.json`: what is to be known about the images of a dataset that others do not have."""
+    RunFolder(folder).write_json(SPEC_FILE, asdict(spec))
 
 
 def read_spec(folder: Path) -> DatasetSpec | None:

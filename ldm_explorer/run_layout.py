@@ -18,7 +18,7 @@ PIPELINE_FILE, CODE_FILE = "model_index.json", "pipeline.py"
 """What diffusers loads a pipeline by: its parts, and the code that ties them, which nothing of ours runs."""
 SCHEDULER, SCHEDULER_CONFIG = "scheduler", "scheduler_config.json"
 SCHEDULER_FILE = f"{SCHEDULER}/{SCHEDULER_CONFIG}"
-VAE, UNET, CLASSIFIER = "vae", "unet", "features"
+VAE, UNET, TRANSFORMER, CLASSIFIER = "vae", "unet", "transformer", "features"
 """The subfolders of networks."""
 UNET_EMA = "unet_ema"
 """Where diffusers' example scripts save averaged weights on their way."""
@@ -55,4 +55,6 @@ def holds_classifier(run: RunFolder) -> bool:
 
 def holds_run(run: RunFolder) -> bool:
     """Whether a folder is a run, whole or not, or holds a model of somebody else's. Raises as `RunFolder.has`."""
-    return any(map(run.has, (CONFIG_FILE, PIPELINE_FILE, *map(config_of, (VAE, UNET, UNET_EMA, CLASSIFIER)))))
+    return any(
+        map(run.has, (CONFIG_FILE, PIPELINE_FILE, *map(config_of, (VAE, UNET, TRANSFORMER, UNET_EMA, CLASSIFIER))))
+    )

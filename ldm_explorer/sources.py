@@ -32,7 +32,8 @@ def open_source(
 ) -> Checkpoint:
     """A model by its folder, or by its id on the Hugging Face Hub, `hf:owner/name` or `hf:owner/name@revision`.
 
-    Runs of ours, what a diffusers pipeline saved (AutoencoderKL, UNet2DModel and a scheduler over betas), a diffusion
+    Runs of ours, what a diffusers pipeline saved (AutoencoderKL, UNet2DModel or
+    DiTTransformer2DModel, and a scheduler), a diffusion
     model of pixels, or an autoencoder alone. `dataset` is the name of a registered dataset that it was trained on;
     `images` is a folder of images like those of its training, in subfolders that are named as the dataset's classes, or
     with a label's number. Without either, classes are numbers, and where nothing says so there is no null class.
@@ -112,7 +113,7 @@ def _with_images(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
         raise CheckpointError(str(error)) from error
     numbers = labels_of(listing.class_names, spec.class_names)
     labels = None if numbers is None else torch.tensor(numbers)[found.labels]
-    if numbers is not None and checkpoint.known_spec is None:
+    if numbers is not None and checkpoint.known_spec is None and not checkpoint.model.is_transformer:
         told = {numbers[label] for label in listing.labels}
         spec = replace(spec, class_names=spec.class_names[: _classes_told(told, spec)])
     images = in_channels(pad(found.images, spec), spec.channels)

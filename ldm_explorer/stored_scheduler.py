@@ -39,7 +39,7 @@ def load_scheduler(folder: Path) -> SchedulerMixin:
     `make_scheduler` gives it. Raises `CheckpointError`."""
     config, path = read_scheduler_config(folder), f"{printable(folder)}/{SCHEDULER}"
     if not config:
-        raise CheckpointError(f"{printable(folder)} has a UNet but no {SCHEDULER_FILE}")
+        raise CheckpointError(f"{printable(folder)} has a denoiser but no {SCHEDULER_FILE}")
     name = _class_of(folder, config)
     if name in FLOW_MATCHING or (name in OVER_BETAS and config.get("use_flow_sigmas")):
         return _along_a_flow(config, name, path)

@@ -15,21 +15,22 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from diffusers import AutoencoderKL, UNet2DModel
+from diffusers import AutoencoderKL, DiTTransformer2DModel, UNet2DModel
 from diffusers.utils import dynamic_modules_utils
 from helpers import NUM_CLASSES, RUN_CONFIG, build_seeded, denoiser_records, draw_shapes, write_log
 from toy_training import CONFIG
 
 from ldm_explorer.atomic import write_json
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae, write_spec
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, save_pipeline, save_vae
 from ldm_explorer.data import FASHION_MNIST_SYSTEM_DIR, DatasetSpec, ImageSet
 from ldm_explorer.diagnosis.statistics import LatentStatistics, write_statistics
 from ldm_explorer.examples import write_examples
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.film import FilmFrame, write_frame
 from ldm_explorer.latents import Posterior, measure_statistics
-from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.models import TransformerConfig, UNetConfig, VAEConfig
 from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.run_files import write_spec
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import FlowSchedule, make_schedule
 from ldm_explorer.training import make_accelerator
@@ -161,6 +162,29 @@ def flow_folder(tiny_pipeline, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("flow") / "fashion_mnist" / "tiny-flow"
     save_pipeline(folder, tiny_pipeline.vae, tiny_pipeline.unet, make_scheduler(FlowSchedule(1000), "flow"))
     write_json(folder / "train_config.json", RUN_CONFIG | {"schedule": "flow", "prediction": "flow"})
+    write_log(folder, denoiser_records(5))
+    write_statistics(folder, uneven_statistics())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_transformer() -> DiTTransformer2DModel:
+    """One that answers something, as after its first steps: it begins with zeros."""
+    channels, side, _ = LATENT_SHAPE
+    network = build_seeded(TransformerConfig(side, channels, NUM_CLASSES, width=32, depth=2, patch_size=2))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        if not parameter.any():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator).mul(0.1).half())
+    return network
+
+
+@pytest.fixture(scope="session")
+def transformer_folder(tiny_vae, tiny_transformer, tmp_path_factory) -> Path:
+    """A checkpoint folder that holds a transformer, of the same autoencoder as `ldm_folder`. Read only."""
+    folder = tmp_path_factory.mktemp("transformer") / "fashion_mnist" / "tiny-transformer"
+    save_pipeline(folder, tiny_vae, tiny_transformer, make_scheduler(make_schedule("cosine"), "v_prediction"))
+    write_json(folder / "train_config.json", RUN_CONFIG | {"network": "transformer"})
     write_log(folder, denoiser_records(5))
     write_statistics(folder, uneven_statistics())
     return folder

@@ -5,7 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMPipeline, DDPMScheduler, SchedulerMixin, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    SchedulerMixin,
+    UNet2DModel,
+)
 from safetensors.torch import load_file, save_file
 
 from ldm_explorer.network_files import WEIGHTS
@@ -29,6 +38,22 @@ def small_vae(**options) -> AutoencoderKL:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoencoderKL(**(blocks | shape | options)).eval()
+
+
+def small_transformer(**options) -> DiTTransformer2DModel:
+    """Of latents 4 x 16 x 16 and five classes, with a learned variance, as the first models of its kind."""
+    heads = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2, "patch_size": 4}
+    shape = {"sample_size": SIDE, "in_channels": 4, "out_channels": 8, "num_embeds_ada_norm": 5}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return DiTTransformer2DModel(**(heads | shape | options)).eval()
+
+
+def save_transformer(folder: Path, **options) -> Path:
+    """What diffusers' own pipeline of class-conditional transformers saves."""
+    scheduler = DDIMScheduler(clip_sample=False)
+    DiTPipeline(small_transformer(**options), small_vae(), scheduler, {0: "green"}).save_pretrained(folder)
+    return folder
 
 
 def save_pixels(folder: Path, unet: UNet2DModel | None = None, scheduler: SchedulerMixin | None = None) -> Path:

@@ -26,16 +26,16 @@ def trained() -> Case:
 
 def built_with(**fields) -> Callable[[Case], Case]:
     def change(case: Case) -> Case:
-        network = UNet2DModel.from_config(case.unet.config, **fields).eval().requires_grad_(False)
-        network.load_state_dict(case.unet.state_dict())
-        return replace(case, unet=network)
+        network = UNet2DModel.from_config(case.network.config, **fields).eval().requires_grad_(False)
+        network.load_state_dict(case.network.state_dict())
+        return replace(case, network=network)
 
     return change
 
 
 def louder(case: Case) -> Case:
     changed = built_with()(case)
-    for tensor in changed.unet.conv_out.state_dict().values():
+    for tensor in changed.network.conv_out.state_dict().values():
         tensor *= 1.5
     return changed
 

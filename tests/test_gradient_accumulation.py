@@ -55,7 +55,7 @@ def test_an_epoch_is_one_whatever_the_passes(accelerator, tmp_path):
     assert steps[-1].images == 320
 
 
-@pytest.mark.parametrize("kind", ["autoencoder", "denoiser", "classifier"])
+@pytest.mark.parametrize("kind", ["autoencoder", "unet", "transformer", "classifier"])
 def test_each_of_our_networks_takes_the_same_step(accelerator, tmp_path, tiny_vae, shapes, other_shapes, kind):
     common = {"max_steps": 1, "precision": "fp32", "threads": 1, "lr_warmup_steps": 0, "optimizer": "adamw"}
 
@@ -67,7 +67,8 @@ def test_each_of_our_networks_takes_the_same_step(accelerator, tmp_path, tiny_va
             task = ClassifierTask(config, shapes, other_shapes, other_shapes)
         else:
             posterior = encode_posterior(LatentCodec(tiny_vae), shapes.images)
-            config = LDMTrainConfig(widths=(16, 32), layers_per_block=1, **common, **batch)
+            own = {"widths": (16, 32), "layers_per_block": 1} if kind == "unet" else {"width": 32, "depth": 2}
+            config = LDMTrainConfig(network=kind, **own, **common, **batch)
             task = DenoiserTask(config, tiny_vae, posterior, shapes.labels, posterior, shapes.labels)
         kept = {}
         for name, parameter in task.model.named_parameters():

@@ -85,7 +85,7 @@ STOPPED = {
     "an autoencoder's sample_size": (edit("vae/config.json", sample_size=[16, 16]), "sample_size is [16, 16], it"),
     "a UNet's sample_size": (
         edit("unet/config.json", sample_size=[8, 4]),
-        "the UNet takes latents (2, 8, 4), the autoencoder makes (2, 8, 8)",
+        "the denoiser takes latents (2, 8, 4), the autoencoder makes (2, 8, 8)",
     ),
     "short betas": (scheduler(trained_betas=[0.1] * 10), "has 10 trained_betas for 50 num_train_timesteps"),
     "betas beyond 1": (scheduler(trained_betas=[2.0] * 50), "trained_betas.0 is 2.0, it should be less than or equal"),

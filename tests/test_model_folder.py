@@ -1,15 +1,26 @@
 """What a folder holds is known by its classes: models of other programs are read wherever their parts lie, or named."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import diffusers
 import pytest
+import torch
 from folder_faults import edit_json
-from foreign_models import rename_tensors, save_latents, save_pixels, small_unet, small_vae, write_index
+from foreign_models import (
+    rename_tensors,
+    save_latents,
+    save_pixels,
+    save_transformer,
+    small_transformer,
+    small_unet,
+    small_vae,
+    write_index,
+)
 from helpers import same_weights
 
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import load_pipeline, read_checkpoint
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.model_folder import find_model
 from ldm_explorer.network_files import WEIGHTS
@@ -106,9 +117,19 @@ def another_network(part: str, class_name: str):
     return make
 
 
-def transformer_alone(folder: Path) -> None:
-    small_vae().save_pretrained(folder / "transformer")
-    edit_json(folder / "transformer" / "config.json", _class_name="DiTTransformer2DModel")
+def another_transformer(class_name: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        edit_json(save_transformer(folder) / "transformer" / "config.json", _class_name=class_name)
+
+    return make
+
+
+def transformer_with(**fields) -> Callable[[Path], None]:
+    return lambda folder: edit_json(save_transformer(folder) / "transformer" / "config.json", **fields)
+
+
+def both_networks(folder: Path) -> None:
+    small_unet(in_channels=4, out_channels=4).save_pretrained(save_transformer(folder) / "unet")
 
 
 def vq_in_an_index(folder: Path) -> None:
@@ -139,7 +160,19 @@ REFUSED = {
     "the same without an index": (another_network("vqvae", "VQModel"), "vqvae holds a VQModel"),
     "another autoencoder": (another_network("vae", "AutoencoderTiny"), "vae holds an AutoencoderTiny"),
     "a conditional UNet": (conditional_unet, "unet holds a UNet2DConditionModel"),
-    "a transformer": (transformer_alone, "transformer holds a DiTTransformer2DModel"),
+    "a transformer of texts": (another_transformer("PixArtTransformer2DModel"), "holds a PixArtTransformer2DModel"),
+    "a transformer of both": (another_transformer("SD3Transformer2DModel"), "holds a SD3Transformer2DModel"),
+    "a transformer of another norm": (
+        transformer_with(norm_type="ada_norm_single"),
+        "transformer/config.json: norm_type is 'ada_norm_single', read are transformers with ada_norm_zero",
+    ),
+    "a transformer without classes": (transformer_with(num_embeds_ada_norm=None), "has no num_embeds_ada_norm"),
+    "patches that leave a rim": (transformer_with(patch_size=3), "patches of side 3 do not divide a latent of side 16"),
+    "a transformer alone": (
+        lambda folder: small_transformer().save_pretrained(folder),
+        "holds a DiTTransformer2DModel alone: give the folder above, with it in transformer/ beside scheduler/",
+    ),
+    "two denoisers": (both_networks, "holds unet/ and transformer/: leave one"),
     "a text encoder": (text_encoder_in_an_index, "text_encoder holds a CLIPTextModel"),
     "condition channels": (
         lambda folder: save_pixels(folder, small_unet(in_channels=6)),
@@ -159,7 +192,7 @@ REFUSED = {
     ),
     "latents of another autoencoder": (
         lambda folder: save_latents(folder, small_unet()),
-        "makes 4 latent channels, the UNet takes 3: they were not trained together",
+        "makes 4 latent channels, the denoiser takes 3: they were not trained together",
     ),
     "latents of nothing": (without_its_autoencoder, "is half-written: it has no vae/config.json"),
     "a UNet alone": (lambda folder: small_unet().save_pretrained(folder), "holds a UNet2DModel alone: give the folder"),
@@ -173,7 +206,7 @@ REFUSED = {
     ),
     "none of them": (
         lambda folder: (folder / "logs").mkdir(parents=True),
-        "holds no model: it has neither vae/config.json nor unet/config.json, but logs",
+        "holds no model: it has neither vae/config.json nor unet/config.json nor transformer/config.json, but logs",
     ),
     "pickles": (pickled, "holds pickled weights alone (diffusion_pytorch_model.bin)"),
     "two precisions": (several_variants, "several variants (diffusion_pytorch_model.bf16.safetensors, "),
@@ -194,7 +227,7 @@ def test_what_is_not_read_is_named_in_one_sentence(tmp_path, name):
 
 def test_a_model_of_four_channels_of_pixels_is_found_but_not_shown(tmp_path):
     save_pixels(tmp_path / "model", small_unet(in_channels=4, out_channels=4))
-    assert find_model(tmp_path / "model").unet == "unet"
+    assert find_model(tmp_path / "model").network == "unet"
     with pytest.raises(
         CheckpointError, match=r"4 channels, and no vae/config.json is there to make pictures of latents"
     ):
@@ -215,3 +248,16 @@ def test_of_weights_and_their_average_the_weights_are_read(tmp_path):
     shutil.copytree(save_pixels(tmp_path) / "unet", tmp_path / "unet_ema")
     rename_tensors(tmp_path / "unet_ema", lambda name: f"spoilt.{name}")
     assert same_weights(open_source(tmp_path).pipeline.unet.state_dict(), small_unet().state_dict())
+
+
+def test_a_transformer_of_others_opens_with_its_classes_and_without_its_variance(tmp_path):
+    checkpoint = open_source(save_transformer(tmp_path / "model"))
+    denoiser, network = checkpoint.denoiser, small_transformer()
+    assert (denoiser.num_classes, denoiser.null_class, denoiser.latent_shape) == (5, 5, (4, 16, 16))
+    assert checkpoint.spec.class_names == ("0", "1", "2", "3", "4")
+    z_t = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    told, labels = torch.full((2,), 300), torch.tensor([4, 5])
+    assert torch.equal(denoiser.predict(z_t, 300, labels), network(z_t, told, labels).sample[:, :4])
+    assert torch.equal(denoiser.predict(z_t, 300), network(z_t, told, torch.full((2,), 5)).sample[:, :4])
+    assert checkpoint.pipeline([2], [0], num_inference_steps=2, guidance_scale=2.0, output_type="pt").images.std() > 0
+    assert same_weights(load_pipeline(tmp_path / "model").transformer.state_dict(), network.state_dict())

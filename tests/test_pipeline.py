@@ -121,7 +121,7 @@ def test_an_unconditional_network_samples_without_labels_and_refuses_them(tiny_v
 def test_networks_of_different_latents_are_refused(tiny_unet, latent_size, latent_channels):
     vae = build_seeded(VAEConfig(latent_size=latent_size, latent_channels=latent_channels, widths=(16,)))
     vae.register_to_config(latents_mean=[0.0] * latent_channels, latents_std=[1.0] * latent_channels)
-    with pytest.raises(ValueError, match="UNet"):
+    with pytest.raises(ValueError, match="the denoiser takes latents"):
         LatentDiffusionPipeline(vae, tiny_unet, make_scheduler(make_schedule("cosine"), "v_prediction"))
 
 

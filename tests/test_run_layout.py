@@ -24,7 +24,7 @@ OWNERS = {
     "Stable Diffusion's betas": (r"0\.00085", {"schedules.py"}),
     "the last class embedding": (
         r"\bnum_class_embeds\b",
-        {"denoiser.py", "model_folder.py", "models.py", "network_files.py", "standalone_pipeline.py"},
+        {"denoiser.py", "model_parts.py", "models.py", "network_configs.py", "standalone_pipeline.py"},
     ),
     "a network asked with or without labels": (r"return_dict=False\)\[0\]\[", {"denoiser.py"}),
     "KL": (r"- 1 - \w*(log|variance)", {"latents.py"}),

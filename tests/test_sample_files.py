@@ -8,11 +8,12 @@ import torch
 from commands import load_script
 from torchvision.io import decode_image
 
-from ldm_explorer.checkpoints import read_checkpoint, write_spec
+from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.evaluation import sample_files as module
 from ldm_explorer.evaluation.sample_files import SampleSettings, sample_files, write_samples
 from ldm_explorer.evaluation.subjects import SampleFolder, is_samples
 from ldm_explorer.latents import decode_images
+from ldm_explorer.run_files import write_spec
 from ldm_explorer.run_folder import FolderRefused
 from ldm_explorer.samplers import final_latents
 

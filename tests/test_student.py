@@ -76,6 +76,17 @@ def student(teacher, shapes, other_shapes, tmp_path_factory) -> Path:
     return out
 
 
+def test_a_student_of_a_transformer_is_one(transformer_folder, student_of, tmp_path):
+    folder = shutil.copytree(transformer_folder, tmp_path / "fashion_mnist" / "a-transformer")
+    out = tmp_path / "its-student"
+    list(train(student_of(2, teacher=folder, out=out)))
+    trained, own = (read_checkpoint(path).pipeline.transformer.state_dict() for path in (out, folder))
+    assert not same_weights(trained, own)
+    stock = DiffusionPipeline.from_pretrained(out, custom_pipeline=str(out), trust_remote_code=True)
+    assert same_weights(stock.transformer.state_dict(), trained)
+    assert read_checkpoint(out).sampling == SamplerSteps("ddim", 2)
+
+
 def make_task(teacher: Checkpoint, images, walk: SamplerSteps, evaluations: int) -> StudentTask:
     posterior = encode_posterior(LatentCodec(teacher.vae), images.images)
     config = DistillConfig(teacher=teacher.folder, evaluations=evaluations, **SHORT)

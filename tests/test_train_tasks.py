@@ -6,16 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from helpers import build_seeded
+from helpers import build_seeded, same_weights
 from torch import nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
+from toy_training import train
 
 from ldm_explorer.checkpoints import CheckpointError, save_model
 from ldm_explorer.data import crop, to_model
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.latents import LatentCodec, encode_posterior
-from ldm_explorer.models import UNetConfig, VAEConfig
+from ldm_explorer.models import TransformerConfig, UNetConfig, VAEConfig
 from ldm_explorer.prediction import min_snr_weight
 from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, make_schedule
@@ -286,13 +287,61 @@ def test_few_timesteps_leave_no_bin_undefined(tiny_vae, shapes, other_shapes):
 @pytest.mark.parametrize("latent_size", [4, 8, 16])
 def test_the_unet_fits_the_latents_of_its_autoencoder(latent_size):
     vae = build_seeded(VAEConfig(latent_size=latent_size, latent_channels=3, widths=(16,)))
-    config = replace(LDM_CONFIG, widths=(32, 32)).unet_for(vae)
+    config = replace(LDM_CONFIG, widths=(32, 32)).network_for(vae)
     assert (config.latent_size, config.latent_channels, config.num_classes) == (latent_size, 3, 10)
+
+
+def test_the_transformer_fits_the_latents_of_its_autoencoder(tiny_vae):
+    config = LDMTrainConfig(network="transformer", patch_size=2, max_steps=1)
+    assert config.network_for(tiny_vae) == TransformerConfig(8, 4, 10, config.width, config.depth, patch_size=2)
+    assert replace(config, class_labels=False).network_for(tiny_vae).num_classes == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"widths": (32,)}, "--widths does not go with --network transformer: leave it out"),
+        ({"attention_max_side": 8}, "--attention-max-side does not go with --network transformer"),
+        ({"network": "unet", "patch_size": 2}, "--patch-size does not go with --network unet"),
+        ({"patch_size": 3}, "patches of side 3 do not divide a latent of side 8"),
+        ({"width": 40}, "width 40: give a multiple of 32"),
+        ({"depth": 0}, "depth 0: give at least 1 block"),
+    ],
+)
+def test_what_does_not_go_with_a_transformer_is_refused_by_name(tiny_vae, options, said):
+    with pytest.raises(ValueError, match=said):
+        LDMTrainConfig(**{"network": "transformer", "max_steps": 1} | options).network_for(tiny_vae)
+
+
+@pytest.mark.parametrize("options", [{"label_dropout": 0.5}, {"class_labels": False, "schedule": "flow"}], ids=str)
+def test_a_transformer_that_resumes_equals_one_that_was_not_interrupted(
+    accelerator, tmp_path, tiny_vae, shapes, other_shapes, options
+):
+    """Its own blocks would drop labels by the global generator."""
+    config = LDMTrainConfig(
+        network="transformer", width=32, depth=2, patch_size=2, max_steps=4, batch_size=8, lr_warmup_steps=1,
+        precision="fp32", threads=1, validate_every_steps=4, **options,
+    )  # fmt: skip
+
+    def run(name: str, stop_after: int | None = None, **changes):
+        training, validation = (encode_posterior(LatentCodec(tiny_vae), some.images) for some in (shapes, other_shapes))
+        changed = replace(config, **changes)
+        task = DenoiserTask(changed, tiny_vae, training, shapes.labels, validation, other_shapes.labels)
+        torch.manual_seed(123 if changes else 0)
+        return train(task, changed, accelerator, tmp_path / name, stop_after)
+
+    _, whole, averaged = run("whole")
+    run("parts", stop_after=2)
+    _, resumed, resumed_average = run("parts", resume=True)
+    assert same_weights(resumed, whole)
+    assert same_weights(resumed_average, averaged)
+    built = config.network_for(tiny_vae).build().state_dict()
+    assert not any(torch.equal(whole[name], built[name]) for name in whole if "norm1.linear" in name)
 
 
 def test_a_unet_that_halves_the_latents_too_often_is_refused(tiny_vae):
     with pytest.raises(ValueError, match="fewer widths"):
-        replace(LDM_CONFIG, widths=(32,) * 5).unet_for(tiny_vae)
+        replace(LDM_CONFIG, widths=(32,) * 5).network_for(tiny_vae)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from ldm_explorer.run_layout import (
     SPEC_FILE,
     STATE,
     STATISTICS_FILE,
+    TRANSFORMER,
     UNET,
     VAE,
 )
@@ -37,7 +38,7 @@ NETWORK = r"(config\.json|diffusion_pytorch_model(-\d{5}-of-\d{5})?\.safetensors
 WRITTEN = (
     *map(re.escape, FILES),
     re.escape(partial_file("SECTION")).replace("SECTION", "[^/]+"),
-    rf"({VAE}|{UNET}|{CLASSIFIER})/{NETWORK}",
+    rf"({VAE}|{UNET}|{TRANSFORMER}|{CLASSIFIER})/{NETWORK}",
     STATE.pattern,
     rf"{FILM}/step-\d{{9,}}\.webp",
     rf"{EXAMPLES}/\d+/\d{{5,}}\.png",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, SchedulerMixin, UNet2DModel
+from diffusers import AutoencoderKL, DiTTransformer2DModel, SchedulerMixin, UNet2DModel
 from torch import Tensor
 
 from ldm_explorer.amplitudes import Amplitudes
@@ -45,7 +45,7 @@ class Case:
     config: RunConfig  # train_config.json of our runs, else {}
     log: list[LogRecord]
     vae: AutoencoderKL | None
-    unet: UNet2DModel | None
+    network: UNet2DModel | DiTTransformer2DModel | None
     scheduler: SchedulerMixin | None
     scheduler_config: SchedulerConfig
     statistics: LatentStatistics | None
@@ -61,8 +61,8 @@ class Case:
         return required(self.vae, "an autoencoder")
 
     @property
-    def required_unet(self) -> UNet2DModel:
-        return required(self.unet, "a denoiser")
+    def required_network(self) -> UNet2DModel | DiTTransformer2DModel:
+        return required(self.network, "a denoiser")
 
     @property
     def required_scheduler(self) -> SchedulerMixin:
@@ -92,26 +92,26 @@ class Case:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(c, h, w) of what the UNet takes."""
+        """(c, h, w) of what the denoiser takes."""
         return self.denoiser.latent_shape
 
     @property
     def image_side(self) -> int:
         """The side of the images that the model is made for."""
-        if self.unet is None:
+        if self.network is None:
             return self.required_vae.config.sample_size
         factor = 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
         return self.shape[-1] * factor
 
     @property
     def image_channels(self) -> int:
-        return (self.required_unet if self.vae is None else self.vae).config.in_channels
+        return (self.required_network if self.vae is None else self.vae).config.in_channels
 
     @cached_property
     def denoiser(self) -> NetworkDenoiser:
-        return self.denoiser_of(self.required_unet)
+        return self.denoiser_of(self.required_network)
 
-    def denoiser_of(self, network: UNet2DModel) -> NetworkDenoiser:
+    def denoiser_of(self, network: UNet2DModel | DiTTransformer2DModel) -> NetworkDenoiser:
         """A network in the place of the folder's own."""
         return NetworkDenoiser(network, self.prediction_type, self.schedule, self.num_classes)
 
@@ -121,7 +121,7 @@ class Case:
 
     @property
     def has_probes(self) -> bool:
-        return self.images is not None or (self.unet is not None and self.is_finite("denoiser") and self.can_sample)
+        return self.images is not None or (self.network is not None and self.is_finite("denoiser") and self.can_sample)
 
     @property
     def probe_source(self) -> str:
@@ -156,12 +156,12 @@ class Case:
     @property
     def num_labels(self) -> int:
         """How many labels the network takes, "no label" among them where it has one; 0 for none."""
-        return 0 if self.unet is None else self.denoiser.num_classes + (self.null_class is not None)
+        return 0 if self.network is None else self.denoiser.num_classes + (self.null_class is not None)
 
     @property
     def null_class(self) -> int | None:
         """The label that means "no label"; None for a network that has none."""
-        return None if self.unet is None else self.denoiser.null_class
+        return None if self.network is None else self.denoiser.null_class
 
     @cached_property
     @torch.no_grad()
@@ -287,7 +287,7 @@ class Case:
 
     @cached_property
     def _finite_parts(self) -> dict[str, bool]:
-        networks = {"autoencoder": self.vae, "denoiser": self.unet}
+        networks = {"autoencoder": self.vae, "denoiser": self.network}
         return {part: network is None or not non_finite(network) for part, network in networks.items()}
 
     def is_finite(self, part: str) -> bool:

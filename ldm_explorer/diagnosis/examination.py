@@ -74,7 +74,7 @@ def _verdict_of(check: Check, case: Case) -> Verdict:
 def _is_there(need: Need, case: Case) -> bool:
     return {
         "autoencoder": case.vae is not None,
-        "denoiser": case.unet is not None,
+        "denoiser": case.network is not None,
         "images": case.has_probes,
         "log": bool(case.log),
     }[need]
@@ -89,7 +89,11 @@ def _pictures(case: Case) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         if case.vae is not None and case.is_finite("autoencoder"):
             means = case.posterior.mean
             reconstructions = to_uint8(case.codec.decode(means[:: max(1, len(means) // PICTURES)][:PICTURES]))
-    if case.unet is not None and all(case.is_finite(part) for part in ("autoencoder", "denoiser")) and case.can_sample:
+    if (
+        case.network is not None
+        and all(case.is_finite(part) for part in ("autoencoder", "denoiser"))
+        and case.can_sample
+    ):
         latents = case.sampled_latents(case.prediction_type).z0[:PICTURES]
         samples = to_uint8((latents if case.vae is None else case.codec.decode(latents)).nan_to_num())
     return images, reconstructions, samples

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffusers import AutoencoderKL, UNet2DModel
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ldm_explorer.data import DatasetSpec
@@ -10,8 +10,9 @@ from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.statistics import read_statistics
 from ldm_explorer.files import CheckpointError, first_line
 from ldm_explorer.latents import settle_statistics
-from ldm_explorer.model_folder import ModelFolder, find_model
+from ldm_explorer.model_folder import find_model
 from ldm_explorer.model_images import num_classes
+from ldm_explorer.model_parts import ModelFolder
 from ldm_explorer.network_files import check_weights, load_model
 from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
 from ldm_explorer.run_layout import LOG_FILE
@@ -31,8 +32,9 @@ def open_case(
     """
     model = find_model(folder)
     folder = model.folder
-    vae, unet = _load(AutoencoderKL, model, model.vae), _load(UNet2DModel, model, model.unet)
-    scheduler = None if unet is None else load_scheduler(folder)
+    vae = _load(AutoencoderKL, model, model.vae)
+    network = _load(model.network_class, model, model.network)
+    scheduler = None if network is None else load_scheduler(folder)
     has_statistics = vae is not None and _settle_statistics(vae)
     try:
         log = read_log(folder / LOG_FILE, MAX_LOG_BYTES)
@@ -44,7 +46,7 @@ def open_case(
         config,
         log,
         vae,
-        unet,
+        network,
         scheduler,
         read_scheduler_config(folder),
         read_statistics(folder),

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
 
 from ldm_explorer.denoiser import NetworkDenoiser
 from ldm_explorer.diagnosis.changes import Change, configured
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.diagnosis.verdicts import Verdict
-from ldm_explorer.run_layout import SCHEDULER_FILE, UNET, VAE, config_of
+from ldm_explorer.networks import NETWORKS, rebuilt
+from ldm_explorer.run_layout import SCHEDULER_FILE, VAE, config_of
 from ldm_explorer.schedules import SCHEDULES, make_schedule
 
 _FIELD = re.compile(r'"(\w+)": (\[[^\]]*\]|"[^"]*"|[^\s,;)]+)')
@@ -36,7 +36,7 @@ def remedy(verdict: Verdict) -> Change | None:
         return configured(**fields)
     if file == config_of(VAE):
         return _scaled(**fields)
-    return _built(**fields) if file == config_of(UNET) else None
+    return _built(**fields) if file in map(config_of, NETWORKS) else None
 
 
 def _fields(line: str) -> dict[str, Any]:
@@ -111,9 +111,7 @@ def _built(**fields: Any) -> Change:
     """The same weights in a network with other settings."""
 
     def change(sampling: Sampling) -> Sampling:
-        unet = sampling.pipeline.unet
-        network = UNet2DModel.from_config(unet.config, **fields).eval().requires_grad_(False)
-        network.load_state_dict(unet.state_dict())
+        network = rebuilt(sampling.pipeline.network, **fields)
         own = sampling.pipeline.denoiser
         denoiser = NetworkDenoiser(network, own.prediction_type, own.schedule, own.num_classes)
         return replace(sampling, denoiser=denoiser)

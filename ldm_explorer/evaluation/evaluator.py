@@ -186,7 +186,7 @@ class Evaluation:
     def _pipeline(self, checkpoint: Checkpoint) -> LatentDiffusionPipeline:
         """Ready to sample from; its operations cannot be counted any more once it is compiled."""
         if self.config.compile:
-            checkpoint.pipeline.unet.compile()
+            checkpoint.pipeline.network.compile()
         return checkpoint.pipeline
 
     def _samples(self, checkpoint: Checkpoint, reference: Reference, seed: int) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.files import printable, read_json
 from ldm_explorer.latents import BATCH_IMAGES, decode_images
 from ldm_explorer.network_files import weights_sha256
+from ldm_explorer.networks import NETWORKS
 from ldm_explorer.run_folder import FolderRefused
-from ldm_explorer.run_layout import UNET, VAE
+from ldm_explorer.run_layout import VAE
 from ldm_explorer.samplers import SamplerName, check_guidance, final_latents, make_sampler
 from ldm_explorer.standalone_pipeline import set_timesteps
 
@@ -75,7 +76,7 @@ def write_samples(
     settings = replace(settings, sampler=sampler, steps=num_steps)
     set_timesteps(make_sampler(sampler, checkpoint.pipeline.scheduler), num_steps)
     check_guidance(settings.guidance_scale, checkpoint.denoiser, bool(files and files[0].label is not None))
-    parts = [part for part in (UNET, VAE) if (checkpoint.folder / part).is_dir()]
+    parts = [part for part in (*NETWORKS, VAE) if (checkpoint.folder / part).is_dir()]
     _settle(folder, files, asdict(settings) | {part: weights_sha256(checkpoint.folder / part) for part in parts})
     missing = [file for file in files if not (folder / file.name).is_file()]
     yield len(files) - len(missing)

@@ -20,8 +20,9 @@ def _trained(checkpoint: Checkpoint) -> str:
     if checkpoint.teacher:
         steps = checkpoint.sampling.num_inference_steps
         return f"student of {checkpoint.teacher}, {counted(steps, 'evaluation')}"
+    trained = "transformer" if checkpoint.model.is_transformer else "denoiser"
     predicts, schedule = checkpoint.config.get("prediction"), checkpoint.config.get("schedule")
-    return ", ".join(["denoiser", *filter(None, [schedule]), *([TARGETS[predicts]] if predicts else [])])
+    return ", ".join([trained, *filter(None, [schedule]), *([TARGETS[predicts]] if predicts else [])])
 
 
 def first_names(library: Library) -> list[str]:

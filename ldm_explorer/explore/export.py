@@ -20,6 +20,8 @@ from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.denoising import labels_to_denoise
 from ldm_explorer.explore.faults import set_up
 from ldm_explorer.explore.images import ImageToExplore
+from ldm_explorer.networks import NETWORKS, part_of
+from ldm_explorer.run_layout import TRANSFORMER
 from ldm_explorer.samplers import is_flow, make_sampler, set_timesteps
 
 MAX_LINE = 100
@@ -54,18 +56,19 @@ def denoising_script(
     if denoiser != DEFAULT_DENOISER or not checkpoint.model.is_ours:
         options = {"num_inference_steps": num_steps, "guidance_scale": guidance_scale, "sampler": sampler}
         return _script(_by_the_library(checkpoint, folder, listed, range(seed, seed + count), options, denoiser))
-    trained = checkpoint.pipeline.scheduler
+    trained, part = checkpoint.pipeline.scheduler, part_of(checkpoint.pipeline.network)
+    network = NETWORKS[part].__name__
     used = make_sampler(sampler, trained)
     return _script(
         [
             '"""Noise to images, with torch, diffusers and the checkpoint folder alone."""',
             "",
             "import torch",
-            *_import_diffusers("AutoencoderKL", "UNet2DModel", type(trained).__name__, type(used).__name__),
+            *_import_diffusers("AutoencoderKL", network, type(trained).__name__, type(used).__name__),
             "from PIL import Image",
             "",
             *_load(folder),
-            'unet = UNet2DModel.from_pretrained(folder, subfolder="unet")',
+            f'{part} = {network}.from_pretrained(folder, subfolder="{part}")',
             f'trained = {type(trained).__name__}.from_pretrained(folder, subfolder="scheduler")',
             f"scheduler = {_made(used, trained)}",
             *_set_timesteps(used, num_steps),
@@ -171,21 +174,26 @@ def _walk(checkpoint: Checkpoint, sampler: SchedulerMixin, labels: str | None, g
     if guidance_scale != 1 and labels is None:
         raise ValueError("guidance needs class labels and a network trained with a null class")
     channels, *sides = checkpoint.model.latent_shape
-    learned = f"[:, :{channels}]" if checkpoint.pipeline.unet.config.out_channels > channels else ""
+    network, null_class = checkpoint.pipeline.network, checkpoint.pipeline.null_class
+    learned = f"[:, :{channels}]" if (network.config.out_channels or channels) > channels else ""
+    part = part_of(network)
     noise = f"torch.randn({channels}, {sides[0]}, {sides[1]}, generator=generator)"
     yield f"z = torch.stack([{noise} for generator in generators])"
     if not is_flow(sampler):
         yield "z = z * scheduler.init_noise_sigma"
+    if labels is None and part == TRANSFORMER:  # which takes no answer without a label
+        labels = f"[{null_class or 0}] * len(z)"
     if labels is not None:
         yield f"labels = torch.tensor({labels})"
     if guidance_scale != 1:
-        yield f"no_label = torch.full_like(labels, {checkpoint.pipeline.null_class})"
+        yield f"no_label = torch.full_like(labels, {null_class})"
     yield "for t in scheduler.timesteps:"
     yield "    z_t = z" if is_flow(sampler) else "    z_t = scheduler.scale_model_input(z, t)"
     given = ", class_labels=labels" if labels is not None else ""
-    yield f"    prediction = unet(z_t, t{given}).sample{learned}"
+    time = "t.expand(len(z))" if part == TRANSFORMER else "t"
+    yield f"    prediction = {part}(z_t, {time}{given}).sample{learned}"
     if guidance_scale != 1:
-        yield f"    unguided = unet(z_t, t, class_labels=no_label).sample{learned}"
+        yield f"    unguided = {part}(z_t, {time}, class_labels=no_label).sample{learned}"
         yield f"    prediction = unguided + {guidance_scale!a} * (prediction - unguided)"
     noisy = ", generator=generators" if isinstance(sampler, DDPMScheduler) else ""
     yield f"    z = scheduler.step(prediction, t, z{noisy}).prev_sample"

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from ldm_explorer.checkpoints import write_spec
 from ldm_explorer.data import (
     DATASETS,
     FOLDER_PREFIX,
@@ -21,6 +20,7 @@ from ldm_explorer.data import (
 from ldm_explorer.examples import SHIPPED_IMAGES, write_examples
 from ldm_explorer.pictures.collection import MemoryMap, Pictures
 from ldm_explorer.pictures.layout import Split
+from ldm_explorer.run_files import write_spec
 from ldm_explorer.training.config import FitConfig
 from ldm_explorer.training.processes import process_state
 

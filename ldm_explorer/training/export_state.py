@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
-from diffusers import UNet2DModel
+from torch import nn
 
 from ldm_explorer.checkpoints import save_pipeline
 from ldm_explorer.claims import claim
@@ -41,8 +41,8 @@ def export_state(run: Path, out: Path, weights: Weights = "average") -> None:
     trained = read_options(run)
     with claim(out) as exported:
         vae = load_frozen_vae(trained)
-        unet = trained.unet_for(vae).build()
-        step = load_newest(run, unet, weights)
+        network = trained.network_for(vae).build()
+        step = load_newest(run, network, weights)
         card = f"# {out.name}\n\nStep {step} of {run.name}, {weights} weights.\n"
         if exported.names and not is_half_written(exported, card):
             raise FolderRefused(f"{out} holds a run already: give another --out")
@@ -50,7 +50,7 @@ def export_state(run: Path, out: Path, weights: Weights = "average") -> None:
         for name in sorted(name for name in RunFolder(run).names if name.startswith(KEPT)):
             if (run / name).is_file():  # it may have been deleted since
                 exported.write_bytes(name, (run / name).read_bytes())
-        save_pipeline(out, vae, unet, make_scheduler(trained.noise_schedule, trained.predicted))
+        save_pipeline(out, vae, network, make_scheduler(trained.noise_schedule, trained.predicted))
 
 
 def read_options(run: Path) -> LDMTrainConfig:
@@ -65,7 +65,8 @@ def read_options(run: Path) -> LDMTrainConfig:
         )
     known = {field.name for field in fields(LDMTrainConfig)}
     options = {name: value for name, value in stored.items() if name in known}
-    return LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": tuple(stored["widths"])})
+    widths = stored["widths"] and tuple(stored["widths"])
+    return LDMTrainConfig(**options | {"vae": Path(stored["vae"]), "widths": widths})
 
 
 def newest_state(run: Path) -> Path:
@@ -76,12 +77,12 @@ def newest_state(run: Path) -> Path:
     return state
 
 
-def load_newest(run: Path, unet: UNet2DModel, weights: Weights) -> int:
+def load_newest(run: Path, network: nn.Module, weights: Weights) -> int:
     """Put the weights of the newest state into a network; returns its step. Raises `ValueError` where none fits."""
     while True:
         state = newest_state(run)
         try:
-            load_weights(state, unet, weights)
+            load_weights(state, network, weights)
             return read_progress(state).step
         except ValueError:
             if latest_state(run) in (None, state):  # else the training has put a newer one in its place

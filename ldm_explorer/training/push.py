@@ -13,6 +13,7 @@ from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.files import first_line, read_json
 from ldm_explorer.film import FRAMES
 from ldm_explorer.network_files import WEIGHTS
+from ldm_explorer.networks import NETWORKS
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import (
     CARD_FILE,
@@ -20,14 +21,13 @@ from ldm_explorer.run_layout import (
     CONFIG_FILE,
     METRICS_FILE,
     STATE,
-    UNET,
     VAE,
     holds_classifier,
 )
 from ldm_explorer.training.guard import TrainingFailed
 from ldm_explorer.training.run_card import run_card, without_places
 
-OF_ONE_RUN = (*(f"{part}/{Path(WEIGHTS).stem}*" for part in (VAE, UNET, CLASSIFIER)), FRAMES)
+OF_ONE_RUN = (*(f"{part}/{Path(WEIGHTS).stem}*" for part in (VAE, *NETWORKS, CLASSIFIER)), FRAMES)
 """Weights and frames: those that an earlier push left would be read with those of this run."""
 
 

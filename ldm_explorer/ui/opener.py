@@ -66,7 +66,8 @@ def _dialog(library: Library) -> Markup:
     return html(
         '<dialog class="ldm-opener" aria-labelledby="ldm-opener-title"><form>'
         '<h2 id="ldm-opener-title">Open a model</h2>'
-        "<label>{} <code>{}owner/name</code> of the Hugging Face Hub: a diffusers UNet2DModel, AutoencoderKL, or both."
+        "<label>{} <code>{}owner/name</code> of the Hugging Face Hub: a diffusers UNet2DModel "
+        "or DiTTransformer2DModel, AutoencoderKL, or both."
         '<input name="source" required maxlength="{}" placeholder="{}" autocomplete="off" spellcheck="false"></label>'
         "<details><summary>What its images are, where you know</summary>"
         '<label>A dataset <select name="dataset"><option value="">not known</option>{}</select></label>{}'

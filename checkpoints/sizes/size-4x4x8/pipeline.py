@@ -70,19 +70,25 @@ def _check_guidance(scale: object, labels: Tensor | None) -> None:
 class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
     """Makes images of classes 0 to K - 1, or of K, which means "no class", by any of the samplers."""
 
-    model_cpu_offload_seq, _callback_tensor_inputs = "unet->vae", ["latents"]
+    model_cpu_offload_seq, _callback_tensor_inputs = "unet->transformer->vae", ["latents"]
+    _optional_components = ["unet", "transformer"]  # noqa: RUF012, diffusers asks for a list
 
     def __init__(
         self,
         vae: diffusers.AutoencoderKL,
-        unet: diffusers.UNet2DModel,
+        unet: diffusers.UNet2DModel | None,
         scheduler: diffusers.SchedulerMixin,
+        transformer: diffusers.DiTTransformer2DModel | None = None,
         sampler: str = DEFAULT_SAMPLER,
         num_inference_steps: int = DEFAULT_NUM_STEPS,
     ):
         super().__init__()
-        self.register_modules(vae=vae, unet=unet, scheduler=scheduler)
+        self.register_modules(vae=vae, unet=unet, scheduler=scheduler, transformer=transformer)
         self.register_to_config(sampler=sampler, num_inference_steps=num_inference_steps)
+
+    @property
+    def network(self) -> diffusers.UNet2DModel | diffusers.DiTTransformer2DModel:
+        return self.transformer if self.unet is None else self.unet
 
     @torch.no_grad()
     def __call__(
@@ -114,9 +120,9 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         set_timesteps(scheduler, steps)
         noise = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
-        size = self.unet.config.sample_size
-        shape = (count, self.unet.config.in_channels, *(size if isinstance(size, list | tuple) else (size, size)))
-        z = randn_tensor(shape, generator, self._execution_device, self.unet.dtype)
+        channels, size = self.network.config.in_channels, self.network.config.sample_size
+        shape = (count, channels, *(size if isinstance(size, list | tuple) else (size, size)))
+        z = randn_tensor(shape, generator, self._execution_device, self.network.dtype)
         z = z * getattr(scheduler, "init_noise_sigma", 1.0)
         for index, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
             z_t = z if is_flow(scheduler) else scheduler.scale_model_input(z, timestep)
@@ -138,12 +144,12 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         numbers = [-1] if isinstance(given, str) else given  # a word is no class, whatever torch says of it
         labels = None if given is None else torch.as_tensor(numbers, device=self._execution_device).reshape(-1)
         lengths = [len(listed) for listed in (labels, generator) if isinstance(listed, Tensor | list)]
-        embeddings = self.unet.config.num_class_embeds or 0
         count = max(lengths, default=1) if batch_size is None else batch_size
         if count < 1 or not {1, count}.issuperset(lengths):
             raise ValueError(f"{lengths} labels and generators for {count} images: give one, or one for each image")
-        if labels is not None and (labels.is_floating_point() or not set(labels.tolist()) <= {*range(embeddings)}):
-            raise ValueError(f"class labels {given!r:.80}: the network knows {embeddings} of them, from 0 on")
+        known = self._num_labels
+        if labels is not None and (labels.is_floating_point() or not set(labels.tolist()) <= {*range(known)}):
+            raise ValueError(f"class labels {given!r:.80}: the network knows {known} of them, from 0 on")
         return None if labels is None else labels.expand(count), count
 
     def _scheduler_for(self, sampler: str | None) -> diffusers.SchedulerMixin:
@@ -156,10 +162,17 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
             raise ValueError(f"unknown sampler {name!r:.80}: choose one of {', '.join(known)}")
         return known[name](stored)
 
+    @property
+    def _num_labels(self) -> int:  # the last one is "no class"; a transformer has an embedding of one class for none
+        if self.transformer is None:
+            return self.unet.config.num_class_embeds or 0
+        return 0 if (classes := self.transformer.config.num_embeds_ada_norm) == 1 else classes + 1
+
     def _predict(self, z_t: Tensor, timestep: Tensor, labels: Tensor | None) -> Tensor:
-        if labels is None and (embeddings := self.unet.config.num_class_embeds) is not None:
-            labels = torch.full((len(z_t),), embeddings - 1, device=z_t.device)
-        return self.unet(z_t, timestep, labels, return_dict=False)[0]
+        if labels is None and (self._num_labels or self.transformer is not None):
+            labels = torch.full((len(z_t),), max(0, self._num_labels - 1), device=z_t.device)
+        told = timestep if self.transformer is None else timestep.to(z_t.device).expand(len(z_t))
+        return self.network(z_t, told, labels, return_dict=False)[0]
 
     def _decode(self, z: Tensor) -> Tensor:
         mean, std = (torch.tensor(self.vae.config[name]).to(z) for name in ("latents_mean", "latents_std"))

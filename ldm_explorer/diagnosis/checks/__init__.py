@@ -109,7 +109,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "network_config",
-        "The UNet is built as it was trained",
+        "The denoiser is built as it was trained",
         construction.network_config,
         ("denoiser",),
         _ANSWER,

@@ -15,6 +15,7 @@ from ldm_explorer.diagnosis.probes import step_at
 from ldm_explorer.diagnosis.reading import floors_of, mean_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics
 from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
+from ldm_explorer.networks import part_of
 from ldm_explorer.prediction import add_noise, to_z0
 from ldm_explorer.run_layout import CONFIG_FILE
 from ldm_explorer.schedules import FLOW, SCHEDULES, make_schedule
@@ -105,7 +106,8 @@ def _other_times(
         return (
             _nearest(_flows(np.array(told) / case.num_timesteps, case.num_timesteps), errors, candidates),
             "It is told other times than in training",
-            "unet/: tell it the time of the noise in training, s * num_train_timesteps, also where s was shifted",
+            f"{part_of(case.network)}/: tell it the time of the noise in training, s * num_train_timesteps, also where "
+            "s was shifted",
         )
     known = {f"{name} over {steps}": make_schedule(name, steps) for name in SCHEDULES for steps in (250, 500, 1000)}
     times = {name: [step_at(one, level) for level in NOISE_LEVELS] for name, one in known.items()}
@@ -178,7 +180,7 @@ ACCUSED: dict[Rung, Finding] = {
 OTHER_WEIGHTS = Finding(
     "should be near the log's end",
     "These are not the weights that the log speaks of",
-    "unet/: take the final, averaged weights of the run",
+    "take the final, averaged weights of the run",
     severity=2,
 )
 

@@ -5,17 +5,19 @@ A network that was trained with other ones denoises better with those, and no ot
 
 from collections.abc import Iterator
 from itertools import permutations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import DiTTransformer2DModel, UNet2DModel
+from torch import nn
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.known import spread
 from ldm_explorer.diagnosis.probes import FITS, Answer, Probe, error_over_white, is_better, make_probes, own_answer
 from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
 from ldm_explorer.files import counted
-from ldm_explorer.run_layout import UNET, config_of
+from ldm_explorer.networks import part_of, rebuilt
+from ldm_explorer.run_layout import TRANSFORMER, UNET, config_of
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS
 
 MAX_CHANNELS = 4
@@ -24,7 +26,7 @@ TIMESTEPS_TOLD = 12
 OFF_SCALE = 1.15
 SAME_SCALE = 1.1
 CLEARLY_BELOW = 0.9
-ALTERNATIVES = {
+OF_A_UNET = {
     "flip_sin_to_cos": (True, False),
     "freq_shift": (0, 1),
     "center_input_sample": (False, True),
@@ -34,6 +36,9 @@ ALTERNATIVES = {
     "downsample_padding": (0, 1),
 }
 """Fields of a UNet's config that weights of the same shapes do not tell."""
+HEAD_DIMS = (8, 16, 32, 48, 64, 72, 96, 128)
+"""Of a transformer the weights do not tell into how many heads its attention is cut."""
+LAST_LAYER = {UNET: "conv_out", TRANSFORMER: "proj_out_2"}
 
 Key = TypeVar("Key")
 
@@ -69,20 +74,22 @@ def channel_order(case: Case) -> Finding:
     return Finding(
         f"{evidence} (its own should be the best).",
         "Channels come in another order than in training",
-        f"give the UNet the channels {order}: this is another autoencoder, or images are read as BGR for RGB",
+        f"give the denoiser the channels {order}: this is another autoencoder, or images are read as BGR for RGB",
         severity=3,
     )
 
 
 def network_config(case: Case) -> Finding:
     """The settings that weights do not tell, each tried with other values."""
-    probes, config = _probes(case), case.required_unet.config
-    answers = {(field, value): _answer_of(case, network) for field, value, network in _rebuilt(case.required_unet)}
+    probes, network, part = _probes(case), case.required_network, part_of(case.network)
+    answers = {tuple(fields.items()): _answer_of(case, other) for fields, other in _rebuilt(network)}
     if not answers:
-        raise NotRun("its UNet has no setting that its weights do not tell")
-    (field, value), error, own = _best_of(answers, own_answer(case), probes)
+        raise NotRun("it has no setting that its weights do not tell")
+    best, error, own = _best_of(answers, own_answer(case), probes)
+    field, value = best[-1]
     evidence = (
-        f"Its error is {own:.2f} of the white floor, with {field} {value} in place of {config[field]} {error:.2f}"
+        f"Its error is {own:.2f} of the white floor, with {field} {value} in place of {network.config[field]} "
+        f"{error:.2f}"
     )
     if not is_better(error, own):
         return Finding(f"{evidence}, and with others more (its own should be the best).")
@@ -90,8 +97,8 @@ def network_config(case: Case) -> Finding:
         return Finding(f"{evidence}, but told other timesteps {told:.2f}: that is a matter of the schedule.")
     return Finding(
         f"{evidence} (its own should be the best).",
-        f"The UNet is built in another way than it was trained: {field} is {config[field]}",
-        f'{config_of(UNET)}: "{field}": {_as_json(value)}',
+        f"The network is built in another way than it was trained: {field} is {network.config[field]}",
+        f"{config_of(part)}: " + ", ".join(f'"{name}": {_as_json(to)}' for name, to in best),
         severity=3,
     )
 
@@ -111,22 +118,30 @@ def _as_json(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
 
-def _answer_of(case: Case, network: UNet2DModel) -> Answer:
+def _answer_of(case: Case, network: nn.Module) -> Answer:
     denoiser = case.denoiser_of(network)
     return lambda probe: case.predict(probe.z_t, probe.timestep, probe.labels, denoiser)
 
 
-def _rebuilt(unet: UNet2DModel) -> Iterator[tuple[str, object, UNet2DModel]]:
-    """The same weights in networks with one setting changed, where they fit."""
-    for field, values in ALTERNATIVES.items():
-        for value in (value for value in values if value != unet.config[field]):
+def _rebuilt(network: UNet2DModel | DiTTransformer2DModel) -> Iterator[tuple[dict[str, Any], nn.Module]]:
+    """The same weights in networks with one setting changed, where they fit, with the fields that say so."""
+    for fields in _alternatives(network):
+        if any(network.config[field] != value for field, value in fields.items()):
             try:
-                with torch.device("meta"):
-                    network = UNet2DModel.from_config(unet.config, **{field: value})
-                network.load_state_dict(unet.state_dict(), assign=True)
+                other = rebuilt(network, **fields)
             except (ValueError, RuntimeError, ZeroDivisionError):  # widths that this number does not divide
                 continue
-            yield field, value, network.eval().requires_grad_(False)
+            yield fields, other
+
+
+def _alternatives(network: UNet2DModel | DiTTransformer2DModel) -> Iterator[dict[str, Any]]:
+    if not isinstance(network, DiTTransformer2DModel):
+        yield from ({field: value} for field, values in OF_A_UNET.items() for value in values)
+        return
+    width = network.config.num_attention_heads * network.config.attention_head_dim
+    for channels in (channels for channels in HEAD_DIMS if width % channels == 0):
+        yield {"num_attention_heads": width // channels, "attention_head_dim": channels}
+    yield from ({"activation_fn": name} for name in ("gelu-approximate", "linear-silu"))
 
 
 def output_scale(case: Case) -> Finding:
@@ -141,12 +156,13 @@ def output_scale(case: Case) -> Finding:
     scaled = error_over_white(probes, lambda probe: middle * outputs[probe.timestep])
     factors, where = ", ".join(f"{scale:.2f}" for scale in scales), ", ".join(map(str, outputs))
     evidence = f"Its output fits best when multiplied by {factors} at t = {where} (should be 1)"
+    part = part_of(case.network)
     alike = min(scales) > 0 and max(scales) < SAME_SCALE * min(scales)
     if not (alike and not 1 / OFF_SCALE < middle < OFF_SCALE and scaled < FITS):
         return Finding(f"{evidence}.")
     return Finding(
         f"{evidence}; then its error falls from {own:.2f} to {scaled:.2f} of the white floor.",
         f"The output is {1 / middle:.2g} times what it was trained to be",
-        "unet/: conv_out, or what scales the output, is not that of training",
+        f"{part}/: {LAST_LAYER[part]}, or what scales the output, is not that of training",
         severity=3,
     )

@@ -9,7 +9,9 @@ from ldm_explorer.diagnosis.known import spread
 from ldm_explorer.diagnosis.probes import step_at
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.files import shown
+from ldm_explorer.networks import part_of
 from ldm_explorer.prediction import add_noise, target
+from ldm_explorer.run_layout import TRANSFORMER, UNET
 
 LABELS_TOLD = 4
 SHIFTS = 10
@@ -18,21 +20,26 @@ LABEL_TELLS = 0.95
 LABELS_AT = 0.27
 """Share of the variance that is signal: noisy enough for the label to matter, and not so noisy that nothing does."""
 
+EMBEDDING = {UNET: "class_embedding", TRANSFORMER: "the blocks' class_embedder"}
+"""What a label goes through first, as the weights are named."""
+
 
 def label_response(case: Case) -> Finding:
     """The same noisy latents, told another class: the output has to change."""
     if case.num_labels < 2:
         raise NotRun("the network takes no class labels")
-    z_t, timestep = half_noised(case, 0.8)
+    (z_t, timestep), part = half_noised(case, 0.8), part_of(case.network)
     told = spread(case.num_labels, LABELS_TOLD)
     outputs = [case.predict(z_t, timestep, label.expand(len(z_t))) for label in told]
+    if not any(output.any() for output in outputs):
+        raise NotRun("its output is 0 whatever it is told, as that of a transformer is before its first step")
     change = max(relative_change(outputs[0], other) for other in outputs[1:])
     labels = ", ".join(map(str, told.tolist()))
     if not change >= DEAD:
         return Finding(
             f"Told the labels {labels}, the output differs by {change:.1g} of its size (should be tenths).",
             "The network does not hear the class label",
-            "unet/: class_embedding is dead; pass the labels in training, and train again",
+            f"{part}/: {EMBEDDING[part]} is dead; pass the labels in training, and train again",
             severity=2,
         )
     return Finding(f"Told the labels {labels}, the output at t = {timestep} differs by up to {change:.0%}.")
@@ -59,7 +66,7 @@ def labels_match(case: Case) -> Finding:
         shift: float((case.predict(z_t, timestep, (labels + shift) % classes) - wanted).square().mean())
         for shift in shifts
     }
-    best = min(losses, key=lambda shift: losses[shift])
+    best, part = min(losses, key=lambda shift: losses[shift]), part_of(case.network)
     if not beats_white(losses[best], white):
         raise NotRun("with no label does the network know more than the scale of the latents")
     other = sum(loss for shift, loss in losses.items() if shift) / (len(losses) - 1)
@@ -68,7 +75,8 @@ def labels_match(case: Case) -> Finding:
         return Finding(
             f"{numbers}, with label + {best} modulo {classes} {losses[best]:.3f} (the right one should be lowest).",
             f"Labels are shifted: class k answers to label k + {best}",
-            f"unet/: the rows of class_embedding or the labels in training are shifted; meanwhile give label + {best}",
+            f"{part}/: the rows of {EMBEDDING[part]} or the labels in training are shifted; meanwhile give label "
+            f"+ {best}",
             severity=2,
         )
     return Finding(f"{numbers} (the right one should be lowest).")

@@ -165,7 +165,7 @@ def _is_of_training(case: Case, mean: Tensor, std: Tensor, evidence: str) -> boo
 
 
 def _has_denoiser(case: Case) -> bool:
-    return case.unet is not None and case.is_finite("denoiser")
+    return case.network is not None and case.is_finite("denoiser")
 
 
 def _error_moved(case: Case, mean: Tensor, std: Tensor | None = None) -> float:

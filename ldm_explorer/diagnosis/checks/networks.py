@@ -5,9 +5,10 @@ from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.known import non_finite
-from ldm_explorer.diagnosis.verdicts import Finding
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
+from ldm_explorer.networks import part_of
 from ldm_explorer.prediction import add_noise
-from ldm_explorer.run_layout import UNET, config_of
+from ldm_explorer.run_layout import TRANSFORMER, UNET, VAE, config_of
 
 DEAD = 1e-5
 """A relative change of the output below this is rounding; untrained networks already show more."""
@@ -16,9 +17,8 @@ DEAD = 1e-5
 def finite(case: Case) -> Finding:
     """Weights and outputs hold neither NaN nor infinity."""
     counted = 0
-    for part, network in (("unet", case.unet), ("vae", case.vae)):
-        if network is None:
-            continue
+    denoiser = {} if case.network is None else {part_of(case.network): case.network}
+    for part, network in (denoiser | ({} if case.vae is None else {VAE: case.vae})).items():
         counted += sum(tensor.numel() for tensor in network.state_dict().values())
         if broken := non_finite(network):
             name, values = next(iter(broken.items()))
@@ -43,10 +43,10 @@ def finite(case: Case) -> Finding:
 @torch.no_grad()
 def _outputs(case: Case):
     generator = torch.Generator().manual_seed(0)
-    if case.unet is not None:
+    if case.network is not None:
         noise = torch.randn(2, *case.shape, generator=generator)
         for timestep in (0, case.num_timesteps // 2, case.num_timesteps - 1):
-            yield f"the UNet's output for noise at t = {timestep}", case.predict(noise, timestep, None)
+            yield f"the denoiser's output for noise at t = {timestep}", case.predict(noise, timestep, None)
     if case.vae is not None:
         pixels = torch.rand(2, case.vae.config.in_channels, case.image_side, case.image_side, generator=generator)
         latents = case.codec.encode(pixels * 2 - 1)
@@ -71,6 +71,8 @@ def time_response(case: Case) -> Finding:
     z_t, timestep = half_noised(case, 0.5)
     told = (int(0.1 * case.num_timesteps), int(0.9 * case.num_timesteps))
     low, high = (case.predict(z_t, t, None) for t in told)
+    if not (low.any() or high.any()):
+        raise NotRun("its output is 0 whatever it is told, as that of a transformer is before its first step")
     change = relative_change(low, high)
     if not change >= DEAD:
         return Finding(
@@ -84,7 +86,9 @@ def time_response(case: Case) -> Finding:
 
 
 def _why_time_is_lost(case: Case) -> str:
-    config = case.required_unet.config
+    if part_of(case.network) == TRANSFORMER:
+        return f"{TRANSFORMER}/: the blocks' timestep_embedder is dead; pass the timesteps in training, and train again"
+    config = case.required_network.config
     alone = config.norm_num_groups in config.block_out_channels and config.resnet_time_scale_shift == "default"
     if alone:  # the timestep is added as one number per channel, and a channel normalised alone loses it again
         return f'{config_of(UNET)}: "norm_num_groups" below {config.norm_num_groups}, the width, and train again'

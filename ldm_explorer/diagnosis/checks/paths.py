@@ -17,6 +17,7 @@ from ldm_explorer.diagnosis.floors import loss_floors
 from ldm_explorer.diagnosis.known import KnownLatents, spread
 from ldm_explorer.diagnosis.probes import BETTER, FITS, MAX_LATENTS, step_at
 from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
+from ldm_explorer.networks import part_of
 from ldm_explorer.prediction import add_noise, to_z0
 from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, SCHEDULES, FlowSchedule, Schedule, make_schedule
@@ -64,19 +65,19 @@ def path(case: Case) -> Finding:
     evidence += f", and {errors[best]:.2f} for {best.name}"
     if not (errors[best] < FITS and errors[best] < BETTER * errors[best_own]):
         return Finding(f"{evidence}: no clear difference.")
-    return Finding(f"{evidence} (its own should be the best).", *_accusation(best), severity=3)
+    return Finding(f"{evidence} (its own should be the best).", *_accusation(best, part_of(case.network)), severity=3)
 
 
-def _accusation(best: Path) -> tuple[str, str]:
+def _accusation(best: Path, part: str) -> tuple[str, str]:
     """What is said of it, and how it is put right."""
     if best.reversed_time:
         return (
             "A flow's time runs the other way: it was trained with data at s = 1",
-            f"unet/: tell it num_train_timesteps - t{' and turn its output around' if best.sign < 0 else ''}, or train "
-            "with data at s = 0, as diffusers has it",
+            f"{part}/: tell it num_train_timesteps - t{' and turn its output around' if best.sign < 0 else ''}, or "
+            "train with data at s = 0, as diffusers has it",
         )
     if best.sign < 0:
-        return "The velocity points the other way: it predicts z0 - eps", "unet/: turn its output around"
+        return "The velocity points the other way: it predicts z0 - eps", f"{part}/: turn its output around"
     if best.is_flow:
         return (
             "It predicts the flow velocity u = eps - z0, and is sampled along betas",

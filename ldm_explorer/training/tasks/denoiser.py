@@ -7,21 +7,23 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, SchedulerMixin, UNet2DModel
+from diffusers import AutoencoderKL, DiTTransformer2DModel, SchedulerMixin, UNet2DModel
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import PIPELINE_FILES, save_pipeline
+from ldm_explorer.checkpoints import pipeline_files, save_pipeline
+from ldm_explorer.denoiser import no_labels
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.diagnosis.statistics import LatentStatistics, measure_latents, measure_memorising, write_statistics
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.files import read_json
 from ldm_explorer.film import film_files
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior
+from ldm_explorer.models import UNetConfig
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, min_snr_weight, target
-from ldm_explorer.run_layout import METRICS_FILE, SAMPLES_FILE, STATISTICS_FILE, VAE
+from ldm_explorer.run_layout import METRICS_FILE, SAMPLES_FILE, STATISTICS_FILE, TRANSFORMER, VAE
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
 from ldm_explorer.schedules import MAX_TERMINAL_SNR, FlowSchedule
 from ldm_explorer.training.encoding import encode_all
@@ -56,11 +58,11 @@ class DenoiserTask:
     validation_labels: Tensor
     autoencoder_cost: dict[str, Any] = field(default_factory=dict)
     statistics: LatentStatistics | None = None  # on the main process; the memorising floors come at the end
-    model: UNet2DModel = field(init=False)
+    model: UNet2DModel | DiTTransformer2DModel = field(init=False)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
-        self.model = self.config.unet_for(self.vae).build()
+        self.model = self.config.network_for(self.vae).build()
         self.num_examples = len(self.labels)
         self.schedule = self.config.noise_schedule
         self.timestep_probabilities = self._timestep_probabilities() if self.config.timesteps == "importance" else None
@@ -116,7 +118,8 @@ class DenoiserTask:
         """Mean squared error per image `(B,)`."""
         mixed = self.schedule.at(batch["timesteps"])
         z_t = add_noise(batch["z0"], batch["eps"], mixed)
-        prediction = model(z_t, batch["timesteps"], batch.get("labels"), return_dict=False)[0]
+        labels = batch["labels"] if self.config.conditional else no_labels(self.model, z_t)
+        prediction = model(z_t, batch["timesteps"], labels, return_dict=False)[0]
         wanted = target(self.config.predicted, batch["z0"], batch["eps"], mixed)
         return (prediction.float() - wanted).square().mean(dim=(1, 2, 3))
 
@@ -147,8 +150,8 @@ class DenoiserTask:
     def scheduler(self) -> SchedulerMixin:
         return make_scheduler(self.config.noise_schedule, self.config.predicted)
 
-    def sample(self, model: UNet2DModel) -> Tensor:
-        pipeline = LatentDiffusionPipeline(self.vae, model, self.scheduler)
+    def sample(self, model: UNet2DModel | DiTTransformer2DModel) -> Tensor:
+        pipeline = LatentDiffusionPipeline.of(self.vae, model, self.scheduler)
         arguments = (pipeline, self.config.spec, FILM_IMAGES, FILM_SEED)
         return generate(*arguments, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER).images
 
@@ -157,7 +160,7 @@ class DenoiserTask:
         """The labels of all posteriors, those of mirrored images, too."""
         return self.labels.repeat(2) if self.config.flip else self.labels
 
-    def export(self, model: UNet2DModel, folder: Path) -> dict[str, Any]:
+    def export(self, model: UNet2DModel | DiTTransformer2DModel, folder: Path) -> dict[str, Any]:
         if self.statistics is not None:
             known = self.statistics, self.posterior, self.posterior_labels, self.schedule.amplitudes
             write_statistics(folder, measure_memorising(*known))
@@ -173,16 +176,17 @@ class DenoiserTraining:
         """Load the autoencoder.
 
         Raises `CheckpointError` where there is none, `ValueError` where its latents are of no known scale or do not
-        fit the dataset or the UNet, and `TypeError` for options of another training.
+        fit the dataset or the network, and `TypeError` for options of another training.
         """
         check_kind(config, LDMTrainConfig, "LDMTrainConfig(...)")
         self.vae = load_frozen_vae(config)
-        self.codec, unet_config = LatentCodec(self.vae), config.unet_for(self.vae)
-        self.config = replace(config, widths=unet_config.widths)
+        self.codec, network = LatentCodec(self.vae), config.network_for(self.vae)
+        self.config = replace(config, widths=network.widths) if isinstance(network, UNetConfig) else config
         self.autoencoder_cost = autoencoder_training(config.vae_folder)
-        side, channels = unet_config.latent_size, unet_config.latent_channels
-        self.name = f"ldm-{side}x{side}x{channels}-{config.schedule}"
-        self.files = (*PIPELINE_FILES, STATISTICS_FILE, SAMPLES_FILE, *film_files(config.max_steps))
+        side, channels = network.latent_size, network.latent_channels
+        of_transformer = f"-{TRANSFORMER}" if config.network == TRANSFORMER else ""
+        self.name = f"ldm-{side}x{side}x{channels}-{config.schedule}{of_transformer}"
+        self.files = (*pipeline_files(config.network), STATISTICS_FILE, SAMPLES_FILE, *film_files(config.max_steps))
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> DenoiserTask:
         """Encode the images, and write the statistics of the latents. Raises what `load_split` does."""

@@ -1,4 +1,4 @@
-"""The options of a denoiser's training, and the autoencoder and the UNet that follow from them."""
+"""The options of a denoiser's training, and the autoencoder and the network that follow from them."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from diffusers import AutoencoderKL
 
 from ldm_explorer.checkpoints import load_vae
 from ldm_explorer.latents import identity_statistics, latent_shape
-from ldm_explorer.models import UNetConfig
+from ldm_explorer.models import TransformerConfig, UNetConfig
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.prediction import PredictionType
-from ldm_explorer.run_layout import VAE
+from ldm_explorer.run_layout import TRANSFORMER, UNET, VAE
 from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import (
     DEFAULT_NUM_TIMESTEPS,
@@ -26,6 +26,9 @@ from ldm_explorer.schedules import (
 from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.training.dataset import TrainConfig
 
+OPTIONS_OF = {UNET: ("widths", "layers_per_block", "attention_max_side"), TRANSFORMER: ("width", "depth", "patch_size")}
+"""The options that one network alone has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LDMTrainConfig(TrainConfig):
@@ -37,6 +40,7 @@ class LDMTrainConfig(TrainConfig):
     DEFAULT_MINUTES: ClassVar[float] = 60
     ENCODES: ClassVar[bool] = True
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 6e-3, "adamw": 2e-3}
+    OF_TRANSFORMERS: ClassVar[dict[str, float]] = {"muon": 6e-3, "adamw": 4e-3}
 
     vae: Path = Path("checkpoints/fashion_mnist/vae-8x8x4")
     """Checkpoint folder of the autoencoder whose latents are learned, from here or from the repository's root."""
@@ -65,6 +69,15 @@ class LDMTrainConfig(TrainConfig):
     covariance errs most, with every error weighted back so that the expected loss is the same; along a flow, where a
     time is any number up to T, also more of them in its middle (Esser et al. 2024, section 3.1). Validation draws
     evenly."""
+    network: Literal["unet", "transformer"] = "unet"
+    """The denoiser: a UNet of convolutions with --widths, --layers-per-block and --attention-max-side, or a diffusion
+    transformer (DiT, Peebles & Xie 2023) with --width, --depth and --patch-size."""
+    width: int = 96
+    """Channels of a transformer, a multiple of 32, which are those of one head of its attention."""
+    depth: int = 4
+    """Blocks of a transformer."""
+    patch_size: int = 1
+    """Side of the squares of the latent that are a transformer's tokens: at 2 there are a quarter as many."""
     widths: tuple[int, ...] | None = None
     """Channels per resolution of the UNet, finest first. Default: 96 from a grid of 8x8 on, fewer at finer ones."""
     layers_per_block: int = 1
@@ -82,6 +95,9 @@ class LDMTrainConfig(TrainConfig):
             raise ValueError(f"--min-snr-gamma is {self.min_snr_gamma}: it has to be above 0")
         if not self.class_labels and self.label_dropout != type(self).label_dropout:
             raise ValueError("--label-dropout needs class labels: leave out --no-class-labels")
+        for name in OPTIONS_OF[UNET if self.network == TRANSFORMER else TRANSFORMER]:
+            if getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"--{name.replace('_', '-')} does not go with --network {self.network}: leave it out")
         object.__setattr__(self, "prediction", self.predicted)
         self._check_prediction()
 
@@ -111,6 +127,13 @@ class LDMTrainConfig(TrainConfig):
             )
 
     @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate that is given, else the one that suits the optimizer and the network."""
+        if self.learning_rate is None and self.network == TRANSFORMER:
+            return self.OF_TRANSFORMERS[self.optimizer]
+        return super().peak_learning_rate
+
+    @property
     def predicted(self) -> PredictionType:
         """What the network predicts: as it is given, else the velocity that goes with the schedule."""
         return self.prediction or ("flow" if self.schedule == FLOW else "v_prediction")
@@ -121,8 +144,8 @@ class LDMTrainConfig(TrainConfig):
 
     @property
     def conditional(self) -> bool:
-        """Whether the network learns classes: it is asked to, and there are some."""
-        return self.class_labels and self.spec.num_classes > 0
+        """Whether the network learns classes: it is asked to, and there are some, for a transformer two."""
+        return self.class_labels and self.spec.num_classes > (self.network == TRANSFORMER)
 
     @property
     def places(self) -> dict[str, str]:
@@ -133,16 +156,14 @@ class LDMTrainConfig(TrainConfig):
         """Raises `CheckpointError` for one of checkpoints/ where nothing is shipped."""
         return find_checkpoint(self.vae)
 
-    def unet_for(self, vae: AutoencoderKL) -> UNetConfig:
-        """The UNet over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""
-        return UNetConfig(
-            latent_size=latent_shape(vae)[-1],
-            latent_channels=latent_shape(vae)[0],
-            num_classes=self.spec.num_classes if self.conditional else 0,
-            widths=self.widths or default_widths(latent_shape(vae)[-1]),
-            layers_per_block=self.layers_per_block,
-            attention_max_side=self.attention_max_side,
-        )
+    def network_for(self, vae: AutoencoderKL) -> UNetConfig | TransformerConfig:
+        """The network over the latents of an autoencoder. Raises `ValueError` when the two do not fit."""
+        channels, size, _ = latent_shape(vae)
+        asked = size, channels, self.spec.num_classes if self.conditional else 0
+        if self.network == TRANSFORMER:
+            return TransformerConfig(*asked, self.width, self.depth, self.patch_size)
+        widths = self.widths or default_widths(size)
+        return UNetConfig(*asked, widths, self.layers_per_block, self.attention_max_side)
 
 
 def default_widths(latent_size: int) -> tuple[int, ...]:

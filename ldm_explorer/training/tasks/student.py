@@ -8,20 +8,22 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import UNet2DModel
+from diffusers import DiTTransformer2DModel, UNet2DModel
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import PIPELINE_FILES, Checkpoint, save_pipeline
+from ldm_explorer.checkpoints import Checkpoint, pipeline_files, save_pipeline
+from ldm_explorer.denoiser import no_labels
 from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.film import film_files
 from ldm_explorer.latents import BATCH_IMAGES, Posterior, encode_posterior
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.network_files import weights_sha256
+from ldm_explorer.networks import part_of
 from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, coefficients, target
 from ldm_explorer.run_folder import RunFolder
-from ldm_explorer.run_layout import SAMPLES_FILE, STATISTICS_FILE, UNET
+from ldm_explorer.run_layout import SAMPLES_FILE, STATISTICS_FILE
 from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.samplers import denoise, final_latents, make_sampler
 from ldm_explorer.standalone_pipeline import set_timesteps
@@ -51,12 +53,12 @@ class StudentTask:
     labels: Tensor
     validation_posterior: Posterior
     validation_labels: Tensor
-    model: UNet2DModel = field(init=False)
+    model: UNet2DModel | DiTTransformer2DModel = field(init=False)
 
     def __post_init__(self) -> None:
         pipeline = self.teacher.pipeline
         self.denoiser, self.scheduler = pipeline.denoiser.eval().requires_grad_(False), pipeline.scheduler
-        self.model = copy.deepcopy(pipeline.unet).train().requires_grad_(True)
+        self.model = copy.deepcopy(pipeline.network).train().requires_grad_(True)
         self.num_examples = len(self.labels)
         sampler = make_sampler(self.config.sampling.sampler, self.scheduler)
         set_timesteps(sampler, self.config.evaluations)
@@ -90,7 +92,8 @@ class StudentTask:
     def _errors(self, model: nn.Module, batch: dict[str, Tensor], z_t: Tensor, wanted: Tensor) -> Tensor:
         """Mean squared error per image `(B,)`."""
         timesteps = self.timesteps.to(z_t.device)[batch["step"]]
-        prediction = model(z_t, timesteps, batch.get("labels"), return_dict=False)[0]
+        labels = batch["labels"] if "labels" in batch else no_labels(self.model, z_t)
+        prediction = model(z_t, timesteps, labels, return_dict=False)[0]
         return (prediction.float() - wanted).square().mean(dim=(1, 2, 3))
 
     @torch.no_grad()
@@ -135,7 +138,7 @@ class StudentTask:
         }
         if self.denoiser.null_class is not None:
             everything["labels"] = self.validation_labels
-        network, known = self.teacher.pipeline.unet, []
+        network, known = self.teacher.pipeline.network, []
         for part in torch.arange(shape[0]).split(BATCH_IMAGES):
             batch = {name: value[part].to(network.device) for name, value in everything.items()}
             z_t = self._noisy(batch)
@@ -148,14 +151,14 @@ class StudentTask:
         errors = torch.cat([self._errors(model, *batch) for batch in known])
         return {"loss": float(errors.mean()), "teacher_loss": of_the_teacher}
 
-    def sample(self, model: UNet2DModel) -> Tensor:
-        pipeline = LatentDiffusionPipeline(self.teacher.vae, model, self.scheduler)
+    def sample(self, model: UNet2DModel | DiTTransformer2DModel) -> Tensor:
+        pipeline = LatentDiffusionPipeline.of(self.teacher.vae, model, self.scheduler)
         sampler, num_steps = self.config.sampling
         return generate(pipeline, self.config.spec, FILM_IMAGES, FILM_SEED, num_steps=num_steps, sampler=sampler).images
 
-    def export(self, model: UNet2DModel, folder: Path) -> dict[str, Any]:
+    def export(self, model: UNet2DModel | DiTTransformer2DModel, folder: Path) -> dict[str, Any]:
         save_pipeline(folder, self.teacher.vae, model, self.scheduler, self.config.sampling)
-        weights = weights_sha256(self.teacher.folder / UNET)
+        weights = weights_sha256(self.teacher.folder / part_of(model))
         return {
             "autoencoder": autoencoder_training(self.teacher.folder),
             "teacher": {"folder": str(self.config.teacher), "sha256": weights} | self.walk._asdict(),
@@ -170,7 +173,8 @@ class StudentTraining:
         check_kind(config, DistillConfig, "DistillConfig(...)")
         self.config, self.teacher = config, load_teacher(config)
         self.name = f"{self.teacher.name.split('-student-')[0]}-student-{config.evaluations}"
-        self.files = (*PIPELINE_FILES, STATISTICS_FILE, SAMPLES_FILE, *film_files(config.max_steps))
+        written = pipeline_files(part_of(self.teacher.pipeline.network))
+        self.files = (*written, STATISTICS_FILE, SAMPLES_FILE, *film_files(config.max_steps))
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> StudentTask:
         """Encode the images; the statistics of the latents are the teacher's. Raises what `load_split` does."""

@@ -23,8 +23,8 @@ TITLE = "Diagnosis"
 QUESTION = "What is wrong with it?"
 WORK = LONG
 ANY_FOLDER = f"""
-Where the app runs on your machine, *Open a folder or a Hub id* examines any diffusers VAE, UNet and scheduler, ours or
-not; it is only read. A command does the same:
+Where the app runs on your machine, *Open a folder or a Hub id* examines any diffusers VAE, UNet or DiT and scheduler,
+ours or not; it is only read. A command does the same:
 `ldm-diagnose FOLDER [--images DIR] [--json]`
 
 `--images` is a folder of images like those of its training, subfolders being classes: more checks can run with them.
