@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ldm_explorer.amplitudes import Amplitudes, amplitudes_of
+from ldm_explorer.lazy import cached_property
 
 DEFAULT_NUM_TIMESTEPS = 1000
 MAX_NUM_TIMESTEPS = 10_000
@@ -128,7 +129,14 @@ class BetaSchedule(Schedule):
 
     def at(self, timestep: Tensor | float) -> Amplitudes:
         told = torch.as_tensor(timestep).long()
-        return amplitudes_of(self.alpha_bars.to(told.device)[told])
+        if told.device not in self._alpha_bars_on:
+            self._alpha_bars_on[told.device] = self.alpha_bars.to(told.device)
+        return amplitudes_of(self._alpha_bars_on[told.device][told])
+
+    @cached_property
+    def _alpha_bars_on(self) -> dict[torch.device, Tensor]:
+        """By device: a copy to a GPU waits for it, and training would wait at every step."""
+        return {}
 
     @property
     def alphas(self) -> Tensor:

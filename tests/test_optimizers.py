@@ -76,6 +76,24 @@ def test_vectors_and_thin_matrices_step_as_with_adamw(shape):
     assert torch.allclose(stepped(lambda p: Muon(p, 0.1, 0.01), shape), theirs, atol=1e-6)
 
 
+def test_what_steps_together_on_a_gpu_steps_as_each_by_itself():
+    """A convolution and a matrix that are alike as matrices, a tall one, and vectors; rates and counts are tensors."""
+    shapes = [(16, 8, 3, 3), (16, 72), (72, 16), (16, 8, 3, 3), (16,), (1, 3)]
+    alone = [stepped(lambda p: Muon(p, 0.1, 0.01), shape) for shape in shapes]
+    generators = [torch.Generator().manual_seed(0) for _ in shapes]
+    draw = [
+        lambda shape=shape, one=one: torch.randn(shape, generator=one)
+        for shape, one in zip(shapes, generators, strict=True)
+    ]
+    parameters = [nn.Parameter(drawn()) for drawn in draw]
+    optimizer = Muon(parameters, torch.tensor(0.1), 0.01, capturable=True)
+    for _ in range(5):
+        for parameter, drawn in zip(parameters, draw, strict=True):
+            parameter.grad = drawn()
+        optimizer.step()
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(parameters, alone, strict=True))
+
+
 def test_a_parameter_without_gradient_stays():
     parameter = nn.Parameter(torch.ones(9, 9))
     Muon([parameter], 0.1, 0.1).step()

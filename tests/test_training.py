@@ -283,6 +283,21 @@ def test_minutes_become_steps_once_a_twentieth_is_timed_and_stay(accelerator, tm
     assert [step.step for step in steps] == list(range(41, 46))
 
 
+def test_steps_that_a_gpu_is_still_at_take_the_time_that_it_is_waited_for(accelerator, tmp_path, monkeypatch):
+    """Their metrics are fetched every 8 steps, and the time is over only then."""
+    now, reduce, seconds_per_step = [0.0], accelerator.reduce, 2**-7
+
+    def waiting(values, how):
+        now[0] += seconds_per_step * len(values) if values.ndim == 2 else 0
+        return reduce(values, how)
+
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(accelerator, "reduce", waiting)
+    config = replace(CONFIG, max_steps=None, max_minutes=0.1, log_every_steps=8, validate_every_steps=1000)
+    steps, _, _ = train(Regression(), config, accelerator, tmp_path, stop_after=48)
+    assert steps[-1].total_steps == pytest.approx(clock.SHARE_TO_PLAN * 6 / seconds_per_step, rel=0.03)
+
+
 def test_a_budget_in_minutes_holds_from_the_first_step_and_over_all_resumes(accelerator, tmp_path, monkeypatch):
     config = replace(CONFIG, max_steps=None, max_minutes=0.1)
     steps, _, _ = train(tick(monkeypatch, Regression(), 100.0), config, accelerator, tmp_path / "slow")

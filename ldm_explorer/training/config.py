@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -60,6 +61,9 @@ class FitConfig:
     precision: Precision | Literal["auto"] = "auto"
     """auto: what Accelerate's launcher was told (--mixed_precision), else bf16 autocast where a convolution is faster
     in it, else fp32. fp16 scales the loss, and needs a GPU."""
+    cuda_graph: bool = True
+    """On one GPU, record a step once as a CUDA graph and launch it as a whole, which is what makes small networks fast
+    there. Without, the weights are the same up to rounding, and the memory that the graph holds is free."""
     threads: int | None = None
     """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
     log_every_steps: int = 20
@@ -154,10 +158,14 @@ def batch_indices(step: int, num_examples: int, config: FitConfig) -> Tensor:
     positions = torch.arange(first, first + config.images_per_step)
     indices = torch.empty_like(positions)
     for epoch in range(first // num_examples, int(positions[-1]) // num_examples + 1):
-        generator = torch.Generator().manual_seed(config.seed * _SEED_STRIDE + epoch)
         inside = positions // num_examples == epoch
-        indices[inside] = torch.randperm(num_examples, generator=generator)[positions[inside] % num_examples]
+        indices[inside] = _order_of(epoch, num_examples, config.seed)[positions[inside] % num_examples]
     return indices
+
+
+@lru_cache(maxsize=2)  # a step may go on into the next epoch
+def _order_of(epoch: int, num_examples: int, seed: int) -> Tensor:
+    return torch.randperm(num_examples, generator=torch.Generator().manual_seed(seed * _SEED_STRIDE + epoch))
 
 
 def step_generator(step: int, seed: int) -> torch.Generator:

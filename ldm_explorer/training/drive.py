@@ -17,6 +17,7 @@ from ldm_explorer.training.loop import Step
 from ldm_explorer.training.processes import precision_of
 from ldm_explorer.training.push import how_again
 from ldm_explorer.training.run import Run, Training, begin
+from ldm_explorer.training.step_graph import is_recorded
 
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
 """What asks a process to end: Ctrl-C everywhere, TERM on POSIX, Ctrl-Break on Windows alone."""
@@ -60,10 +61,11 @@ def _push(run: Run) -> None:
 def _summary(run: Run) -> str:
     compiler = run.accelerator.state.dynamo_plugin.backend
     compiled = "" if compiler == DynamoBackend.NO else f", compiled by {compiler.value.lower()}"
+    recorded = ", steps recorded as a CUDA graph" if is_recorded(run.config, run.accelerator) else ""
     return (
         f"{run.num_parameters / 1e6:.2f} M parameters, {run.task.num_examples} examples, "
         f"{run.accelerator.num_processes} process(es) on {run.accelerator.device.type} with {torch.get_num_threads()} "
-        f"thread(s), precision {precision_of(run.accelerator)}{compiled}"
+        f"thread(s), precision {precision_of(run.accelerator)}{compiled}{recorded}"
     )
 
 

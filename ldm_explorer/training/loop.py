@@ -16,16 +16,16 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from ldm_explorer.training.averaging import WeightAverage
 from ldm_explorer.training.clock import Clock
 from ldm_explorer.training.config import FitConfig, batch_indices, budget_in_steps, learning_rate_at, step_generator
 from ldm_explorer.training.guard import Diverged, LossHistory
-from ldm_explorer.training.optimizers import make_optimizer
-from ldm_explorer.training.processes import precision_of
+from ldm_explorer.training.optimizers import make_optimizer, set_learning_rate
+from ldm_explorer.training.processes import moved, on_gpu, precision_of
 from ldm_explorer.training.run_state import Progress, latest_state, load_state, save_state
+from ldm_explorer.training.step_graph import Compute, Parts, RecordedStep, is_recorded
 
-EMA_RAMPUP_RATIO = 0.05
 MIN_LR_SCALE = 1 / 32
 
 
@@ -42,7 +42,11 @@ class Task(Protocol):
         """The inputs of one step, all its randomness included, for examples `indices (B,)`."""
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars of one forward pass; the one named "loss" is minimised."""
+        """Scalars of one forward pass; the one named "loss" is minimised.
+
+        All that changes from step to step has to come with the batch: on a GPU this is called at the first steps only,
+        and what it did is repeated.
+        """
 
     def validate(self, model: nn.Module) -> dict[str, Any]:
         """Measures of the averaged model on held-out data with fixed noise; must hold "loss"."""
@@ -59,25 +63,14 @@ class Step:
     notice: str | None = None  # a sentence for whoever watches: the run went back to an earlier step
 
 
-def _ema_update(config: FitConfig):
-    """The averaging of AveragedModel: half-life in images, at most 5 % of the images seen so far."""
-
-    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
-        images = int(num_averaged) * config.images_per_step
-        halflife = min(config.ema_halflife_images, EMA_RAMPUP_RATIO * images)
-        torch._foreach_lerp_(averaged, current, 1 - 0.5 ** (config.images_per_step / max(halflife, 1e-8)))
-
-    return update
-
-
 class _Loop:
     """Everything that changes from step to step."""
 
     def __init__(self, task: Task, config: FitConfig, accelerator: Accelerator, run_dir: Path):
         self.task, self.config, self.accelerator, self.run_dir = task, config, accelerator, run_dir
-        self.ema = AveragedModel(task.model.to(accelerator.device), multi_avg_fn=_ema_update(config))
-        self.ema.requires_grad_(False)
-        self.optimizer: Any = make_optimizer(config, task.model.parameters())
+        model = task.model.to(accelerator.device)
+        self.ema = WeightAverage(model, config.ema_halflife_images, config.images_per_step)
+        self.optimizer: Any = make_optimizer(config, model.parameters(), capturable=on_gpu(accelerator))
         self.unchecked: list[
             tuple[float, dict[str, Tensor]]
         ] = []  # learning rate; this process's metrics, on its device
@@ -95,6 +88,7 @@ class _Loop:
         self._start_from(progress)
         self.cpu_seconds_before = self.cpu_seconds
         self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)
+        self.compute = self._make_compute()
         self.clock = Clock(60 * (config.max_minutes or math.inf), progress.seconds, self._agree)
         if config.on_divergence == "rollback":
             self.save()
@@ -110,6 +104,9 @@ class _Loop:
             self.accelerator.scaler.load_state_dict(progress.loss_scale)
         return progress
 
+    def _make_compute(self) -> Compute:
+        return RecordedStep(self._compute) if is_recorded(self.config, self.accelerator) else self._compute
+
     @property
     def finished(self) -> bool:
         return self.step == self.total_steps
@@ -118,25 +115,30 @@ class _Loop:
     def _save_is_due(self) -> bool:
         return self.finished or self.step % self.config.save_every_steps == 0
 
+    @property
+    def _validation_is_due(self) -> bool:
+        return self.finished or self.step % self.config.validate_every_steps == 0
+
+    @property
+    def _record_is_due(self) -> bool:
+        return self._validation_is_due or self.step % self.config.log_every_steps == 0
+
     def save_if_due(self) -> None:
         if self._save_is_due:
             self.save()
 
     def advance(self) -> Step:
         """Take one step; check, validate and record where it is time to."""
-        config = self.config
         self.clock.begin_step()
         learning_rate = self._take_step()
-        if config.max_minutes is not None:
-            self.total_steps = self.clock.end_step(self.step, self.total_steps)
-        validating = self.finished or self.step % config.validate_every_steps == 0
-        recording = validating or self.step % config.log_every_steps == 0
         try:
-            if recording or self._save_is_due:
-                self._check()
+            self._check_if_due()  # while the clock runs: only here does a step wait until a GPU has done it
+            if self.config.max_minutes is not None:
+                self.total_steps = self.clock.end_step(self.step, self.total_steps)
+                self._check_if_due()
         except Diverged as error:
             return self._roll_back(error)
-        return self.describe(self._record(learning_rate, validating) if recording else None)
+        return self.describe(self._record(learning_rate) if self._record_is_due else None)
 
     def describe(self, record: dict[str, Any] | None = None, notice: str | None = None) -> Step:
         return Step(self.step, self.total_steps, self.step * self.config.images_per_step, record, notice)
@@ -174,38 +176,48 @@ class _Loop:
     def _take_step(self) -> float:
         spent = self.clock.spent / self.clock.allowed
         learning_rate = learning_rate_at(self.step, self.total_steps, self.config, spent) * self.lr_scale
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        metrics = self._add_up_gradients()
-        metrics["grad_norm"] = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
-        self.optimizer.step()
-        if self.accelerator.scaler is not None:
-            metrics["skipped"] = torch.tensor(float(self.optimizer.step_was_skipped), device=self.accelerator.device)
-        self.optimizer.zero_grad()
+        set_learning_rate(self.optimizer, learning_rate)
+        metrics = self.compute(self._parts())
         self.ema.update_parameters(self.task.model)
         self.step += 1
         self.unchecked.append((learning_rate, metrics))
         return learning_rate
 
-    def _add_up_gradients(self) -> dict[str, Tensor]:
-        """Go forward and backward over the parts of the step's batch; returns the means of their metrics."""
-        parts, rows = self._parts(), []
+    def _compute(self, parts: Parts) -> dict[str, Tensor]:
+        """Change the weights by the parts of a step's batch; returns its metrics, which nothing has waited for."""
+        try:
+            metrics = self._add_up_gradients(parts)
+            metrics["grad_norm"] = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip_norm)
+            self.optimizer.step()
+        finally:
+            self.optimizer.zero_grad()  # also of a recording that breaks off
+        if self.accelerator.scaler is not None:
+            metrics["skipped"] = torch.tensor(float(self.optimizer.step_was_skipped), device=self.accelerator.device)
+        return metrics
+
+    def _add_up_gradients(self, parts: Parts) -> dict[str, Tensor]:
+        """Go forward and backward over the parts of a step's batch; returns the means of their metrics."""
+        rows = []
         for number, part in enumerate(parts, start=1):
             exchanged = number == len(parts)  # between processes, once a step
             with nullcontext() if exchanged else self.accelerator.no_sync(self.model):
-                part = {name: value.to(self.accelerator.device) for name, value in part.items()}
                 rows.append(self.task.loss(self.model, part))
                 self.accelerator.backward(rows[-1]["loss"] / len(parts))
         return {name: torch.stack([row[name].detach() for row in rows]).mean(0) for name in rows[0]}
 
-    def _parts(self) -> list[dict[str, Tensor]]:
-        """This process's share of the step's batch, in as many parts as gradients are added up of."""
+    def _parts(self) -> Parts:
+        """This process's share of the step's batch, in as many parts as gradients are added up of, on its device."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         indices = batch_indices(self.step, self.task.num_examples, self.config)
         batch = self.task.batch(indices, step_generator(self.step, self.config.seed))
         count = self.config.gradient_accumulation_steps
         shares = {name: value[rank::world].chunk(count) for name, value in batch.items()}
-        return [{name: share[part] for name, share in shares.items()} for part in range(count)]
+        device = self.accelerator.device
+        return [{name: moved(share[part], device) for name, share in shares.items()} for part in range(count)]
+
+    def _check_if_due(self) -> None:
+        if self.unchecked and (self._record_is_due or self._save_is_due):
+            self._check()
 
     def _check(self, alone: bool = False) -> None:
         """Bring the metrics of all processes together and look at each step since the last check."""
@@ -226,14 +238,14 @@ class _Loop:
             self.since_record.append(values)
         self.unchecked = []
 
-    def _record(self, learning_rate: float, validating: bool) -> dict[str, Any]:
+    def _record(self, learning_rate: float) -> dict[str, Any]:
         rows, self.since_record = self.since_record, []
         record = {"step": self.step, "images": self.step * self.config.images_per_step, "learning_rate": learning_rate}
         for name in dict.fromkeys(name for row in rows for name in row):
             values = [row[name] for row in rows if name in row]
             record[name] = sum(values) / len(values)
         record["cpu_seconds"] = round(self.cpu_seconds, 1)
-        if validating and self.accelerator.is_main_process:
+        if self._validation_is_due and self.accelerator.is_main_process:
             with torch.no_grad():
                 measures = self.task.validate(self.ema.module)
             record |= {f"validation_{name}": value for name, value in measures.items()}
@@ -247,6 +259,7 @@ class _Loop:
         total_steps = self.total_steps
         self._start_from(self._load(state))
         self.lr_scale, self.unchecked, self.total_steps = lr_scale, [], total_steps
+        self.compute = self._make_compute()  # the optimizer's state lies elsewhere now
         return self.describe(notice=f"{error}; back to step {self.step} with {lr_scale:g} of the learning rate")
 
     def _agree(self, seconds: list[float]) -> list[float]:
@@ -276,3 +289,5 @@ def fit(
     except GeneratorExit:
         loop.close()
         raise
+    finally:
+        del loop.compute  # with it, in a circle, the loop would keep a graph's memory

@@ -1,6 +1,8 @@
 """The optimizers: AdamW, and Muon, whose steps go equally far in all directions of a weight matrix."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Hashable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,28 +21,46 @@ RMS_OF_ADAM = 0.2
 MIN_RANK = 8
 
 
-def make_optimizer(config: FitConfig, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer of the options."""
-    rate, decay = config.peak_learning_rate, config.weight_decay
+def make_optimizer(config: FitConfig, parameters: Iterable[nn.Parameter], capturable: bool = False) -> Optimizer:
+    """The optimizer of the options.
+
+    A `capturable` one has its learning rate and its counts of steps in tensors beside the weights: a CUDA graph can
+    hold its step, and a step that is launched without one waits for no GPU.
+    """
+    parameters = list(parameters)
+    rate: float | Tensor = config.peak_learning_rate
+    if capturable:
+        rate = torch.tensor(rate, device=parameters[0].device)
     if config.optimizer == "muon":
-        return Muon(parameters, rate, decay)
-    return AdamW(parameters, rate, ADAM_BETAS, weight_decay=decay, fused=True)
+        return Muon(parameters, rate, config.weight_decay, capturable)
+    decay = config.weight_decay
+    return AdamW(parameters, rate, ADAM_BETAS, weight_decay=decay, fused=True, capturable=capturable)
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give all weights a learning rate, in the tensor where it is one: a CUDA graph reads it there."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """`(R, C)` to nearly the U V^T of its singular value decomposition: singular values between 0.7 and 1.2.
+    """`(R, C)`, or `(N, R, C)` that are many, to nearly the U V^T of the singular value decomposition: singular values
+    between 0.7 and 1.2.
 
     A quintic Newton-Schulz iteration (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks").
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
-    if x.shape[1] > GRAM_PAYS * x.shape[0]:
-        x = _factor(x @ x.T) @ x
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    if x.shape[-1] > GRAM_PAYS * x.shape[-2]:
+        x = _factor(x @ x.mT) @ x
     else:
         for _ in range(NEWTON_SCHULZ_STEPS):
-            x = _factor(x @ x.T, 1) @ x
-    return x.T if tall else x
+            x = _factor(x @ x.mT, 1) @ x
+    return x.mT if tall else x
 
 
 def _factor(gram: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
@@ -58,8 +78,8 @@ def _factor(gram: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
 
 def _step(gram: Tensor) -> Tensor:
     a, b, c = NEWTON_SCHULZ
-    factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-    factor.diagonal().add_(a)
+    factor = (torch.addmm if gram.ndim == 2 else torch.baddbmm)(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
     return factor
 
 
@@ -68,11 +88,18 @@ class Muon(Optimizer):
 
     A convolution `(out, in, k, k)` is the matrix `(out, in * k * k)`. An orthogonal update is scaled by
     0.2 sqrt(larger side), to the root mean square of Adam's updates (Liu et al. 2025, arXiv 2502.16982, section 2.2),
-    so both kinds of weights follow one learning rate. Weight decay is decoupled.
+    so both kinds of weights follow one learning rate. Weight decay is decoupled. `capturable` is what it is for
+    PyTorch's optimizers, and `lr` is a tensor then.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0):
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float | Tensor,
+        weight_decay: float = 0.0,
+        capturable: bool = False,
+    ):
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "capturable": capturable})
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -82,31 +109,66 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                is_matrix = parameter.ndim > 1 and min(parameter.shape[0], parameter[0].numel()) >= MIN_RANK
-                update = (self._muon if is_matrix else self._adam)(parameter.grad, self.state[parameter])
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update, alpha=-group["lr"])
+            rate, capturable = group["lr"], group["capturable"]
+            given = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for alike in _alike(given, capturable):
+                gradients: list[Any] = [parameter.grad for parameter in alike]
+                states = [self.state[parameter] for parameter in alike]
+                is_matrix = _matrix_shape(alike[0]) is not None
+                updates = _muon(gradients, states) if is_matrix else _adam(gradients, states, capturable)
+                torch._foreach_mul_(alike, 1 - rate * group["weight_decay"])
+                if capturable:
+                    torch._foreach_mul_(updates, rate)
+                    torch._foreach_sub_(alike, updates)
+                else:
+                    torch._foreach_add_(alike, updates, alpha=-rate)
         return loss
 
-    def _muon(self, gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+
+def _matrix_shape(parameter: Tensor) -> tuple[int, int] | None:
+    """(R, C) of a weight that is a matrix of high enough rank, else None."""
+    shape = parameter.shape[0] if parameter.ndim else 1, math.prod(parameter.shape[1:])
+    return shape if min(shape) >= MIN_RANK else None
+
+
+def _alike(parameters: list[Tensor], on_gpu: bool) -> list[list[Tensor]]:
+    """Parameters by those that step together: all that are no matrices; the matrices of each shape on a GPU, which is
+    faster with few large kernels; and each matrix by itself on a CPU, in whose cache it lies then."""
+    alike: dict[Hashable, list[Tensor]] = {}
+    for index, parameter in enumerate(parameters):
+        shape = _matrix_shape(parameter)
+        alike.setdefault(shape if on_gpu or shape is None else index, []).append(parameter)
+    return list(alike.values())
+
+
+def _muon(gradients: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tensor]:
+    for gradient, state in zip(gradients, states, strict=True):
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        direction = gradient.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
-        return (orthogonalise(direction) * RMS_OF_ADAM * max(direction.shape) ** 0.5).view_as(gradient)
+    momenta = [state["momentum"] for state in states]
+    torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+    directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
+    matrices = [direction.flatten(1) for direction in directions]
+    many = len(matrices) > 1
+    orthogonal = orthogonalise(torch.stack(matrices) if many else matrices[0])
+    updates = orthogonal * RMS_OF_ADAM * max(matrices[0].shape) ** 0.5
+    return [update.view_as(one) for update, one in zip(updates if many else [updates], gradients, strict=True)]
 
-    def _adam(self, gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+
+def _adam(gradients: list[Tensor], states: list[dict[str, Tensor]], capturable: bool) -> list[Tensor]:
+    for gradient, state in zip(gradients, states, strict=True):
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = torch.zeros((), dtype=torch.float32, device=gradient.device if capturable else "cpu")
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-        state["step"] += 1
-        state["exp_avg"].lerp_(gradient, 1 - ADAM_BETAS[0])
-        state["exp_avg_sq"].lerp_(gradient.square(), 1 - ADAM_BETAS[1])
-        mean, square = (
-            state[slot] / (1 - beta ** float(state["step"]))
-            for slot, beta in zip(("exp_avg", "exp_avg_sq"), ADAM_BETAS, strict=True)
-        )
-        return mean / (square.sqrt() + ADAM_EPSILON)
+    steps, means, squares = ([state[slot] for state in states] for slot in ("step", "exp_avg", "exp_avg_sq"))
+    torch._foreach_add_(steps, 1)
+    torch._foreach_lerp_(means, gradients, 1 - ADAM_BETAS[0])
+    torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - ADAM_BETAS[1])
+    updates, roots = (
+        torch._foreach_div(slots, 1 - beta ** steps[0] if capturable else [1 - beta ** float(step) for step in steps])
+        for slots, beta in zip((means, squares), ADAM_BETAS, strict=True)
+    )
+    torch._foreach_sqrt_(roots)
+    torch._foreach_add_(roots, ADAM_EPSILON)
+    torch._foreach_div_(updates, roots)
+    return list(updates)

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, parse_flag_from_env
+from torch import Tensor
 
 from ldm_explorer.malloc import M_MMAP_MAX, M_TRIM_THRESHOLD, set_malloc
 from ldm_explorer.training.config import FitConfig
@@ -52,6 +53,15 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
     if config.batch_size % accelerator.num_processes:
         raise ValueError(f"batch size {config.batch_size} does not divide over {accelerator.num_processes} processes")
     return accelerator
+
+
+def on_gpu(accelerator: Accelerator) -> bool:
+    return accelerator.device.type == "cuda"
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; the CPU goes on before it is there, as it can from pinned memory alone."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def use_cores(threads: int | None) -> None:

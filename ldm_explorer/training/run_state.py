@@ -33,7 +33,7 @@ from ldm_explorer.run_layout import (
 PLACE_FIELDS = {"out", "resume", "data_dir", "tracker", "push_to_hub", "memory_map"}
 """Options that say where and how a run works; they are not stored with it."""
 
-RESUMABLE_FIELDS = {"threads", "log_every_steps", "save_every_steps", "on_divergence", "license"}
+RESUMABLE_FIELDS = {"threads", "cuda_graph", "log_every_steps", "save_every_steps", "on_divergence", "license"}
 """Stored options that may differ when a run is resumed."""
 
 

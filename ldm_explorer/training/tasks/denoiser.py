@@ -96,6 +96,8 @@ class DenoiserTask:
         noise = torch.randn(shape, generator=generator)
         timesteps = self._draw_timesteps(size, generator)
         batch = {"eps": torch.randn(shape, generator=generator), "timesteps": timesteps}
+        if self.timestep_probabilities is not None:
+            batch["probabilities"] = self.timestep_probabilities.float()[timesteps]
         if self.config.conditional:
             dropped = torch.rand(size, generator=generator) < self.config.label_dropout
             batch["labels"] = self.labels[indices].masked_fill(dropped, self.config.spec.null_class)
@@ -106,8 +108,7 @@ class DenoiserTask:
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         errors = self.errors(model, batch)
         if self.timestep_probabilities is not None:
-            drawn = self.timestep_probabilities.to(errors.device, errors.dtype)[batch["timesteps"]]
-            errors = errors / (self.config.num_timesteps * drawn)
+            errors = errors / (self.config.num_timesteps * batch["probabilities"])
         if self.config.min_snr_gamma is None:
             return {"loss": errors.mean()}
         mixed = self.schedule.at(batch["timesteps"])
