@@ -40,3 +40,32 @@ def one_nan(tensor: Tensor) -> Tensor:
     broken = tensor.clone()
     broken.view(-1)[7] = torch.nan
     return broken
+
+
+def latent_statistics(change: Callable[[list[float], list[float]], tuple]) -> Callable[[Path], None]:
+    """Another latents_mean and latents_std."""
+
+    def edit(folder: Path) -> None:
+        path = folder / "vae" / "config.json"
+        stored = json.loads(path.read_text())
+        mean, std = change(stored["latents_mean"], stored["latents_std"])
+        edit_json(path, latents_mean=mean, latents_std=std)
+
+    return edit
+
+
+def swap_channels(folder: Path) -> None:
+    """The autoencoder's first latent channels change places; it gives images back as before."""
+    order = [1, 0, 2, 3]
+    weights("vae", "quant_conv.", lambda rows: rows[[*order, *(4 + index for index in order)]])(folder)
+    weights("vae", "post_quant_conv.weight", lambda rows: rows[:, order])(folder)
+
+
+def swap_channels_and_statistics(folder: Path) -> None:
+    """The same, with what is stored of the channels."""
+
+    def swapped(values: list[float]) -> list[float]:
+        return [values[1], values[0], *values[2:]]
+
+    swap_channels(folder)
+    latent_statistics(lambda mean, std: (swapped(mean), swapped(std)))(folder)

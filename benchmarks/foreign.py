@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from folder_edits import FolderFault, edit_json, one_nan, scheduler, weights
+from folder_edits import FolderFault, edit_json, one_nan, scheduler, swap_channels, weights
 from PIL import Image
 
 from ldm_explorer.data import DATASETS
@@ -30,13 +30,6 @@ TRAP = "clipping"
 
 def config(part: str, **changes) -> Callable[[Path], None]:
     return lambda folder: edit_json(folder / part / "config.json", **changes)
-
-
-def swap_channels(folder: Path) -> None:
-    """The autoencoder's first latent channels change places; it gives images back as before."""
-    order = [1, 0, 2, 3]
-    weights("vae", "quant_conv.", lambda rows: rows[[*order, *(4 + index for index in order)]])(folder)
-    weights("vae", "post_quant_conv.weight", lambda rows: rows[:, order])(folder)
 
 
 OF_BOTH = {

@@ -54,9 +54,13 @@ def make_scheduler(schedule: Schedule, prediction_type: PredictionType, shift: f
         raise ValueError(f"{prediction_type} along {schedule.name}: no sampler reads it; choose {', '.join(known)}")
     if isinstance(schedule, FlowSchedule):
         if prediction_type == "flow":
-            return FlowMatchEulerDiscreteScheduler(schedule.num_timesteps, shift)
+            given = {"shift": shift} if shift != 1 else {}  # others, made of it, warn of a field that they do not know
+            return FlowMatchEulerDiscreteScheduler(num_train_timesteps=schedule.num_timesteps, **given)
         return DPMSolverMultistepScheduler(
-            schedule.num_timesteps, prediction_type=prediction_type, use_flow_sigmas=True, flow_shift=shift
+            num_train_timesteps=schedule.num_timesteps,  # by name: `from_config` forgets what came by position
+            prediction_type=prediction_type,
+            use_flow_sigmas=True,
+            flow_shift=shift,
         )
     assert isinstance(schedule, BetaSchedule)
     return DDPMScheduler(
@@ -233,12 +237,13 @@ def denoise(
             unconditional = denoiser.predict(z_t, timestep)
             prediction = unconditional + guidance_scale * (prediction - unconditional)
         # Read as the sampler reads it: that may have been told another prediction type or schedule.
-        z0 = to_z0(prediction_type_of(sampler), prediction, z_t, _amplitudes_at(sampler, timestep))
+        z0 = to_z0(prediction_type_of(sampler), prediction, z_t, amplitudes_at(sampler, timestep))
         z = sampler.step(prediction, timestep, z, return_dict=False, **stochastic)[0]
         yield DenoiseStep(index, num_steps, timestep.item(), z_t, z0, z)
 
 
-def _amplitudes_at(sampler: SchedulerMixin, timestep: Tensor) -> Amplitudes:
+def amplitudes_at(sampler: SchedulerMixin, timestep: Tensor) -> Amplitudes:
+    """(a, b) where a sampler is at a timestep."""
     if is_flow(sampler):
         return own_schedule(sampler).at(timestep)
     return amplitudes_of(sampler.alphas_cumprod[int(timestep)])  # where a sampler moved the last one away from zero

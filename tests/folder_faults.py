@@ -1,11 +1,10 @@
 """Faults that live in a folder, one entry each: an edit of a copied checkpoint, and the check that names the cause."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from folder_edits import FolderFault, edit_json, one_nan, scheduler, weights
+from folder_edits import FolderFault, latent_statistics, one_nan, scheduler, swap_channels_and_statistics, weights
 
 from ldm_explorer.schedules import make_schedule
 
@@ -16,12 +15,7 @@ def schedule(name: str, *arguments) -> Callable[[Path], None]:
 
 
 def latents_std(change: Callable[[float], float] | None) -> Callable[[Path], None]:
-    def inject(folder: Path) -> None:
-        path = folder / "vae" / "config.json"
-        std = json.loads(path.read_text())["latents_std"]
-        edit_json(path, latents_std=None if change is None else [change(value) for value in std])
-
-    return inject
+    return latent_statistics(lambda mean, std: (mean, None if change is None else [change(value) for value in std]))
 
 
 def never_trained(folder: Path) -> None:
@@ -73,6 +67,7 @@ FAULTS: dict[str, FolderFault] = {
     ),
     "time embedding of zeros": FolderFault(weights("unet", "time_embedding", torch.zeros_like), "time_response"),
     "UNet never trained": FolderFault(never_trained, "learned"),
+    "autoencoder's channels swapped": FolderFault(swap_channels_and_statistics, "channel_order"),
     "encoder collapsed": FolderFault(weights("vae", "quant_conv", torch.zeros_like), "collapse"),
 }
 """Each has one fault, with other parameters than the checks were built with."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from folder_faults import FAULTS, edit_json, scheduler
+from folder_edits import edit_json, scheduler
+from folder_faults import FAULTS
 from PIL import Image
 
 from ldm_explorer import diagnose

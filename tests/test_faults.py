@@ -1,29 +1,46 @@
 """Faults: each changes what it says, is undone by its fix, and shows in its figure."""
 
+import shutil
 from functools import cache
 
 import pytest
 import torch
 from diffusers import UNet2DModel
 
-from ldm_explorer.checkpoints import read_checkpoint
+from ldm_explorer.checkpoints import read_checkpoint, save_pipeline
+from ldm_explorer.denoiser import StandIn
 from ldm_explorer.diagnosis.faults import FAULTS
+from ldm_explorer.diagnosis.flow_faults import FLOW_FAULTS
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.classifier import load_classifier
 from ldm_explorer.explore.faults import SYMPTOMS, Moment, Subject, final_symptom, run_experiment, run_sampling, set_up
 from ldm_explorer.explore.report import REPORTED_LOSS, STAGES, read_stages, white_floor_curves
 from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.samplers import make_scheduler
-from ldm_explorer.schedules import make_schedule
+from ldm_explorer.prediction import target, to_eps
+from ldm_explorer.run_layout import STATISTICS_FILE
+from ldm_explorer.samplers import denoise, final_latents, make_scheduler
+from ldm_explorer.schedules import FlowSchedule, make_schedule
 from ldm_explorer.shipped import shipped_checkpoints
 
 OF_SAMPLING = [name for name, fault in FAULTS.items() if fault.lab_run is None]
+ALONG_BETAS = [name for name in OF_SAMPLING if FAULTS[name].along != "a flow"]
+ALONG_A_FLOW = [name for name in OF_SAMPLING if FAULTS[name].along != "betas"]
 OF_TRAINING = [name for name, fault in FAULTS.items() if fault.broken_run]
 SEEDS = [100 * index for index in range(5)]
 CLASSIFIER = shipped_checkpoints() / "fashion_mnist" / "features"
 SMALL = shipped_checkpoints() / "sizes" / "size-8x8x4"
 """A denoiser that is well trained, and samples in less than half of the flagship's time."""
 TRAINED_FOR_IT = shipped_checkpoints("lab")
+
+
+@pytest.fixture(scope="module")
+def exact_flow(tmp_path_factory):
+    """A flow over the latents of a shipped run, for denoisers that need no training."""
+    folder = tmp_path_factory.mktemp("exact") / "fashion_mnist" / "exact-flow"
+    pipeline = shipped(SMALL)[0].pipeline
+    save_pipeline(folder, pipeline.vae, pipeline.unet, make_scheduler(FlowSchedule(1000), "flow"))
+    shutil.copy(SMALL / STATISTICS_FILE, folder)
+    return folder
 
 
 @cache
@@ -64,8 +81,16 @@ def latents(sampling: Sampling, subject: Subject) -> torch.Tensor:
     return torch.cat([last.z0.flatten(), last.predicted.float().flatten()])
 
 
-@pytest.mark.parametrize("name", OF_SAMPLING)
-def test_a_fault_changes_the_run_and_its_fix_undoes_it(tiny, name):
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        *(("ldm_folder", name) for name in ALONG_BETAS),
+        *(("transformer_folder", name) for name in ("step_index", "labels_ignored", "other_velocity")),
+        *(("flow_folder", name) for name in ALONG_A_FLOW),
+    ],
+)
+def test_a_fault_changes_the_run_and_its_fix_undoes_it(folder, name, request):
+    tiny = read_checkpoint(request.getfixturevalue(folder))
     subject = Subject.of(tiny, None, seed=0, num_images=3)
     experiment = set_up(tiny, name)
     right = latents(experiment.right, subject)
@@ -73,7 +98,7 @@ def test_a_fault_changes_the_run_and_its_fix_undoes_it(tiny, name):
     assert torch.equal(latents(FAULTS[name].fixed(experiment.broken), subject), right)
 
 
-@pytest.mark.parametrize("name", [*OF_SAMPLING, "epsilon_zero_snr"])
+@pytest.mark.parametrize("name", [*ALONG_BETAS, "epsilon_zero_snr"])
 def test_the_symptom_lies_outside_the_right_runs_and_the_fix_brings_it_back(name):
     fault = FAULTS[name]
     folder = TRAINED_FOR_IT / fault.lab_run if fault.lab_run else SMALL
@@ -84,6 +109,17 @@ def test_the_symptom_lies_outside_the_right_runs_and_the_fix_brings_it_back(name
     assert fixed == pytest.approx(healthy[:2], rel=1e-4)
 
 
+@pytest.mark.parametrize("name", FLOW_FAULTS)
+def test_the_symptom_shows_along_a_flow_that_is_known_exactly(exact_flow, name):
+    checkpoint, fault = read_checkpoint(exact_flow), FAULTS[name]
+    # a Gaussian looks the same from both of its ends
+    experiment = set_up(checkpoint, name, "memorising" if name == "reversed_time" else "Gaussian")
+    subjects = [Subject.of(checkpoint, None, seed) for seed in SEEDS]
+    healthy = [final_symptom(experiment.right, subject, fault.symptom) for subject in subjects]
+    broken = final_symptom(experiment.broken, subjects[0], fault.symptom)
+    assert not min(healthy) <= broken <= max(healthy), (healthy, broken)
+
+
 @pytest.mark.parametrize("name", OF_TRAINING)
 def test_a_broken_training_shows_beside_its_right_run(name):
     fault = FAULTS[name]
@@ -92,6 +128,33 @@ def test_a_broken_training_shows_beside_its_right_run(name):
     spread = max(healthy) - min(healthy) if fault.harmless else 0
     apart = [not min(healthy) - spread <= figure <= max(healthy) + spread for figure in broken]
     assert apart == [not fault.harmless] * 2, (healthy, broken)
+
+
+def test_a_fault_that_a_path_does_not_have_is_refused_in_a_sentence(tiny, flow_folder):
+    for name in {*OF_SAMPLING} - {*ALONG_A_FLOW}:
+        with pytest.raises(ValueError, match="and tiny-flow is sampled along a flow: choose another fault"):
+            set_up(read_checkpoint(flow_folder), name)
+    for name in {*OF_SAMPLING} - {*ALONG_BETAS}:
+        with pytest.raises(ValueError, match="and tiny-ldm is sampled along betas: choose another fault"):
+            set_up(tiny, name)
+
+
+@pytest.mark.parametrize("prediction", ["flow", "epsilon", "sample"])
+def test_the_right_run_of_a_flow_gives_back_a_gaussian(tiny_pipeline, prediction):
+    """Of standard deviation .5, where E[z0 | z] = a .25 z / (a^2 .25 + b^2)."""
+    scheduler = make_scheduler(FlowSchedule(1000), prediction)
+    pipeline = LatentDiffusionPipeline(tiny_pipeline.vae, tiny_pipeline.unet, scheduler)
+
+    class Exact(StandIn):
+        def forward(self, z_t, timestep, class_labels=None):  # noqa: ARG002 (as the others take)
+            mixed = self.schedule.at(timestep)
+            z0 = mixed.a * 0.25 * z_t / (mixed.a.square() * 0.25 + mixed.b.square())
+            return target(self.prediction_type, z0, to_eps("sample", z0, z_t, mixed), mixed)
+
+    sampling = Sampling.right(pipeline, Exact(pipeline.denoiser))
+    noise = torch.randn(64, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    latents = final_latents(denoise(sampling.denoiser, sampling.scheduler, noise, num_steps=sampling.num_steps))
+    assert latents.std() == pytest.approx(0.5, rel=0.06)
 
 
 def test_both_runs_start_from_one_noise_and_go_step_by_step(tiny):

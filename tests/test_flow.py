@@ -22,6 +22,7 @@ from ldm_explorer.samplers import (
     prediction_type_of,
     prediction_types_of,
     samplers_of,
+    shift_of,
     takes_evaluations,
 )
 from ldm_explorer.schedules import FLOW, SCHEDULES, BetaSchedule, FlowSchedule, make_schedule, schedule_named
@@ -144,6 +145,15 @@ def test_the_network_is_told_the_time_at_which_the_latent_is(sampler):
     at = used.sigmas[: len(steps)] * 1000
     assert torch.allclose(torch.tensor(denoiser.told), at if sampler != "heun" else torch.tensor(denoiser.told))
     assert torch.allclose(steps[-1].z_next, steps[-1].z0, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["flow", "epsilon"])
+def test_every_sampler_keeps_the_length_and_the_shift_of_what_is_stored(prediction):
+    """diffusers takes what came by position for a default, and gives another class its own."""
+    stored = make_scheduler(FlowSchedule(500), prediction, 3.0)
+    for name in samplers_of(FlowSchedule(500), prediction):
+        sampler = make_sampler(name, stored)
+        assert (sampler.config.num_train_timesteps, shift_of(sampler)) == (500, 3.0), name
 
 
 def test_samplers_are_listed_by_what_they_read():

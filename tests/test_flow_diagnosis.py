@@ -1,16 +1,24 @@
 """Flows under diagnosis: small networks that were trained along one, as they are and with what people get wrong."""
 
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DModel
+from diffusers import DDIMScheduler, UNet2DModel
+from folder_edits import edit_json
 
+from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.case import Case
-from ldm_explorer.diagnosis.examination import examine
-from ldm_explorer.diagnosis.verdicts import Diagnosis
+from ldm_explorer.diagnosis.checks import CHECKS
+from ldm_explorer.diagnosis.examination import examine, run_check
+from ldm_explorer.diagnosis.folder import open_case
+from ldm_explorer.diagnosis.remedies import remedy
+from ldm_explorer.diagnosis.sampling import Sampling
+from ldm_explorer.diagnosis.verdicts import Diagnosis, explain
+from ldm_explorer.networks import rebuilt
 from ldm_explorer.prediction import add_noise, target
 from ldm_explorer.samplers import make_scheduler
 from ldm_explorer.schedules import FlowSchedule, Schedule, make_schedule
@@ -81,10 +89,10 @@ def opposite(network: UNet2DModel) -> UNet2DModel:
     return network
 
 
-def scaled(network: UNet2DModel) -> UNet2DModel:
+def scaled(network: UNet2DModel, factor: float = 1.8) -> UNet2DModel:
     network = deepcopy(network)
-    network.conv_out.weight.mul_(1.8)
-    network.conv_out.bias.mul_(1.8)
+    network.conv_out.weight.mul_(factor)
+    network.conv_out.bias.mul_(factor)
     return network
 
 
@@ -171,6 +179,16 @@ FAULTS: dict[str, tuple[Callable[[dict], tuple], str, str]] = {
         "output_scale",
         "The output is 1.8 times what it was trained to be",
     ),
+    "a velocity that is too large": (
+        lambda networks: (scaled(networks["u"], 1.5), U_SCHEDULER),
+        "output_scale",
+        "The output is 1.5 times what it was trained to be",
+    ),
+    "a velocity that is too small": (
+        lambda networks: (scaled(networks["u"], 0.6), U_SCHEDULER),
+        "output_scale",
+        "The output is 0.59 times what it was trained to be",
+    ),
     "far too large a shift": (
         lambda networks: (networks["u"], make_scheduler(FLOW, "flow", 60.0)),
         "spacing",
@@ -184,6 +202,35 @@ def test_a_fault_of_a_flow_is_named_first(u, v, shifted, name):
     make, check, title = FAULTS[name]
     first = diagnosed(*make({"u": u, "v": v, "shifted": shifted})).causes[0]
     assert (first.name, first.title) == (check, title)
+
+
+def test_a_network_that_is_built_otherwise_is_not_named_after_the_scale_of_its_output(u):
+    """Normed one channel at a time it fits best with another scale, too."""
+    case = case_of(rebuilt(u, norm_num_groups=16), U_SCHEDULER)
+    verdicts = [run_check(check, case) for check in CHECKS if check.name in ("network_config", "output_scale")]
+    assert [verdict.status for verdict in verdicts] == ["suspect"] * 2
+    explained = explain(verdicts, {check.name: check.explains for check in CHECKS})
+    assert [cause.name for cause in Diagnosis("model", explained).causes] == ["network_config"]
+
+
+def test_a_record_of_betas_beside_a_flow_says_which_scheduler_to_write(flow_folder, tmp_path):
+    folder = tmp_path / "of betas"
+    shutil.copytree(flow_folder, folder)
+    edit_json(folder / "train_config.json", schedule="linear", num_timesteps=1000, prediction="epsilon")
+    (check,) = (check for check in CHECKS if check.name == "schedule")
+    verdict = run_check(check, open_case(folder))
+    assert "a DDPMScheduler with trained_betas of make_schedule('linear', 1000), which predicts epsilon" in verdict.fix
+    pipeline = read_checkpoint(flow_folder).pipeline
+    assert isinstance(remedy(verdict)(Sampling.right(pipeline)).scheduler, DDIMScheduler)
+
+
+def test_latents_of_another_side_than_those_kept_of_training_are_named(flow_folder, tmp_path):
+    folder = tmp_path / "larger"
+    shutil.copytree(flow_folder, folder)
+    edit_json(folder / "unet/config.json", sample_size=16)
+    (check,) = (check for check in CHECKS if check.name == "network_config")
+    verdict = run_check(check, open_case(folder))
+    assert (verdict.status, verdict.fix) == ("suspect", 'unet/config.json: "sample_size": 8')
 
 
 def test_the_shift_between_noise_and_times_is_named(shifted):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from folder_faults import edit_json, scheduler
+from folder_edits import edit_json, scheduler
 from foreign_files import plant
 from mutant_bytes import png_header, webp_of_size
 from mutants import DEEP

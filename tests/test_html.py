@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from folder_faults import edit_json
+from folder_edits import edit_json
 from markupsafe import Markup
 
 import ldm_explorer.ui

@@ -7,7 +7,7 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-from folder_faults import edit_json
+from folder_edits import edit_json
 from foreign_models import (
     rename_tensors,
     save_latents,

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 import torch
-from folder_faults import edit_json
+from folder_edits import edit_json
 from helpers import denoiser_records
 from playwright.sync_api import Page
 

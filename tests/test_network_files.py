@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from diffusers import UNet2DModel
-from folder_faults import edit_json
+from folder_edits import edit_json
 from helpers import same_weights
 from safetensors.torch import load_file, save_file
 

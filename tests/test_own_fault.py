@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from folder_edits import edit_json
 from folder_faults import FAULTS as FOLDER_FAULTS
-from folder_faults import edit_json
 
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.checks import CHECKS
@@ -18,7 +18,9 @@ from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.diagnosis.verdicts import Verdict
 from ldm_explorer.explore.faults import Subject
 from ldm_explorer.explore.own_fault import HEALTHY, find_own_fault
-from ldm_explorer.schedules import make_schedule
+from ldm_explorer.pipeline import LatentDiffusionPipeline
+from ldm_explorer.samplers import denoise, final_latents, is_flow, make_scheduler
+from ldm_explorer.schedules import FlowSchedule, make_schedule
 
 SCHEDULER, VAE, UNET = "scheduler/scheduler_config.json", "vae/config.json", "unet/config.json"
 
@@ -119,6 +121,46 @@ def test_the_lines_that_give_a_schedule_undo_every_edit_of_it(name, edited):
     assert '"num_train_timesteps": 500' in lines
     fixed = DDPMScheduler.from_config(config | json.loads(f"{{{lines}}}"))
     assert torch.allclose(fixed.betas, make_schedule(name, 500).betas, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "walks_a_flow"),
+    [
+        ("that of a FlowMatchEulerDiscreteScheduler over 500 timesteps", "flow_prediction", True),
+        (
+            "that of a DDPMScheduler with trained_betas of make_schedule('linear', 500), which predicts epsilon",
+            "epsilon",
+            False,
+        ),
+    ],
+)
+@pytest.mark.parametrize("stored", [make_scheduler(FlowSchedule(1000), "flow"), DDPMScheduler()], ids=["flow", "betas"])
+def test_the_other_kind_of_path_is_walked(tiny_pipeline, stored, line, kind, walks_a_flow):
+    right = Sampling.right(LatentDiffusionPipeline(tiny_pipeline.vae, tiny_pipeline.unet, stored))
+    changed = remedy(verdict(f"{SCHEDULER}: {line}"))(right)
+    assert is_flow(changed.scheduler) == walks_a_flow
+    config = changed.scheduler.config
+    assert (config.prediction_type, config.num_train_timesteps) == (kind, 500)
+    steps = denoise(changed.denoiser, changed.scheduler, torch.randn(1, *right.pipeline.latent_shape), num_steps=5)
+    assert final_latents(steps).isfinite().all()
+
+
+def test_a_shift_that_is_far_too_large_stands_beside_the_fix(flow_folder, tmp_path):
+    folder = tmp_path / "shifted"
+    shutil.copytree(flow_folder, folder)
+    edit_json(folder / SCHEDULER, shift=36.0)
+    own = find_own_fault(read_checkpoint(folder), "spacing", None, seed=0)
+    assert [run.scheduler.config.flow_shift for run in (own.experiment.broken, own.experiment.right)] == [36.0, 1.0]
+    *_, last = own.steps()
+    assert not torch.equal(last.right.z0, last.broken.z0)
+
+
+def test_a_flow_that_no_setting_fixes_stands_beside_a_healthy_run(flow_folder, tmp_path):
+    folder = tmp_path / "nan"
+    shutil.copytree(flow_folder, folder)
+    FOLDER_FAULTS["NaN in the UNet"].inject(folder)
+    own = find_own_fault(read_checkpoint(folder), "finite", None, seed=0)
+    assert len(list(own.steps())) == own.experiment.total == 25
 
 
 def test_the_scale_of_latents_and_labels_are_put_into_effect(sampling):

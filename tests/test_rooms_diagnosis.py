@@ -6,7 +6,7 @@ from html import unescape
 from urllib.parse import parse_qs
 
 import pytest
-from folder_faults import edit_json
+from folder_edits import edit_json
 
 from ldm_explorer.diagnosis import case as case_module
 from ldm_explorer.diagnosis.checks import CHECKS

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from folder_faults import edit_json
+from folder_edits import edit_json
 
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.export import fault_script, short_path
@@ -142,6 +142,22 @@ def test_what_the_fix_leaves_is_said_from_the_figures(ldm_folder, tmp_path):
     *_, last = found.steps()
     of_images = float(found.experiment.right.encode(found.subject.originals).std())
     assert found.what_is_left(replace(last, right_symptom=of_images)) == "", "as images have it"
+
+
+def test_a_flow_has_faults_of_its_own_and_refuses_those_of_betas(flow_folder, transformer_folder):
+    both = open_library(flow_folder.parent.parent)
+    chosen, _ = FaultSettings.read("checkpoint=tiny-flow&fault=reversed_time")
+    what, show, _, more = next(faults.answer(both, chosen, None))
+    assert "data lies at s = 1" in what
+    assert [side["title"] for side in show["sides"]] == ["Right: tiny-flow", "Broken: Flow: time runs the other way"]
+    assert show["frames"][0]["label"] == "step 1 of 25, t = 999"
+    assert "in the checkpoint's folder" in html.unescape(str(more))
+    with pytest.raises(ValueError, match="samplers of flows clip nothing, and tiny-flow is sampled along a flow"):
+        next(faults.answer(both, FaultSettings(checkpoint="tiny-flow", fault="clip_sample"), None))
+    assert FAULTS[FaultSettings(checkpoint="tiny-flow").fault].along is None, "nobody is refused what was not chosen"
+    one = open_library(transformer_folder.parent.parent)
+    chosen = FaultSettings(checkpoint="tiny-transformer", fault="opposite_velocity")
+    assert next(faults.answer(one, chosen, None))[1]["sides"][0]["title"] == "Right: tiny-transformer"
 
 
 def test_b_is_the_broken_run_and_not_for_the_visitor_to_choose():

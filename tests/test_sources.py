@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from folder_faults import edit_json
+from folder_edits import edit_json
 from foreign_models import save_latents, save_pixels, small_unet, small_vae
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor

@@ -6,7 +6,7 @@ import diffusers
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from folder_faults import edit_json
+from folder_edits import edit_json
 
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.samplers import (

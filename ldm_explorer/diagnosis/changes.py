@@ -8,9 +8,20 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser, StandIn
-from ldm_explorer.diagnosis.sampling import Sampling, steps_that_divide
-from ldm_explorer.samplers import OF_BETAS, make_scheduler
-from ldm_explorer.schedules import BetaSchedule, make_schedule
+from ldm_explorer.diagnosis.sampling import Sampling, first_order, steps_that_divide
+from ldm_explorer.prediction import PredictionType
+from ldm_explorer.samplers import (
+    FLOW_PREDICTION,
+    is_flow,
+    make_scheduler,
+    own_schedule,
+    prediction_type_of,
+    prediction_types_of,
+    set_timesteps,
+    shift_of,
+    shifted,
+)
+from ldm_explorer.schedules import BetaSchedule, FlowSchedule, Schedule, make_schedule
 
 Change = Callable[[Sampling], Sampling]
 
@@ -21,8 +32,13 @@ def configured(**fields) -> Change:
 
 
 def own(*names: str) -> Change:
-    """Scheduler fields as the checkpoint has them."""
-    return lambda sampling: sampling.configured(**{name: sampling.pipeline.scheduler.config[name] for name in names})
+    """Scheduler fields as the right run has them."""
+
+    def change(sampling: Sampling) -> Sampling:
+        config = Sampling.right(sampling.pipeline).scheduler.config
+        return sampling.configured(**{name: config[name] for name in names})
+
+    return change
 
 
 def other_schedule(sampling: Sampling) -> Sampling:
@@ -34,9 +50,9 @@ def other_schedule(sampling: Sampling) -> Sampling:
 
 
 def other_prediction(sampling: Sampling) -> Sampling:
-    trained = sampling.scheduler.config.prediction_type
-    others = [name for name in OF_BETAS if name != trained]
-    return sampling.configured(prediction_type=others[0])
+    trained = prediction_type_of(sampling.scheduler)
+    other = next(kind for kind in prediction_types_of(own_schedule(sampling.scheduler)) if kind != trained)
+    return sampling.configured(prediction_type=FLOW_PREDICTION if other == "flow" else other)
 
 
 def zero_terminal_snr(sampling: Sampling) -> Sampling:
@@ -49,27 +65,94 @@ def right_scheduler(sampling: Sampling) -> Sampling:
     return replace(sampling, scheduler=Sampling.right(sampling.pipeline).scheduler)
 
 
-class _StepIndex(StandIn):
-    """A denoiser that is told the number of the step in place of its timestep."""
+class _AskedOtherwise(StandIn):
+    """A denoiser that is told another timestep than where the latent is, or whose output is turned around.
 
-    def __init__(self, right: Denoiser, num_steps: int, num_timesteps: int):
+    With a `schedule` it walks along that one in the place of its own.
+    """
+
+    def __init__(
+        self,
+        right: Denoiser,
+        told: Callable[[Tensor], Tensor] = lambda timestep: timestep,
+        sign: int = 1,
+        schedule: Schedule | None = None,
+    ):
         super().__init__(right)
-        self.right, self.num_steps, self.num_timesteps = right, num_steps, num_timesteps
+        self.right, self.told, self.sign = right, told, sign
+        self.schedule = schedule or right.schedule
 
-    def forward(self, z_t: Tensor, timestep: int | Tensor, class_labels: Tensor | None = None) -> Tensor:
-        step = self.num_steps - 1 - (int(timestep) * self.num_steps) // self.num_timesteps
-        return self.right(z_t, torch.tensor(step), class_labels)
+    def forward(self, z_t: Tensor, timestep: float | Tensor, class_labels: Tensor | None = None) -> Tensor:
+        return self.sign * self.right(z_t, self.told(torch.as_tensor(timestep)), class_labels)
+
+
+def right_denoiser(sampling: Sampling) -> Sampling:
+    denoiser = sampling.denoiser
+    return replace(sampling, denoiser=denoiser.right) if isinstance(denoiser, _AskedOtherwise) else sampling
 
 
 def step_index(sampling: Sampling) -> Sampling:
     """The network told the number of the step."""
+    walked = type(sampling.scheduler).from_config(sampling.scheduler.config)
+    set_timesteps(walked, sampling.num_steps)
+    return _told(sampling, lambda timestep: (walked.timesteps - timestep).abs().argmin())
+
+
+def reversed_time(sampling: Sampling) -> Sampling:
+    """A flow's network told T - t: 0 where noise is."""
     num_timesteps = sampling.scheduler.config.num_train_timesteps
-    return replace(sampling, denoiser=_StepIndex(sampling.denoiser, sampling.num_steps, num_timesteps))
+    return _told(sampling, lambda timestep: num_timesteps - timestep)
 
 
-def right_timestep(sampling: Sampling) -> Sampling:
-    denoiser = sampling.denoiser
-    return replace(sampling, denoiser=denoiser.right) if isinstance(denoiser, _StepIndex) else sampling
+def time_as_share(sampling: Sampling) -> Sampling:
+    """A flow's network told s, which is 0 to 1, in the place of T s."""
+    num_timesteps = sampling.scheduler.config.num_train_timesteps
+    return _told(sampling, lambda timestep: timestep / num_timesteps)
+
+
+def time_before_shift(sampling: Sampling) -> Sampling:
+    """A flow's network told the time of the step before it was shifted."""
+    num_timesteps, shift = sampling.scheduler.config.num_train_timesteps, shift_of(sampling.scheduler)
+    return _told(sampling, lambda timestep: num_timesteps * shifted(timestep / num_timesteps, 1 / shift))
+
+
+def _told(sampling: Sampling, told: Callable[[Tensor], Tensor]) -> Sampling:
+    return replace(sampling, denoiser=_AskedOtherwise(sampling.denoiser, told))
+
+
+def opposite_velocity(sampling: Sampling) -> Sampling:
+    """-u or -v. Raises `ValueError` for a network that predicts neither."""
+    _check_velocity(sampling)
+    return replace(sampling, denoiser=_AskedOtherwise(sampling.denoiser, sign=-1))
+
+
+def other_velocity(sampling: Sampling) -> Sampling:
+    """The u of a flow read as v along the cosine schedule, or a v as the u of a flow.
+
+    Raises `ValueError` for a network that predicts neither.
+    """
+    _check_velocity(sampling)
+    num_timesteps = sampling.scheduler.config.num_train_timesteps
+    if is_flow(sampling.scheduler):
+        return along(make_schedule("cosine", num_timesteps), "v_prediction")(sampling)
+    return along(FlowSchedule(num_timesteps), "flow")(sampling)
+
+
+def _check_velocity(sampling: Sampling) -> None:
+    if (kind := sampling.pipeline.denoiser.prediction_type) not in ("flow", "v_prediction"):
+        raise ValueError(f"this fault is one of a velocity, and the network predicts {kind}: choose another checkpoint")
+
+
+def along(schedule: Schedule, prediction_type: PredictionType) -> Change:
+    """Sampled along another schedule, the output read as what is predicted there."""
+    scheduler = first_order(make_scheduler(schedule, prediction_type))
+    return lambda sampling: replace(
+        sampling, scheduler=scheduler, denoiser=_AskedOtherwise(sampling.denoiser, schedule=schedule)
+    )
+
+
+def right_path(sampling: Sampling) -> Sampling:
+    return right_denoiser(right_scheduler(sampling))
 
 
 def encode_raw(sampling: Sampling) -> Sampling:
@@ -129,3 +212,8 @@ def image_to_image(sampling: Sampling) -> Sampling:
 
 def few_steps(sampling: Sampling) -> Sampling:
     return replace(sampling, num_steps=steps_that_divide(sampling.pipeline, 8))
+
+
+def shifted_steps(sampling: Sampling) -> Sampling:
+    """A flow's steps as Stable Diffusion 3 takes them: more where noise is (Esser et al. 2024)."""
+    return sampling.configured(flow_shift=3.0)

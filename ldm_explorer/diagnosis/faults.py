@@ -1,35 +1,16 @@
 """What goes wrong with latent diffusion: each fault breaks one thing of a sampling run that was right.
 
-An entry here shows up in the room on faults and in the tests over all entries.
+An entry here, or among those of `flow_faults`, shows up in the room on faults and in the tests over all entries.
 """
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.diagnosis import changes
-from ldm_explorer.diagnosis.changes import Change
+from ldm_explorer.diagnosis.fault import Fault
+from ldm_explorer.diagnosis.flow_faults import FLOW_FAULTS
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.shipped import shipped_checkpoints
-
-Symptom = Literal["latents_std", "class_probability", "psnr_to_original", "roughness", "contrast"]
-
-
-@dataclass(frozen=True)
-class Fault:
-    title: str
-    what_happens: str
-    fix: str  # the line of code or config
-    symptom: Symptom  # the measure that gives it away
-    inject: Change
-    fixed: Change  # undoes what was injected
-    base: Change = lambda sampling: sampling  # the right run beside which it shows
-    in_folder: bool = False  # it can lie in a checkpoint's files; the others lie in calling code
-    lab_run: str | None = None  # the right run of checkpoints/lab beside which it shows; None: any checkpoint's
-    broken_run: str | None = None  # for a fault of training, the run of checkpoints/lab that has it
-    found_by: tuple[str, ...] = ()  # the checks of a diagnosis that find it in a folder
-    harmless: str | None = None  # for one that does next to no harm here, the number that says so
 
 
 @cache
@@ -67,6 +48,8 @@ FAULTS: dict[str, Fault] = {
         fixed=changes.configured(clip_sample=False),
         in_folder=True,
         found_by=("clipping",),
+        along="betas",
+        elsewhere="samplers of flows clip nothing",
     ),
     "other_schedule": Fault(
         title="Sampled along another schedule than trained",
@@ -78,6 +61,8 @@ FAULTS: dict[str, Fault] = {
         fixed=changes.own("trained_betas"),
         in_folder=True,
         found_by=("schedule", "schedule_by_behaviour"),
+        along="betas",
+        elsewhere="a flow has no betas that could be others",
     ),
     "other_prediction": Fault(
         title="The output taken for another prediction type",
@@ -130,6 +115,8 @@ FAULTS: dict[str, Fault] = {
         base=changes.few_steps,
         in_folder=True,
         found_by=("spacing",),
+        along="betas",
+        elsewhere="samplers of flows start where noise is, in however few steps",
     ),
     "step_index": Fault(
         title="The number of the step passed in place of the timestep",
@@ -138,7 +125,7 @@ FAULTS: dict[str, Fault] = {
         fix="unet(z_t, t), with t out of scheduler.timesteps",
         symptom="class_probability",
         inject=changes.step_index,
-        fixed=changes.right_timestep,
+        fixed=changes.right_denoiser,
     ),
     "labels_ignored": Fault(
         title="The label never reaches the network",
@@ -216,8 +203,10 @@ FAULTS: dict[str, Fault] = {
         **_of_training("lab-healthy", "lab-few-steps"),
         found_by=("learned",),
     ),
+    **FLOW_FAULTS,
 }
-DEFAULT_FAULT = "clip_sample"
+DEFAULT_FAULT = "other_prediction"
+"""One that every network has, along whichever path it is sampled."""
 
 
 def fault_of(check: str) -> str | None:

@@ -9,16 +9,20 @@ from typing import Any
 import torch
 
 from ldm_explorer.denoiser import NetworkDenoiser
-from ldm_explorer.diagnosis.changes import Change, configured
+from ldm_explorer.diagnosis.changes import Change, along, configured
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.diagnosis.verdicts import Verdict
 from ldm_explorer.networks import NETWORKS, rebuilt
 from ldm_explorer.run_layout import SCHEDULER_FILE, VAE, config_of
-from ldm_explorer.schedules import SCHEDULES, make_schedule
+from ldm_explorer.schedules import SCHEDULES, FlowSchedule, make_schedule
 
 _FIELD = re.compile(r'"(\w+)": (\[[^\]]*\]|"[^"]*"|[^\s,;)]+)')
 _SCHEDULE = re.compile(r"make_schedule\('(\w+)', (\d+)\)|most like (\w+) over (\d+)")
+_PATH = re.compile(r"FlowMatchEulerDiscreteScheduler over (\d+)|make_schedule\('(\w+)', (\d+)\), which predicts (\w+)")
 _SHIFT = re.compile(r"give label \+ (\d+)")
+
+OF_A_SOLVER = {"shift": "flow_shift"}
+"""What faults are shown with is DPM-Solver++ along a flow, which has a field of another name."""
 
 
 def remedy(verdict: Verdict) -> Change | None:
@@ -26,6 +30,8 @@ def remedy(verdict: Verdict) -> Change | None:
     trained again, or no value is named."""
     file, _, line = verdict.fix.partition(": ")
     fields = _fields(line)
+    if file == SCHEDULER_FILE and (path := _PATH.search(line)):
+        return _along_another(*path.groups())
     if file == SCHEDULER_FILE and (schedule := _SCHEDULE.search(f"{line} {verdict.evidence}")) and not fields:
         return _along(*(group for group in schedule.groups() if group))
     if shift := _SHIFT.search(verdict.fix):
@@ -33,7 +39,7 @@ def remedy(verdict: Verdict) -> Change | None:
     if not fields or "and train" in line:
         return None
     if file == SCHEDULER_FILE:
-        return configured(**fields)
+        return configured(**{OF_A_SOLVER.get(name, name): value for name, value in fields.items()})
     if file == config_of(VAE):
         return _scaled(**fields)
     return _built(**fields) if file in map(config_of, NETWORKS) else None
@@ -55,6 +61,13 @@ def _along(name: str, num_timesteps: str) -> Change | None:
         return None
     betas = make_schedule(name, int(num_timesteps)).betas.tolist()
     return configured(trained_betas=betas, num_train_timesteps=len(betas), rescale_betas_zero_snr=False)
+
+
+def _along_another(of_flow: str | None, name: str, of_betas: str, prediction_type: str) -> Change | None:
+    """A flow in the place of betas, or the other way round."""
+    if of_flow:
+        return along(FlowSchedule(int(of_flow)), "flow")
+    return along(make_schedule(name, int(of_betas)), prediction_type) if name in SCHEDULES else None
 
 
 def _relabelled(shift: int) -> Change:

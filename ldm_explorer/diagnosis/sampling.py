@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from diffusers import DDIMScheduler, SchedulerMixin
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
 from ldm_explorer.denoiser import Denoiser
 from ldm_explorer.pipeline import LatentDiffusionPipeline
-from ldm_explorer.samplers import is_flow
+from ldm_explorer.samplers import FLOW_SAMPLERS, is_flow
 
 NUM_STEPS = 25
 MIN_STEPS = 4
@@ -17,9 +17,10 @@ MIN_STEPS = 4
 def steps_that_divide(pipeline: LatentDiffusionPipeline, most: int) -> int:
     """The largest number of steps up to `most` that divides T: with others diffusers' DDIMScheduler strides wrongly.
 
-    Raises `ValueError` where only fewer than 4 do.
+    A flow can be walked in any number. Raises `ValueError` where only fewer than 4 do.
     """
-    return divisor(pipeline.scheduler.config.num_train_timesteps, most)
+    num_timesteps = pipeline.scheduler.config.num_train_timesteps
+    return min(most, num_timesteps) if is_flow(pipeline.scheduler) else divisor(num_timesteps, most)
 
 
 def divisor(num_timesteps: int, most: int) -> int:
@@ -30,6 +31,16 @@ def divisor(num_timesteps: int, most: int) -> int:
             f"no number of steps up to {most} divides {num_timesteps} timesteps: choose another checkpoint"
         )
     return steps
+
+
+def first_order(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """DDIM along betas, by diffusers' DDIMScheduler, as it can be told everything that people get wrong.
+
+    Along a flow its step is that of Euler's method; first-order DPM-Solver++ takes it for every prediction type.
+    """
+    if is_flow(scheduler):
+        return DPMSolverMultistepScheduler.from_config(FLOW_SAMPLERS["dpm++"](scheduler).config, solver_order=1)
+    return DDIMScheduler.from_config(scheduler.config)
 
 
 @dataclass(frozen=True)
@@ -47,19 +58,11 @@ class Sampling:
 
     @classmethod
     def right(cls, pipeline: LatentDiffusionPipeline, denoiser: Denoiser | None = None) -> "Sampling":
-        """DDIM over the pipeline as it is; `denoiser` answers in the place of its network.
-
-        diffusers' DDIMScheduler, as it can be told everything that people get wrong. Raises `ValueError` for a flow.
-        """
-        if is_flow(pipeline.scheduler):
-            raise ValueError(
-                "faults are shown in runs of DDIM along betas, and this is a flow: choose another checkpoint"
-            )
-        scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+        """First-order steps over the pipeline as it is; `denoiser` answers in the place of its network."""
         return cls(
             pipeline,
             denoiser or pipeline.denoiser,
-            scheduler,
+            first_order(pipeline.scheduler),
             pipeline.codec.decode,
             pipeline.codec.encode,
             num_steps=steps_that_divide(pipeline, NUM_STEPS),

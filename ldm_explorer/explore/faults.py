@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.data import DatasetSpec, crop, to_model, to_uint8
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
-from ldm_explorer.diagnosis.faults import FAULTS, Fault, lab_checkpoint
+from ldm_explorer.diagnosis.fault import Fault
+from ldm_explorer.diagnosis.faults import FAULTS, lab_checkpoint
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.evaluation.reconstruction import psnr_db
@@ -19,7 +20,7 @@ from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import in_batches
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.prediction import add_noise
-from ldm_explorer.samplers import denoise, draw_noise, set_timesteps
+from ldm_explorer.samplers import amplitudes_at, denoise, draw_noise, is_flow, set_timesteps
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ def run_sampling(sampling: Sampling, subject: Subject) -> Iterator[Moment]:
     start, generators = draw_noise(sampling.pipeline.latent_shape, subject.seeds)
     if sampling.first_step:
         set_timesteps(sampler, sampling.num_steps)
-        alpha_bar = sampler.alphas_cumprod[sampler.timesteps[sampling.first_step]]
-        start = add_noise(in_batches(sampling.encode, subject.test_images), start, alpha_bar)
+        mixed = amplitudes_at(sampler, sampler.timesteps[sampling.first_step])
+        start = add_noise(in_batches(sampling.encode, subject.test_images), start, mixed)
     labels = None if subject.labels is None else sampling.relabel(subject.labels)
     for step in denoise(
         sampling.denoiser,
@@ -185,8 +186,8 @@ class Experiment:
 def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENOISER) -> Experiment:
     """A fault put into a checkpoint, or for one that needs it into a run made for it.
 
-    Raises `ValueError` for an unknown fault, a checkpoint that has no part of what it breaks, the network of a student,
-    or an exact denoiser in a fault of training.
+    Raises `ValueError` for an unknown fault, a checkpoint that has no part of what it breaks or is sampled along
+    another kind of path, the network of a student, or an exact denoiser in a fault of training.
     """
     if fault_name not in FAULTS:
         raise ValueError(f"unknown fault {fault_name!r}: choose one of {', '.join(FAULTS)}")
@@ -202,6 +203,9 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         )
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
+    kind = "a flow" if is_flow(checkpoint.pipeline.scheduler) else "betas"
+    if fault.along not in (None, kind):
+        raise ValueError(f"{fault.elsewhere}, and {checkpoint.name} is sampled along {kind}: choose another fault")
     right = fault.base(Sampling.right(checkpoint.pipeline, denoiser_of(denoiser, checkpoint)))
     return Experiment(fault, checkpoint, right, fault.inject(right))
 

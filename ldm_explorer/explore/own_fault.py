@@ -9,7 +9,8 @@ from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.checks.settings import setting
 from ldm_explorer.diagnosis.examination import run_check
-from ldm_explorer.diagnosis.faults import FAULTS, Fault, Symptom, fault_of, lab_checkpoint
+from ldm_explorer.diagnosis.fault import Fault, Symptom
+from ldm_explorer.diagnosis.faults import FAULTS, fault_of, lab_checkpoint
 from ldm_explorer.diagnosis.remedies import remedy
 from ldm_explorer.diagnosis.sampling import Sampling, divisor
 from ldm_explorer.diagnosis.verdicts import Verdict
@@ -17,6 +18,7 @@ from ldm_explorer.evaluation.features import FeatureNet
 from ldm_explorer.explore.diagnosis import case_of
 from ldm_explorer.explore.faults import Experiment, FaultFrame, Subject, run_experiment
 from ldm_explorer.latents import in_batches
+from ldm_explorer.samplers import is_flow
 
 HEALTHY = "lab-healthy"
 """Stands beside a model that has to be trained again: no change of a setting would show what is wrong."""
@@ -49,10 +51,12 @@ class OwnFault:
         wanted = 1.0 if originals is None else float(in_batches(right.encode, originals).std())
         if wanted / FAR_OFF < last.right_symptom < wanted * FAR_OFF:
             return ""
+        timesteps = right.scheduler.config.num_train_timesteps
+        walked = "Euler's steps" if is_flow(right.scheduler) else "steps of DDIM"
         return (
             f"Even with the fix the standard deviation is {last.right_symptom:.3g}, where images have {wanted:.3g}: "
-            f"what is left is of the network itself, or of {right.num_steps} steps of DDIM in place of the "
-            f"{len(right.scheduler.betas):,} that it was trained along."
+            f"what is left is of the network itself, or of {right.num_steps} {walked} in place of the {timesteps:,} "
+            "that it was trained along."
         )
 
     def steps(self) -> Iterator[FaultFrame]:
@@ -107,9 +111,10 @@ def _as_it_is(checkpoint: Checkpoint, case: Case) -> Sampling:
 
 
 def _of_one_length(right: Sampling, broken: Sampling) -> tuple[Sampling, Sampling]:
-    """Both in as many steps: a number that divides the timesteps of both."""
-    timesteps = math.gcd(*(len(sampling.scheduler.betas) for sampling in (right, broken)))
-    steps = divisor(timesteps, min(right.num_steps, broken.num_steps))
+    """Both in as many steps: a number that divides the timesteps of those along betas."""
+    most = min(right.num_steps, broken.num_steps)
+    of_betas = [len(run.scheduler.betas) for run in (right, broken) if not is_flow(run.scheduler)]
+    steps = divisor(math.gcd(*of_betas), most) if of_betas else most
     return replace(right, num_steps=steps), replace(broken, num_steps=steps)
 
 

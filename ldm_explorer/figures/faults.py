@@ -23,7 +23,7 @@ def symptom_figure(
             mode="lines+markers",
             line=line,
             customdata=list(times),
-            hovertemplate="%{y:.3g}, t = %{customdata}",
+            hovertemplate="%{y:.3g}, t = %{customdata:.0f}",
         )
     if max(broken) > 20 * max(right) > 0:
         figure.update_yaxes(type="log")

@@ -12,7 +12,7 @@ from diffusers import DiTTransformer2DModel, UNet2DModel
 from torch import nn
 
 from ldm_explorer.diagnosis.case import Case
-from ldm_explorer.diagnosis.known import spread
+from ldm_explorer.diagnosis.known import KnownLatents, spread
 from ldm_explorer.diagnosis.probes import FITS, Answer, Probe, error_over_white, is_better, make_probes, own_answer
 from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
 from ldm_explorer.files import counted
@@ -24,8 +24,11 @@ MAX_CHANNELS = 4
 """Of more there are too many orders to be tried."""
 TIMESTEPS_TOLD = 12
 OFF_SCALE = 1.15
-SAME_SCALE = 1.1
+SAME_SCALE, SHARE = 1.1, 0.4
+"""How far the factors at three timesteps may be apart; where all are far from 1, a share of how far, in logarithms."""
 CLEARLY_BELOW = 0.9
+BETTER_BUILT = 0.9
+"""No trained network errs by less than .99 of its own error when it is built with other settings."""
 OF_A_UNET = {
     "flip_sin_to_cos": (True, False),
     "freq_shift": (0, 1),
@@ -44,9 +47,19 @@ Key = TypeVar("Key")
 
 
 def _probes(case: Case) -> list[Probe]:
+    return make_probes(case, _latents(case))
+
+
+def _latents(case: Case) -> KnownLatents:
     if case.stored_latents is None:  # the network's own samples fit it, whatever it does
         raise NotRun(f"it needs images: {ASK_FOR_IMAGES}")
-    return make_probes(case, case.stored_latents)
+    return case.stored_latents
+
+
+def _latents_as_encoded(case: Case) -> KnownLatents:
+    """What the folder's own autoencoder gives, where there are images: stored latents are those of training."""
+    encodes = case.images is not None and case.vae is not None and case.is_finite("autoencoder")
+    return case.encoded_images() if encodes else _latents(case)
 
 
 def _best_of(answers: dict[Key, Answer], own: Answer, probes: list[Probe]) -> tuple[Key, float, float]:
@@ -57,7 +70,7 @@ def _best_of(answers: dict[Key, Answer], own: Answer, probes: list[Probe]) -> tu
 
 def channel_order(case: Case) -> Finding:
     """The network told its channels in every order."""
-    channels, probes = case.shape[0], _probes(case)
+    channels, probes = case.shape[0], make_probes(case, _latents_as_encoded(case))
     if not 2 <= channels <= MAX_CHANNELS:
         raise NotRun(f"it has {counted(channels, 'channel')}, and the orders of 2 to {MAX_CHANNELS} are tried")
 
@@ -81,6 +94,8 @@ def channel_order(case: Case) -> Finding:
 
 def network_config(case: Case) -> Finding:
     """The settings that weights do not tell, each tried with other values."""
+    if (trained := _trained_side(case)) not in (None, case.shape[-1]):
+        return _other_side(case, trained)
     probes, network, part = _probes(case), case.required_network, part_of(case.network)
     answers = {tuple(fields.items()): _answer_of(case, other) for fields, other in _rebuilt(network)}
     if not answers:
@@ -91,14 +106,32 @@ def network_config(case: Case) -> Finding:
         f"Its error is {own:.2f} of the white floor, with {field} {value} in place of {network.config[field]} "
         f"{error:.2f}"
     )
-    if not is_better(error, own):
+    if not (error < FITS and error < BETTER_BUILT * own):
         return Finding(f"{evidence}, and with others more (its own should be the best).")
+    if error > CLEARLY_BELOW * (scaled := _rescaled(case, probes)[1]):
+        return Finding(f"{evidence}, but with its output scaled {scaled:.2f}: that is a matter of its scale.")
     if error > CLEARLY_BELOW * (told := _error_told_the_best_timestep(case, probes)):
         return Finding(f"{evidence}, but told other timesteps {told:.2f}: that is a matter of the schedule.")
     return Finding(
         f"{evidence} (its own should be the best).",
         f"The network is built in another way than it was trained: {field} is {network.config[field]}",
         f"{config_of(part)}: " + ", ".join(f'"{name}": {_as_json(to)}' for name, to in best),
+        severity=3,
+    )
+
+
+def _trained_side(case: Case) -> int | None:
+    """The side of the latents that were kept of training, which are square; None without."""
+    return None if case.statistics is None else case.statistics.subset.mean.shape[-1]
+
+
+def _other_side(case: Case, trained: int) -> Finding:
+    side, part = case.shape[-1], part_of(case.network)
+    return Finding(
+        f"It makes latents of {side}x{side}, and the stored training latents are {trained}x{trained} (should be the "
+        "same).",
+        f"The network is built in another way than it was trained: sample_size is {side}",
+        f'{config_of(part)}: "sample_size": {trained}',
         severity=3,
     )
 
@@ -144,20 +177,25 @@ def _alternatives(network: UNet2DModel | DiTTransformer2DModel) -> Iterator[dict
     yield from ({"activation_fn": name} for name in ("gelu-approximate", "linear-silu"))
 
 
-def output_scale(case: Case) -> Finding:
-    """What the output has to be multiplied with to fit best: 1 for what least squares made, whatever it knows."""
-    probes = _probes(case)
+def _rescaled(case: Case, probes: list[Probe]) -> tuple[list[float], float]:
+    """What the output would have to be multiplied with at every probe, and its error with the middle one of them."""
     outputs = {probe.timestep: own_answer(case)(probe) for probe in probes}
     products = [(outputs[probe.timestep] * probe.wanted).sum() for probe in probes]
     squares = [outputs[probe.timestep].square().sum().clamp_min(1e-12) for probe in probes]
     scales = [float(product / square) for product, square in zip(products, squares, strict=True)]
     middle = sorted(scales)[len(scales) // 2]
-    own = error_over_white(probes, lambda probe: outputs[probe.timestep])
-    scaled = error_over_white(probes, lambda probe: middle * outputs[probe.timestep])
-    factors, where = ", ".join(f"{scale:.2f}" for scale in scales), ", ".join(map(str, outputs))
+    return scales, error_over_white(probes, lambda probe: middle * outputs[probe.timestep])
+
+
+def output_scale(case: Case) -> Finding:
+    """What the output has to be multiplied with to fit best: 1 for what least squares made, whatever it knows."""
+    probes = _probes(case)
+    scales, scaled = _rescaled(case, probes)
+    middle, own = sorted(scales)[len(scales) // 2], error_over_white(probes, own_answer(case))
+    factors, where = ", ".join(f"{scale:.2f}" for scale in scales), ", ".join(str(probe.timestep) for probe in probes)
     evidence = f"Its output fits best when multiplied by {factors} at t = {where} (should be 1)"
     part = part_of(case.network)
-    alike = min(scales) > 0 and max(scales) < SAME_SCALE * min(scales)
+    alike = min(scales) > 0 and max(scales) < max(SAME_SCALE, middle**SHARE, middle**-SHARE) * min(scales)
     if not (alike and not 1 / OFF_SCALE < middle < OFF_SCALE and scaled < FITS):
         return Finding(f"{evidence}.")
     return Finding(

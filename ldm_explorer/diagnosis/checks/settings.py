@@ -103,6 +103,9 @@ def _schedule_fix(case: Case, trained: Schedule) -> str:
         if float(difference) <= MAX_AMPLITUDE_DIFFERENCE:
             return f'{CONFIG}: "rescale_betas_zero_snr": false, for it was trained without'
     made = f"make_schedule({trained.name!r}, {trained.num_timesteps})"
+    if case.is_flow:
+        predicts = f"which predicts {case.config.get('prediction', 'v_prediction')}"
+        return f"{CONFIG}: that of a DDPMScheduler with trained_betas of {made}, {predicts}"
     return f"{CONFIG}: trained_betas and num_train_timesteps of {made}"
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
-from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, Fault, fault_of, lab_checkpoint
+from ldm_explorer.diagnosis.fault import Fault
+from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, fault_of, lab_checkpoint
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.export import fault_script, short_path
 from ldm_explorer.explore.faults import SYMPTOM_NAMES, FaultFrame, Moment, Subject, run_experiment, set_up
@@ -146,14 +147,14 @@ def script(library: Library, chosen: FaultSettings) -> str:
 
 def _frame(step: FaultFrame, symptom: str) -> Frame:
     runs = ((step.right, step.right_symptom), (step.broken, step.broken_symptom))
-    label = f"step {step.index} of {step.total}, t = {step.right.timestep}"
+    label = f"step {step.index} of {step.total}, t = {step.right.timestep:.0f}"
     return Frame(label, step.index, [_pictures(moment, f"{symptom}: {measured:.3g}") for moment, measured in runs])
 
 
 def _pictures(moment: Moment, measured: str) -> list[Picture]:
     finite: Tensor = moment.z0[moment.z0.isfinite()]
     shown: list[Picture] = [
-        Shot(grid(moment.predicted, columns=COLUMNS), measured, f"at t = {moment.timestep}", slot="result")
+        Shot(grid(moment.predicted, columns=COLUMNS), measured, f"at t = {moment.timestep:.0f}", slot="result")
     ]
     return shown + [Histogram(finite, "values of z0", "line: normal distribution")] * bool(len(finite))
 
