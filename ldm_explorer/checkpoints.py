@@ -266,7 +266,7 @@ def read_checkpoint(folder: Path | str) -> Checkpoint:
     run = RunFolder(folder)
     if holds_classifier(run) and not run.has_part(VAE):
         raise CheckpointError(f"{folder} holds a classifier: give the folder of an autoencoder or a denoiser")
-    if run.has(CONFIG_FILE) and not (run.has_part(VAE) or run.has_part(UNET)):
+    if run.has(CONFIG_FILE) and not any(map(run.has_part, (VAE, *NETWORKS))):
         raise CheckpointError(f"{folder} has no weights yet: its training goes on, or was stopped")
     model = find_model(folder)
     _check_whole(model)

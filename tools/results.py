@@ -9,11 +9,14 @@ from pathlib import Path
 from ldm_explorer.atomic import write_text
 from ldm_explorer.discovery import discover
 from ldm_explorer.evaluation.measures import MEASURES, measures_table
+from ldm_explorer.evaluation.measures.denoiser import FURTHER, FURTHER_FDS
 from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.explore.library import open_library
 from ldm_explorer.explore.size_answer import answer_in_numbers, answer_in_short, continuity_in_numbers
 from ldm_explorer.explore.size_measures import FAMILY, read_measures, read_training_spread
+from ldm_explorer.explore.twins import answer as answer_of_twins
+from ldm_explorer.explore.twins import read_twins
 from ldm_explorer.files import read_json
 from ldm_explorer.run_layout import CARD_FILE, METRICS_FILE
 from ldm_explorer.shipped import shipped_checkpoints
@@ -24,19 +27,26 @@ GROUPS = ("fashion_mnist", FAMILY, "sizes-autoencoders", "lab")
 """The folders of checkpoints, and the names of their sections in checkpoints/README.md."""
 MEASURED = ("fashion_mnist", FAMILY)
 """Those with full measures, and the names of their sections in docs/results.md."""
+BY_NO_COMMAND = "[a program of its own, on a GPU](#the-flagship)"
 LICENSE, CARD_SAYS = "mit", {"parameters", "images", "steps", "cpu_minutes", "gflops_per_image"}
+FLAGSHIP, TWIN = "flagship-8x8x4", "size-8x8x4"
 HEADLINE = ("psnr_db", "rfd_percent", "fd_percent", "class_consistency")
 """The measures in README.md."""
 
 
 def command_table(group: str) -> str:
-    """What trained each checkpoint, and what it cost; a dash for what was not kept."""
+    """What trained each checkpoint, and what it cost; a dash for what was not kept.
+
+    What no command of this repository trained says where its recipe is.
+    """
     rows = ["| checkpoint | command | M parameters | images | precision | CPU-minutes |", f"|{' --- |' * 6}"]
     for path in sorted(shipped_checkpoints().glob(f"{group}/*/{METRICS_FILE}")):
         if cost := read_json(path).get("training"):
+            command = f"`{cost['command']}`" if "command" in cost else BY_NO_COMMAND
+            minutes = cost.get("cpu_minutes", f"{cost['gpu_seconds']:.0f} s of an H100" if "gpu" in cost else "-")
             rows.append(
-                f"| {path.parent.name} | `{cost['command']}` | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
-                f"| {cost.get('precision', '-')} | {cost.get('cpu_minutes', '-')} |"
+                f"| {path.parent.name} | {command} | {cost['parameters'] / 1e6:.2f} | {cost['images']:,} "
+                f"| {cost.get('precision', '-')} | {minutes} |"
             )
     return "\n".join(rows)
 
@@ -56,16 +66,23 @@ def headline_table(group: str = "fashion_mnist") -> str:
     measured = {
         run.name: flat_measures(run.metrics["evaluation"]) for run in discover(shipped_checkpoints() / group)[0]
     }
-    flagship = measured["ldm-8x8x4-cosine"]
-    floor, accuracy = flagship["fd_floor_percent"], flagship["classifier_accuracy"]
+    reference = measured[FLAGSHIP]
+    floor, accuracy = reference["fd_floor_percent"], reference["classifier_accuracy"]
     measured["other real images"] = {"rfd_percent": floor, "fd_percent": floor, "class_consistency": accuracy}
+    measured["other real images"] |= {f"fd_{name}_percent": reference[f"fd_{name}_floor_percent"] for name in FURTHER}
     titles = [MEASURES[name].heading for name in HEADLINE]
     rows = [["checkpoint", *titles], ["---"] * (len(HEADLINE) + 1)]
     rows += [
-        [run, *(f"{measures[name]:.3g}" if name in measures else "-" for name in HEADLINE)]
+        [run, *(_headline(measures, name) if name in measures else "-" for name in HEADLINE)]
         for run, measures in measured.items()
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _headline(measures: dict[str, float], name: str) -> str:
+    """A measure in the few; behind FD, in brackets, that in the features of the further networks."""
+    further = [f"{measures[other]:.2g}" for other in FURTHER_FDS if name == "fd_percent" and other in measures]
+    return f"{measures[name]:.3g}" + (f" ({', '.join(further)})" if further else "")
 
 
 def latent_size_answer() -> str:
@@ -80,6 +97,12 @@ def latent_size_answer() -> str:
         ),
     }
     return "\n\n".join(title + text for title, text in lists.items() if text)
+
+
+def twins_answer() -> str:
+    """What the app says of the family's twins, and their table."""
+    twins = read_twins(open_library(shipped_checkpoints() / FAMILY), TWIN)
+    return answer_of_twins(twins) if twins is None else f"{answer_of_twins(twins)}\n\n{twins.markdown()}"
 
 
 def with_sections(text: str, sections: dict[str, str]) -> str:
@@ -109,6 +132,7 @@ def texts() -> dict[Path, str]:
         REPO / "README.md": {"headline": headline_table()},
         REPO / "docs" / "results.md": {
             "latent size": latent_size_answer(),
+            "twins": twins_answer(),
             **{group: measure_tables(group) for group in MEASURED},
         },
         REPO / "docs" / "measures.md": {"measures": measures_table()},

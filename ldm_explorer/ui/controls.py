@@ -22,7 +22,7 @@ from ldm_explorer.ui.files import leave_undecoded
 from ldm_explorer.ui.images import default_image
 from ldm_explorer.ui.loss_lesson import TITLE as CASE
 
-DEFAULT_CHECKPOINT = "ldm-8x8x4-cosine"
+DEFAULT_CHECKPOINT = "flagship-8x8x4"
 MORE = ""
 """The entry of a list of checkpoints that stands for those that it does not show."""
 

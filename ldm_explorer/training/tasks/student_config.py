@@ -9,6 +9,7 @@ from diffusers import DDPMScheduler
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.files import counted
+from ldm_explorer.model_folder import find_model
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_files import read_run_config
 from ldm_explorer.run_layout import UNET
@@ -36,7 +37,7 @@ class DistillConfig(TrainConfig):
     ENCODES: ClassVar[bool] = True
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 2e-3, "adamw": 3e-4}
 
-    teacher: Path = Path("checkpoints/fashion_mnist/ldm-8x8x4-cosine")
+    teacher: Path = Path("checkpoints/fashion_mnist/flagship-8x8x4")
     """Run folder of the denoiser to learn from, from here or from the repository's root; it may be a student of more
     evaluations."""
     evaluations: int = 4
@@ -63,7 +64,8 @@ class DistillConfig(TrainConfig):
 
     @property
     def places(self) -> dict[str, str]:
-        weights = weights_sha256(self.teacher_folder / UNET)
+        folder = self.teacher_folder
+        weights = weights_sha256(folder / (find_model(folder).network or UNET))
         return super().places | {"teacher": f"a denoiser of SHA-256 {weights[:16]}"}
 
     @property

@@ -9,7 +9,7 @@ from ldm_explorer.explore.size_sentence import answer_in_a_sentence
 from ldm_explorer.figures.latent_size import answer_figure
 from ldm_explorer.ui.parts import fold, lay_out
 from ldm_explorer.ui.server.work import LIGHT
-from ldm_explorer.ui.sizes import between, chosen, continuity, kl, maps, reconstructed, table, words
+from ldm_explorer.ui.sizes import between, chosen, continuity, kl, maps, reconstructed, table, twins, words
 from ldm_explorer.ui.sizes.compared import Compared, compared, family, not_measured
 
 NAME = "latent-size"
@@ -19,7 +19,7 @@ WORK = LIGHT
 SETTINGS = Compared
 HIDDEN = ("checkpoint",)
 """It says which images the sizes were trained on, and nothing else here."""
-FOLDS = (words, continuity, kl, maps, between, table)
+FOLDS = (words, continuity, kl, twins, maps, between, table)
 PARTS = (reconstructed, chosen, *FOLDS)
 
 
