@@ -25,7 +25,8 @@ MAX_CHANNELS = 4
 TIMESTEPS_TOLD = 12
 OFF_SCALE = 1.15
 SAME_SCALE, SHARE = 1.1, 0.4
-"""How far the factors at three timesteps may be apart; where all are far from 1, a share of how far, in logarithms."""
+"""How far the factors at three timesteps may be apart; where scaling clearly helps and all are far from 1, a share of
+how far, in logarithms."""
 CLEARLY_BELOW = 0.9
 BETTER_BUILT = 0.9
 """No trained network errs by less than .99 of its own error when it is built with other settings."""
@@ -108,10 +109,13 @@ def network_config(case: Case) -> Finding:
     )
     if not (error < FITS and error < BETTER_BUILT * own):
         return Finding(f"{evidence}, and with others more (its own should be the best).")
-    if error > CLEARLY_BELOW * (scaled := _rescaled(case, probes)[1]):
-        return Finding(f"{evidence}, but with its output scaled {scaled:.2f}: that is a matter of its scale.")
-    if error > CLEARLY_BELOW * (told := _error_told_the_best_timestep(case, probes)):
-        return Finding(f"{evidence}, but told other timesteps {told:.2f}: that is a matter of the schedule.")
+    elsewhere = {
+        "told other timesteps {:.2f}: that is a matter of the schedule": _error_told_the_best_timestep(case, probes),
+        "with its output scaled {:.2f}: that is a matter of its scale": _rescaled(case, probes)[1],
+    }
+    said, explained = min(elsewhere.items(), key=lambda item: item[1])
+    if error > CLEARLY_BELOW * explained:
+        return Finding(f"{evidence}, but {said.format(explained)}.")
     return Finding(
         f"{evidence} (its own should be the best).",
         f"The network is built in another way than it was trained: {field} is {network.config[field]}",
@@ -195,7 +199,8 @@ def output_scale(case: Case) -> Finding:
     factors, where = ", ".join(f"{scale:.2f}" for scale in scales), ", ".join(str(probe.timestep) for probe in probes)
     evidence = f"Its output fits best when multiplied by {factors} at t = {where} (should be 1)"
     part = part_of(case.network)
-    alike = min(scales) > 0 and max(scales) < max(SAME_SCALE, middle**SHARE, middle**-SHARE) * min(scales)
+    apart = max(SAME_SCALE, middle**SHARE, middle**-SHARE) if middle > 0 and is_better(scaled, own) else SAME_SCALE
+    alike = min(scales) > 0 and max(scales) < apart * min(scales)
     if not (alike and not 1 / OFF_SCALE < middle < OFF_SCALE and scaled < FITS):
         return Finding(f"{evidence}.")
     return Finding(
