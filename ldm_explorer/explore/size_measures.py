@@ -60,7 +60,7 @@ def _read(checkpoint: Checkpoint) -> SizeMeasures:
         name=checkpoint.name,
         size=size,
         in_family=_in_family(checkpoint),
-        of_its_shape=is_of_its_shape(checkpoint),
+        of_its_shape=_is_of_its_shape(checkpoint),
         kl_weight=checkpoint.config.get("kl_weight"),
         evaluations=evaluations,
         sampler=_sampler(stored),
@@ -79,8 +79,7 @@ def _in_family(checkpoint: Checkpoint) -> bool:
     return checkpoint.folder.parent.name == FAMILY
 
 
-def is_of_its_shape(checkpoint: Checkpoint) -> bool:
-    """Whether it is the family's one of its shape."""
+def _is_of_its_shape(checkpoint: Checkpoint) -> bool:
     return _in_family(checkpoint) and checkpoint.folder.name == f"size-{latent_size(checkpoint).shape}"
 
 
@@ -100,7 +99,7 @@ def family_names(library: Library, checkpoint: str) -> list[str]:
 def default_names(library: Library, checkpoint: str) -> list[str]:
     """One checkpoint per shape: of the family, else the denoisers, else all over the same images as `checkpoint`; and
     that one, where it was opened."""
-    family = [name for name in family_names(library, checkpoint) if is_of_its_shape(library.get(name))]
+    family = [name for name in family_names(library, checkpoint) if _is_of_its_shape(library.get(name))]
     if len(family) > 1:
         return family + [library.get(checkpoint).name] * (not library.is_listed(checkpoint))
     sizes: dict[LatentSize, str] = {}

@@ -8,11 +8,9 @@ from typing import Any
 
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.evaluation.measures import MEASURES
-from ldm_explorer.evaluation.reference import flat_measures
 from ldm_explorer.explore.library import Library
-from ldm_explorer.explore.reconstruction import latent_size
 from ldm_explorer.explore.size_answer import Difference
-from ldm_explorer.explore.size_measures import family_names, is_of_its_shape
+from ldm_explorer.explore.size_measures import SizeMeasures, family_names, read_measures
 from ldm_explorer.explore.training_words import TARGETS
 
 MEASURE = "fd_percent"
@@ -30,7 +28,7 @@ class Twin:
     fd_percent: tuple[float, ...]  # one for each training seed: the mean over sampling seeds
     sampling_spread: tuple[float, ...]  # largest minus smallest over sampling seeds
     cpu_minutes: tuple[float | None, ...]
-    way: tuple[Any, Any]  # the sampler and its evaluations
+    way: tuple[str | None, int]  # the sampler and its evaluations
 
     @property
     def label(self) -> str:
@@ -93,20 +91,22 @@ class Twins:
 
 def read_twins(library: Library, checkpoint: str) -> Twins | None:
     """Read the family's twins over the images of `checkpoint`; None where there are no two that were measured."""
-    family = [library.get(name) for name in family_names(library, checkpoint)]
-    for base in filter(is_of_its_shape, family):
-        same = [run for run in family if _autoencoder(run) is not None and _autoencoder(run) == _autoencoder(base)]
-        groups: dict[tuple[str, str, str], list[Checkpoint]] = {}
-        for run in sorted(same, key=lambda run: (run is not base, run.name)):
-            if MEASURE in _measures(run) and (kind := _kind(run)):
-                groups.setdefault(kind, []).append(run)
-        measured = _measures(base)
+    names = family_names(library, checkpoint)
+    family = read_measures(library, names) if names else ()
+    for base in (item for item in family if item.of_its_shape):
+        autoencoder = _autoencoder(library.get(base.name))
+        groups: dict[tuple[str, str, str], list[SizeMeasures]] = {}
+        for item in sorted(family, key=lambda item: (item is not base, item.name)):
+            run = library.get(item.name)
+            is_twin = autoencoder is not None and autoencoder == _autoencoder(run) and MEASURE in item.measures
+            if is_twin and (kind := _kind(run)):
+                groups.setdefault(kind, []).append(item)
         if len(groups) > 1:
             return Twins(
-                latent_size(base).in_words,
-                tuple(_twin(kind, runs) for kind, runs in groups.items()),
-                measured.get("rfd_percent"),
-                measured.get("fd_floor_percent"),
+                base.size.in_words,
+                tuple(_twin(library, kind, items) for kind, items in groups.items()),
+                base.get("rfd_percent"),
+                base.get("fd_floor_percent"),
             )
     return None
 
@@ -136,10 +136,6 @@ def _autoencoder(run: Checkpoint) -> object:
     return _section(_section(run.metrics, "training"), "autoencoder").get("sha256") if run.has_denoiser else None
 
 
-def _measures(run: Checkpoint) -> dict[str, float]:
-    return flat_measures(dict(_section(run.metrics, "evaluation")))
-
-
 def _kind(run: Checkpoint) -> tuple[str, str, str] | None:
     """Network, schedule and target; None where its options do not say them."""
     schedule, prediction = run.config.get("schedule"), run.config.get("prediction")
@@ -148,16 +144,15 @@ def _kind(run: Checkpoint) -> tuple[str, str, str] | None:
     return "transformer" if run.model.is_transformer else "UNet", schedule, TARGETS[prediction]
 
 
-def _twin(kind: tuple[str, str, str], runs: Sequence[Checkpoint]) -> Twin:
-    measured = [_measures(run) for run in runs]
-    generation = _section(_section(runs[0].metrics, "evaluation"), "generation")
+def _twin(library: Library, kind: tuple[str, str, str], items: Sequence[SizeMeasures]) -> Twin:
+    training = [_section(library.get(item.name).metrics, "training") for item in items]
     return Twin(
         *kind,
-        names=tuple(run.name for run in runs),
-        fd_percent=tuple(measures[MEASURE] for measures in measured),
-        sampling_spread=tuple(measures.get(f"{MEASURE}_spread", 0.0) for measures in measured),
-        cpu_minutes=tuple(_section(run.metrics, "training").get("cpu_minutes") for run in runs),
-        way=(generation.get("sampler"), generation.get("evaluations")),
+        names=tuple(item.name for item in items),
+        fd_percent=tuple(item.measures[MEASURE] for item in items),
+        sampling_spread=tuple(item.measures.get(f"{MEASURE}_spread", 0.0) for item in items),
+        cpu_minutes=tuple(stored.get("cpu_minutes") for stored in training),
+        way=(items[0].sampler, items[0].evaluations),
     )
 
 
