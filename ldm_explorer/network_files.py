@@ -77,6 +77,7 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
     config = read_network_config(path, model_class.__name__) if run.has(config_of(part)) else {}
     if not config:
         raise CheckpointError(f"{printable(folder)} {why_none(run, part)}")
+    config.pop("_name_or_path", None)  # a place on somebody's machine, which would be saved with the network
     try:
         with torch.device("meta"):
             model = model_class.from_config(config)
@@ -94,7 +95,6 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
         raise CheckpointError(
             f"{printable(path)} cannot be loaded as {model_class.__name__}: {first_line(error)}"
         ) from error
-    model.register_to_config(_name_or_path=str(path))
     return model.eval().requires_grad_(False)
 
 
