@@ -161,7 +161,7 @@ def test_what_is_no_garment_is_said_to_look_strange(classifier, strange):
 
 
 FAMILY = {checkpoint.folder.name: checkpoint for checkpoint in discover(shipped_checkpoints() / "sizes")[0]}
-TWINS = ("8x8x4", "8x8x4-linear", "8x8x4-flow", "8x8x4-flow-seed1", "8x8x4-transformer")
+TWINS = ("8x8x4", "8x8x4-linear", "8x8x4-flow", "8x8x4-flow-seed1", "8x8x4-transformer", "8x8x4-flow-transformer")
 FAMILY_DENOISERS = {f"size-{name}" for name in (*TWINS, "4x4x8", "4x4x32", "16x16x1", "32x32x1")}
 FAMILY_AUTOENCODERS = {f"size-{name}" for name in ("4x4x16", "8x8x1", "8x8x2", "8x8x8")} | {"kl-1e-6", "kl-1", "kl-100"}
 
