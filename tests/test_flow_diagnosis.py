@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from folder_edits import edit_json
 from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks import CHECKS
+from ldm_explorer.diagnosis.checks.settings import sampled_schedule
 from ldm_explorer.diagnosis.examination import examine, run_check
 from ldm_explorer.diagnosis.folder import open_case
 from ldm_explorer.diagnosis.remedies import remedy
@@ -132,6 +134,15 @@ def test_a_healthy_flow_is_accused_of_nothing(u, scheduler):
     assert {verdict.name for verdict in found.verdicts if verdict.status == "ok"} >= {
         *("time_response", "path", "prediction_type", "schedule_by_behaviour", "terminal_snr", "spacing", "learned")
     }
+
+
+def test_a_shift_that_spaces_the_steps_anew_is_said(u):
+    recorded = {"schedule": "flow", "num_timesteps": 1000}
+    said = [
+        sampled_schedule(replace(case_of(u, make_scheduler(FLOW, "flow", shift)), config=recorded)).evidence
+        for shift in (1.0, 3.0)
+    ]
+    assert said[1] == said[0].removesuffix(".") + ", its steps spaced by a shift of 3."
 
 
 def test_a_healthy_model_along_betas_is_no_flow(v):

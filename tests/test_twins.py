@@ -10,6 +10,8 @@ from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_measures import FAMILY
 from ldm_explorer.explore.twins import NO_TWINS, answer, read_twins
 from ldm_explorer.figures.twins import twins_figure
+from ldm_explorer.ui import flow_lens
+from ldm_explorer.ui.flow_lens import LensSettings
 from ldm_explorer.ui.sizes import twins as part
 from ldm_explorer.ui.sizes.compared import Compared
 
@@ -55,13 +57,22 @@ def test_a_difference_is_claimed_beyond_the_spread_of_training_seeds_alone(made)
     said = answer(twins)
     assert "**UNet, flow, flow velocity** generates no differently beyond luck (0.6 → 0.56 %)" in said
     assert "**transformer, cosine, velocity** generates **worse** (0.6 → 0.9 %)" in said
-    assert said.endswith("Seeds alone move feature FD by 21%.")
+    assert said.endswith("Seeds alone move feature FD by 21% here, where all share one autoencoder.")
 
 
 def test_sampling_seeds_count_where_they_move_more_than_those_of_training(made):
     library = made(base=0.6, flow=0.5, flow_again=0.501)
     library.get("flow").metrics["evaluation"]["generation"]["fd_percent_spread"] = 0.25
     assert read_twins(library, "size-8x8x4").spread == pytest.approx(0.25 / 0.5005)
+
+
+def test_the_lens_leads_to_a_flow_that_was_trained(made):
+    chosen = LensSettings(checkpoint="size-8x8x4", class_name="Bag", seed=3, steps=1)
+    ((words, _),) = flow_lens.answer(made(base=0.6, flow=0.5, flow_again=0.62), chosen, None)
+    assert "room=denoising&amp;checkpoint=size-8x8x4&amp;b.checkpoint=flow&amp;class_name=Bag&amp;seed=3" in words
+    assert "Feature FD is 0.6 % along cosine and 0.56 % as a flow" in words.replace("\n", " ")
+    ((words, _),) = flow_lens.answer(made(base=0.6, transformer=0.5), chosen, None)
+    assert "Where it was done" not in words
 
 
 def test_without_a_second_seed_nothing_is_claimed(made):

@@ -121,7 +121,7 @@ def answer(twins: Twins | None) -> str:
     said = [_compared(first, other, twins.spread) for other in others if other.way == first.way]
     return (
         f"Against **{first.label}**, trained for as long on the same latents ({twins.latent}): {'; '.join(said)}. "
-        f"Seeds alone move feature FD by {twins.spread:.0%}."
+        f"Seeds alone move feature FD by {twins.spread:.0%} here, where all share one autoencoder."
     )
 
 

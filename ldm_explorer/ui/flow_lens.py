@@ -1,6 +1,7 @@
 """Part: is the way from noise to an image straight, and what would a flow change?"""
 
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -8,9 +9,11 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER
 from ldm_explorer.explore.flow_lens import NUM_PATHS, FlowLens, retraining, view_as_flow
 from ldm_explorer.explore.library import Library
+from ldm_explorer.explore.twins import read_twins
 from ldm_explorer.figures.flow_lens import flow_lens_figure
 from ldm_explorer.files import counted
 from ldm_explorer.sampler_steps import SamplerSteps
+from ldm_explorer.schedules import FLOW
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.images import class_of
@@ -94,4 +97,26 @@ def _words(library: Library, chosen: LensSettings, lenses: list[tuple[str, FlowL
     changes = join(html("<li>{}</li>", change) for change in retraining(denoiser.schedule, denoiser.prediction_type))
     told = html("<p>Trained anew as a flow (<code>train/ldm.py --schedule flow</code>) it would differ in:</p>")
     is_flow = html("<p>{} was trained as a flow: the two coordinates are the same.</p>", chosen.checkpoint)
-    return join([*said, *([told, html("<ul>{}</ul>", changes)] if changes else [is_flow]), *notes])
+    anew = [told, html("<ul>{}</ul>", changes), _where_it_was_done(library, chosen)]
+    return join([*said, *(anew if changes else [is_flow]), *notes])
+
+
+def _where_it_was_done(library: Library, chosen: LensSettings) -> Markup:
+    """A link to two trainings that differ in this alone, over the same images; nothing where there are none."""
+    twins = read_twins(library, chosen.checkpoint)
+    first, *others = twins.twins if twins else [None]
+    flow = next((twin for twin in others if (twin.network, twin.schedule) == (first.network, FLOW)), None)
+    if first is None or flow is None:
+        return html("")
+    query = {"room": "denoising", "checkpoint": first.names[0], "b.checkpoint": flow.names[0]}
+    together = {"class_name": chosen.class_name, "seed": chosen.seed}
+    link = html(
+        '<a class="ldm-link" href="?{}">{}</a>',
+        urlencode(query | together),
+        f"{first.names[0]} beside {flow.names[0]}",
+    )
+    return html(
+        "<p>Where it was done: {}, trained for as long on the same latents. Feature FD is {} % along {} and {} % as a "
+        "flow.</p>",
+        *(link, f"{first.mean:.3g}", first.schedule, f"{flow.mean:.3g}"),
+    )

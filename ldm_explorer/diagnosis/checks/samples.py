@@ -27,7 +27,7 @@ def spread_of_samples(case: Case) -> Finding:
         evidence = f"{counted(len(samples), 'sample')} in {in_steps} have a standard deviation of {std:.2f}"
         if not wanted:
             raise NotRun(f"{evidence}; to compare them with images, {ASK_FOR_IMAGES}")
-        should = f"should be {' or '.join(f'{value:.2f}' for value in wanted)}"
+        should = f"should be {' or '.join(dict.fromkeys(f'{value:.2f}' for value in wanted))}"
         if SPREAD[0] * min(wanted) < std < SPREAD[1] * max(wanted):
             return Finding(f"{evidence} ({should}).")
     evidence = f"{evidence} ({should})"

@@ -14,6 +14,7 @@ from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.files import as_sentence
 from ldm_explorer.run_files import SchedulerConfig, trained_schedule
 from ldm_explorer.run_layout import CONFIG_FILE, SCHEDULER_FILE
+from ldm_explorer.samplers import shift_of
 from ldm_explorer.schedules import (
     DEFAULT_BETA_END,
     DEFAULT_BETA_START,
@@ -81,7 +82,9 @@ def sampled_schedule(case: Case) -> Finding:
     if trained.num_timesteps == steps:
         difference, t = (trained.amplitudes.a - case.amplitudes.a).abs().max(0)
         if float(difference) <= MAX_AMPLITUDE_DIFFERENCE:
-            return Finding(f"{as_sentence(said)}, and sampled along the same.")
+            shift = shift_of(case.required_scheduler)
+            spaced = f", its steps spaced by a shift of {shift:g}" if shift != 1 else ""
+            return Finding(f"{as_sentence(said)}, and sampled along the same{spaced}.")
         shares = (f"{float(mixed.a[t].square()):.3g}" for mixed in (trained.amplitudes, case.amplitudes))
         apart = f"abar at t = {int(t)} is {' in training and '.join(shares)} here"
     else:

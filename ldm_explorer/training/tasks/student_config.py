@@ -38,8 +38,8 @@ class DistillConfig(TrainConfig):
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 2e-3, "adamw": 3e-4}
 
     teacher: Path = Path("checkpoints/fashion_mnist/flagship-8x8x4")
-    """Run folder of the denoiser to learn from, from here or from the repository's root; it may be a student of more
-    evaluations."""
+    """Run folder of the denoiser to learn from, from here or from the repository's root: one along betas, no flow; it may
+    be a student of more evaluations."""
     evaluations: int = 4
     """Evaluations of the network for an image of the student's."""
     teacher_evaluations: int = 4
@@ -110,7 +110,7 @@ def load_teacher(config: DistillConfig) -> Checkpoint:
         side = f" --image-side {told}" if (told := teacher.config.get("image_side")) else ""
         raise ValueError(f"{config.teacher} was trained on other images: give --dataset {teacher.dataset}{side}")
     if not isinstance(teacher.pipeline.scheduler, DDPMScheduler):
-        raise ValueError(f"{config.teacher} is a flow: students are made of denoisers along betas, with a --schedule")
+        raise ValueError(f"{config.teacher} is a flow: give a --teacher along betas (--schedule cosine or linear)")
     if (longest := teacher.schedule.num_timesteps) < config.walk_of(teacher).num_inference_steps:
         raise ValueError(
             f"{config.teacher} has {longest} timesteps: give fewer --teacher-evaluations than "
