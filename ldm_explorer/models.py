@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import log2
 
+import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel, UNet2DModel
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ldm_explorer.network_configs import MAX_DEPTH, MAX_HEADS, MAX_LAYERS_PER_BLOCK, MAX_LEVELS, MAX_WIDTH
+from ldm_explorer.network_files import MAX_VALUES, num_values
 from ldm_explorer.networks import without_label_dropout
 
 NORM_NUM_GROUPS = 16
@@ -18,6 +21,13 @@ ATTENTION_HEAD_DIM = 32
 def _check_widths(widths: tuple[int, ...]) -> None:
     if not widths or any(width <= 0 or width % NORM_NUM_GROUPS for width in widths):
         raise ValueError(f"widths {widths}: give multiples of {NORM_NUM_GROUPS}, the groups of the normalisation")
+    if max(widths) > MAX_WIDTH:
+        raise ValueError(f"widths {widths}: give at most {MAX_WIDTH} channels")
+
+
+def _check_layers(layers_per_block: int) -> None:
+    if not 1 <= layers_per_block <= MAX_LAYERS_PER_BLOCK:
+        raise ValueError(f"layers per block are {layers_per_block}: give 1 to {MAX_LAYERS_PER_BLOCK}")
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,14 @@ class VAEConfig:
                 f"latent size {self.latent_size} cannot be reached by halving a side of {self.image_side}: "
                 f"choose {', '.join(str(self.image_side >> k) for k in range(4))}"
             )
-        if self.latent_channels < 1 or self.layers_per_block < 1:
-            raise ValueError("latent channels and layers per block have to be at least 1")
+        if halvings >= MAX_LEVELS:
+            raise ValueError(
+                f"latent size {self.latent_size} is {int(halvings)} times half of a side of {self.image_side}: give "
+                f"{self.image_side >> (MAX_LEVELS - 1)} or more"
+            )
+        if not 1 <= self.latent_channels <= MAX_WIDTH:
+            raise ValueError(f"latent channels are {self.latent_channels}: give 1 to {MAX_WIDTH}")
+        _check_layers(self.layers_per_block)
         _check_widths(self.widths)
 
     @property
@@ -90,8 +106,9 @@ class UNetConfig:
             raise ValueError(
                 f"{len(self.widths)} widths halve a latent of side {self.latent_size} too often: give fewer widths"
             )
-        if self.layers_per_block < 1:
-            raise ValueError("layers per block have to be at least 1")
+        if len(self.widths) > MAX_LEVELS:
+            raise ValueError(f"{len(self.widths)} widths: give at most {MAX_LEVELS}")
+        _check_layers(self.layers_per_block)
         attending = [w for level, w in enumerate(self.widths) if self.latent_size >> level <= self.attention_max_side]
         if bad := [width for width in (*attending, self.widths[-1]) if width < ATTENTION_HEAD_DIM]:
             raise ValueError(f"widths {bad} attend, with heads of {ATTENTION_HEAD_DIM}: make them at least that wide")
@@ -130,12 +147,19 @@ class TransformerConfig:
     patch_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.width <= 0 or self.width % ATTENTION_HEAD_DIM:
-            raise ValueError(f"width {self.width}: give a multiple of {ATTENTION_HEAD_DIM}, the channels of a head")
-        if self.depth < 1:
-            raise ValueError(f"depth {self.depth}: give at least 1 block")
-        if self.patch_size < 1 or self.latent_size % self.patch_size:
-            raise ValueError(f"patches of side {self.patch_size} do not divide a latent of side {self.latent_size}")
+        widest = MAX_HEADS * ATTENTION_HEAD_DIM
+        if not 0 < self.width <= widest or self.width % ATTENTION_HEAD_DIM:
+            raise ValueError(
+                f"width {self.width}: give a multiple of {ATTENTION_HEAD_DIM}, the channels of a head, up to {widest}"
+            )
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise ValueError(f"depth {self.depth}: give 1 to {MAX_DEPTH} blocks")
+        sides = [side for side in range(1, self.latent_size + 1) if self.latent_size % side == 0]
+        if self.patch_size not in sides:
+            raise ValueError(
+                f"patches of side {self.patch_size} do not divide a latent of side {self.latent_size}: give "
+                f"{', '.join(map(str, sides))}"
+            )
 
     def build(self) -> DiTTransformer2DModel:
         network = DiTTransformer2DModel(
@@ -152,6 +176,17 @@ class TransformerConfig:
             nn.init.zeros_(linear.weight)  # every block begins as the identity (section 3.2, adaLN-Zero)
             nn.init.zeros_(linear.bias)
         return network
+
+
+def check_size(config: VAEConfig | UNetConfig | TransformerConfig) -> None:
+    """Raises `ValueError` for a network that is too large to be read again; no memory is taken for it."""
+    with torch.device("meta"):
+        values = num_values(config.build())
+    if values > MAX_VALUES:
+        raise ValueError(
+            f"such a network has {values:,} values, and one of at most {MAX_VALUES:,} is read again: give fewer or "
+            "narrower layers"
+        )
 
 
 def count_flops(run: Callable[[], object]) -> int:

@@ -7,10 +7,15 @@ from typing_extensions import TypedDict
 
 from ldm_explorer.run_files import STRICT, Finite, Name, Positive, Timesteps
 
-Width = Annotated[int, Field(ge=1, le=8192)]
+MAX_WIDTH, MAX_LEVELS, MAX_LAYERS_PER_BLOCK = 8192, 8, 16
+MAX_HEADS, MAX_DEPTH = 128, 64
+"""What a training makes is to be read again, so its options have the same bounds."""
+
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 Side = Annotated[int, Field(ge=1, le=1024)]
-Widths = Annotated[list[Width], Field(min_length=1, max_length=8, fail_fast=True)]
-Names = Annotated[list[Name], Field(min_length=1, max_length=8, fail_fast=True)]
+Layers = Annotated[int, Field(ge=1, le=MAX_LAYERS_PER_BLOCK)]
+Widths = Annotated[list[Width], Field(min_length=1, max_length=MAX_LEVELS, fail_fast=True)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=MAX_LEVELS, fail_fast=True)]
 
 
 @with_config(STRICT)
@@ -22,7 +27,7 @@ class AutoencoderKLConfig(TypedDict, total=False):
     down_block_types: Names
     up_block_types: Names
     block_out_channels: Widths
-    layers_per_block: Annotated[int, Field(ge=1, le=16)]
+    layers_per_block: Layers
     act_fn: Name
     latent_channels: Width
     norm_num_groups: Width
@@ -53,7 +58,7 @@ class UNet2DModelConfig(TypedDict, total=False):
     mid_block_type: Name | None
     up_block_types: Names
     block_out_channels: Widths
-    layers_per_block: Annotated[int, Field(ge=1, le=16)]
+    layers_per_block: Layers
     mid_block_scale_factor: Positive
     downsample_padding: Annotated[int, Field(ge=0, le=1)]
     downsample_type: Name
@@ -75,17 +80,17 @@ class UNet2DModelConfig(TypedDict, total=False):
 class DiTTransformer2DModelConfig(TypedDict, total=False):
     """config.json of diffusers' DiTTransformer2DModel."""
 
-    num_attention_heads: Annotated[int, Field(ge=1, le=128)]
+    num_attention_heads: Annotated[int, Field(ge=1, le=MAX_HEADS)]
     attention_head_dim: Width
     in_channels: Width
     out_channels: Width | None
-    num_layers: Annotated[int, Field(ge=1, le=64)]
+    num_layers: Annotated[int, Field(ge=1, le=MAX_DEPTH)]
     dropout: Annotated[float, Field(ge=0, le=1)]
     norm_num_groups: Width
     attention_bias: bool
     sample_size: Side
     patch_size: Side
-    activation_fn: Name
+    activation_fn: Literal["gelu", "gelu-approximate", "geglu", "geglu-approximate", "swiglu", "linear-silu"]
     num_embeds_ada_norm: Annotated[int, Field(ge=1, le=100_000)] | None
     upcast_attention: bool
     norm_type: Name

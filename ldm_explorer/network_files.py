@@ -5,7 +5,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator
-from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ import torch
 from diffusers import ModelMixin
 from pydantic import TypeAdapter, with_config
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from ldm_explorer.files import CheckpointError, first_line, open_regular, printable, read_bytes, read_typed
@@ -27,7 +26,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 MAX_HEADER_BYTES = 4_000_000
 MAX_NAMED = 5
 MAX_VALUES = 500_000_000
-"""The values of all tensors of a network: 2 GB in fp32."""
+"""The values of all tensors of a network, also of those that no file holds: 2 GB in fp32."""
 
 T = TypeVar("T")
 
@@ -81,6 +80,8 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
     try:
         with torch.device("meta"):
             model = model_class.from_config(config)
+        if (values := num_values(model)) > MAX_VALUES:
+            raise CheckpointError(f"its config describes {values:,} values, and {MAX_VALUES:,} are read at most")
         wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         files = _weight_files(path)
         found = list(_read_each(files, wanted, _shape))
@@ -96,6 +97,11 @@ def load_model(model_class: type[ModelMixin], folder: Path, part: str) -> ModelM
             f"{printable(path)} cannot be loaded as {model_class.__name__}: {first_line(error)}"
         ) from error
     return model.eval().requires_grad_(False)
+
+
+def num_values(model: nn.Module) -> int:
+    """The values of all its tensors."""
+    return sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
 
 
 def weights_sha256(folder: Path) -> str:
@@ -162,9 +168,6 @@ def _first_file(folder: Path) -> Path:
 
 
 def _compare(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    values = sum(map(prod, wanted.values()))
-    if values > MAX_VALUES:
-        raise CheckpointError(f"its config describes {values:,} values, and {MAX_VALUES:,} are read at most")
     if lost := {name for name, _ in wanted.items() ^ found.items()}:
         raise CheckpointError(f"{len(lost)} tensors do not fit it, {printable(min(lost))} among them")
 

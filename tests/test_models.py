@@ -3,7 +3,8 @@ import torch
 from diffusers.models.attention_processor import Attention
 from helpers import build_seeded
 
-from ldm_explorer.models import UNetConfig, VAEConfig, count_flops
+from ldm_explorer.models import TransformerConfig, UNetConfig, VAEConfig, check_size, count_flops
+from ldm_explorer.network_configs import CONFIGS
 
 
 @pytest.mark.parametrize("latent_size", [4, 8, 16, 32])
@@ -105,3 +106,49 @@ def test_flops_are_those_of_convolutions_and_of_attention():
     q = torch.zeros(1, 2, 16, 32)  # heads, places, features
     attention = torch.nn.functional.scaled_dot_product_attention
     assert count_flops(lambda: attention(q, q, q)) == 2 * 2 * (2 * 16 * 16 * 32)
+
+
+LARGEST = {
+    "depth": TransformerConfig(8, 4, 10, width=32, depth=64),
+    "width": TransformerConfig(8, 4, 10, width=4096, depth=1),
+    "layers": UNetConfig(8, 4, 10, widths=(32,), layers_per_block=16),
+    "levels": UNetConfig(128, 4, 10, widths=(32,) * 8, layers_per_block=1, attention_max_side=0),
+    "halvings": VAEConfig(latent_size=2, image_side=256, widths=(16,), layers_per_block=16),
+}
+
+
+@pytest.mark.parametrize("config", LARGEST.values(), ids=LARGEST)
+def test_the_largest_that_can_be_asked_for_is_read_again(config):
+    check_size(config)
+    with torch.device("meta"):
+        network = config.build()
+    CONFIGS[type(network).__name__].validate_json(network.to_json_string())
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "match"),
+    [
+        (TransformerConfig, {"depth": 65}, "depth 65: give 1 to 64 blocks"),
+        (TransformerConfig, {"width": 4128}, "width 4128: give a multiple of 32, .* up to 4096"),
+        (TransformerConfig, {"patch_size": 3}, "patches of side 3 do not divide a latent of side 8: give 1, 2, 4, 8"),
+        (UNetConfig, {"layers_per_block": 17}, "layers per block are 17: give 1 to 16"),
+        (UNetConfig, {"widths": (8208,)}, "give at most 8192 channels"),
+    ],
+)
+def test_a_network_that_no_folder_could_be_read_with_is_refused_before_it_is_trained(config, options, match):
+    with pytest.raises(ValueError, match=match):
+        config(8, 4, 10, **options)
+
+
+def test_so_are_an_autoencoder_and_a_unet_of_too_many_levels():
+    with pytest.raises(ValueError, match="latent size 1 is 8 times half of a side of 256: give 2 or more"):
+        VAEConfig(latent_size=1, image_side=256)
+    with pytest.raises(ValueError, match="9 widths: give at most 8"):
+        UNetConfig(256, 4, 10, widths=(32,) * 9)
+    with pytest.raises(ValueError, match="layers per block are 17: give 1 to 16"):
+        VAEConfig(layers_per_block=17)
+
+
+def test_a_network_of_too_many_values_is_refused_before_memory_is_taken():
+    with pytest.raises(ValueError, match=r"has 4,\d+,\d+,\d+ values, and one of at most 500,000,000 is read again"):
+        check_size(TransformerConfig(8, 4, 10, width=4096, depth=13))

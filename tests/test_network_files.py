@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from diffusers import UNet2DModel
+from diffusers import DiTTransformer2DModel, UNet2DModel
 from folder_edits import edit_json
 from helpers import same_weights
 from safetensors.torch import load_file, save_file
@@ -130,4 +130,20 @@ def test_a_setting_that_would_fail_later_is_refused_now(folder, changes, said):
     edit_json(folder / "unet" / "config.json", **changes)
     with pytest.raises(CheckpointError) as refusal:
         load_model(UNet2DModel, folder, "unet")
+    assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"activation_fn": "text"}, "activation_fn is 'text', it should be 'gelu', 'gelu-approximate'"),
+        # a billion values in the waves by which it tells patches apart, which no file holds
+        ({"sample_size": 1024, "patch_size": 1, "num_attention_heads": 32}, "and 500,000,000 are read at most"),
+    ],
+)
+def test_a_transformer_that_would_fail_later_is_refused_now(transformer_folder, tmp_path, changes, said):
+    folder = shutil.copytree(transformer_folder, tmp_path / "run")
+    edit_json(folder / "transformer" / "config.json", **changes)
+    with pytest.raises(CheckpointError) as refusal:
+        load_model(DiTTransformer2DModel, folder, "transformer")
     assert said in str(refusal.value)

@@ -16,7 +16,7 @@ from ldm_explorer.evaluation.features import FeatureNet, perceptual_distance
 from ldm_explorer.evaluation.parts import digest
 from ldm_explorer.evaluation.reconstruction import psnr_db
 from ldm_explorer.latents import BATCH_IMAGES, kl_per_value
-from ldm_explorer.models import VAEConfig
+from ldm_explorer.models import VAEConfig, check_size
 from ldm_explorer.network_files import model_files, weights_sha256
 from ldm_explorer.options import check_kind
 from ldm_explorer.run_layout import CLASSIFIER, VAE
@@ -194,8 +194,9 @@ class AutoencoderTraining:
     files = model_files(VAE)
 
     def __init__(self, config: VAETrainConfig):
-        """Raises `TypeError` for options of another training."""
+        """Raises `TypeError` for options of another training, and `ValueError` for a network that is too large."""
         check_kind(config, VAETrainConfig, "VAETrainConfig(...)")
+        check_size(config.model)
         self.config, self.name = config, config.name
 
     def make_task(self, accelerator: Accelerator, folder: Path) -> AutoencoderTask:  # noqa: ARG002
