@@ -1,6 +1,7 @@
 """The schedule and the prediction type that a folder's scheduler stores; schedulers are known by their class."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import diffusers
@@ -41,7 +42,7 @@ def load_scheduler(folder: Path) -> SchedulerMixin:
     if not config:
         raise CheckpointError(f"{printable(folder)} has a denoiser but no {SCHEDULER_FILE}")
     name = _class_of(folder, config)
-    if name in FLOW_MATCHING or (name in OVER_BETAS and config.get("use_flow_sigmas")):
+    if name in FLOW_MATCHING or (name in OVER_BETAS and _uses_flow_sigmas(name, config)):
         return _along_a_flow(config, name, path)
     if name not in OVER_BETAS:
         kind = with_article(name) if name else "a scheduler without a name"
@@ -55,6 +56,11 @@ def load_scheduler(folder: Path) -> SchedulerMixin:
         return scheduler
     except Exception as error:  # whatever a setting that nobody foresaw makes diffusers raise
         raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def _uses_flow_sigmas(name: str, config: SchedulerConfig) -> bool:
+    """Others keep the field where they were made of a config that has it, and walk along betas all the same."""
+    return bool(config.get("use_flow_sigmas")) and "use_flow_sigmas" in _parameters(name)
 
 
 def _along_a_flow(config: SchedulerConfig, name: str, path: str) -> SchedulerMixin:
@@ -94,6 +100,9 @@ def _known(config: SchedulerConfig) -> dict:
 
 def _defaults(class_name: str) -> dict:
     """What a field that is not stored stands for in that class; none but DDPM and DDIM clip."""
-    parameters = inspect.signature(getattr(diffusers, class_name).__init__).parameters
-    stored = {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+    stored = {name: parameter.default for name, parameter in _parameters(class_name).items() if name != "self"}
     return {"clip_sample": False, "thresholding": False} | _known(stored)  # type: ignore[arg-type]
+
+
+def _parameters(class_name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(getattr(diffusers, class_name).__init__).parameters

@@ -83,6 +83,15 @@ def test_a_solver_with_flow_sigmas_is_along_a_flow(tmp_path, name, prediction):
     assert type(read).__name__ in ("FlowMatchEulerDiscreteScheduler", "DPMSolverMultistepScheduler")
 
 
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "EulerDiscreteScheduler"])
+def test_flow_sigmas_that_a_class_does_not_know_make_no_flow(tmp_path, name):
+    """Made of the config of another, it keeps the field and walks along its betas all the same."""
+    flow = diffusers.DPMSolverMultistepScheduler(num_train_timesteps=50, use_flow_sigmas=True)
+    scheduler = getattr(diffusers, name).from_config(flow.config)
+    assert scheduler.config.get("use_flow_sigmas"), "diffusers drops it by now"
+    assert torch.equal(stored(tmp_path, scheduler).betas, scheduler.betas)
+
+
 @pytest.mark.parametrize("name", FLOW_MATCHING)
 def test_a_shift_of_a_flow_reaches_every_sampler(tmp_path, name):
     scheduler = getattr(diffusers, name)(num_train_timesteps=50, shift=3.0)
