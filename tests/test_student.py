@@ -223,9 +223,15 @@ def test_what_no_student_can_be_made_of_is_refused_in_a_sentence(student, teache
     refused("is a student of 2 evaluations, and --evaluations is 4: give a --teacher of two, three", teacher=student)
     refused("is a student of 2 evaluations, and --evaluations is 2", teacher=student, evaluations=2)
     refused("was trained on other images: give --dataset fashion_mnist", dataset="cifar10")
-    refused("has 1000 timesteps: give fewer --teacher-evaluations", teacher_evaluations=251)
+    too_many = "has 1000 timesteps, and would take 1004 steps: give fewer --evaluations or --teacher-evaluations"
+    refused(too_many, teacher_evaluations=251)
+    refused(
+        "of 16 evaluations one begins at timestep 937, and of the teacher's 48 at 936, by rounding: give another",
+        evaluations=16,
+        teacher_evaluations=3,
+    )
     refused("is no folder", CheckpointError, teacher=tmp_path / "nothing")
-    for option, value in (("evaluations", 0), ("teacher_evaluations", 0), ("label_dropout", 1.0)):
+    for option, value in (("evaluations", 0), ("teacher_evaluations", 1), ("label_dropout", 1.0)):
         with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} is {value}"):
             DistillConfig(**{option: value})
 
@@ -241,7 +247,8 @@ def test_a_student_is_measured_as_it_samples(student, teacher):
 
 
 def test_a_fault_is_put_into_its_teacher_and_not_into_a_student(student):
-    with pytest.raises(ValueError, match="is a student, which knows its own few steps alone: choose tiny-ldm, or an"):
+    few_steps = "is a student, which knows its own few steps alone: choose tiny-ldm, if that is none, or an exact"
+    with pytest.raises(ValueError, match=few_steps):
         set_up(read_checkpoint(student), "clip_sample")
     assert set_up(read_checkpoint(student), "clip_sample", "Gaussian").total == 25
 

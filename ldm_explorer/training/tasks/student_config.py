@@ -14,8 +14,9 @@ from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.run_files import read_run_config
 from ldm_explorer.run_layout import UNET
 from ldm_explorer.sampler_steps import SamplerSteps, steps_of_student
-from ldm_explorer.samplers import DEFAULT_SAMPLER
+from ldm_explorer.samplers import DEFAULT_SAMPLER, make_sampler
 from ldm_explorer.shipped import find_checkpoint
+from ldm_explorer.standalone_pipeline import set_timesteps
 from ldm_explorer.training.dataset import TrainConfig
 
 METHOD = "progressive distillation"
@@ -38,22 +39,22 @@ class DistillConfig(TrainConfig):
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 2e-3, "adamw": 3e-4}
 
     teacher: Path = Path("checkpoints/fashion_mnist/flagship-8x8x4")
-    """Run folder of the denoiser to learn from, from here or from the repository's root: one along betas, no flow; it may
+    """Run folder of the denoiser to learn from, from here or from the repository's root: along betas, no flow. It may
     be a student of more evaluations."""
     evaluations: int = 4
     """Evaluations of the network for an image of the student's."""
     teacher_evaluations: int = 4
-    """Evaluations of the teacher that one of the student's stands for; a teacher that is a student itself takes its
-    own."""
+    """Evaluations of the teacher that one of the student's stands for, 2 or more; a teacher that is a student itself
+    takes its own."""
     label_dropout: float = 0.1
     """Share of examples trained with the null class in place of their label."""
     batch_size: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("evaluations", "teacher_evaluations"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} is {value}: give at least 1")
+        for name, least in (("evaluations", 1), ("teacher_evaluations", 2)):  # by one the student has nothing to learn
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"--{name.replace('_', '-')} is {value}: give at least {least}")
         if not 0 <= self.label_dropout < 1:
             raise ValueError(f"--label-dropout is {self.label_dropout}: give a share in [0, 1)")
 
@@ -111,9 +112,26 @@ def load_teacher(config: DistillConfig) -> Checkpoint:
         raise ValueError(f"{config.teacher} was trained on other images: give --dataset {teacher.dataset}{side}")
     if not isinstance(teacher.pipeline.scheduler, DDPMScheduler):
         raise ValueError(f"{config.teacher} is a flow: give a --teacher along betas (--schedule cosine or linear)")
-    if (longest := teacher.schedule.num_timesteps) < config.walk_of(teacher).num_inference_steps:
+    if (longest := teacher.schedule.num_timesteps) < (steps := config.walk_of(teacher).num_inference_steps):
         raise ValueError(
-            f"{config.teacher} has {longest} timesteps: give fewer --teacher-evaluations than "
-            f"{config.teacher_evaluations} for each of {config.evaluations}"
+            f"{config.teacher} has {longest} timesteps, and would take {steps} steps: give fewer --evaluations or "
+            "--teacher-evaluations"
         )
+    _check_steps_meet(config, teacher)
     return teacher
+
+
+def _check_steps_meet(config: DistillConfig, teacher: Checkpoint) -> None:
+    """Raises `ValueError` where rounding keeps the teacher from being at a timestep of the student's."""
+    walk, taken = config.walk_of(teacher), list[list[int]]()
+    for sampler, num_steps in (config.sampling, walk):
+        made = make_sampler(sampler, teacher.pipeline.scheduler)
+        set_timesteps(made, num_steps)
+        taken.append(made.timesteps.tolist())
+    own, passed = taken[0], taken[1][:: walk.num_inference_steps // config.evaluations]
+    if apart := [pair for pair in zip(own, passed, strict=True) if pair[0] != pair[1]]:
+        raise ValueError(
+            f"of {counted(config.evaluations, 'evaluation')} one begins at timestep {apart[0][0]}, and of the "
+            f"teacher's {walk.num_inference_steps} at {apart[0][1]}, by rounding: give another number of --evaluations "
+            "or --teacher-evaluations, a power of 2 at best"
+        )
