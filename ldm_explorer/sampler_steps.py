@@ -24,6 +24,11 @@ DEFAULT_STEPS = SamplerSteps(DEFAULT_SAMPLER, DEFAULT_NUM_STEPS)
 """What a folder that says nothing of it is sampled by."""
 
 
+def default_steps(num_timesteps: int) -> SamplerSteps:
+    """How a denoiser along a schedule of so many timesteps is sampled: it takes no more steps than there are."""
+    return SamplerSteps(DEFAULT_SAMPLER, min(DEFAULT_NUM_STEPS, num_timesteps))
+
+
 def steps_of_student(evaluations: int) -> SamplerSteps:
     """How a student is sampled: one evaluation a step of DDIM."""
     return SamplerSteps("ddim", evaluations)

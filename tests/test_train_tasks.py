@@ -11,7 +11,7 @@ from torch import nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 from toy_training import train
 
-from ldm_explorer.checkpoints import CheckpointError, save_model
+from ldm_explorer.checkpoints import CheckpointError, read_checkpoint, save_model
 from ldm_explorer.data import crop, to_model
 from ldm_explorer.diagnosis.floors import covariance_eigenvalues, loss_floors
 from ldm_explorer.evaluation.features import FeatureNet
@@ -22,7 +22,7 @@ from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, make_schedule
 from ldm_explorer.training.encoding import encode_all
 from ldm_explorer.training.tasks.autoencoder import AutoencoderTask, VAETrainConfig, load_perceptual
-from ldm_explorer.training.tasks.denoiser import VALIDATION_BINS, DenoiserTask, DenoiserTraining
+from ldm_explorer.training.tasks.denoiser import FILM_IMAGES, VALIDATION_BINS, DenoiserTask, DenoiserTraining
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, default_widths
 
 LDM_CONFIG = LDMTrainConfig(max_steps=1, widths=(16, 32), layers_per_block=1, threads=1)
@@ -305,7 +305,7 @@ def test_the_transformer_fits_the_latents_of_its_autoencoder(tiny_vae):
         ({"network": "unet", "patch_size": 2}, "--patch-size does not go with --network unet"),
         ({"patch_size": 3}, "patches of side 3 do not divide a latent of side 8"),
         ({"width": 40}, "width 40: give a multiple of 32"),
-        ({"depth": 0}, "depth 0: give at least 1 block"),
+        ({"depth": 0}, "depth 0: give 1 to 64 blocks"),
     ],
 )
 def test_what_does_not_go_with_a_transformer_is_refused_by_name(tiny_vae, options, said):
@@ -350,6 +350,7 @@ def test_a_unet_that_halves_the_latents_too_often_is_refused(tiny_vae):
         ({"label_dropout": 1.0}, "--label-dropout is 1.0"),
         ({"label_dropout": -0.1}, "--label-dropout is -0.1"),
         ({"num_timesteps": 1}, "num_timesteps is 1"),
+        ({"min_snr_gamma": float("inf")}, "--min-snr-gamma is inf: it has to be a finite number above 0"),
         ({"dataset": "imagenet"}, "imagenet"),
     ],
 )
@@ -499,3 +500,12 @@ def test_flipping_draws_the_latents_of_images_and_of_their_mirror_images(tiny_va
     assert torch.equal(batch["labels"][kept], shapes.labels[kept])
     plain = ldm_task(tiny_vae, shapes, other_shapes).batch(torch.arange(200), generator())
     assert all(torch.equal(batch[name], plain[name]) for name in ("eps", "timesteps", "labels"))
+
+
+def test_a_schedule_of_few_steps_is_filmed_and_sampled_with_no_more(tiny_vae, shapes, other_shapes, tmp_path):
+    task = ldm_task(tiny_vae, shapes, other_shapes, schedule="flow", prediction="flow", num_timesteps=4)
+    assert task.sample(task.model.eval()).shape == (FILM_IMAGES, 1, 28, 28)
+    task.export(task.model, tmp_path)
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint.sampling.num_inference_steps == 4
+    assert checkpoint.pipeline([3], [0], output_type="pt").images.isfinite().all()

@@ -18,12 +18,13 @@ from ldm_explorer.evaluation.generation import generate
 from ldm_explorer.files import read_json
 from ldm_explorer.film import film_files
 from ldm_explorer.latents import BATCH_IMAGES, LatentCodec, Posterior
-from ldm_explorer.models import UNetConfig
+from ldm_explorer.models import UNetConfig, check_size
 from ldm_explorer.network_files import weights_sha256
 from ldm_explorer.options import check_kind
 from ldm_explorer.pipeline import LatentDiffusionPipeline
 from ldm_explorer.prediction import add_noise, min_snr_weight, target
 from ldm_explorer.run_layout import METRICS_FILE, SAMPLES_FILE, STATISTICS_FILE, TRANSFORMER, VAE
+from ldm_explorer.sampler_steps import default_steps
 from ldm_explorer.samplers import DEFAULT_SAMPLER, make_scheduler
 from ldm_explorer.schedules import MAX_TERMINAL_SNR, FlowSchedule
 from ldm_explorer.training.encoding import encode_all
@@ -154,7 +155,8 @@ class DenoiserTask:
     def sample(self, model: UNet2DModel | DiTTransformer2DModel) -> Tensor:
         pipeline = LatentDiffusionPipeline.of(self.vae, model, self.scheduler)
         arguments = (pipeline, self.config.spec, FILM_IMAGES, FILM_SEED)
-        return generate(*arguments, num_steps=FILM_STEPS, sampler=DEFAULT_SAMPLER).images
+        num_steps = min(FILM_STEPS, self.config.num_timesteps)
+        return generate(*arguments, num_steps=num_steps, sampler=DEFAULT_SAMPLER).images
 
     @property
     def posterior_labels(self) -> Tensor:
@@ -165,7 +167,7 @@ class DenoiserTask:
         if self.statistics is not None:
             known = self.statistics, self.posterior, self.posterior_labels, self.schedule.amplitudes
             write_statistics(folder, measure_memorising(*known))
-        save_pipeline(folder, self.vae, model, self.scheduler)
+        save_pipeline(folder, self.vae, model, self.scheduler, default_steps(self.config.num_timesteps))
         came_from = {"folder": str(self.config.vae), "sha256": weights_sha256(folder / VAE)}
         return {"autoencoder": self.autoencoder_cost | came_from}
 
@@ -177,11 +179,12 @@ class DenoiserTraining:
         """Load the autoencoder.
 
         Raises `CheckpointError` where there is none, `ValueError` where its latents are of no known scale or do not
-        fit the dataset or the network, and `TypeError` for options of another training.
+        fit the dataset or the network, or that is too large, and `TypeError` for options of another training.
         """
         check_kind(config, LDMTrainConfig, "LDMTrainConfig(...)")
         self.vae = load_frozen_vae(config)
         self.codec, network = LatentCodec(self.vae), config.network_for(self.vae)
+        check_size(network)
         self.config = replace(config, widths=network.widths) if isinstance(network, UNetConfig) else config
         self.autoencoder_cost = autoencoder_training(config.vae_folder)
         side, channels = network.latent_size, network.latent_channels

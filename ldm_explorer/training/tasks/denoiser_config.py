@@ -91,8 +91,8 @@ class LDMTrainConfig(TrainConfig):
         super().__post_init__()
         if not 0 <= self.label_dropout < 1:
             raise ValueError(f"--label-dropout is {self.label_dropout}: give a share in [0, 1)")
-        if self.min_snr_gamma is not None and self.min_snr_gamma <= 0:
-            raise ValueError(f"--min-snr-gamma is {self.min_snr_gamma}: it has to be above 0")
+        if self.min_snr_gamma is not None and not 0 < self.min_snr_gamma < math.inf:
+            raise ValueError(f"--min-snr-gamma is {self.min_snr_gamma}: it has to be a finite number above 0")
         if not self.class_labels and self.label_dropout != type(self).label_dropout:
             raise ValueError("--label-dropout needs class labels: leave out --no-class-labels")
         for name in OPTIONS_OF[UNET if self.network == TRANSFORMER else TRANSFORMER]:
