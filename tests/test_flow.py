@@ -1,5 +1,6 @@
 """Rectified flow: z = (1 - s) z0 + s eps, its velocity u = eps - z0, and the samplers that walk along it."""
 
+import logging
 import math
 
 import pytest
@@ -22,6 +23,7 @@ from ldm_explorer.samplers import (
     prediction_type_of,
     prediction_types_of,
     samplers_of,
+    set_timesteps,
     shift_of,
     takes_evaluations,
 )
@@ -154,6 +156,18 @@ def test_every_sampler_keeps_the_length_and_the_shift_of_what_is_stored(predicti
     for name in samplers_of(FlowSchedule(500), prediction):
         sampler = make_sampler(name, stored)
         assert (sampler.config.num_train_timesteps, shift_of(sampler)) == (500, 3.0), name
+
+
+def test_of_a_shift_that_is_kept_nobody_is_told_that_it_is_ignored(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    for name in FLOW_SAMPLERS:
+        assert shift_of(make_sampler(name, make_scheduler(SCHEDULE, "flow", 3.0))) == 3
+    assert caplog.messages == []
+
+
+def test_a_shift_that_leaves_no_way_between_steps_is_named_as_the_cause():
+    with pytest.raises(ValueError, match="10 steps with flow_shift 1000000.0 come to a timestep twice: give fewer"):
+        set_timesteps(make_sampler("unipc", make_scheduler(SCHEDULE, "flow", 1e6)), 10)
 
 
 def test_samplers_are_listed_by_what_they_read():

@@ -15,8 +15,8 @@ from torch import Tensor
 FLOW_MATCHING = diffusers.FlowMatchEulerDiscreteScheduler, diffusers.FlowMatchHeunDiscreteScheduler
 """They know a flow and its velocity u = eps - z0 alone; others have a field for either, and another for the shift."""
 SAMPLERS: dict[str, Callable[[diffusers.SchedulerMixin], diffusers.SchedulerMixin]] = {
-    "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, **_of_flow(scheduler)),
-    "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config, **_of_flow(scheduler)),
+    "dpm++": lambda scheduler: _solver(DPMSolverMultistepScheduler, scheduler),
+    "unipc": lambda scheduler: _solver(UniPCMultistepScheduler, scheduler),
     "ddim": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, solver_order=1),
     "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
 }
@@ -35,9 +35,11 @@ def is_flow(scheduler: diffusers.SchedulerMixin) -> bool:
     return isinstance(scheduler, FLOW_MATCHING) or bool(scheduler.config.get("use_flow_sigmas"))
 
 
-def _of_flow(scheduler: diffusers.SchedulerMixin) -> dict:
-    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": scheduler.config.get("shift")}
-    return flow if isinstance(scheduler, FLOW_MATCHING) else {}
+def _solver(kind: type[diffusers.SchedulerMixin], scheduler: diffusers.SchedulerMixin) -> diffusers.SchedulerMixin:
+    config, flow = dict(scheduler.config), {}
+    if isinstance(scheduler, FLOW_MATCHING):  # given "shift" as well, diffusers warns that it will be ignored
+        flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": config.pop("shift", 1.0)}
+    return kind.from_config(config, **flow)
 
 
 def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
@@ -57,7 +59,8 @@ def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
     elif scheduler.timesteps[-1] < 0:  # diffusers' own arange gains one at 61 of 1000
         scheduler.set_timesteps(num_steps - 1e-9)
     if len(scheduler.timesteps.unique()) < num_steps:
-        raise ValueError(f"{num_steps} steps with timestep_spacing {spacing!r} come to a timestep twice: give fewer")
+        cause = f"flow_shift {scheduler.config.flow_shift!r}" if is_flow(scheduler) else f"timestep_spacing {spacing!r}"
+        raise ValueError(f"{num_steps} steps with {cause} come to a timestep twice: give fewer")
 
 
 def _check_guidance(scale: object, labels: Tensor | None) -> None:
