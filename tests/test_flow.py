@@ -166,7 +166,7 @@ def test_of_a_shift_that_is_kept_nobody_is_told_that_it_is_ignored(caplog, monke
 
 
 def test_a_shift_that_leaves_no_way_between_steps_is_named_as_the_cause():
-    with pytest.raises(ValueError, match="10 steps with flow_shift 1000000.0 come to a timestep twice: give fewer"):
+    with pytest.raises(ValueError, match=r"10 steps with flow_shift 1000000\.0 come to a timestep twice: give fewer"):
         set_timesteps(make_sampler("unipc", make_scheduler(SCHEDULE, "flow", 1e6)), 10)
 
 
