@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import diffusers
 from diffusers import DDPMScheduler, SchedulerMixin
@@ -11,7 +12,7 @@ from ldm_explorer.files import CheckpointError, first_line, printable, read_json
 from ldm_explorer.run_files import BetasConfig, SchedulerConfig, read_scheduler_config
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import PIPELINE_FILE, SCHEDULER, SCHEDULER_FILE
-from ldm_explorer.samplers import FLOW_PREDICTION, OF_BETAS, OF_FLOWS, make_scheduler
+from ldm_explorer.samplers import FLOW_PREDICTION, OF_BETAS, OF_FLOWS, is_flow, make_scheduler
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, FlowSchedule
 
 OVER_BETAS = frozenset(
@@ -61,6 +62,11 @@ def load_scheduler(folder: Path) -> SchedulerMixin:
 def _uses_flow_sigmas(name: str, config: SchedulerConfig) -> bool:
     """Others keep the field where they were made of a config that has it, and walk along betas all the same."""
     return bool(config.get("use_flow_sigmas")) and "use_flow_sigmas" in _parameters(name)
+
+
+def stored_path(folder: Path) -> Literal["betas", "a flow"]:
+    """Along what a folder's scheduler samples, by its JSON alone. Raises `CheckpointError`."""
+    return "a flow" if is_flow(load_scheduler(folder)) else "betas"
 
 
 def _along_a_flow(config: SchedulerConfig, name: str, path: str) -> SchedulerMixin:

@@ -384,6 +384,20 @@ def test_a_room_with_two_sides_of_its_own_takes_no_b(visit):
     assert page.locator(".ldm-sides h3").count() == 2
 
 
+def test_the_list_of_faults_is_that_of_the_checkpoint_and_an_address_says_why_not(visit):
+    page, _ = visit("?room=faults&fault=far_shift")
+    page.get_by_role("alert").get_by_text("is sampled along betas: choose another fault").wait_for()
+    assert page.get_by_label("Fault", exact=True).input_value().startswith("Flow: a shift"), "as it was asked"
+    page.get_by_label("Fault", exact=True).click()
+    page.get_by_role("option", name="Latents clipped").wait_for()
+    assert page.get_by_role("option", name="Flow:").count() == 1
+    page.get_by_role("option", name="Latents clipped").click()
+    done(page)
+    page.get_by_label("Fault", exact=True).click()
+    page.get_by_role("option", name="Latents clipped").wait_for()
+    assert page.get_by_role("option", name="Flow:").count() == 0
+
+
 def test_a_formula_is_checked_where_it_is_typed(visit):
     page, _ = visit("?room=velocity")
     page.get_by_placeholder("eps = ...").fill("z_s = a_s*z0 + b_s*eps")

@@ -10,9 +10,11 @@ from folder_edits import edit_json
 
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.export import fault_script, short_path
-from ldm_explorer.explore.faults import Moment, Subject, run_experiment, set_up
+from ldm_explorer.explore.faults import Moment, Subject, has_fault, run_experiment, set_up
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.own_fault import find_own_fault
+from ldm_explorer.ui.answers import RESULTS, answering
+from ldm_explorer.ui.controls import CONTROLS, described
 from ldm_explorer.ui.page import room_css
 from ldm_explorer.ui.pictures import grid, png_data_uri
 from ldm_explorer.ui.rooms import faults
@@ -170,3 +172,32 @@ def test_the_script_is_that_of_the_fault_and_the_seed(library):
     checkpoint = library.get("tiny-ldm")
     folder = short_path(checkpoint.folder, library.roots)
     assert faults.script(library, chosen) == fault_script(checkpoint, folder, "clip_sample", 3)
+
+
+def test_the_list_of_faults_holds_those_that_a_checkpoint_has(flow_folder, ldm_folder, vae_folder):
+    library = open_library(flow_folder.parents[1], ldm_folder.parents[1], vae_folder.parents[1])
+    known = described("fault", CONTROLS["fault"].make(library), library)
+    assert [name for _, name in known["all"]] == list(FAULTS)
+    along = {"tiny-flow": "betas", "tiny-ldm": "a flow"}
+    for name, other in along.items():
+        assert known["left_out"][name] == [fault for fault, known_as in FAULTS.items() if known_as.along == other]
+    assert known["left_out"]["tiny-vae"] == list(FAULTS), "an autoencoder alone has none"
+
+
+def test_a_fault_of_another_path_names_in_the_rooms_place_who_has_it(flow_folder, ldm_folder):
+    both = open_library(flow_folder.parents[1], ldm_folder.parents[1])
+    ask = answering(faults, both, RESULTS)
+    for name, fault, other, path in (
+        ("tiny-ldm", "far_shift", "tiny-flow", "a flow"),
+        ("tiny-flow", "clip_sample", "tiny-ldm", "betas"),
+    ):
+        ((what, show, figure, more),) = ask(f"checkpoint={name}&fault={fault}")
+        assert f"and {name} is sampled along" in what
+        assert f"See it on {other}, sampled along {path}</a>" in what
+        query = html.unescape(what.split('href="?')[1].split('"')[0])
+        chosen, _ = FaultSettings.read(query)
+        assert has_fault(chosen.fault, both.get(chosen.checkpoint))
+        assert (show["frames"], show["done"], figure, more) == ([], True, None, "")
+    alone = open_library(ldm_folder.parents[1])
+    ((what, *_),) = answering(faults, alone, RESULTS)("checkpoint=tiny-ldm&fault=far_shift")
+    assert "<a" not in what, "nobody has it"

@@ -20,7 +20,8 @@ from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import in_batches
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.prediction import add_noise
-from ldm_explorer.samplers import amplitudes_at, denoise, draw_noise, is_flow, set_timesteps
+from ldm_explorer.samplers import amplitudes_at, denoise, draw_noise, set_timesteps
+from ldm_explorer.stored_scheduler import stored_path
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,25 @@ class Experiment:
         return self.right.num_steps - self.right.first_step
 
 
+class OtherPath(ValueError):
+    """A fault that there is not along the path of the checkpoint it was asked of."""
+
+    def __init__(self, why: str, fault: str, checkpoint: Checkpoint):
+        super().__init__(f"{why}: choose another fault")
+        self.fault, self.checkpoint = fault, checkpoint
+
+
+def why_not(fault: Fault, checkpoint: Checkpoint) -> str:
+    """Why there is no such fault along a checkpoint's path, "" where there is; no weights are loaded for it."""
+    path = "" if fault.lab_run or fault.along is None else stored_path(checkpoint.folder)
+    return f"{fault.elsewhere}, and {checkpoint.name} is sampled along {path}" if path not in ("", fault.along) else ""
+
+
+def has_fault(name: str, checkpoint: Checkpoint) -> bool:
+    """Whether a fault can be put into a checkpoint; into an autoencoder alone none can."""
+    return checkpoint.has_denoiser and not why_not(FAULTS[name], checkpoint)
+
+
 def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENOISER) -> Experiment:
     """A fault put into a checkpoint, or for one that needs it into a run made for it.
 
@@ -203,9 +223,8 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         )
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
-    kind = "a flow" if is_flow(checkpoint.pipeline.scheduler) else "betas"
-    if fault.along not in (None, kind):
-        raise ValueError(f"{fault.elsewhere}, and {checkpoint.name} is sampled along {kind}: choose another fault")
+    if why := why_not(fault, checkpoint):
+        raise OtherPath(why, fault_name, checkpoint)
     right = fault.base(Sampling.right(checkpoint.pipeline, denoiser_of(denoiser, checkpoint)))
     return Experiment(fault, checkpoint, right, fault.inject(right))
 

@@ -49,7 +49,8 @@ class Room(Protocol):
         """The values of these components, as often as there is something new. Raises `ValueError` as one sentence."""
 
     # Where a room needs them it has also `COMPARES` (see `compares`), `PARTS` (`parts.parts_of`), `HIDDEN`
-    # (`page.uses`) and `script(library, chosen) -> str` (`tools.script_for`).
+    # (`page.uses`), `script(library, chosen) -> str` (`tools.script_for`) and `refused(library, question, error)`, the
+    # values of its components where it refuses a question.
     # A room that reads what changes has also `stamp(library, chosen, beside) -> str`, another one when there is more to
     # read. Where its show holds the stamp, the page asks again every few seconds, and says which it has seen.
 
@@ -104,6 +105,9 @@ def answering(
                     told = [_told(value, asked) for value in values]
                     yield told if len(told) > 1 else told[0]  # as Gradio takes the value of one component
             except ValueError as error:
+                if hasattr(room, "refused"):
+                    yield [_told(value, asked) for value in room.refused(library, asked, error)]
+                    return
                 if on_stage is None:
                     raise
                 refused = _told(Show(asked, "Step", 0, []).end(str(error)), asked)

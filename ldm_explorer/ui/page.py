@@ -209,6 +209,10 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, pin: gr.Button, asks
             leader, both = controls["checkpoint"], [controls["checkpoint"], controls[name]]
             took = f"(checkpoint, value) => ldm.own({json.dumps(name)}, checkpoint, value)"
             leader.input(None, both, controls[name], js=took, api_visibility="private", queue=False)
+        if control.fits:
+            leader, both = controls["checkpoint"], [controls["checkpoint"], controls[name]]
+            took = f"(checkpoint, value) => ldm.fitting({json.dumps(name)}, checkpoint, value)"
+            leader.input(None, both, controls[name], js=took, api_visibility="private", queue=False)
         if control.ends_with:
             leader = controls[control.ends_with]
             leader.input(None, None, controls[name], js='() => ""', api_visibility="private", queue=False)

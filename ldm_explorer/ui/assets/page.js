@@ -116,7 +116,11 @@ window.ldm = (() => {
 
   /* A new value for a control; with the whole list where the short one does not have it. */
   function update(name, value) {
-    const { whole, short } = LDM.controls[name];
+    const { whole, short, all: every, left_out } = LDM.controls[name];
+    if (left_out) { // what an address asks for stays in the list: the room says why there is no such thing
+      const without = left_out[state.values.checkpoint] ?? [];
+      return { ...SAME, value, choices: every.filter(([, choice]) => choice === value || !without.includes(choice)) };
+    }
     if (!whole) { // of what was opened a run has the words, too
       const opened = state.opened.filter(([, choice]) => LDM.controls[name].follows && choice === value);
       return opened.length ? { ...SAME, value, choices: opened } : { ...SAME, value };
@@ -215,6 +219,13 @@ window.ldm = (() => {
     state.brought[name] = known[checkpoint];
     const next = known[checkpoint] ?? (value === before ? usual : value);
     return next === value ? SAME : set(name, next);
+  }
+
+  /* Of a list the choices that a checkpoint has; one that it does not have gives way to the usual. */
+  function fitting(name, chosen, value) {
+    const checkpoint = chosen || state.values.checkpoint, { left_out, value: usual } = LDM.controls[name];
+    state.values.checkpoint = checkpoint;
+    return set(name, left_out[checkpoint]?.includes(value) ? usual : value);
   }
 
   /* The value that a parameter's text stands for, undefined where it stands for none. */
@@ -353,5 +364,5 @@ window.ldm = (() => {
 
   addEventListener("popstate", () => click("ldm-read"));
 
-  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, own, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, join, linkTo, selected: () => [{ __type__: "update", selected: state.wanted }] };
+  return { state, gather, settle, read, pin, again, halt, resume, turn, enlarge, open, own, fitting, follow, change, changed, reset, leave, seek, address, listen, tell, visible, rooms, names, join, linkTo, selected: () => [{ __type__: "update", selected: state.wanted }] };
 })();

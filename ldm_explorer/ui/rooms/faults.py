@@ -13,11 +13,22 @@ from ldm_explorer.diagnosis.fault import Fault
 from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, fault_of, lab_checkpoint
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.export import fault_script, short_path
-from ldm_explorer.explore.faults import SYMPTOM_NAMES, FaultFrame, Moment, Subject, run_experiment, set_up
+from ldm_explorer.explore.faults import (
+    SYMPTOM_NAMES,
+    FaultFrame,
+    Moment,
+    OtherPath,
+    Subject,
+    has_fault,
+    run_experiment,
+    set_up,
+)
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.own_fault import CLIPPING, clips_latents, find_own_fault
 from ldm_explorer.figures.faults import symptom_figure
+from ldm_explorer.stored_scheduler import stored_path
 from ldm_explorer.ui import settings
+from ldm_explorer.ui.controls import default_checkpoint
 from ldm_explorer.ui.html import Markup, html, join
 from ldm_explorer.ui.pictures import grid
 from ldm_explorer.ui.server.work import LONG
@@ -134,6 +145,24 @@ def link_to_cause(cause: str, checkpoint: str, said: str) -> Markup:
     fault = fault_of(cause) or DEFAULT_FAULT
     query = urlencode({"room": NAME, "checkpoint": checkpoint, "fault": fault, "cause": cause})
     return html('<p><a class="ldm-link" href="?{}">{}</a></p>', query, said)
+
+
+def refused(library: Library, question: str, error: ValueError) -> tuple:
+    """In the room's place why there is nothing to see, and for a fault of another path who has it."""
+    link = _who_has_it(library, error) if isinstance(error, OtherPath) else ""
+    return html('<p role="alert">{}.</p>{}', error, link), Show(question, "Step", 0, []).end(), None, ""
+
+
+def _who_has_it(library: Library, error: OtherPath) -> Markup:
+    """A link to a checkpoint that has the fault: the usual one, else the first, of the same images if there is one."""
+    having = [item for item in library.checkpoints.values() if has_fault(error.fault, item)]
+    usual, same = default_checkpoint(library), library.of_same_images(error.checkpoint.name)
+    first = min(having, key=lambda item: (item.name not in same, item.name != usual), default=None)
+    if first is None:
+        return html("")
+    query = urlencode({"room": NAME, "checkpoint": first.name, "fault": error.fault})
+    path = stored_path(first.folder)
+    return html('<p><a class="ldm-link" href="?{}">See it on {}, sampled along {}</a></p>', query, first.name, path)
 
 
 def script(library: Library, chosen: FaultSettings) -> str:
