@@ -59,6 +59,18 @@ def test_what_was_trained_for_a_comparison_is_listed_once_somebody_asks_for_more
     assert known["whole"] == checkpoint_choices(library)
 
 
+def test_the_list_begins_with_one_of_each_path_and_network(
+    ldm_folder, flow_folder, transformer_folder, vae_folder, shipped
+):
+    put(ldm_folder, shipped / "fashion_mnist" / "ldm-mine")
+    for name in ("size-flow", "size-flow-seed1"):
+        put(flow_folder, shipped / "sizes" / name)
+    put(transformer_folder, shipped / "sizes" / "size-transformer")
+    put(ldm_folder, shipped / "lab" / "lab-healthy")
+    put(vae_folder, shipped / "lab" / "vae-collapsed")
+    assert first_names(open_library(shipped)) == ["ldm-mine", "size-flow", "size-transformer"]
+
+
 def test_where_there_is_nothing_else_all_are_listed(ldm_folder, shipped):
     put(ldm_folder, shipped / "lab" / "lab-healthy")
     library = open_library(shipped)

@@ -6,6 +6,7 @@ from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.diagnosis.reading import read_loss
 from ldm_explorer.explore.few_evaluations import read_few_evaluations
+from ldm_explorer.explore.flow_lens import view_as_flow
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.size_measures import read_measures
 from ldm_explorer.schedules import make_schedule
@@ -42,7 +43,7 @@ def test_a_link_holds_what_its_room_takes(room):
 
 
 def test_lessons_of_rooms_that_are_not_there_are_not_offered():
-    assert [lesson.name for lesson in lessons_in(["denoising"])] == ["steps"]
+    assert [lesson.name for lesson in lessons_in(["denoising"])] == ["steps", "flow"]
 
 
 def test_the_answer_on_steps_says_what_was_measured():
@@ -50,6 +51,19 @@ def test_the_answer_on_steps_says_what_was_measured():
     distances = dict(zip(measured.evaluations, measured.fd_percent["unipc"], strict=True))
     for steps in (4, 10, 50):
         assert f"{distances[steps]:.2f} %".removeprefix("0") in BY_NAME["steps"].answer
+
+
+def test_the_answer_on_a_flow_says_what_was_measured():
+    lesson = BY_NAME["flow"]
+    names, steps = ("checkpoint", "b.checkpoint"), int(choices(lesson)["steps"])
+    betas, flow = (read_checkpoint(shipped_checkpoints("sizes", choices(lesson)[name])) for name in names)
+    distances = [item.metrics["evaluation"]["generation"]["fd_percent"] for item in (flow, betas)]
+    assert "feature FD {:.2f} % beside {:.2f} %".format(*distances).replace("0.", ".") in lesson.answer
+    paths = [
+        view_as_flow(item, "Ankle boot", 0, sampler="unipc", num_steps=steps, guidance_scale=1).flow.straightness
+        for item in (flow, betas)
+    ]
+    assert "{:.2f} times the straight line beside {:.2f}".format(*paths) in lesson.answer
 
 
 def test_the_answer_on_sizes_says_what_was_measured():

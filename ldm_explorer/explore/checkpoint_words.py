@@ -5,6 +5,7 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_words import TARGETS
 from ldm_explorer.files import counted
 from ldm_explorer.shipped import find_shipped_checkpoints
+from ldm_explorer.stored_scheduler import stored_path
 
 
 def in_a_line(checkpoint: Checkpoint) -> str:
@@ -26,11 +27,22 @@ def _trained(checkpoint: Checkpoint) -> str:
 
 
 def first_names(library: Library) -> list[str]:
-    """All but those that were trained for a comparison: the shipped ones whose folder is no dataset's."""
+    """All but those that were trained for a comparison, the shipped ones whose folder is no dataset's; of these the
+    first of each path and network that no other is of, so that nobody has to look for a flow, or a transformer."""
     shipped = find_shipped_checkpoints()
     studies = {
         checkpoint.name
         for checkpoint in library.checkpoints.values()
         if shipped in checkpoint.folder.parents and checkpoint.folder.parent.name != checkpoint.dataset
     }
+    kinds = {_kind(checkpoint) for name, checkpoint in library.checkpoints.items() if name not in studies}
+    for name in sorted(studies):
+        if (kind := _kind(library.get(name))) is not None and kind not in kinds and kinds:
+            kinds.add(kind)
+            studies.remove(name)
     return [name for name in library.names() if name not in studies] or library.names()
+
+
+def _kind(checkpoint: Checkpoint) -> tuple[str, bool] | None:
+    """Along what a denoiser is sampled, and whether it is a transformer; None for an autoencoder alone."""
+    return (stored_path(checkpoint.folder), checkpoint.model.is_transformer) if checkpoint.has_denoiser else None
