@@ -1,5 +1,6 @@
 """Faults: each changes what it says, is undone by its fix, and shows in its figure."""
 
+import json
 import shutil
 from functools import cache
 
@@ -128,6 +129,23 @@ def test_a_broken_training_shows_beside_its_right_run(name):
     spread = max(healthy) - min(healthy) if fault.harmless else 0
     apart = [not min(healthy) - spread <= figure <= max(healthy) + spread for figure in broken]
     assert apart == [not fault.harmless] * 2, (healthy, broken)
+
+
+def test_a_flows_velocity_read_as_noise_is_as_its_words_say(exact_flow):
+    """z0 / (1 - s), along a flow that is known exactly; the words are those of a flow, and of keys that it stores."""
+    checkpoint = read_checkpoint(exact_flow)
+    experiment = set_up(checkpoint, "other_prediction", "Gaussian")
+    subject = Subject.of(checkpoint, None, seed=0, num_images=2)
+    right, broken = (next(run_sampling(run, subject)) for run in (experiment.right, experiment.broken))
+    s = right.timestep / 1000
+    torch.testing.assert_close(broken.z0 * (1 - s), right.z0, rtol=1e-2, atol=1e-3)
+    assert "z0 / (1 - s)" in experiment.fault.what_happens
+    stored = json.loads((exact_flow / "scheduler" / "scheduler_config.json").read_text())
+    assert f'"_class_name": "{stored["_class_name"]}"' in experiment.fault.fix
+    assert set_up(shipped(SMALL)[0], "other_prediction").fault is FAULTS["other_prediction"]
+    assert f"Here it is {FAULTS['far_shift'].inject(experiment.right).scheduler.config.flow_shift:g}" in (
+        FAULTS["far_shift"].what_happens
+    )
 
 
 def test_a_fault_that_a_path_does_not_have_is_refused_in_a_sentence(tiny, flow_folder):

@@ -77,7 +77,8 @@ def test_the_words_say_what_happens_where_and_how_it_is_fixed(streamed):
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_few_words_stand_above_the_pictures(name):
-    assert len(faults._what_happens(FAULTS[name]).split()) <= MAX_WORDS
+    for path in ("betas", "a flow"):
+        assert len(faults._what_happens(FAULTS[name].told_along(path)).split()) <= MAX_WORDS
 
 
 def test_a_fault_of_training_says_what_both_losses_say():

@@ -1,6 +1,6 @@
 """What a fault is: one thing of a sampling run that was right, and how it is broken and fixed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ldm_explorer.diagnosis.changes import Change
@@ -23,4 +23,12 @@ class Fault:
     found_by: tuple[str, ...] = ()  # the checks of a diagnosis that find it in a folder
     along: Literal["betas", "a flow"] | None = None  # where alone there is such a fault; None: along either
     elsewhere: str = ""  # and why not along the other
+    along_a_flow: tuple[str, str] | None = None  # what happens there and the fix, where they are others
     harmless: str | None = None  # for one that does next to no harm here, the number that says so
+
+    def told_along(self, path: Literal["betas", "a flow"]) -> "Fault":
+        """The same in the words for what it does along such a path."""
+        if path == "betas" or self.along_a_flow is None:
+            return self
+        what_happens, fix = self.along_a_flow
+        return replace(self, what_happens=what_happens, fix=fix)

@@ -66,9 +66,15 @@ FAULTS: dict[str, Fault] = {
     ),
     "other_prediction": Fault(
         title="The output taken for another prediction type",
-        what_happens="A velocity read as noise is noise plus image: every step moves the wrong way, and the latents "
-        "leave the range that the decoder knows.",
+        what_happens="A velocity v = a eps - b z0 read as noise is noise minus image: z0 = (z - b v) / a comes out too "
+        "large and with noise left in it, and the latents leave the range that the decoder knows.",
         fix='scheduler_config.json: "prediction_type" as in training',
+        along_a_flow=(
+            "A velocity u = eps - z0 read as noise is noise minus image: z0 = (z - s u) / (1 - s) comes out as "
+            "z0 / (1 - s): right shapes, far too bright, near s = 1 without bound.",
+            'scheduler_config.json: "_class_name": "FlowMatchEulerDiscreteScheduler", which reads u; '
+            'DPMSolverMultistepScheduler reads what its "prediction_type" says',
+        ),
         symptom="latents_std",
         inject=changes.other_prediction,
         fixed=changes.own("prediction_type"),

@@ -7,6 +7,9 @@ a shift that is applied twice (diffusers, issue 13243).
 from ldm_explorer.diagnosis import changes
 from ldm_explorer.diagnosis.fault import Fault
 
+FAR_SHIFT = 36.0
+"""A shift of 6, applied twice."""
+
 FLOW_FAULTS: dict[str, Fault] = {
     "other_velocity": Fault(
         title="The other velocity: u read as v, or v as u",
@@ -68,11 +71,12 @@ FLOW_FAULTS: dict[str, Fault] = {
     ),
     "far_shift": Fault(
         title="Flow: a shift far too large, with few steps",
-        what_happens="A shift spends the steps where noise is. Made for large images, or applied twice, it "
-        "leaves most of the way to the last step: that one answers with a mean, and details are missing.",
+        what_happens="A shift spends the steps where noise is. Made for large images, or applied twice, it leaves "
+        "most of the way to the last step: that one answers with a mean, and details are missing. Here it is "
+        f"{FAR_SHIFT:g}.",
         fix='scheduler_config.json: "shift": 1.0, or as in training',
         symptom="latents_std",
-        inject=changes.configured(flow_shift=36.0),
+        inject=changes.configured(flow_shift=FAR_SHIFT),
         fixed=changes.own("flow_shift"),
         base=changes.few_steps,
         in_folder=True,

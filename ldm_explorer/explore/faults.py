@@ -126,7 +126,7 @@ def psnr_to_original(moment: Moment, subject: Subject) -> float:
 
 
 def roughness(moment: Moment, subject: Subject) -> float:
-    """Mean step from one pixel to the next, over that of the test images."""
+    """Mean difference of neighbouring pixels, over that of the test images."""
 
     def step(images: Tensor) -> Tensor:
         return images.float().diff(dim=-1).abs().mean() + images.float().diff(dim=-2).abs().mean()
@@ -152,7 +152,7 @@ SYMPTOM_NAMES = {
     "latents_std": "standard deviation of the predicted latents",
     "class_probability": "probability of the class asked for, by the classifier",
     "psnr_to_original": "PSNR to the image it began with, dB",
-    "roughness": "pixel-to-pixel steps, over those of test images",
+    "roughness": "mean difference of neighbouring pixels, over that of test images",
     "contrast": "standard deviation of the pixels, 0 to 255",
 }
 
@@ -225,6 +225,7 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
     if why := why_not(fault, checkpoint):
         raise OtherPath(why, fault_name, checkpoint)
+    fault = fault.told_along(stored_path(checkpoint.folder))
     right = fault.base(Sampling.right(checkpoint.pipeline, denoiser_of(denoiser, checkpoint)))
     return Experiment(fault, checkpoint, right, fault.inject(right))
 
