@@ -230,3 +230,18 @@ def test_how_many_steps_are_enough_is_said_to_be_unknown_where_it_was_not_measur
     ((words, figure, link),) = few_evaluations.answer(library, OfCheckpoint(checkpoint="tiny-ldm"), None)
     assert "It was not measured for tiny-ldm" in words
     assert (figure["visible"], figure["value"], link) == (False, None, "")
+
+
+def test_a_flow_beside_betas_says_its_timesteps_short_its_noise_as_it_is_and_why_steps_differ(ldm_folder, flow_folder):
+    both = open_library(ldm_folder.parents[1], flow_folder.parents[1])
+    chosen, beside = DenoisingSettings.read("checkpoint=tiny-ldm&class_name=Dress&steps=4&b.checkpoint=tiny-flow")
+    *_, (show, _) = denoising.answer(both, chosen, beside)
+    assert all(len(frame["label"].split("t = ")[1]) <= 5 for frame in show["frames"]), "t = 500.5000305175781"
+    captions = [picture["caption"] for side in show["frames"][0]["sides"] for picture in side]
+    assert "by channel, as the predicted u has it" in captions
+    labels = [frame["label"].split(",")[0] != frame["label"].split("B: ")[1].split(",")[0] for frame in show["frames"]]
+    assert any(labels) == (denoising.IN_TURN in show["sentence"])
+    *_, (alike, _) = denoising.answer(
+        both, chosen, DenoisingSettings.read("checkpoint=tiny-ldm&class_name=Dress&steps=4&guidance=2")[0]
+    )
+    assert denoising.IN_TURN not in alike["sentence"], "they go on at once"

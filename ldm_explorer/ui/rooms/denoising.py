@@ -35,6 +35,8 @@ WORK = LONG
 PARTS = (flow_lens, few_evaluations)
 CURVE_POINTS = 41
 MAX_LOG_SNR = 20.0
+SYMBOLS = {"v_prediction": "v", "flow": "u", "sample": "z0"}
+"""Of what a network predicts where it is not the noise."""
 WHY_NOT_ONE_STEP = (
     "At the first step there is only noise, and a network that was trained on squared errors answers with the mean of "
     "all images that could be in it: a blur of the class. A step follows this answer a little way. What is then left "
@@ -44,6 +46,10 @@ WHY_NOT_ONE_STEP = (
 WITHOUT_NOISE = (
     "This sampler adds no noise on its way, so what the network gets wrong stays, up to grain and noise of a weak one; "
     "ddpm in 25 steps or more adds some at each, as schedulers of pixels mostly do, and the network removes it again."
+)
+
+IN_TURN = (
+    "A and B have timesteps of their own: whichever is at the larger t goes on first, and one can be a step ahead."
 )
 
 
@@ -118,7 +124,12 @@ def answer(library: Library, chosen: DenoisingSettings, beside: DenoisingSetting
         yield show.add(Frame(_label(steps), steps[0].timestep, pictures)), ""
     assert show is not None
     show.open_at = len(show.frames) // 2
-    said = [_in_one_step(walks[0]), *(WITHOUT_NOISE for walk in walks[:1] if _adds_no_noise(walk)), *notes]
+    said = [
+        _in_one_step(walks[0]),
+        *([IN_TURN] if _in_turn(walks) else []),
+        *(WITHOUT_NOISE for walk in walks[:1] if _adds_no_noise(walk)),
+        *notes,
+    ]
     whole = show.end(" ".join(said), _facts(walks, show.sides))
     yield whole, ""
     links = student_links(library, chosen.checkpoint, {name: getattr(chosen, name) for name in ("class_name", "seed")})
@@ -137,6 +148,12 @@ def together(walks: list) -> Iterator[list[DenoisingFrame]]:
             if step and step.timestep == noisiest:
                 latest[index], following[index] = step, next(walks[index], None)
         yield list(latest)
+
+
+def _in_turn(walks: list[Walk]) -> bool:
+    """Whether two walks of as many steps do not go on at once, which needs a word."""
+    timesteps = [timesteps_shown(walk.checkpoint, *walk.sampling) for walk in walks]
+    return len({len(shown) for shown in timesteps}) == 1 and any(shown != timesteps[0] for shown in timesteps)
 
 
 def _num_frames(walks: list[Walk]) -> int:
@@ -169,7 +186,7 @@ def _title(walk: Walk) -> str:
 
 def _label(steps: list[DenoisingFrame]) -> str:
     places = [f"step {step.index + 1} of {step.total}" for step in steps]
-    return f"{', B: '.join(places)}, t = {min(step.timestep for step in steps)}"
+    return f"{', B: '.join(places)}, t = {round(min(step.timestep for step in steps), 1):g}"
 
 
 def _pictures(walks: list[Walk], steps: list[DenoisingFrame]) -> list[list[Picture]]:
@@ -193,10 +210,18 @@ def _side(walk: Walk, step: DenoisingFrame) -> list[Picture]:
         Shot(grid(step.noisy), f"z_t{decoded}", "what the network sees", slot="noisy"),
         Shot(grid(step.predicted), f"z0{decoded}", "what it takes it for", slot="result"),
         Shot(_channels(step.z_t), "z_t, by channel", "black −3, white +3", size="small", slot="latent"),
-        Shot(_channels(step.eps), "predicted noise", "by channel", size="small", slot="predicted"),
+        Shot(_channels(step.eps), *_noise_words(walk), size="small", slot="predicted"),
         Histogram(step.z_t, "values of z_t", "dashed: normal"),
         Place(log_snr[places].tolist(), at, "log SNR over t", f"now {now:.1f}, 0 is half noise"),
     ]
+
+
+def _noise_words(walk: Walk) -> tuple[str, str]:
+    """What the noise is called: a network that predicts something else implies it."""
+    predicted = walk.checkpoint.denoiser.prediction_type
+    if walk.run.denoiser != DEFAULT_DENOISER or predicted == "epsilon":
+        return "predicted noise", "by channel"
+    return "noise", f"by channel, as the predicted {SYMBOLS[predicted]} has it"
 
 
 def _channels(latents: Tensor) -> Tensor:
@@ -251,7 +276,7 @@ def _spread(walk: Walk) -> str:
     normalised = (
         checkpoint.kind == "ldm" and checkpoint.model.is_ours and checkpoint.config.get("normalise_latents", True)
     )
-    return f"{float(walk.last.z0.std()):.2f}{', in training 1' if normalised else ''}"
+    return f"{float(walk.last.z0.std()):.2f}{', in training 1 over all images' if normalised else ''}"
 
 
 def script(library: Library, run: DenoisingSettings) -> str:
