@@ -16,7 +16,7 @@ def test_the_checker_answers_right_or_with_a_counter_example(library):
     wrong = formula_checker.check(library, "tiny-vae", "z0", "z_s = a_s*z0 + b*eps")
     assert "✗" in wrong
     assert "the coefficient of eps is b" in wrong
-    assert "and s = " in wrong
+    assert "and a step on, at t = " in wrong
     assert "One that is right" in wrong
     of_a_flow = formula_checker.check(library, "tiny-ldm", "z0", "z_s = z_t + (s - s_next)*u")
     assert "at s = 0.5" in of_a_flow

@@ -43,7 +43,7 @@ def test_every_timestep_is_there_at_once_and_shows_five_latents_of_the_checkpoin
         [math.cos(view.angle_s), math.sin(view.angle_s)]
     )
     assert f"t = {view.t}" in plane["caption"]
-    assert f"s = {view.s}" in pictures[-1]["caption"]
+    assert f"one DDIM step on, at t = {view.s}" in pictures[-1]["caption"]
     decoded = decode_latents(ldm, [view])[0]
     assert [picture["title"].split(" =")[0] for picture in pictures] == ["z_t", "v", "z0", "ε", "u", "z_s"]
     fixed = [pictures[2]["src"], pictures[3]["src"]]
@@ -66,7 +66,7 @@ def test_the_table_says_the_numbers_of_every_timestep(library, answered):
     view = view_velocity(ldm, example_image(ldm, "Ankle boot", 0).pixels, seed=0, t=500, stride=150)
     row = next(row for row in rows if row[0] == "500")
     shown = dict(zip(titles, row, strict=True))
-    assert shown["s"] == "350"
+    assert shown["next t"] == "350"
     assert float(shown["abar"]) == pytest.approx(float(view.mixed.a) ** 2, rel=1e-3)
     assert float(shown["RMS of v"]) == pytest.approx(float(view.v.square().mean().sqrt()), abs=1e-3)
     assert float(shown["v"]) == pytest.approx(float(view.v[0, 4, 4]), abs=1e-3)

@@ -86,7 +86,7 @@ def _example(verdict: Verdict, trial: Trial) -> str:
     letters, quantity = trial.letters(), verdict.formula.quantity
     if trial.path == "circle":
         step = f"t = {trial.t} (abar = {trial.place:.4g}, a = {letters['a']:.4g}, b = {letters['b']:.4g})"
-        earlier = f" and s = {trial.s} (a_s = {letters['a_s']:.4g}, b_s = {letters['b_s']:.4g})"
+        earlier = f" and a step on, at t = {trial.s} (a_s = {letters['a_s']:.4g}, b_s = {letters['b_s']:.4g})"
     else:
         step, earlier = f"s = {trial.place:g}", f" and s_next = {trial.place_s:g}"
     if "_s" in str(verdict.formula) or "s_next" in str(verdict.formula):

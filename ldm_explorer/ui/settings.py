@@ -68,7 +68,7 @@ Run = Annotated[Name, Field(title="Run")]
 Case = Annotated[Literal["", "0.34"], Field(title="Case", description="in place of the run")]
 Fault = Annotated[FaultName, Field(title="Fault")]
 Cause = Annotated[CheckName, Field(title="Found in it", description="by a check of Diagnosis; in place of the fault")]
-Stride = Annotated[int, Field(title="DDIM step", description="timesteps from t back to s", ge=1, le=1000)]
+Stride = Annotated[int, Field(title="DDIM step", description="timesteps that it goes back from t", ge=1, le=1000)]
 Classes = Annotated[
     Literal["chosen", "each"], Field(title="Classes", description="the chosen class, or one image of each at least")
 ]

@@ -35,7 +35,7 @@ QUESTION = "What is velocity?"
 WORK = LIGHT
 NUM_FRAMES = 21
 COLUMNS: tuple[str, ...] = (
-    *("t", "abar", "a", "b", "s", "a_s", "b_s"),
+    *("t", "abar", "a", "b", "next t", "a_s", "b_s"),
     *("z_t", "v", "a z_t − b v", "b z_t + a v", "z_s", "RMS of z_t", "RMS of v", "RMS of z_s"),
     *("mean squares of z_t and v", "cosine of z_t and v"),
 )
@@ -44,8 +44,9 @@ FLOW_COLUMNS: tuple[str, ...] = (
     *("RMS of z_t", "RMS of u", "RMS of z at s_next", "cosine of z_t and u"),
 )
 IN_SHORT = (
-    "A noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$. The velocity $v$ is the tangent there: who predicts "
-    "$v$ has $z_0$ and $\\epsilon$. A flow's velocity is another: $u = \\epsilon - z_0$, along the straight line."
+    "Along betas a noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$, and the velocity $v$ is the tangent there: "
+    "who predicts $v$ has $z_0$ and $\\epsilon$. Along a flow it lies on the straight line between these two, and the "
+    "velocity is another: $u = \\epsilon - z_0$."
 )
 TWO_VELOCITIES = r"""
 | | $v$, where variance is preserved | $u$, of a flow |
@@ -80,8 +81,9 @@ $$z_0 = a\,z_t - b\,v, \qquad \epsilon = b\,z_t + a\,v$$
 Nothing is divided here. From $\epsilon$, $z_0 = (z_t - b\,\epsilon)/a$ divides by $a$, nearly 0 for the last $t$;
 from $z_0$, $\epsilon = (z_t - a\,z_0)/b$ divides by $b$, nearly 0 for the first.
 
-A DDIM step from $t$ to an earlier $s$ (usually called $t - 1$) mixes the same $z_0$ and $\epsilon$ in the share of $s$;
-put in, it turns $z_t$ back by the angle between them:
+A DDIM step from $t$ to an earlier timestep (usually called $t - 1$; its values have the index $s$ here, which is no
+flow's time $s$) mixes the same $z_0$ and $\epsilon$ in the share that holds there; put in, it turns $z_t$ back by the
+angle between them:
 
 $$\begin{aligned} z_s &= a_s\,z_0 + b_s\,\epsilon \\ &= a_s\,(a\,z_t - b\,v) + b_s\,(b\,z_t + a\,v) \\
 &= \cos(\phi - \phi_s)\,z_t - \sin(\phi - \phi_s)\,v \end{aligned}$$
@@ -168,7 +170,7 @@ def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
 
 
 def _step(s: int) -> str:
-    return "the clean end" if s == CLEAN else f"s = {s}"
+    return "the clean end" if s == CLEAN else f"t = {s}"
 
 
 def _numbers(whose: str, views: Sequence[VelocityView]) -> Markup:
