@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ldm_explorer.explore.flow_lens import Path, retraining, time_in, to_flow, view_as_flow
+from ldm_explorer.figures.flow_lens import flow_lens_figure
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.schedules import FlowSchedule, make_schedule
 from ldm_explorer.ui import flow_lens
@@ -64,3 +65,10 @@ def test_the_part_shows_a_and_b_in_either_coordinates(library):
     assert "--schedule flow" in words
     own = view_as_flow(library.get("tiny-ldm"), "Bag", 0, sampler="ddim", num_steps=3, guidance_scale=1.0).own
     assert f"{own.straightness:.2f} times in its own" in words.replace("\n", " ")
+
+
+def test_the_figures_title_stands_on_its_legend_and_is_not_covered_by_it():
+    figure = flow_lens_figure([])
+    assert figure.layout.title.text is None
+    assert figure.layout.legend.title.text.startswith("How far off the straight line")
+    assert len(figure.layout.legend.title.text) <= 45, "a phone shows no more"

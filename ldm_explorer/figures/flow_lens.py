@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from ldm_explorer.explore.flow_lens import FlowLens
-from ldm_explorer.figures.style import LATENT_COLORS, REFERENCE_LINE, as_text, styled
+from ldm_explorer.figures.style import LATENT_COLORS, REFERENCE_LINE, as_text, styled, title_in_legend
 
 _DASHES = ("solid", "dash")
 
@@ -27,9 +27,11 @@ def flow_lens_figure(lenses: Sequence[tuple[str, FlowLens]]) -> go.Figure:
                 hovertemplate="s = %{customdata:.3f}: %{y:.3f} off",
             )
     figure.add_scatter(x=[0, 1], y=[0, 0], mode="lines", name="straight", line=REFERENCE_LINE, hoverinfo="skip")
-    return styled(
-        figure,
-        "How far off the straight line from noise to image, in its lengths",
-        x_title="how far along it: 0 is noise, 1 the image",
-        hovermode="closest",
+    return title_in_legend(
+        styled(
+            figure,
+            "How far off the straight line, in its lengths",
+            x_title="how far along it: 0 is noise, 1 the image",
+            hovermode="closest",
+        )
     )
