@@ -26,6 +26,7 @@ NOT_SHIPPED = ("lock", "holder.json")
 
 CHECKPOINTS = {checkpoint.name: checkpoint for checkpoint in discover(shipped_checkpoints() / "fashion_mnist")[0]}
 DENOISERS = [name for name, checkpoint in CHECKPOINTS.items() if checkpoint.kind == "ldm"]
+STUDENTS = {f"flagship-8x8x4-student-{evaluations}": evaluations for evaluations in (1, 2, 4)}
 
 
 def test_the_checkpoints_and_their_classifier_are_here():
@@ -68,6 +69,14 @@ BARS = {
         "copying": lambda m: m["generation"]["copying_near_share"] <= 0.01,
         "consistency": lambda m: consistency(m) >= m["generation"]["classifier_accuracy"] - 0.02,
     },
+    **{
+        name: {
+            "density": lambda m: m["generation"]["density"] >= 0.97,
+            "copying": lambda m: m["generation"]["copying_near_share"] <= 0.01,
+            "consistency": lambda m: consistency(m) >= m["generation"]["classifier_accuracy"] - 0.02,
+        }
+        for name in STUDENTS
+    },
     "ldm-8x8x4-cosine": {
         "FD": lambda m: m["generation"]["fd_percent"] <= 0.9,
         "evaluations": lambda m: m["generation"]["evaluations"] <= 25,
@@ -99,6 +108,15 @@ def test_the_stored_figures_reach_their_bars(name):
     assert [bar for bar, reached in BARS[name].items() if not reached(figures)] == []
 
 
+@pytest.mark.parametrize(("evaluations", "over_the_teacher"), [(4, 1.25), (2, 1.6), (1, 2.5)])
+def test_a_student_is_nearly_as_good_as_its_teacher(evaluations, over_the_teacher):
+    of_student = CHECKPOINTS[f"flagship-8x8x4-student-{evaluations}"].metrics["evaluation"]["generation"]
+    of_teacher = CHECKPOINTS["flagship-8x8x4"].metrics["evaluation"]["generation"]
+    assert of_student["evaluations"] == evaluations
+    assert of_student["seeds"] == of_teacher["seeds"] == [0, 1, 2]
+    assert of_student["fd_percent"] <= over_the_teacher * of_teacher["fd_percent"]
+
+
 def test_the_earlier_flagship_keeps_to_the_classes_it_is_asked_for():
     """By DPM-Solver++ with 16 evaluations; by UniPC with 10 it is .0003 below the bar."""
     by_dpm = CHECKPOINTS["ldm-8x8x4-cosine"].metrics["evaluation_dpm++_16"]
@@ -117,7 +135,13 @@ def test_the_classifier_is_good_enough_to_measure_with():
     assert read_json(shipped_checkpoints() / "fashion_mnist/features/metrics.json")["training"]["test_accuracy"] >= 0.92
 
 
-@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_student_errs_less_than_its_teacher_did_in_as_few_steps(name):
+    validations = [line for line in CHECKPOINTS[name].log() if "validation_loss" in line]
+    assert validations[-1]["validation_loss"] < 0.5 * validations[-1]["validation_teacher_loss"]
+
+
+@pytest.mark.parametrize("name", [name for name in DENOISERS if name not in STUDENTS])
 def test_the_validation_loss_stays_down_and_lies_below_the_gaussian_floor(name):
     loss = CHECKPOINTS[name].metrics["evaluation"]["loss"]
     assert loss["validation_last_tenth"] <= 1.02 * loss["validation_minimum"]
@@ -131,7 +155,8 @@ def test_samples_are_mostly_of_the_class_that_was_asked_for(name):
     spec = checkpoint.spec
     classifier = load_model(FeatureNet, checkpoint.folder.parent / "features", "features")
     labels = [index % spec.num_classes for index in range(30)]
-    images = checkpoint.pipeline(labels, range(30), num_inference_steps=10, output_type="pt").images
+    num_steps = STUDENTS.get(name, 10)
+    images = checkpoint.pipeline(labels, range(30), num_inference_steps=num_steps, output_type="pt").images
     predicted = predict_classes(classifier, extract_features(classifier, crop(images * 255, spec).round().byte()))
     assert (predicted == torch.tensor(labels)).float().mean() > 0.6
 
@@ -214,7 +239,8 @@ def test_a_denoiser_holds_the_shipped_autoencoder_that_it_names(run):
     digest = weights_sha256(run.folder / "vae")
     assert digest == weights_sha256(named / "vae")
     if (training := run.metrics.get("training", {})).get("command"):
-        assert f"--vae {run.config['vae']} " in f"{training['command']} "
+        option = "teacher" if run.teacher else "vae"
+        assert f"--{option} {run.config[option]} " in f"{training['command']} "
     if autoencoder := training.get("autoencoder"):
         assert (autoencoder["folder"], autoencoder["sha256"]) == (run.config["vae"], digest)
         assert autoencoder["command"] == read_checkpoint(named).metrics["training"]["command"]

@@ -103,10 +103,11 @@ def _words(library: Library, chosen: LensSettings, lenses: list[tuple[str, FlowL
 
 def _where_it_was_done(library: Library, chosen: LensSettings) -> Markup:
     """A link to two trainings that differ in this alone, over the same images; nothing where there are none."""
-    twins = read_twins(library, chosen.checkpoint)
-    first, *others = twins.twins if twins else [None]
+    if (twins := read_twins(library, chosen.checkpoint)) is None:
+        return html("")
+    first, *others = twins.twins
     flow = next((twin for twin in others if (twin.network, twin.schedule) == (first.network, FLOW)), None)
-    if first is None or flow is None:
+    if flow is None:
         return html("")
     query = {"room": "denoising", "checkpoint": first.names[0], "b.checkpoint": flow.names[0]}
     together = {"class_name": chosen.class_name, "seed": chosen.seed}

@@ -15,8 +15,8 @@ from torch import Tensor
 FLOW_MATCHING = diffusers.FlowMatchEulerDiscreteScheduler, diffusers.FlowMatchHeunDiscreteScheduler
 """They know a flow and its velocity u = eps - z0 alone; others have a field for either, and another for the shift."""
 SAMPLERS: dict[str, Callable[[diffusers.SchedulerMixin], diffusers.SchedulerMixin]] = {
-    "dpm++": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, **_of_flow(scheduler)),
-    "unipc": lambda scheduler: UniPCMultistepScheduler.from_config(scheduler.config, **_of_flow(scheduler)),
+    "dpm++": lambda scheduler: _solver(DPMSolverMultistepScheduler, scheduler),
+    "unipc": lambda scheduler: _solver(UniPCMultistepScheduler, scheduler),
     "ddim": lambda scheduler: DPMSolverMultistepScheduler.from_config(scheduler.config, solver_order=1),
     "ddpm": lambda scheduler: DDPMScheduler.from_config(scheduler.config),
 }
@@ -35,16 +35,17 @@ def is_flow(scheduler: diffusers.SchedulerMixin) -> bool:
     return isinstance(scheduler, FLOW_MATCHING) or bool(scheduler.config.get("use_flow_sigmas"))
 
 
-def _of_flow(scheduler: diffusers.SchedulerMixin) -> dict:
-    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": scheduler.config.get("shift")}
-    return flow if isinstance(scheduler, FLOW_MATCHING) else {}
+def _solver(kind: type[diffusers.SchedulerMixin], scheduler: diffusers.SchedulerMixin) -> diffusers.SchedulerMixin:
+    config = dict(scheduler.config)  # given "shift" under both names, diffusers warns that it will be ignored
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": config.pop("shift", 1.0)}
+    return kind.from_config(config | flow if isinstance(scheduler, FLOW_MATCHING) else config)
 
 
 def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
     """Give a scheduler so many timesteps, one for each evaluation of the network. Raises `ValueError`."""
-    num_timesteps, spacing = scheduler.config.num_train_timesteps, scheduler.config.get("timestep_spacing")
-    if not isinstance(num_steps, int) or not 1 <= num_steps <= num_timesteps:
-        raise ValueError(f"{num_steps!r:.80} steps: give 1 to {num_timesteps}, the schedule's length")
+    config, field = scheduler.config, "flow_shift" if is_flow(scheduler) else "timestep_spacing"
+    if not isinstance(num_steps, int) or not 1 <= num_steps <= config.num_train_timesteps:
+        raise ValueError(f"{num_steps!r:.80} steps: give 1 to {config.num_train_timesteps}, the schedule's length")
     if isinstance(scheduler, FLOW_MATCHING[0]):  # diffusers' own spend the last one where next to no noise is left
         return scheduler.set_timesteps(sigmas=[1 - step / num_steps for step in range(num_steps)])
     if isinstance(scheduler, FLOW_MATCHING[1]):  # two for a step, but one for the last
@@ -53,11 +54,11 @@ def set_timesteps(scheduler: diffusers.SchedulerMixin, num_steps: int) -> None:
         raise ValueError(f"{num_steps} evaluations: Heun's method takes an odd number, {num_steps + 1} for one")
     scheduler.set_timesteps(num_steps)
     if is_flow(scheduler):  # rounded to whole numbers they would not be where the latent is
-        scheduler.timesteps = scheduler.sigmas[:-1] * num_timesteps
+        scheduler.timesteps = scheduler.sigmas[:-1] * config.num_train_timesteps
     elif scheduler.timesteps[-1] < 0:  # diffusers' own arange gains one at 61 of 1000
         scheduler.set_timesteps(num_steps - 1e-9)
     if len(scheduler.timesteps.unique()) < num_steps:
-        raise ValueError(f"{num_steps} steps with timestep_spacing {spacing!r} come to a timestep twice: give fewer")
+        raise ValueError(f"{num_steps} steps with {field} {config.get(field)!r} come to a timestep twice: give fewer")
 
 
 def _check_guidance(scale: object, labels: Tensor | None) -> None:
@@ -108,8 +109,7 @@ class LatentDiffusionPipeline(diffusers.DiffusionPipeline):
         """Images, "pil" or in [0, 1] "np" `(B, H, W, C)` or "pt" `(B, C, H, W)`. B is `batch_size`, by default one for
         each label or each generator in a list; one label serves all. `sampler` is one of `SAMPLERS`, of a flow one of
         `FLOW_SAMPLERS`; by default it and its steps are the folder's own, or it is what was put in place of the
-        folder's scheduler if that is of another class than what is stored, DDPMScheduler or
-        FlowMatchEulerDiscreteScheduler. Raises `ValueError`."""
+        folder's scheduler, if that is no DDPMScheduler or FlowMatchEulerDiscreteScheduler. Raises `ValueError`."""
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type is {output_type!r:.80}: give 'pil', 'np' or 'pt'")
         if others := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
