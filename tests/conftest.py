@@ -48,8 +48,14 @@ def pytest_collection_modifyitems(items):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_for_fixtures():
+    """What a module's fixtures compute comes before its first test."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread(_one_thread_for_fixtures):
     """Also after a test that trained, which takes as many as there are: sums come out otherwise by as many."""
     torch.set_num_threads(1)
 
