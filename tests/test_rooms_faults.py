@@ -10,7 +10,7 @@ from folder_edits import edit_json
 
 from ldm_explorer.diagnosis.faults import FAULTS
 from ldm_explorer.explore.export import fault_script, short_path
-from ldm_explorer.explore.faults import Moment, Subject, has_fault, run_experiment, set_up
+from ldm_explorer.explore.faults import Moment, Subject, faults_of, run_experiment, set_up
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.own_fault import find_own_fault
 from ldm_explorer.ui.answers import RESULTS, answering
@@ -197,7 +197,7 @@ def test_a_fault_of_another_path_names_in_the_rooms_place_who_has_it(flow_folder
         assert f"See it on {other}, sampled along {path}</a>" in what
         query = html.unescape(what.split('href="?')[1].split('"')[0])
         chosen, _ = FaultSettings.read(query)
-        assert has_fault(chosen.fault, both.get(chosen.checkpoint))
+        assert chosen.fault in faults_of(both.get(chosen.checkpoint))
         assert (show["frames"], show["done"], figure, more) == ([], True, None, "")
     alone = open_library(ldm_folder.parents[1])
     ((what, *_),) = answering(faults, alone, RESULTS)("checkpoint=tiny-ldm&fault=far_shift")

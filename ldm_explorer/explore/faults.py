@@ -192,15 +192,16 @@ class OtherPath(ValueError):
         self.fault, self.checkpoint = fault, checkpoint
 
 
-def why_not(fault: Fault, checkpoint: Checkpoint) -> str:
-    """Why there is no such fault along a checkpoint's path, "" where there is; no weights are loaded for it."""
-    path = "" if fault.lab_run or fault.along is None else stored_path(checkpoint.folder)
-    return f"{fault.elsewhere}, and {checkpoint.name} is sampled along {path}" if path not in ("", fault.along) else ""
+def faults_of(checkpoint: Checkpoint) -> set[str]:
+    """The names of those that can be put into a checkpoint, by its path alone; none into an autoencoder alone."""
+    if not checkpoint.has_denoiser:
+        return set()
+    path = stored_path(checkpoint.folder)
+    return {name for name, fault in FAULTS.items() if _is_along(fault, path)}
 
 
-def has_fault(name: str, checkpoint: Checkpoint) -> bool:
-    """Whether a fault can be put into a checkpoint; into an autoencoder alone none can."""
-    return checkpoint.has_denoiser and not why_not(FAULTS[name], checkpoint)
+def _is_along(fault: Fault, path: str) -> bool:
+    return bool(fault.lab_run) or fault.along in (None, path)
 
 
 def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENOISER) -> Experiment:
@@ -223,9 +224,11 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         )
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
-    if why := why_not(fault, checkpoint):
+    path = stored_path(checkpoint.folder)
+    if not _is_along(fault, path):
+        why = f"{fault.elsewhere}, and {checkpoint.name} is sampled along {path}"
         raise OtherPath(why, fault_name, checkpoint)
-    fault = fault.told_along(stored_path(checkpoint.folder))
+    fault = fault.told_along(path)
     right = fault.base(Sampling.right(checkpoint.pipeline, denoiser_of(denoiser, checkpoint)))
     return Experiment(fault, checkpoint, right, fault.inject(right))
 

@@ -1,6 +1,6 @@
 """The controls of the side rail, one per parameter; a room shows those that its settings name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from ldm_explorer.diagnosis.checks import CHECKS
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, DENOISERS
 from ldm_explorer.diagnosis.faults import DEFAULT_FAULT, FAULTS
 from ldm_explorer.explore.checkpoint_words import first_names, in_a_line
-from ldm_explorer.explore.faults import has_fault
+from ldm_explorer.explore.faults import faults_of
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_run import find_runs
 from ldm_explorer.explore.training_words import in_words
@@ -35,7 +35,7 @@ class Control:
     `follows` names another control whose value it takes whenever somebody changes that one; what `ends_with` another is
     emptied then. `own` is the value that a checkpoint is made for, which comes with it where it is not the usual.
     `choices` are looked for anew whenever its list is opened. `whole` is what a list grows to when its entry MORE is
-    chosen. `fits` says whether a checkpoint has one of them.
+    chosen. `fits` says which of them a checkpoint has.
     """
 
     make: Callable[[Library], gr.components.Component]
@@ -45,7 +45,7 @@ class Control:
     own: Callable[[Checkpoint], Any] | None = None
     choices: Callable[[Library], list[tuple[str, str]]] | None = None
     whole: Callable[[Library], list[tuple[str, str]]] | None = None
-    fits: Callable[[str, Checkpoint], bool] | None = None
+    fits: Callable[[Checkpoint], Container[str]] | None = None
 
 
 def default_checkpoint(library: Library) -> str:
@@ -131,7 +131,7 @@ CONTROLS: dict[str, Control] = {
         lambda _: gr.Dropdown(
             [(fault.title, name) for name, fault in FAULTS.items()], value=DEFAULT_FAULT, label="Fault"
         ),
-        fits=has_fault,
+        fits=faults_of,
     ),
     "cause": Control(
         lambda _: gr.Dropdown(
@@ -192,9 +192,9 @@ def described(name: str, control: gr.components.Component, library: Library) -> 
         of_each = {key: own(checkpoint) for key, checkpoint in library.checkpoints.items()}
         known |= {"own": {key: value for key, value in of_each.items() if value != control.value}}
     if (fits := CONTROLS[name].fits) is not None:
+        fitting = {key: fits(checkpoint) for key, checkpoint in library.checkpoints.items()}
         left_out = {
-            key: [value for _, value in control.choices if not fits(value, checkpoint)]
-            for key, checkpoint in library.checkpoints.items()
+            key: [value for _, value in control.choices if value not in names] for key, names in fitting.items()
         }
         known |= {"all": control.choices, "left_out": {key: values for key, values in left_out.items() if values}}
     if of_library := CONTROLS[name].whole:

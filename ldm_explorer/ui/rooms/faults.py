@@ -19,7 +19,7 @@ from ldm_explorer.explore.faults import (
     Moment,
     OtherPath,
     Subject,
-    has_fault,
+    faults_of,
     run_experiment,
     set_up,
 )
@@ -155,7 +155,7 @@ def refused(library: Library, question: str, error: ValueError) -> tuple:
 
 def _who_has_it(library: Library, error: OtherPath) -> Markup:
     """A link to a checkpoint that has the fault: the usual one, else the first, of the same images if there is one."""
-    having = [item for item in library.checkpoints.values() if has_fault(error.fault, item)]
+    having = [item for item in library.checkpoints.values() if error.fault in faults_of(item)]
     usual, same = default_checkpoint(library), library.of_same_images(error.checkpoint.name)
     first = min(having, key=lambda item: (item.name not in same, item.name != usual), default=None)
     if first is None:
