@@ -108,7 +108,7 @@ def test_the_memorising_floor_of_very_many_gaussian_latents_is_the_gaussian_floo
     posterior = Posterior(latents, torch.full_like(latents, 0.5))
     alpha_bars = torch.tensor([0.9, 0.5, 0.1])
     gaussian = loss_floors("sample", alpha_bars, covariance_eigenvalues(posterior)).gaussian
-    assert torch.allclose(memorising_z0_mse(posterior, alpha_bars), gaussian, rtol=0.15)
+    assert torch.allclose(memorising_z0_mse(posterior, alpha_bars), gaussian, rtol=0.01)
 
 
 def test_what_knows_the_label_knows_the_class_alone_and_what_does_not_knows_all_of_them():
@@ -117,11 +117,11 @@ def test_what_knows_the_label_knows_the_class_alone_and_what_does_not_knows_all_
     alpha_bars = torch.tensor([1.0, 0.9, 0.3, 1e-9])
     of_all, of_own = memorising_z0_mses(posterior, alpha_bars, labels)
     assert torch.allclose(of_all, memorising_z0_mse(posterior, alpha_bars), rtol=1e-4, atol=1e-6)
-    assert (of_own < 1.01 * of_all).all(), "by Monte Carlo"
+    assert (of_own <= of_all).all()
     of_each = torch.stack(
         [latent_covariance(posterior, (labels == label).nonzero().flatten()).trace() for label in (3, 7)]
     )
-    assert float(of_own[-1]) == pytest.approx(float((of_each / 4) @ torch.tensor([100, 60]).double()) / 160, rel=0.1)
+    assert float(of_own[-1]) == pytest.approx(float((of_each / 4) @ torch.tensor([100, 60]).double()) / 160, rel=0.005)
 
 
 def test_knowing_the_training_set_or_the_label_never_costs():
@@ -133,7 +133,10 @@ def test_knowing_the_training_set_or_the_label_never_costs():
         floors = floors_of(statistics, prediction_type, alpha_bars, conditional=True)
         means = {name: float(floor[:990].mean()) for name, floor in floors.items()}
         assert means["memorising_per_class"] < means["memorising"]
-        assert means["memorising_per_class"] < 1.02 * means["gaussian_per_class"]  # by Monte Carlo
+        for suffix in ("", "_per_class"):
+            assert (floors[f"memorising{suffix}"] <= 1.001 * floors[f"gaussian{suffix}"])[
+                statistics.memorising_timesteps
+            ].all()
         assert means["gaussian_per_class"] < means["gaussian"] < means["white"]
 
 

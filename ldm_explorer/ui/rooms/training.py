@@ -32,7 +32,7 @@ WHAT_TO_LOOK_AT = (
     "A loss means something only beside a floor: the error of a denoiser that knows no more than the latents' scale "
     "(white), or their mean and covariance (Gaussian), of each class where the network is told the class; the lowest "
     "is that of one that knows every training image (memorising; measured on 128 of them, so some percent off where it "
-    "is near the Gaussian one). In the map, blue is where the network is below the Gaussian floor: at which timesteps, "
+    "rises). In the map, blue is where the network is below the Gaussian floor: at which timesteps, "
     "and since when. A run that is still going is read again every few seconds."
 )
 WHAT_THE_FILM_SHOWS = (
