@@ -22,6 +22,7 @@ from ldm_explorer.samplers import prediction_types_of
 from ldm_explorer.schedules import MIN_EPSILON_TERMINAL_SNR, SCHEDULES, make_schedule
 from ldm_explorer.training.encoding import encode_all
 from ldm_explorer.training.tasks.autoencoder import AutoencoderTask, VAETrainConfig, load_perceptual
+from ldm_explorer.training.tasks.classifier import ClassifierTrainConfig
 from ldm_explorer.training.tasks.denoiser import FILM_IMAGES, VALIDATION_BINS, DenoiserTask, DenoiserTraining
 from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig, default_widths
 
@@ -509,3 +510,9 @@ def test_a_schedule_of_few_steps_is_filmed_and_sampled_with_no_more(tiny_vae, sh
     checkpoint = read_checkpoint(tmp_path)
     assert checkpoint.sampling.num_inference_steps == 4
     assert checkpoint.pipeline([3], [0], output_type="pt").images.isfinite().all()
+
+
+@pytest.mark.parametrize("widths", [(), (8,) * 9, (12, 16), (0,), (8200,)])
+def test_a_classifier_that_no_reader_would_take_is_refused_before_it_trains(widths, tmp_path):
+    with pytest.raises(ValueError, match=r"--widths are .* give 1 to 8 multiples of 8, of at most 8192"):
+        ClassifierTrainConfig(out=tmp_path, widths=widths)

@@ -15,6 +15,7 @@ from ldm_explorer.evaluation.classifier import FURTHER_RUNS
 from ldm_explorer.evaluation.features import FeatureNet, ImageClassifier
 from ldm_explorer.evaluation.further_networks import FURTHER_NETWORKS
 from ldm_explorer.latents import BATCH_IMAGES
+from ldm_explorer.network_configs import MAX_LEVELS, MAX_WIDTH
 from ldm_explorer.network_files import model_files
 from ldm_explorer.run_layout import CLASSIFIER, CLASSIFIER_RUN
 from ldm_explorer.training.config import OptimizerName
@@ -48,6 +49,12 @@ class ClassifierTrainConfig(TrainConfig):
     """Peak of the learning rate. The further networks want less: 0.002 (plain), 0.0015 (tokens)."""
     weight_decay: float = 0.05
     ema_halflife_images: int = 50_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        widths = self.widths if self.widths is not None else (8,)
+        if not 1 <= len(widths) <= MAX_LEVELS or any(width % 8 or not 8 <= width <= MAX_WIDTH for width in widths):
+            raise ValueError(f"--widths are {widths}: give 1 to {MAX_LEVELS} multiples of 8, of at most {MAX_WIDTH}")
 
 
 @dataclass
