@@ -1,7 +1,6 @@
 """Part: is the way from noise to an image straight, and what would a flow change?"""
 
 from collections.abc import Iterator
-from urllib.parse import urlencode
 
 import gradio as gr
 
@@ -15,7 +14,7 @@ from ldm_explorer.files import counted
 from ldm_explorer.sampler_steps import SamplerSteps
 from ldm_explorer.schedules import FLOW
 from ldm_explorer.ui import settings
-from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.html import Markup, html, join, link_to
 from ldm_explorer.ui.images import class_of
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
@@ -111,11 +110,7 @@ def _where_it_was_done(library: Library, chosen: LensSettings) -> Markup:
         return html("")
     query = {"room": "denoising", "checkpoint": first.names[0], "b.checkpoint": flow.names[0]}
     together = {"class_name": chosen.class_name, "seed": chosen.seed}
-    link = html(
-        '<a class="ldm-link" href="?{}">{}</a>',
-        urlencode(query | together),
-        f"{first.names[0]} beside {flow.names[0]}",
-    )
+    link = link_to(query | together, f"{first.names[0]} beside {flow.names[0]}")
     return html(
         "<p>Where it was done: {}, trained for as long on the same latents. Feature FD is {} % along {} and {} % as a "
         "flow.</p>",

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape, unescape
 from typing import Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -26,6 +27,11 @@ def table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Markup:
     head = join(html("<th scope='col'>{}</th>", title) for title in titles)
     body = join(html("<tr>{}</tr>", join(html("<td>{}</td>", cell) for cell in row)) for row in rows)
     return html('<table class="ldm-table"><tr>{}</tr>{}</table>', head, body)
+
+
+def link_to(query: Mapping[str, object], said: str) -> Markup:
+    """A link to where the page's address has this query: a room, and what is chosen in it."""
+    return html('<a class="ldm-link" href="?{}">{}</a>', urlencode(query), said)
 
 
 def escaped(text: str) -> str:

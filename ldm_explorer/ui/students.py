@@ -1,10 +1,8 @@
 """Links that put a teacher and its students side by side, on the seed that is shown."""
 
-from urllib.parse import urlencode
-
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.students import first_teacher, students_of
-from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.html import Markup, html, join, link_to
 
 
 def student_links(library: Library, name: str, together: dict[str, object]) -> Markup:
@@ -16,7 +14,7 @@ def student_links(library: Library, name: str, together: dict[str, object]) -> M
         other = {"checkpoint": student, **checkpoint.sampling._asdict()}
         query = {"room": "denoising"} | together | _named(sides) | _named(other, "b.")
         steps = checkpoint.sampling.num_inference_steps
-        links.append(html('<a class="ldm-link" href="?{}">{}</a>', urlencode(query), f"with {steps}: {student}"))
+        links.append(link_to(query, f"with {steps}: {student}"))
     if not links:
         return html("")
     return html("<p>{} and its students on this seed: {}</p>", teacher.name, join(links, between=html(", ")))

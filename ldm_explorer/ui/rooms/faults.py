@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 import gradio as gr
 from torch import Tensor
@@ -26,10 +25,11 @@ from ldm_explorer.explore.faults import (
 from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.own_fault import CLIPPING, clips_latents, find_own_fault
 from ldm_explorer.figures.faults import symptom_figure
+from ldm_explorer.files import as_sentence
 from ldm_explorer.stored_scheduler import stored_path
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.controls import default_checkpoint
-from ldm_explorer.ui.html import Markup, html, join
+from ldm_explorer.ui.html import Markup, html, join, link_to
 from ldm_explorer.ui.pictures import grid
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
@@ -143,14 +143,19 @@ def _own(library: Library, chosen: FaultSettings) -> Played:
 def link_to_cause(cause: str, checkpoint: str, said: str) -> Markup:
     """To this room, with a checkpoint as the broken side and what a check found in it."""
     fault = fault_of(cause) or DEFAULT_FAULT
-    query = urlencode({"room": NAME, "checkpoint": checkpoint, "fault": fault, "cause": cause})
-    return html('<p><a class="ldm-link" href="?{}">{}</a></p>', query, said)
+    query = {"room": NAME, "checkpoint": checkpoint, "fault": fault, "cause": cause}
+    return html("<p>{}</p>", link_to(query, said))
 
 
 def refused(library: Library, question: str, error: ValueError) -> tuple:
     """In the room's place why there is nothing to see, and for a fault of another path who has it."""
     link = _who_has_it(library, error) if isinstance(error, OtherPath) else ""
-    return html('<p role="alert">{}.</p>{}', error, link), Show(question, "Step", 0, []).end(), None, ""
+    return (
+        html('<p role="alert">{}.</p>{}', as_sentence(str(error)), link),
+        Show(question, "Step", 0, []).end(),
+        None,
+        "",
+    )
 
 
 def _who_has_it(library: Library, error: OtherPath) -> Markup:
@@ -160,9 +165,9 @@ def _who_has_it(library: Library, error: OtherPath) -> Markup:
     first = min(having, key=lambda item: (item.name not in same, item.name != usual), default=None)
     if first is None:
         return html("")
-    query = urlencode({"room": NAME, "checkpoint": first.name, "fault": error.fault})
-    path = stored_path(first.folder)
-    return html('<p><a class="ldm-link" href="?{}">See it on {}, sampled along {}</a></p>', query, first.name, path)
+    query = {"room": NAME, "checkpoint": first.name, "fault": error.fault}
+    said = f"See it on {first.name}, sampled along {stored_path(first.folder)}"
+    return html("<p>{}</p>", link_to(query, said))
 
 
 def script(library: Library, chosen: FaultSettings) -> str:
