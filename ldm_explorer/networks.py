@@ -13,6 +13,16 @@ NETWORKS: dict[str, type[ModelMixin]] = {UNET: UNet2DModel, TRANSFORMER: DiTTran
 """The networks that can be a denoiser, by the part of a pipeline that diffusers calls them."""
 
 
+CONDITIONING = ("time_embedding.", "class_embedding.", "time_emb_proj.", "norm1.emb.", "norm1.linear.", "proj_out_1.")
+"""Parts of the names of weights that see one vector of an image, of its timestep and its class, not one at each of its
+positions."""
+
+
+def conditioning_weights(network: nn.Module) -> list[nn.Parameter]:
+    """The weights of a denoiser that see one vector of an image; none of a network that is told no timestep."""
+    return [weight for name, weight in network.named_parameters() if any(part in name for part in CONDITIONING)]
+
+
 def part_of(network: nn.Module | None) -> str:
     """The part of a pipeline that a denoiser's network is."""
     return TRANSFORMER if isinstance(network, DiTTransformer2DModel) else UNET

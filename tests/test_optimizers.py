@@ -6,14 +6,18 @@ from helpers import same_weights
 from torch import nn
 from toy_training import CONFIG, Regression, train
 
+from ldm_explorer.models import TransformerConfig, UNetConfig
+from ldm_explorer.networks import conditioning_weights
 from ldm_explorer.training.optimizers import (
     ADAM_BETAS,
     MIN_RANK,
     NEWTON_SCHULZ,
     NEWTON_SCHULZ_STEPS,
     Muon,
+    make_optimizer,
     orthogonalise,
 )
+from ldm_explorer.training.tasks.denoiser_config import LDMTrainConfig
 
 
 class DeepRegression(Regression):
@@ -55,6 +59,42 @@ def test_by_the_products_of_its_rows_a_matrix_becomes_what_the_iteration_makes_o
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     assert torch.allclose(orthogonalise(matrix).double(), x, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [UNetConfig(8, 4, 10, (32, 32)), TransformerConfig(8, 4, 10, 32, 2)])
+def test_weights_that_see_one_vector_of_an_image_step_by_adam(config):
+    """Those and no others, of all linear layers and embeddings."""
+    network, seen = config.build(), {}
+
+    def see(module, given, _):
+        seen[module] = given[0].ndim
+
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            module.register_forward_hook(see)
+    z, t, labels = torch.zeros(3, 4, 8, 8), torch.arange(3), torch.arange(3)
+    network(z, t, class_labels=labels)
+    one_vector = {id(module.weight) for module, ndim in seen.items() if ndim < 3}
+    named = {id(weight) for weight in conditioning_weights(network) if weight.ndim > 1}
+    assert one_vector == named
+    optimizer = make_optimizer(LDMTrainConfig(), network)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for parameter in network.parameters():
+        by_adam = id(parameter) in named or min(parameter.shape[0], parameter[0].numel()) < MIN_RANK
+        assert set(optimizer.state[parameter]) == ({"step", "exp_avg", "exp_avg_sq"} if by_adam else {"momentum"})
+
+
+def test_a_run_goes_on_whose_conditioning_weights_were_muons():
+    weight = nn.Parameter(torch.ones(16, 16))
+    weight.grad = torch.ones_like(weight)
+    earlier, optimizer = Muon([weight], 0.1), Muon([weight], 0.1, by_adam=[weight])
+    earlier.step()
+    optimizer.load_state_dict(earlier.state_dict())
+    before = weight.detach().clone()
+    optimizer.step()
+    assert torch.allclose(before - weight, torch.tensor(0.1))
 
 
 def test_a_matrix_steps_as_with_the_muon_of_pytorch():

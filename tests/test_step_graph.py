@@ -269,7 +269,7 @@ def test_muon_and_the_average_read_no_number_from_the_device_of_the_weights():
     """On a device that has none: reading one there is an error."""
     model = torch.nn.Sequential(torch.nn.Linear(9, 16), torch.nn.Linear(16, 16), torch.nn.Linear(16, 16)).to("meta")
     average = WeightAverage(model, halflife_images=100, images_per_step=8)
-    taken = make_optimizer(CONFIG, model.parameters(), capturable=True)
+    taken = make_optimizer(CONFIG, model, capturable=True)
     for _ in range(3):
         model(torch.ones(4, 9, device="meta")).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

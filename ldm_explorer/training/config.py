@@ -46,9 +46,8 @@ class FitConfig:
     log, states) counts those, and noise and timesteps are drawn for all of them at once. 1 leaves it to Accelerate's
     launcher."""
     optimizer: OptimizerName = "muon"
-    """muon learns more from an image (Jordan et al. 2024), and its steps take more CPU time than AdamW's: 1.13 times as
-    much for an autoencoder, 1.42 times for a denoiser, at the default batches and widths. The larger the batch, the
-    less."""
+    """muon learns more from an image (Jordan et al. 2024), and its steps take a tenth more CPU time than AdamW's at the
+    default batches and widths. The larger the batch, the less."""
     learning_rate: float | None = None
     """Peak of the learning rate: linear warm-up, then linear decay to 0. Default: one that suits the optimizer."""
     lr_warmup_steps: int | None = None

@@ -70,7 +70,7 @@ class _Loop:
         self.task, self.config, self.accelerator, self.run_dir = task, config, accelerator, run_dir
         model = task.model.to(accelerator.device)
         self.ema = WeightAverage(model, config.ema_halflife_images, config.images_per_step)
-        self.optimizer: Any = make_optimizer(config, model.parameters(), capturable=on_gpu(accelerator))
+        self.optimizer: Any = make_optimizer(config, model, capturable=on_gpu(accelerator))
         self.unchecked: list[
             tuple[float, dict[str, Tensor]]
         ] = []  # learning rate; this process's metrics, on its device

@@ -1,13 +1,14 @@
 """The optimizers: AdamW, and Muon, whose steps go equally far in all directions of a weight matrix."""
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from ldm_explorer.networks import conditioning_weights
 from ldm_explorer.training.config import FitConfig
 
 MOMENTUM = 0.95
@@ -21,18 +22,18 @@ RMS_OF_ADAM = 0.2
 MIN_RANK = 8
 
 
-def make_optimizer(config: FitConfig, parameters: Iterable[nn.Parameter], capturable: bool = False) -> Optimizer:
+def make_optimizer(config: FitConfig, model: nn.Module, capturable: bool = False) -> Optimizer:
     """The optimizer of the options.
 
     A `capturable` one has its learning rate and its counts of steps in tensors beside the weights: a CUDA graph can
     hold its step, and a step that is launched without one waits for no GPU.
     """
-    parameters = list(parameters)
+    parameters = list(model.parameters())
     rate: float | Tensor = config.peak_learning_rate
     if capturable:
         rate = torch.tensor(rate, device=parameters[0].device)
     if config.optimizer == "muon":
-        return Muon(parameters, rate, config.weight_decay, capturable)
+        return Muon(parameters, rate, config.weight_decay, capturable, conditioning_weights(model))
     decay = config.weight_decay
     return AdamW(parameters, rate, ADAM_BETAS, weight_decay=decay, fused=True, capturable=capturable)
 
@@ -86,6 +87,9 @@ def _step(gram: Tensor) -> Tensor:
 class Muon(Optimizer):
     """Muon for weights that are matrices of rank 8 or more, Adam for all others, with one learning rate and decay.
 
+    Adam also takes those of `by_adam`: weights that see one vector of an image, of its timestep and class, have
+    gradients of no higher rank than the batch, and of a UNet's step Muon took an eighth for them.
+
     A convolution `(out, in, k, k)` is the matrix `(out, in * k * k)`. An orthogonal update is scaled by
     0.2 sqrt(larger side), to the root mean square of Adam's updates (Liu et al. 2025, arXiv 2502.16982, section 2.2),
     so both kinds of weights follow one learning rate. Weight decay is decoupled. `capturable` is what it is for
@@ -98,8 +102,10 @@ class Muon(Optimizer):
         lr: float | Tensor,
         weight_decay: float = 0.0,
         capturable: bool = False,
+        by_adam: Collection[nn.Parameter] = (),
     ):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "capturable": capturable})
+        self.by_adam = {id(parameter) for parameter in by_adam}
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -111,10 +117,10 @@ class Muon(Optimizer):
         for group in self.param_groups:
             rate, capturable = group["lr"], group["capturable"]
             given = [parameter for parameter in group["params"] if parameter.grad is not None]
-            for alike in _alike(given, capturable):
+            for alike in self._alike(given, capturable):
                 gradients: list[Any] = [parameter.grad for parameter in alike]
                 states = [self.state[parameter] for parameter in alike]
-                is_matrix = _matrix_shape(alike[0]) is not None
+                is_matrix = self._matrix_shape(alike[0]) is not None
                 updates = _muon(gradients, states) if is_matrix else _adam(gradients, states, capturable)
                 torch._foreach_mul_(alike, 1 - rate * group["weight_decay"])
                 if capturable:
@@ -124,21 +130,19 @@ class Muon(Optimizer):
                     torch._foreach_add_(alike, updates, alpha=-rate)
         return loss
 
+    def _matrix_shape(self, parameter: Tensor) -> tuple[int, int] | None:
+        """(R, C) of a weight that Muon takes, else None."""
+        shape = parameter.shape[0] if parameter.ndim else 1, math.prod(parameter.shape[1:])
+        return shape if min(shape) >= MIN_RANK and id(parameter) not in self.by_adam else None
 
-def _matrix_shape(parameter: Tensor) -> tuple[int, int] | None:
-    """(R, C) of a weight that is a matrix of high enough rank, else None."""
-    shape = parameter.shape[0] if parameter.ndim else 1, math.prod(parameter.shape[1:])
-    return shape if min(shape) >= MIN_RANK else None
-
-
-def _alike(parameters: list[Tensor], on_gpu: bool) -> list[list[Tensor]]:
-    """Parameters by those that step together: all that are no matrices; the matrices of each shape on a GPU, which is
-    faster with few large kernels; and each matrix by itself on a CPU, in whose cache it lies then."""
-    alike: dict[Hashable, list[Tensor]] = {}
-    for index, parameter in enumerate(parameters):
-        shape = _matrix_shape(parameter)
-        alike.setdefault(shape if on_gpu or shape is None else index, []).append(parameter)
-    return list(alike.values())
+    def _alike(self, parameters: list[Tensor], on_gpu: bool) -> list[list[Tensor]]:
+        """Parameters by those that step together: all that are Adam's; the matrices of each shape on a GPU, which is
+        faster with few large kernels; and each matrix by itself on a CPU, in whose cache it lies then."""
+        alike: dict[Hashable, list[Tensor]] = {}
+        for index, parameter in enumerate(parameters):
+            shape = self._matrix_shape(parameter)
+            alike.setdefault(shape if on_gpu or shape is None else index, []).append(parameter)
+        return list(alike.values())
 
 
 def _muon(gradients: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tensor]:
@@ -157,7 +161,7 @@ def _muon(gradients: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tens
 
 def _adam(gradients: list[Tensor], states: list[dict[str, Tensor]], capturable: bool) -> list[Tensor]:
     for gradient, state in zip(gradients, states, strict=True):
-        if not state:
+        if "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=gradient.device if capturable else "cpu")
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
     steps, means, squares = ([state[slot] for state in states] for slot in ("step", "exp_avg", "exp_avg_sq"))
