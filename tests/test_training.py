@@ -562,3 +562,18 @@ def test_a_run_that_is_trained_to_its_end_but_was_not_exported_can_be(accelerato
     whole = run(Regression(), CONFIG, accelerator, tmp_path)
     again = run(Regression(), replace(CONFIG, resume=True), accelerator, tmp_path)
     assert same_weights(again.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("fp32", True), ("bf16", False)])
+def test_attention_is_not_fused_where_its_backward_pass_is_slow(accelerator, tmp_path, monkeypatch, precision, fused):
+    seen = set()
+
+    class Watched(Regression):
+        def loss(self, model, batch):
+            seen.add(torch.backends.cuda.flash_sdp_enabled())
+            return super().loss(model, batch)
+
+    monkeypatch.setattr("ldm_explorer.training.processes.precision_of", lambda _: precision)
+    train(Watched(), CONFIG, accelerator, tmp_path)
+    assert seen == {fused}
+    assert torch.backends.cuda.flash_sdp_enabled()

@@ -22,7 +22,7 @@ from ldm_explorer.training.clock import Clock
 from ldm_explorer.training.config import FitConfig, batch_indices, budget_in_steps, learning_rate_at, step_generator
 from ldm_explorer.training.guard import Diverged, LossHistory
 from ldm_explorer.training.optimizers import make_optimizer, set_learning_rate
-from ldm_explorer.training.processes import moved, on_gpu, precision_of
+from ldm_explorer.training.processes import attention_kernels, moved, on_gpu, precision_of
 from ldm_explorer.training.run_state import Progress, latest_state, load_state, save_state
 from ldm_explorer.training.step_graph import Compute, Parts, RecordedStep, is_recorded
 
@@ -201,7 +201,8 @@ class _Loop:
         for number, part in enumerate(parts, start=1):
             exchanged = number == len(parts)  # between processes, once a step
             with nullcontext() if exchanged else self.accelerator.no_sync(self.model):
-                rows.append(self.task.loss(self.model, part))
+                with attention_kernels(self.accelerator):
+                    rows.append(self.task.loss(self.model, part))
                 self.accelerator.backward(rows[-1]["loss"] / len(parts))
         return {name: torch.stack([row[name].detach() for row in rows]).mean(0) for name in rows[0]}
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, parse_flag_from_env
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ldm_explorer.malloc import M_MMAP_MAX, M_TRIM_THRESHOLD, set_malloc
 from ldm_explorer.training.config import FitConfig
@@ -57,6 +59,13 @@ def make_accelerator(config: FitConfig, run_dir: Path) -> Accelerator:
 
 def on_gpu(accelerator: Accelerator) -> bool:
     return accelerator.device.type == "cuda"
+
+
+def attention_kernels(accelerator: Accelerator) -> AbstractContextManager:
+    """In which attention computes as it is fast: on a CPU in bf16 the fused kernel takes six times as long as what it
+    fuses (64 images of 4x4 positions, 3 heads of 32), and took a sixth of a UNet's step."""
+    slow = accelerator.device.type == "cpu" and precision_of(accelerator) == "bf16"
+    return sdpa_kernel(SDPBackend.MATH) if slow else nullcontext()
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
