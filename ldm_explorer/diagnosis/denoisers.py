@@ -10,7 +10,7 @@ from torch import Tensor
 from ldm_explorer.amplitudes import Amplitudes
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.denoiser import Denoiser, StandIn
-from ldm_explorer.diagnosis.floors import memorised_z0
+from ldm_explorer.diagnosis.floors import WienerFilter, memorised_z0
 from ldm_explorer.diagnosis.statistics import LatentStatistics, read_statistics
 from ldm_explorer.prediction import target, to_eps
 from ldm_explorer.run_layout import STATISTICS_FILE
@@ -49,14 +49,10 @@ class GaussianDenoiser(ExactDenoiser):
                 f"the Gaussian denoiser needs the latents' covariance, which is not kept for {len(statistics.mean):,} "
                 "values: choose the memorising one"
             )
-        eigenvalues, self.eigenvectors = torch.linalg.eigh(statistics.covariance.double())
-        self.eigenvalues = eigenvalues.clamp_min(0)
+        self.filter = WienerFilter(statistics.mean, statistics.covariance)
 
     def posterior_mean(self, z_t: Tensor, mixed: Amplitudes, class_labels: Tensor | None) -> Tensor:  # noqa: ARG002 (as the others take)
-        a, b, mean = mixed.a.double(), mixed.b.double(), self.statistics.mean.double()
-        gain = a * self.eigenvalues / (a.square() * self.eigenvalues + b.square())
-        centred = z_t.double() - a * mean
-        return (mean + (centred @ self.eigenvectors * gain) @ self.eigenvectors.T).to(z_t)
+        return self.filter.z0(z_t, mixed)
 
 
 class MemorisingDenoiser(ExactDenoiser):

@@ -25,6 +25,9 @@ TIMESTEPS_SLICE = 1000
 ROUNDING = 1e-3
 """Eigenvalues of a covariance in float32 may lie below 0 by less than this share of the largest."""
 
+SMALLEST_EIGENVALUE = 1e-12
+"""Of a covariance: a direction without any spread has a mean without noise, too."""
+
 SMALLEST_LOG_WEIGHT = -60.0
 """Smaller weights become denormal numbers, with which a matrix product takes thirty times as long."""
 
@@ -157,9 +160,9 @@ def memorising_z0_mses(posterior: Posterior, mixed: Tensor | Amplitudes, labels:
     """The same, and behind it that of the denoiser that also knows the label, of `labels (N,)`: `(2, P)`.
 
     Over 128 noisy *training* latents: it is no floor for any others. What all classes say is what each of them says,
-    weighted by how probable it is, so the latents are gone through once. How much easier or
-    harder 128 are than all is taken off, as seen by the linear denoiser, whose error over all is known (a control
-    variate) and which no optimal one exceeds. Optimal loss: arXiv 2506.13763.
+    weighted by how probable it is, so the latents are gone through once. How much easier or harder 128 are than all is
+    taken off, as seen by the linear denoiser, whose error over all is known (a control variate) and which no optimal
+    one exceeds. Optimal loss: arXiv 2506.13763.
     """
     generator = torch.Generator().manual_seed(MEMORISING_SEED)
     chosen = torch.randperm(len(posterior.mean), generator=generator)[:MEMORISING_SAMPLES]
@@ -167,43 +170,57 @@ def memorising_z0_mses(posterior: Posterior, mixed: Tensor | Amplitudes, labels:
     z0 = posterior[chosen].sample(torch.randn(shape, generator=generator)).flatten(1)
     eps = torch.randn(z0.shape, generator=generator)
     classes = [((labels == label).nonzero().flatten(), labels[chosen] == label) for label in labels.unique()]
-    linear, linear_of = _Wiener(posterior), [_Wiener(posterior, rows) for rows, _ in classes]
+    linear_of = [_wiener_filter(posterior, rows) for rows, _ in classes]
+    linear = linear_of[0] if len(classes) == 1 else _wiener_filter(posterior, torch.arange(len(labels)))
     amplitudes = amplitudes_of(mixed)
     errors = torch.zeros(2, len(amplitudes))
     for index in range(len(amplitudes)):
         z_t = add_noise(z0, eps, amplitudes[index])
         of_all, of_own, evidence = torch.zeros_like(z0), torch.zeros_like(z0), z0.new_full((len(z0), 1), -torch.inf)
         excess = torch.zeros(2, len(z0))  # of the linear denoisers' errors over what they are on average, which is:
-        excess[0], linear_mse = linear.excess(z0, z_t, amplitudes[index])
+        excess[0], linear_mse = _excess(linear, z0, z_t, amplitudes[index])
         linear_mses = torch.stack([linear_mse, torch.zeros_like(linear_mse)])
         for (rows, asked), of_these in zip(classes, linear_of, strict=True):
             of_class, class_evidence = _mixture(posterior, z_t, amplitudes[index], rows)
             before, evidence = evidence, torch.logaddexp(evidence, class_evidence)
             of_all = of_all * (before - evidence).exp() + of_class * (class_evidence - evidence).exp()
             of_own[asked] = of_class[asked]
-            excess[1, asked], class_mse = of_these.excess(z0[asked], z_t[asked], amplitudes[index])
+            excess[1, asked], class_mse = _excess(of_these, z0[asked], z_t[asked], amplitudes[index])
             linear_mses[1] += class_mse * len(rows) / len(labels)
         measured = (torch.stack([of_all, of_own]) - z0).square().mean(2)
         errors[:, index] = torch.minimum(_controlled(measured, excess), linear_mses)
     return errors
 
 
-class _Wiener:
-    """The denoiser that knows the mean and the covariance of some posteriors."""
+class WienerFilter:
+    """The linear denoiser: it knows the mean `(D,)` and the covariance `(D, D)` of the latents."""
 
-    def __init__(self, posterior: Posterior, rows: Tensor | None = None):
-        rows = torch.arange(len(posterior.mean)) if rows is None else rows
-        self.mean = latent_mean(posterior, rows).float()
-        eigenvalues, eigenvectors = torch.linalg.eigh(latent_covariance(posterior, rows))
-        self.eigenvalues, self.eigenvectors = eigenvalues.clamp_min(1e-12).float(), eigenvectors.float()
+    def __init__(self, mean: Tensor, covariance: Tensor):
+        self.mean = mean.double()
+        eigenvalues, self.eigenvectors = torch.linalg.eigh(covariance.double())
+        self.eigenvalues = eigenvalues.clamp_min(SMALLEST_EIGENVALUE)
 
-    def excess(self, z0: Tensor, z_t: Tensor, pair: Amplitudes) -> tuple[Tensor, Tensor]:
-        """By how much its squared errors `(B,)` are above their mean over all latents and all noise, and that mean."""
-        spread = pair.a.square() * self.eigenvalues + pair.b.square()
-        kept = pair.a * self.eigenvalues / spread
-        missed = (z0 - self.mean) @ self.eigenvectors - kept * ((z_t - pair.a * self.mean) @ self.eigenvectors)
-        mse = (pair.b.square() * self.eigenvalues / spread).mean()
-        return missed.square().mean(1) - mse, mse
+    def z0(self, z_t: Tensor, mixed: Amplitudes) -> Tensor:
+        """E[z0 | z_t] `(B, D)` of Gaussian latents, for one pair of amplitudes."""
+        a, b = mixed.a.double(), mixed.b.double()
+        gain = a * self.eigenvalues / (a.square() * self.eigenvalues + b.square())
+        centred = z_t.double() - a * self.mean
+        return (self.mean + (centred @ self.eigenvectors * gain) @ self.eigenvectors.T).to(z_t)
+
+    def mse(self, mixed: Amplitudes) -> Tensor:
+        """Of its z0, over all latents and all noise."""
+        a2, b2 = mixed.a.double().square(), mixed.b.double().square()
+        return (b2 * self.eigenvalues / (a2 * self.eigenvalues + b2)).mean().float()
+
+
+def _wiener_filter(posterior: Posterior, rows: Tensor) -> WienerFilter:
+    return WienerFilter(latent_mean(posterior, rows), latent_covariance(posterior, rows))
+
+
+def _excess(linear: WienerFilter, z0: Tensor, z_t: Tensor, mixed: Amplitudes) -> tuple[Tensor, Tensor]:
+    """By how much its squared errors `(B,)` are above their mean over all latents and all noise, and that mean."""
+    mse = linear.mse(mixed)
+    return (linear.z0(z_t, mixed) - z0).square().mean(1) - mse, mse
 
 
 def _controlled(errors: Tensor, excess: Tensor) -> Tensor:

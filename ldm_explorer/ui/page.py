@@ -205,14 +205,11 @@ def _connect(app: gr.Blocks, tabs: gr.Tabs, controls: dict, pin: gr.Button, asks
             leader = controls[control.follows]
             took = f"(value) => value || ldm.state.values[{json.dumps(control.follows)}]"
             leader.input(None, leader, controls[name], js=took, api_visibility="private", queue=False)
-        if control.own:
-            leader, both = controls["checkpoint"], [controls["checkpoint"], controls[name]]
-            took = f"(checkpoint, value) => ldm.own({json.dumps(name)}, checkpoint, value)"
-            leader.input(None, both, controls[name], js=took, api_visibility="private", queue=False)
-        if control.fits:
-            leader, both = controls["checkpoint"], [controls["checkpoint"], controls[name]]
-            took = f"(checkpoint, value) => ldm.fitting({json.dumps(name)}, checkpoint, value)"
-            leader.input(None, both, controls[name], js=took, api_visibility="private", queue=False)
+        for takes, what in ((control.own, "own"), (control.fits, "fitting")):
+            if takes:
+                leader, both = controls["checkpoint"], [controls["checkpoint"], controls[name]]
+                took = f"(checkpoint, value) => ldm.{what}({json.dumps(name)}, checkpoint, value)"
+                leader.input(None, both, controls[name], js=took, api_visibility="private", queue=False)
         if control.ends_with:
             leader = controls[control.ends_with]
             leader.input(None, None, controls[name], js='() => ""', api_visibility="private", queue=False)
