@@ -53,8 +53,9 @@ def test_both_runs_are_streamed_step_by_step_and_are_those_of_the_experiment(lib
 
 
 def test_the_figure_comes_with_the_last_step_and_shows_every_step(streamed):
-    assert all(figure is None for _, _, figure, _ in streamed[:-1])
-    right, broken = streamed[-1][2].data
+    assert all((figure["value"], figure["visible"]) == (None, False) for _, _, figure, _ in streamed[:-1])
+    assert streamed[-1][2]["visible"]
+    right, broken = streamed[-1][2]["value"].data
     assert list(right.x) == [frame["x"] for frame in streamed[-1][1]["frames"]]
     for curve, place in ((right, 0), (broken, 1)):
         said = [frame["sides"][place][0]["title"].split(": ")[1] for frame in streamed[-1][1]["frames"]]
@@ -198,7 +199,7 @@ def test_a_fault_of_another_path_names_in_the_rooms_place_who_has_it(flow_folder
         query = html.unescape(what.split('href="?')[1].split('"')[0])
         chosen, _ = FaultSettings.read(query)
         assert chosen.fault in faults_of(both.get(chosen.checkpoint))
-        assert (show["frames"], show["done"], figure, more) == ([], True, None, "")
+        assert (show["frames"], show["done"], figure["visible"], more) == ([], True, False, "")
     alone = open_library(ldm_folder.parents[1])
     ((what, *_),) = answering(faults, alone, RESULTS)("checkpoint=tiny-ldm&fault=far_shift")
     assert "<a" not in what, "nobody has it"

@@ -131,3 +131,8 @@ def stage() -> gr.HTML:
         js_on_load=once_loaded("ldm.stage(element, props, watch)"),
         elem_classes=[STAGE],
     )
+
+
+def plot(figure: Any) -> Any:
+    """A figure in its place below the stage, or no place."""
+    return gr.update(value=figure, visible=figure is not None)

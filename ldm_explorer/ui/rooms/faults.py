@@ -33,7 +33,7 @@ from ldm_explorer.ui.html import Markup, html, join, link_to
 from ldm_explorer.ui.pictures import grid
 from ldm_explorer.ui.server.work import LONG
 from ldm_explorer.ui.settings import Settings
-from ldm_explorer.ui.stage import Frame, Histogram, Picture, Shot, Show, Side, stage
+from ldm_explorer.ui.stage import Frame, Histogram, Picture, Shot, Show, Side, plot, stage
 
 NAME = "faults"
 TITLE = "Faults"
@@ -71,7 +71,7 @@ def build(library: Library) -> list[gr.components.Component]:
         gr.Markdown(NO_DENOISER)
     shown: list[gr.components.Component] = [gr.HTML(elem_classes="ldm-what"), stage()]
     with gr.Row(elem_classes="ldm-follow"):
-        shown.append(gr.Plot(show_label=False, min_width=320))
+        shown.append(gr.Plot(show_label=False, min_width=320, visible=False))
     with gr.Accordion("Where it lies, and what the losses say", open=False):
         shown.append(gr.HTML())
     return shown
@@ -87,14 +87,14 @@ def answer(library: Library, chosen: FaultSettings, _beside: FaultSettings | Non
     show, steps = Show(repr(chosen), "Step", played.total, played.sides), list[FaultFrame]()
     for step in played.steps:
         steps.append(step)
-        yield what, show.add(_frame(step, symptom)), None, more
+        yield what, show.add(_frame(step, symptom)), plot(None), more
     figure = symptom_figure(
         symptom,
         [(step.right.timestep, step.broken.timestep) for step in steps],
         [(step.right_symptom, step.broken_symptom) for step in steps],
     )
     said = " ".join(filter(None, (_result(symptom, steps[-1]), played.afterwards(steps[-1]))))
-    yield what, show.end(said), figure, more
+    yield what, show.end(said), plot(figure), more
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def refused(library: Library, question: str, error: ValueError) -> tuple:
     return (
         html('<p role="alert">{}.</p>{}', as_sentence(str(error)), link),
         Show(question, "Step", 0, []).end(),
-        None,
+        plot(None),
         "",
     )
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import gradio as gr
 
@@ -22,7 +21,7 @@ from ldm_explorer.ui.loss_lesson import show_lesson
 from ldm_explorer.ui.pictures import grid
 from ldm_explorer.ui.server.work import LIGHT
 from ldm_explorer.ui.settings import Settings
-from ldm_explorer.ui.stage import Frame, Shot, Show, Side, stage
+from ldm_explorer.ui.stage import Frame, Shot, Show, Side, plot, stage
 
 NAME = "training"
 TITLE = "Training"
@@ -96,11 +95,6 @@ def answer(library: Library, chosen: TrainingSettings, beside: TrainingSettings 
     drawn = tuple(report for report in reports if report.is_autoencoder == reports[0].is_autoencoder)
     per_timestep = timestep_figure(drawn, drawn[0].records[-1]["images"]) if PER_BIN in drawn[0].fields else None
     yield show.end(_sentence(reports)), plot(training_figure(drawn)), plot(per_timestep), _words(reports[0])
-
-
-def plot(figure: Any) -> Any:
-    """A figure in its place, or no place."""
-    return gr.update(value=figure, visible=figure is not None)
 
 
 def _names(chosen: TrainingSettings, beside: TrainingSettings | None) -> list[str]:

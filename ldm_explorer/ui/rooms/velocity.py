@@ -130,7 +130,7 @@ def answer(library: Library, chosen: VelocitySettings, beside: VelocitySettings 
     show = Show(repr((chosen, beside)), "Timestep", NUM_FRAMES, sides, open_at=NUM_FRAMES // 3)
     for moments, images in zip(zip(*views, strict=True), zip(*decoded, strict=True), strict=True):
         pictures = [_pictures(view, latents) for view, latents in zip(moments, images, strict=True)]
-        show.add(Frame(f"t = {moments[0].t}", moments[0].t, pictures))
+        show.add(Frame(_when(moments[0]), moments[0].t, pictures))
     schedules = [(checkpoint.name, schedule_of(checkpoint)) for checkpoint in checkpoints]
     figure = coefficient_figure([(name, schedule) for name, (schedule, _) in schedules])
     numbers = join(_numbers(whose, of_run) for (_, (_, whose)), of_run in zip(schedules, views, strict=True))
@@ -151,7 +151,7 @@ def _facts(view: VelocityView) -> list[tuple[str, str]]:
 
 def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
     (a, b), (a_s, b_s) = view.amplitudes, view.amplitudes_s
-    caption, see = f"t = {view.t}: a = {a:.3f}, b = {b:.3f}", "decoded: what a network sees"
+    caption, see = f"{_when(view)}: a = {a:.3f}, b = {b:.3f}", "decoded: what a network sees"
     ends = [Shot(decoded["z0"], "z0", "the latent of the image", size="small")]
     ends += [Shot(decoded["eps"], "ε", "the noise", size="small")]
     if view.is_flow:
@@ -167,6 +167,11 @@ def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
         Shot(decoded["u"], "u = ε − z0", "a flow's velocity, the same at any t", size="small"),
         Shot(decoded["z_s"], "z_s", f"one DDIM step on, at {_step(view.s)}", size="small"),
     ]
+
+
+def _when(view: VelocityView) -> str:
+    """A flow's time is s: its row of the schedule is no number that anybody gives a network."""
+    return f"s = {view.amplitudes[1]:.3f}" if view.is_flow else f"t = {view.t}"
 
 
 def _step(s: int) -> str:
