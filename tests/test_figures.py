@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from ldm_explorer.explore.library import open_library
@@ -50,6 +52,18 @@ def test_a_flow_is_drawn_up_to_where_no_signal_is_left():
     assert share.y[4] == pytest.approx(0.5)
     assert log_snr.x[-1] == 8
     assert log_snr.y[4] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("norms", [(1e-3, 1e6), (0.05, 3.0), (0.11, 0.19), (1.0, 1.0)])
+def test_a_gradient_norm_has_ticks_that_do_not_overlap_on_a_phone(run_with_losses, tmp_path, norms):
+    log = run_with_losses([0.9, 0.5]).folder / "train_log.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [json.dumps(record | {"grad_norm": norm}) for record, norm in zip(records, norms, strict=True)]
+    log.write_text("\n".join(lines) + "\n")
+    figure = training_figure((read_run(open_library(tmp_path), "run"),))
+    (axis,) = figure.select_yaxes({"type": "log"})
+    assert 1 <= len(axis.tickvals) <= 4
+    assert all(norms[0] <= tick <= norms[1] for tick in axis.tickvals)
 
 
 def test_the_loss_is_drawn_beside_its_floors(run_with_losses, tmp_path):

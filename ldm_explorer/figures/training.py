@@ -28,6 +28,7 @@ FIELDS = {
 RATIO_COLORS = ((0, "#0072B2"), (0.5, "#EDEDED"), (1, "#D55E00"))
 RATIOS = (0.7, 0.8, 1, 1.2, 1.5)
 FULL_RATIO = 1.5
+MAX_TICKS_OF_ROW = 4
 _FEW_POINTS = 3
 
 
@@ -114,7 +115,21 @@ def _add_field(
             curve = Curve(tuple(_span(reports)), (report.config["grad_clip_norm"],) * 2)
             _add(figure, row, curve, "clipped to", line, showlegend=False, mode="lines")
     if field == "grad_norm":
-        figure.update_yaxes(type="log", nticks=4, row=row)
+        norms = [norm for report in reports for norm in report.curve(field).values if 0 < norm < math.inf]
+        ticks = _log_ticks(min(norms, default=1), max(norms, default=1))
+        figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], row=row)
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Few enough of the round numbers between two for a row: plotly's own overlap there."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = list[float]()
+    for heads, stride in (((1, 2, 5), 1), ((1, 3), 1), ((1,), 1), ((1,), 2), ((1,), 4), ((1,), 8)):
+        all_ticks = [float(f"{head}e{power}") for power in powers if power % stride == 0 for head in heads]
+        ticks = [tick for tick in all_ticks if low <= tick <= high]
+        if len(ticks) <= MAX_TICKS_OF_ROW:
+            break
+    return ticks or [float(f"{math.sqrt(low * high):.2g}")]
 
 
 def _map_title(reports: tuple[RunReport, ...]) -> str:

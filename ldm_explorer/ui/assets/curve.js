@@ -34,7 +34,7 @@ ldm.drawings.curve = (() => {
     const inside = part("svg", { ...frame, viewBox: Object.values(frame).join(" ") }); // it cuts off what leaves it
     inside.append(...curve.lines.map((line) => path(line, x, y)));
     const names = curve.lines.map((line, index) => nameOf(line, index, x, y));
-    svg.replaceChildren(...axes(curve, x, y, width, height), ...levels(curve, x, y), inside, ...names, ...point(curve, x, y));
+    svg.replaceChildren(...axes(curve, x, y, width, height), ...levels(curve, x, y), inside, ...names, ...point(curve, names, x, y));
   }
 
   /* Values to pixels. */
@@ -98,14 +98,17 @@ ldm.drawings.curve = (() => {
     return part("text", { class: "name", x: late ? x.to : left + 6, y: top, "text-anchor": late ? "end" : "start" }, name);
   }
 
-  function point({ at, said }, x, y) {
+  /* What it says stands where there is room, and to the left where the name of a line stands on the right. */
+  function point({ at, said }, names, x, y) {
     if (!at) return [];
     const [left, top] = [x.within(at[0]), y.within(at[1])];
-    const atEnd = left > (x.from + x.to) / 2;
+    const height = Math.max(top - 8, TOP + 12);
+    const taken = names.some((name) => Math.abs(name.getAttribute("x") - left) < NAME_WIDTH && Math.abs(name.getAttribute("y") - height) < APART);
+    const atEnd = taken ? left > x.from + NAME_WIDTH : left > (x.from + x.to) / 2;
     return [
       part("line", { class: "now", x1: left, x2: left, y1: y.from, y2: y.to }),
       part("circle", { class: "now", cx: left, cy: top, r: 5 }),
-      part("text", { class: "said", x: left + (atEnd ? -9 : 9), y: Math.max(top - 8, TOP + 12), "text-anchor": atEnd ? "end" : "start" }, said),
+      part("text", { class: "said", x: left + (atEnd ? -9 : 9), y: height, "text-anchor": atEnd ? "end" : "start" }, said),
     ];
   }
 
