@@ -39,13 +39,14 @@ def drive(training: Training) -> None:
             run.accelerator.print(_summary(run))
             finished = watch(run)
             if finished:
+                run.accelerator.print("\nmeasuring what it has learned, and writing the checkpoint")
                 run.export()
         except KeyboardInterrupt as error:
             raise _interrupted(run, error) from None
         if not finished:
             raise Interrupted
         if run.accelerator.is_main_process:
-            print(f"\nwrote {run.folder}")
+            print(f"wrote {run.folder}")
             _push(run)
 
 
