@@ -11,6 +11,7 @@ from ldm_explorer.networks import conditioning_weights
 from ldm_explorer.training.optimizers import (
     ADAM_BETAS,
     MIN_RANK,
+    MOMENTUM,
     NEWTON_SCHULZ,
     NEWTON_SCHULZ_STEPS,
     Muon,
@@ -100,7 +101,8 @@ def test_a_run_goes_on_whose_conditioning_weights_were_muons():
 def test_a_matrix_steps_as_with_the_muon_of_pytorch():
     reference = getattr(torch.optim, "Muon", None) or pytest.skip("this PyTorch has no Muon")
     ours = stepped(lambda p: Muon(p, 0.1, 0.01), (16, 24))
-    theirs = stepped(lambda p: reference(p, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"), (16, 24))
+    options = {"weight_decay": 0.01, "momentum": MOMENTUM, "adjust_lr_fn": "match_rms_adamw"}
+    theirs = stepped(lambda p: reference(p, lr=0.1, **options), (16, 24))
     start = stepped(lambda p: Muon(p, 0.0), (16, 24))
     assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()  # theirs iterates in bf16
 
