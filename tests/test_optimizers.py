@@ -11,7 +11,6 @@ from ldm_explorer.networks import conditioning_weights
 from ldm_explorer.training.optimizers import (
     ADAM_BETAS,
     MIN_RANK,
-    MOMENTUM,
     NEWTON_SCHULZ,
     NEWTON_SCHULZ_STEPS,
     Muon,
@@ -98,10 +97,11 @@ def test_a_run_goes_on_whose_conditioning_weights_were_muons():
     assert torch.allclose(before - weight, torch.tensor(0.1))
 
 
-def test_a_matrix_steps_as_with_the_muon_of_pytorch():
+@pytest.mark.parametrize("momentum", [0.8, 0.95])
+def test_a_matrix_steps_as_with_the_muon_of_pytorch(momentum):
     reference = getattr(torch.optim, "Muon", None) or pytest.skip("this PyTorch has no Muon")
-    ours = stepped(lambda p: Muon(p, 0.1, 0.01), (16, 24))
-    options = {"weight_decay": 0.01, "momentum": MOMENTUM, "adjust_lr_fn": "match_rms_adamw"}
+    ours = stepped(lambda p: Muon(p, 0.1, 0.01, momentum), (16, 24))
+    options = {"weight_decay": 0.01, "momentum": momentum, "adjust_lr_fn": "match_rms_adamw"}
     theirs = stepped(lambda p: reference(p, lr=0.1, **options), (16, 24))
     start = stepped(lambda p: Muon(p, 0.0), (16, 24))
     assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()  # theirs iterates in bf16

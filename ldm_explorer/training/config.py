@@ -27,6 +27,7 @@ class FitConfig:
 
     DEFAULT_MINUTES: ClassVar[float] = 30
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 4e-3, "adamw": 1e-3}
+    MUON_MOMENTUM: ClassVar[float] = 0.95
 
     out: Path | None = None
     """Folder of the run: state while it trains, then the checkpoint. Default: runs/<dataset>/<name>."""

@@ -11,9 +11,6 @@ from torch.optim import AdamW, Optimizer
 from ldm_explorer.networks import conditioning_weights
 from ldm_explorer.training.config import FitConfig
 
-MOMENTUM = 0.8
-"""Muon's is 0.95 elsewhere; here averaged weights take out the noise, and less lag gives a lower loss in 4 to 20
-CPU-minutes (checkpoints/README.md)."""
 ADAM_BETAS = (0.9, 0.99)
 ADAM_EPSILON = 1e-8
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -35,7 +32,8 @@ def make_optimizer(config: FitConfig, model: nn.Module, capturable: bool = False
     if capturable:
         rate = torch.tensor(rate, device=parameters[0].device)
     if config.optimizer == "muon":
-        return Muon(parameters, rate, config.weight_decay, capturable, conditioning_weights(model))
+        by_adam = conditioning_weights(model)
+        return Muon(parameters, rate, config.weight_decay, config.MUON_MOMENTUM, capturable, by_adam)
     decay = config.weight_decay
     return AdamW(parameters, rate, ADAM_BETAS, weight_decay=decay, fused=True, capturable=capturable)
 
@@ -103,10 +101,12 @@ class Muon(Optimizer):
         parameters: Iterable[nn.Parameter],
         lr: float | Tensor,
         weight_decay: float = 0.0,
+        momentum: float = 0.95,
         capturable: bool = False,
         by_adam: Collection[nn.Parameter] = (),
     ):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "capturable": capturable})
+        self.momentum = momentum
         self.by_adam = {id(parameter) for parameter in by_adam}
 
     @torch.no_grad()
@@ -123,7 +123,7 @@ class Muon(Optimizer):
                 gradients: list[Any] = [parameter.grad for parameter in alike]
                 states = [self.state[parameter] for parameter in alike]
                 is_matrix = self._matrix_shape(alike[0]) is not None
-                updates = _muon(gradients, states) if is_matrix else _adam(gradients, states, capturable)
+                updates = _muon(gradients, states, self.momentum) if is_matrix else _adam(gradients, states, capturable)
                 torch._foreach_mul_(alike, 1 - rate * group["weight_decay"])
                 if capturable:
                     torch._foreach_mul_(updates, rate)
@@ -147,13 +147,13 @@ class Muon(Optimizer):
         return list(alike.values())
 
 
-def _muon(gradients: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tensor]:
+def _muon(gradients: list[Tensor], states: list[dict[str, Tensor]], momentum: float) -> list[Tensor]:
     for gradient, state in zip(gradients, states, strict=True):
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
     momenta = [state["momentum"] for state in states]
-    torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-    directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
+    torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+    directions = torch._foreach_lerp(gradients, momenta, momentum)  # Nesterov's
     matrices = [direction.flatten(1) for direction in directions]
     many = len(matrices) > 1
     orthogonal = orthogonalise(torch.stack(matrices) if many else matrices[0])
