@@ -27,7 +27,6 @@ class FitConfig:
 
     DEFAULT_MINUTES: ClassVar[float] = 30
     LEARNING_RATES: ClassVar[dict[str, float]] = {"muon": 4e-3, "adamw": 1e-3}
-    MUON_MOMENTUM: ClassVar[float] = 0.95
 
     out: Path | None = None
     """Folder of the run: state while it trains, then the checkpoint. Default: runs/<dataset>/<name>."""
@@ -109,6 +108,11 @@ class FitConfig:
     def peak_learning_rate(self) -> float:
         """The learning rate that is given, else the one that suits the optimizer."""
         return self.LEARNING_RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def muon_momentum(self) -> float:
+        """The share of its earlier steps that Muon keeps in the next one."""
+        return 0.95
 
     @property
     def places(self) -> dict[str, str]:

@@ -33,7 +33,7 @@ def make_optimizer(config: FitConfig, model: nn.Module, capturable: bool = False
         rate = torch.tensor(rate, device=parameters[0].device)
     if config.optimizer == "muon":
         by_adam = conditioning_weights(model)
-        return Muon(parameters, rate, config.weight_decay, config.MUON_MOMENTUM, capturable, by_adam)
+        return Muon(parameters, rate, config.weight_decay, config.muon_momentum, capturable, by_adam)
     decay = config.weight_decay
     return AdamW(parameters, rate, ADAM_BETAS, weight_decay=decay, fused=True, capturable=capturable)
 
