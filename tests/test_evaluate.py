@@ -181,7 +181,7 @@ def test_figures_by_other_samplers_or_steps_are_kept_apart():
     ]
     assert len(set(names)) == 5
     assert names[:2] == ["evaluation", "evaluation_quick"]
-    with pytest.raises(ValueError, match="leave out --sampler and --steps"):
+    with pytest.raises(ValueError, match="leave out --steps"):
         section(few_evaluations=True, steps=100)
 
 
@@ -279,6 +279,7 @@ def test_a_denoiser_is_measured_once_and_taken_up_where_it_stopped(reference, ld
     curves = measure(few_evaluations=True)["fd_percent"]
     assert set(curves) == set(SAMPLERS)
     assert all(len(curve) == 2 for curve in curves.values())
+    assert measure(few_evaluations=True, sampler="ddim")["fd_percent"] == {"ddim": curves["ddim"]}
 
 
 def test_a_model_of_pixels_that_another_program_saved_is_measured_and_nothing_is_written_there(

@@ -12,12 +12,13 @@ SEEDS = (0, 1, 2)
 FEW_EVALUATIONS = (4, 6, 8, 10, 12, 16, 25, 50)
 
 
-def few_evaluations(checkpoint: Checkpoint) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The samplers, and with how many evaluations each, that a curve of few evaluations has; a student has its own."""
+def few_evaluations(checkpoint: Checkpoint, sampler: str | None = None) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The samplers, or the one that is asked for, and with how many evaluations each, that a curve of few evaluations
+    has; a student has its own."""
     if checkpoint.teacher:
         return (checkpoint.sampling.sampler,), (checkpoint.sampling.num_inference_steps,)
     denoiser = checkpoint.denoiser
-    return tuple(samplers_of(denoiser.schedule, denoiser.prediction_type)), FEW_EVALUATIONS
+    return (sampler,) if sampler else tuple(samplers_of(denoiser.schedule, denoiser.prediction_type)), FEW_EVALUATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,8 @@ class EvaluationConfig:
     quick: bool = False
     """2,000 images and one seed, stored in columns of their own."""
     few_evaluations: bool = False
-    """Measure feature FD for every sampler with 4 to 50 evaluations instead, of a student with its own, without
-    --sampler and --steps, and store that."""
+    """Measure feature FD with 4 to 50 evaluations instead, for every sampler or --sampler, of a student with its own,
+    and store that."""
     resume: bool = False
     """Measure only what was not measured before with the same weights, options, torch and threads."""
     compile: bool = False
@@ -52,8 +53,8 @@ class EvaluationConfig:
         settle_types(self)
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise ValueError(f"--steps is {self.steps}: give 1 to 1000")
-        if self.few_evaluations and (self.sampler, self.steps) != (None, None):
-            raise ValueError("--few-evaluations measures every sampler: leave out --sampler and --steps")
+        if self.few_evaluations and self.steps is not None:
+            raise ValueError("--few-evaluations measures 4 to 50 of them: leave out --steps")
 
     @property
     def num_images(self) -> int:

@@ -117,7 +117,7 @@ class Evaluation:
         dataset, image_side, _, classifier = key
         sampling = {}
         if self.config.few_evaluations:
-            samplers, counts = few_evaluations(checkpoint)
+            samplers, counts = few_evaluations(checkpoint, self.config.sampler)
             sampling = {"sampler": list(samplers), "evaluations": list(counts)}
         elif checkpoint.has_denoiser:
             sampler, num_steps = self.config.sampling(checkpoint.sampling)
@@ -209,7 +209,7 @@ class Evaluation:
     def _few_evaluations(self, checkpoint: Checkpoint, reference: Reference, parts: Parts) -> dict[str, Any]:
         """Feature FD for every sampler and number of evaluations, from the same noise."""
         pipeline = self._pipeline(checkpoint)
-        samplers, counts = few_evaluations(checkpoint)
+        samplers, counts = few_evaluations(checkpoint, self.config.sampler)
 
         def distance(sampler: str, num_steps: int) -> dict[str, Any]:
             arguments = (pipeline, reference.spec, self.config.num_images, SEEDS[0])
