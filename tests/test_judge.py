@@ -19,7 +19,7 @@ LOSSES = [0.02 * step for step in range(5, 61)]
 ACCUSED_WHERE = {
     "training fell apart": "looks untrained",
     "the scale of the latents at most": "looks untrained",
-    "less than the latents' covariance": "less than the latents' covariance",
+    "so far the network knows less than the covariance": "less than covariances do",
     "hardly more": "",
     "structure that means and covariances do not hold": "",
 }

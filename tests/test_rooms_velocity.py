@@ -80,7 +80,8 @@ def test_a_flow_lies_on_a_line_and_its_velocity_stays_the_same(flow_folder):
     assert "tiny-flow was trained with" in table
     assert figure.layout.title.text.startswith("a = 1 − s")
     frame = show["frames"][10]
-    assert frame["label"] == f"s = {frame['sides'][0][0]['plane']['b']:.3f}", "no row of the schedule"
+    told = 1000 * frame["sides"][0][0]["plane"]["b"]
+    assert frame["label"] == f"s = {told / 1000:.3f}, t = {told:.0f}", "no row of the schedule"
     plane, *pictures = frame["sides"][0]
     assert plane["plane"]["is_flow"]
     assert plane["plane"]["a"] + plane["plane"]["b"] == pytest.approx(1)

@@ -84,7 +84,8 @@ def test_ctrl_c_in_a_push_says_that_the_run_is_there(training, tmp_path, monkeyp
     monkeypatch.setattr(run_module, "push", stop)
     with pytest.raises(Interrupted, match=r"stopped: the run is whole in .*run, and `python train/push.py .* me/run`"):
         drive(training("vae", tmp_path / "run", push_to_hub="me/run"))
-    assert f"wrote {tmp_path / 'run'}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"wrote {tmp_path / 'run'}\nValidation images come back with " in said, "and how good it is"
     assert read_checkpoint(tmp_path / "run").kind == "vae"
 
 

@@ -17,8 +17,9 @@ def conclusion(rung: Rung, floors: MeanFloors, of_class: bool, level: bool = Fal
             )
         case Rung.NOTHING:
             return (
-                f"above the {zero:.3f} of a network that says nothing: training fell apart. Lower the learning "
-                "rate, warm up, clip gradients."
+                f"above the {zero:.3f} of a network that says nothing: it has hardly begun to learn, or training fell "
+                "apart. Train longer; where the loss was lower before, lower the learning rate, warm up, clip "
+                "gradients."
             )
         case Rung.SCALE:
             return (
@@ -26,9 +27,9 @@ def conclusion(rung: Rung, floors: MeanFloors, of_class: bool, level: bool = Fal
                 f"most. {what_helps(level)}"
             )
         case Rung.PART_OF_COVARIANCE:
+            knowing = "the covariance of each class" if of_class else "the latents' covariance"
             return (
-                f"between {whose} and the white floor ({white:.3f}): so far the network knows less than the "
-                "latents' covariance does."
+                f"between {whose} and the white floor ({white:.3f}): so far the network knows less than {knowing} does."
             )
         case Rung.COVARIANCE:
             return f"at {whose}: the network knows the latents' means and covariances, and hardly more."

@@ -121,7 +121,9 @@ def answer(twins: Twins | None) -> str:
     said = [_compared(first, other, twins.spread) for other in others if other.way == first.way]
     return (
         f"Against **{first.label}**, trained for as long on the same latents ({twins.latent}): {'; '.join(said)}. "
-        f"Seeds alone move feature FD by {twins.spread:.0%} here, where all share one autoencoder."
+        f"Seeds alone, of training and of sampling, move feature FD by {twins.spread:.0%}, measured on "
+        f"{', '.join(twin.label for twin in twins.twins if twin.spread is not None)}; all share one autoencoder, and "
+        "the others were trained with one seed."
     )
 
 

@@ -64,7 +64,8 @@ class FitConfig:
     """On one GPU, record a step once as a CUDA graph and launch it as a whole, which is what makes small networks fast
     there. Without, the weights are the same up to rounding, and the memory that the graph holds is free."""
     threads: int | None = None
-    """CPU threads per process. Default: the cores there are, shared by the processes on this machine."""
+    """CPU threads per process. Default: OMP_NUM_THREADS, else the cores there are, shared by the processes on this
+    machine; on one that is busy with something else, 1 can be many times faster."""
     log_every_steps: int = 20
     validate_every_steps: int = 500
     save_every_steps: int = 500

@@ -17,6 +17,7 @@ from ldm_explorer.training.loop import Step
 from ldm_explorer.training.processes import precision_of
 from ldm_explorer.training.push import how_again
 from ldm_explorer.training.run import Run, Training, begin
+from ldm_explorer.training.run_card import what_it_learned
 from ldm_explorer.training.step_graph import is_recorded
 
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
@@ -35,6 +36,8 @@ def drive(training: Training) -> None:
             run.accelerator.print(pictures.summary)
         try:
             run.accelerator.print(f"\nloading the images{', and encoding them' * run.config.ENCODES}")
+            if run.first_step:
+                run.accelerator.print(f"going on from step {run.first_step:,}")
             run.prepare()
             run.accelerator.print(_summary(run))
             finished = watch(run)
@@ -46,7 +49,7 @@ def drive(training: Training) -> None:
         if not finished:
             raise Interrupted
         if run.accelerator.is_main_process:
-            print(f"wrote {run.folder}")
+            print(f"wrote {run.folder}\n{what_it_learned(run.folder)}".rstrip())
             _push(run)
 
 

@@ -74,10 +74,14 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def use_cores(threads: int | None) -> None:
-    """Compute with so many threads; by default this process's share of the cores, for launchers leave it one."""
+    """Compute with so many threads; by default those of OMP_NUM_THREADS, or this process's share of the cores where a
+    launcher runs it, for launchers set that to one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    torch.set_num_threads(threads or max(1, cores // local_processes))
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    launched = any(name in os.environ for name in ("LOCAL_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"))
+    by_default = int(told) if told.isdecimal() and not launched else cores // local_processes
+    torch.set_num_threads(threads or max(1, by_default))
 
 
 def keep_freed_memory() -> None:

@@ -148,17 +148,23 @@ def _as_a_student(config: RunConfig, training: dict[str, Any]) -> str:
     )
 
 
+def what_it_learned(run_dir: Path) -> str:
+    """How its validation ended, in a sentence that holds it against what makes it readable; "" of a classifier."""
+    run, training = RunFolder(run_dir), read_json(run_dir / METRICS_FILE)["training"]
+    if "validation_psnr_db" in training:
+        return f"Validation images come back with {training['validation_psnr_db']:.2f} dB PSNR."
+    if not run.has(PIPELINE_FILE):
+        return ""
+    checkpoint = read_checkpoint(run_dir)
+    try:
+        return read_loss(checkpoint).sentence() if checkpoint.teacher is None else student_sentence(checkpoint.log())
+    except ValueError:  # too short for a validation
+        return "No validation loss was logged."
+
+
 def _figures(run_dir: Path, metrics: dict[str, Any]) -> list[str]:
-    """The losses and measures that are known, each beside what makes it readable."""
-    checkpoint, said = read_checkpoint(run_dir), []
-    if "validation_psnr_db" in metrics["training"]:
-        said.append(f"Validation images come back with {metrics['training']['validation_psnr_db']:.2f} dB PSNR.")
-    if checkpoint.kind == "ldm":
-        try:
-            of_a_student = checkpoint.teacher is not None
-            said.append(student_sentence(checkpoint.log()) if of_a_student else read_loss(checkpoint).sentence())
-        except ValueError:  # too short for a validation
-            said.append("No validation loss was logged.")
+    """The losses and measures that are known."""
+    said = [sentence] if (sentence := what_it_learned(run_dir)) else []
     measured = sorted(section for section in metrics if section.startswith("evaluation"))
     if not measured:
         return [*said, "No other measures were taken."]

@@ -171,7 +171,7 @@ ACCUSED: dict[Rung, Finding] = {
     Rung.SCALE: _UNTRAINED,
     Rung.PART_OF_COVARIANCE: Finding(
         "should be near the second or below",
-        "It needs more training: so far it knows less than the latents' covariance does",
+        "It needs more training: so far it knows less than covariances do",
         "train longer: --max-minutes, --max-steps",
         severity=1,
     ),

@@ -37,9 +37,7 @@ HOW_IT_WORKS = (
     "wrong prediction type also gives a high loss and bad samples), so likely causes come first and what follows from "
     "them below."
 )
-IN_STEPS = (
-    f"10 steps of {DEFAULT_SAMPLER}, or as many of ddim as a student has, along the folder's betas, never clipped"
-)
+IN_STEPS = f"10 steps of {DEFAULT_SAMPLER}, a student's own of ddim, along the folder's schedule, never clipped"
 
 
 SETTINGS = OfCheckpoint

@@ -170,8 +170,8 @@ def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
 
 
 def _when(view: VelocityView) -> str:
-    """A flow's time is s: its row of the schedule is no number that anybody gives a network."""
-    return f"s = {view.amplitudes[1]:.3f}" if view.is_flow else f"t = {view.t}"
+    """A flow's time is s, and its network is told t = 1000 s, which is no row of a schedule."""
+    return f"s = {view.amplitudes[1]:.3f}, t = {view.t + 1}" if view.is_flow else f"t = {view.t}"
 
 
 def _step(s: int) -> str:
