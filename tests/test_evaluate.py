@@ -147,13 +147,16 @@ def test_labels_are_subfolders_and_none_are_guessed():
         labels_of(folder, ["Bag", "Handbag", ""], SPEC)
 
 
-def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, ldm_folder, tmp_path):
+def test_what_cannot_be_measured_is_refused_before_any_work(folder, vae_folder, ldm_folder, flow_folder, tmp_path):
     def refused(match: str, *folders, **options):
         with pytest.raises(ValueError, match=match):
             read_subjects(folders, EvaluationConfig(**options))
 
     refused("has no denoiser: leave it out", ldm_folder, vae_folder, few_evaluations=True)
     refused("has no denoiser: leave it out", folder, few_evaluations=True)
+    refused("does not walk along a flow", flow_folder, sampler="ddim")
+    refused("does not walk along a flow", flow_folder, sampler="ddim", few_evaluations=True)
+    refused("heun takes an odd number of evaluations: give --steps 11", flow_folder, sampler="heun")
     refused("is no folder", tmp_path / "nothing")
     (tmp_path / "classifier" / "features").mkdir(parents=True)
     (tmp_path / "classifier" / "features" / "config.json").touch()

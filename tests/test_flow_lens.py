@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+from ldm_explorer.explore.denoising import denoise_images
 from ldm_explorer.explore.flow_lens import Path, retraining, time_in, to_flow, view_as_flow
+from ldm_explorer.explore.library import open_library
 from ldm_explorer.figures.flow_lens import flow_lens_figure
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.schedules import FlowSchedule, make_schedule
@@ -46,6 +48,23 @@ def test_a_linear_walk_of_the_exact_denoiser_is_seen_at_the_steps_of_its_sampler
     assert one.flow.straightness == pytest.approx(1)
     with pytest.raises(ValueError, match="one request may cost"):
         view_as_flow(checkpoint, "Bag", 0, sampler="ddim", num_steps=4, guidance_scale=1.0, max_gflops=1e-9)
+
+
+def test_a_sampler_that_tries_a_point_and_goes_back_is_no_longer_for_it(flow_folder):
+    checkpoint = open_library(flow_folder.parents[1]).get("tiny-flow")
+    lens = view_as_flow(checkpoint, "Bag", 0, sampler="heun", num_steps=5, guidance_scale=1.0)
+    assert len(lens.s) == 4
+    assert lens.s.diff().max() < 0, "never twice at one time"
+
+
+def test_latents_that_are_not_finite_are_no_answer(ldm_folder):
+    checkpoint = open_library(ldm_folder.parents[1]).get("tiny-ldm")
+    next(checkpoint.pipeline.unet.parameters()).data.flatten()[0] = math.nan
+    walk = {"sampler": "ddim", "num_steps": 2, "guidance_scale": 1.0}
+    with pytest.raises(ValueError, match="tiny-ldm gives latents that are not finite"):
+        view_as_flow(checkpoint, "Bag", 0, **walk)
+    with pytest.raises(ValueError, match="tiny-ldm gives latents that are not finite"):
+        next(denoise_images(checkpoint, "Bag", 0, **walk))
 
 
 def test_what_a_flow_would_change_is_said_in_the_schedules_own_numbers():

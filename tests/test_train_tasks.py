@@ -351,7 +351,8 @@ def test_a_unet_that_halves_the_latents_too_often_is_refused(tiny_vae):
         ({"label_dropout": 1.0}, "--label-dropout is 1.0"),
         ({"label_dropout": -0.1}, "--label-dropout is -0.1"),
         ({"num_timesteps": 1}, "num_timesteps is 1"),
-        ({"min_snr_gamma": float("inf")}, "--min-snr-gamma is inf: it has to be a finite number above 0"),
+        ({"min_snr_gamma": float("inf")}, "--min-snr-gamma is inf: it has to be a finite number of"),
+        ({"min_snr_gamma": 1e-300}, "--min-snr-gamma is 1e-300: it has to be a finite number of at least 0.001"),
         ({"dataset": "imagenet"}, "imagenet"),
     ],
 )

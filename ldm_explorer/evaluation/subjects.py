@@ -18,7 +18,9 @@ from ldm_explorer.image_folder import holds_pictures, read_samples
 from ldm_explorer.run_files import read_scheduler_config
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import VAE, holds_classifier, holds_run
+from ldm_explorer.samplers import make_sampler, takes_evaluations
 from ldm_explorer.sources import open_source
+from ldm_explorer.stored_scheduler import load_scheduler
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,13 @@ def read_subjects(folders: Iterable[Path], config: EvaluationConfig) -> dict[str
             if run.is_marked and not os.access(folder, os.W_OK):
                 raise ValueError(f"{folder} cannot be written to, and measures are kept there: copy it elsewhere first")
         if isinstance(subject, Checkpoint) and subject.has_denoiser:
-            counts = few_evaluations(subject)[1] if config.few_evaluations else config.sampling(subject.sampling)[1:]
+            if config.few_evaluations:
+                samplers, counts = few_evaluations(subject, config.sampler)
+                _check_sampler(samplers[0], subject)
+            else:
+                sampler, steps = config.sampling(subject.sampling)
+                counts = (steps,)
+                _check_sampler(sampler, subject, steps)
             _check_steps(max(counts), subject.folder)
         elif config.few_evaluations:
             raise ValueError(f"{folder} has no denoiser: leave it out of --few-evaluations")
@@ -95,6 +103,16 @@ def read_subjects(folders: Iterable[Path], config: EvaluationConfig) -> dict[str
     if not found:
         raise ValueError("there is no checkpoint among these folders: give run folders, as in checkpoints/*/*")
     return found
+
+
+def _check_sampler(sampler: str, checkpoint: Checkpoint, steps: int | None = None) -> None:
+    """Raise `ValueError` for one that does not walk along its schedule, or not in so many evaluations."""
+    if read_scheduler_config(checkpoint.folder):
+        make_sampler(sampler, load_scheduler(checkpoint.folder))
+    if steps is not None and not takes_evaluations(sampler, steps):
+        raise ValueError(
+            f"{sampler} takes an odd number of evaluations: give --steps {steps + 1}, or another --sampler"
+        )
 
 
 def _check_steps(steps: int, folder: Path) -> None:

@@ -66,6 +66,7 @@ def denoise_images(
     )
     every = _every(num_steps)
     for step in steps:
+        check_finite(checkpoint, step.z_next)
         last = step.index == step.total - 1
         if last or step.index % every == 0:
             mixed = pipeline.denoiser.schedule.at(step.timestep)
@@ -81,6 +82,15 @@ def denoise_images(
                 z0=z0,
                 eps=to_eps("sample", step.z0, step.z_t, mixed),
             )
+
+
+def check_finite(checkpoint: Checkpoint, latents: Tensor) -> None:
+    """Raise `ValueError` where a walk came to what is no picture."""
+    if not latents.isfinite().all():
+        raise ValueError(
+            f"{checkpoint.name} gives latents that are not finite, and there is no picture of them: Diagnosis looks "
+            "for the cause"
+        )
 
 
 def timesteps_shown(checkpoint: Checkpoint, sampler: str, num_steps: int) -> list[float]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ldm_explorer.amplitudes import Amplitudes
 from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
-from ldm_explorer.explore.denoising import check_cost, labels_to_denoise
+from ldm_explorer.explore.denoising import check_cost, check_finite, labels_to_denoise
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.schedules import FlowSchedule, Schedule
 
@@ -89,6 +89,9 @@ def view_as_flow(
     )
     own, flow, times = [], [], []
     for step in steps:
+        check_finite(checkpoint, step.z_next)
+        if sampler == "heun" and step.index % 2:  # a trial, which the path goes back from
+            continue
         x, s = to_flow(step.z_t, checkpoint.schedule.at(step.timestep))
         own.append(step.z_t.flatten(1))
         flow.append(x.flatten(1))

@@ -177,7 +177,7 @@ def check_options(config: Any, run_dir: Path) -> None:
                     f"{run_dir} was started with {there_before[name]} ({name} = {before[name]}), and {value} is "
                     f"{there[name]}: bring back what it began with, or give another --out"
                 )
-        elif name not in RESUMABLE_FIELDS | {PLACES} and before[name] != value:
+        elif name not in RESUMABLE_FIELDS | {PLACES} and name in before and before[name] != value:
             raise ValueError(
                 f"{run_dir} was started with {name} = {before[name]}, not {value}: "
                 "resume with the same options, or give another --out"

@@ -26,6 +26,7 @@ from ldm_explorer.schedules import (
 from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.training.dataset import TrainConfig
 
+MIN_SNR_GAMMA = 1e-3
 OPTIONS_OF = {UNET: ("widths", "layers_per_block", "attention_max_side"), TRANSFORMER: ("width", "depth", "patch_size")}
 """The options that one network alone has."""
 
@@ -91,8 +92,11 @@ class LDMTrainConfig(TrainConfig):
         super().__post_init__()
         if not 0 <= self.label_dropout < 1:
             raise ValueError(f"--label-dropout is {self.label_dropout}: give a share in [0, 1)")
-        if self.min_snr_gamma is not None and not 0 < self.min_snr_gamma < math.inf:
-            raise ValueError(f"--min-snr-gamma is {self.min_snr_gamma}: it has to be a finite number above 0")
+        if self.min_snr_gamma is not None and not MIN_SNR_GAMMA <= self.min_snr_gamma < math.inf:
+            raise ValueError(
+                f"--min-snr-gamma is {self.min_snr_gamma}: it has to be a finite number of at least {MIN_SNR_GAMMA}, "
+                "or nothing is learned; Hang et al. 2023 use 5"
+            )
         if not self.class_labels and self.label_dropout != type(self).label_dropout:
             raise ValueError("--label-dropout needs class labels: leave out --no-class-labels")
         for name in OPTIONS_OF[UNET if self.network == TRANSFORMER else TRANSFORMER]:
