@@ -144,8 +144,10 @@ def verdicts(results: Results) -> list[str]:
         for name in ours:
             seconds = time_to(wanted, looks_of(name, results))
             said = f"to the {wanted:.3g} % that {peer} has after {theirs:.0f} CPU-seconds: "
-            share = "" if seconds is None else f"after {seconds:.0f}, {seconds / theirs:.2g} of its time"
-            said += share or "at no look that every seed has"
+            if seconds is None:
+                said += "at no look that every seed has"
+            else:
+                said += f"after {seconds:.0f}, {seconds / theirs:.2g} of its time"
             lines.append(f"{name} {said} (bar {BAR:.2g}, aim {AIM:.3g})")
     return lines
 

@@ -120,6 +120,12 @@ def takes_evaluations(name: str, num_steps: int) -> bool:
     return name != "heun" or num_steps % 2 == 1
 
 
+def is_trial(name: str, index: int) -> bool:
+    """Whether an evaluation, counted from 0, is at a point that a sampler goes back from: of Heun's two a step the
+    second."""
+    return name == "heun" and index % 2 == 1
+
+
 def make_sampler(name: str, scheduler: SchedulerMixin) -> SchedulerMixin:
     """A fresh sampler over the checkpoint's schedule; samplers have state, so every run makes its own.
 

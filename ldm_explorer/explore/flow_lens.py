@@ -16,6 +16,7 @@ from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.diagnosis.denoisers import DEFAULT_DENOISER, denoiser_of
 from ldm_explorer.explore.denoising import check_cost, check_finite, labels_to_denoise
 from ldm_explorer.lazy import cached_property
+from ldm_explorer.samplers import is_trial
 from ldm_explorer.schedules import FlowSchedule, Schedule
 
 NUM_PATHS = 8
@@ -90,7 +91,7 @@ def view_as_flow(
     own, flow, times = [], [], []
     for step in steps:
         check_finite(checkpoint, step.z_next)
-        if sampler == "heun" and step.index % 2:  # a trial, which the path goes back from
+        if is_trial(sampler, step.index):
             continue
         x, s = to_flow(step.z_t, checkpoint.schedule.at(step.timestep))
         own.append(step.z_t.flatten(1))

@@ -151,16 +151,16 @@ def _facts(view: VelocityView) -> list[tuple[str, str]]:
 
 def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
     (a, b), (a_s, b_s) = view.amplitudes, view.amplitudes_s
-    caption, see = f"{_when(view)}: a = {a:.3f}, b = {b:.3f}", "decoded: what a network sees"
+    shares, see = f"a = {a:.3f}, b = {b:.3f}", "decoded: what a network sees"
     ends = [Shot(decoded["z0"], "z0", "the latent of the image", size="small")]
     ends += [Shot(decoded["eps"], "ε", "the noise", size="small")]
     if view.is_flow:
         u = Shot(decoded["u"], "u = ε − z0", "decoded: what a flow's network predicts at any s", slot="predicted")
         next_s = Shot(decoded["z_s"], "z_s", f"one Euler step on, at s = {b_s:.3f}", size="small")
         noisy = Shot(decoded["z_t"], "z_t = (1 − s) z0 + s ε", see, slot="noisy")
-        return [Plane(a, b, a_s, b_s, _when(view), f"a = {a:.3f}, b = {b:.3f}", is_flow=True), noisy, u, *ends, next_s]
+        return [Plane(a, b, a_s, b_s, _when(view), shares, is_flow=True), noisy, u, *ends, next_s]
     return [
-        Plane(a, b, a_s, b_s, f"φ = {math.degrees(view.angle):.0f}°", caption),
+        Plane(a, b, a_s, b_s, f"φ = {math.degrees(view.angle):.0f}°", f"{_when(view)}: {shares}"),
         Shot(decoded["z_t"], "z_t = a z0 + b ε", see, slot="noisy"),
         Shot(decoded["v"], "v = a ε − b z0", "decoded: what a v-network predicts", slot="predicted"),
         *ends,
