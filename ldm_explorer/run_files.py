@@ -146,6 +146,10 @@ class SchedulerConfig(BetasConfig, total=False):
     flow_shift: Positive | None
     use_dynamic_shifting: bool
     invert_sigmas: bool
+    stochastic_sampling: bool
+    use_karras_sigmas: bool | None
+    use_exponential_sigmas: bool | None
+    use_beta_sigmas: bool | None
 
 
 _RUN, _RECORD, _PROGRESS = TypeAdapter(RunConfig), TypeAdapter(LogRecord), TypeAdapter(Progress)

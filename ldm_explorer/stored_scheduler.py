@@ -39,11 +39,11 @@ ONLY_DDPM_KNOWS = ("sigmoid", "laplace")
 def load_scheduler(folder: Path) -> SchedulerMixin:
     """The schedule and the prediction type of any diffusers scheduler over betas or along a flow, in the class that
     `make_scheduler` gives it. Raises `CheckpointError`."""
-    config, path = read_scheduler_config(folder), f"{printable(folder)}/{SCHEDULER}"
+    config, path = read_named_config(folder), f"{printable(folder)}/{SCHEDULER}"
     if not config:
         raise CheckpointError(f"{printable(folder)} has a denoiser but no {SCHEDULER_FILE}")
-    name = _class_of(folder, config)
-    if name in FLOW_MATCHING or (name in OVER_BETAS and _uses_flow_sigmas(name, config)):
+    name = config["_class_name"]
+    if is_of_flow(name, config):
         return _along_a_flow(config, name, path)
     if name not in OVER_BETAS:
         kind = with_article(name) if name else "a scheduler without a name"
@@ -59,9 +59,13 @@ def load_scheduler(folder: Path) -> SchedulerMixin:
         raise CheckpointError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def _uses_flow_sigmas(name: str, config: SchedulerConfig) -> bool:
-    """Others keep the field where they were made of a config that has it, and walk along betas all the same."""
-    return bool(config.get("use_flow_sigmas")) and "use_flow_sigmas" in _parameters(name)
+def is_of_flow(name: str, config: SchedulerConfig) -> bool:
+    """Whether diffusers' class of that name walks along a flow with this config.
+
+    Others keep the field where they were made of a config that has it, and walk along betas all the same.
+    """
+    asked = name in OVER_BETAS and bool(config.get("use_flow_sigmas")) and "use_flow_sigmas" in _parameters(name)
+    return name in FLOW_MATCHING or asked
 
 
 def stored_path(folder: Path) -> Literal["betas", "a flow"]:
@@ -91,11 +95,20 @@ def _check_prediction(kind: str, known: tuple[str, ...], path: str) -> None:
         raise CheckpointError(f"{path} predicts {shown(kind)}: known are {', '.join(known)}")
 
 
-def _class_of(folder: Path, config: SchedulerConfig) -> str:
-    """By its own file, else by model_index.json; "" where neither says it."""
+def read_named_config(folder: Path) -> SchedulerConfig:
+    """scheduler_config.json with a class: that of its own file, else of the index, "" where neither says it.
+
+    {} where there is none.
+    """
+    config = read_scheduler_config(folder)
+    return config and {**config, "_class_name": config.get("_class_name") or listed_class(folder)}
+
+
+def listed_class(folder: Path) -> str:
+    """The class by which a pipeline of diffusers loads the scheduler, as its index lists it, "" where it does not."""
     index = read_json(folder / PIPELINE_FILE) if RunFolder(folder).has(PIPELINE_FILE) else {}
     listed = index.get(SCHEDULER)
-    name = config.get("_class_name") or (listed[-1] if isinstance(listed, list) and listed else "")
+    name = listed[-1] if isinstance(listed, list) and listed else ""
     return name if isinstance(name, str) else ""
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import uneven_statistics
 
 from ldm_explorer import diagnose
 from ldm_explorer.amplitudes import amplitudes_of
@@ -15,6 +16,7 @@ from ldm_explorer.diagnosis.known import KnownLatents
 from ldm_explorer.diagnosis.power_spectrum import power_spectrum, spectrum_floor
 from ldm_explorer.diagnosis.verdicts import Diagnosis, Verdict
 from ldm_explorer.schedules import make_schedule
+from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.ui.rooms.diagnosis import card
 
 (SAMPLES,) = (check for check in CHECKS if check.name == "samples")
@@ -91,6 +93,35 @@ def test_a_reader_that_ends_early_is_no_error(monkeypatch, tmp_path):
     monkeypatch.setattr(diagnose.sys, "stdout", Closed())
     monkeypatch.setattr(diagnose.os, "dup2", lambda *_: None)
     assert diagnose.main(["--snippet"]) == diagnose.HEALTHY
+
+
+def test_latents_of_the_covariance_lie_at_a_distance_of_one_and_noise_of_their_size_does_not():
+    statistics = uneven_statistics()
+    covariance = statistics.covariance.double()
+    noise = torch.randn(2000, len(covariance), generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    like = noise @ torch.linalg.cholesky(covariance).T + statistics.mean
+    shape = statistics.subset.mean.shape[1:]
+    assert statistics.mahalanobis(like.view(-1, *shape)) == pytest.approx(1, rel=0.01)
+    of_its_size = noise * covariance.diag().mean().sqrt() + statistics.mean
+    by_hand = float(torch.linalg.inv(covariance).diag().mean() * covariance.diag().mean())
+    assert statistics.mahalanobis(of_its_size.view(-1, *shape)) == pytest.approx(by_hand, rel=0.02)
+    assert by_hand > 1.5
+    with pytest.raises(ValueError, match="was not kept"):
+        replace(statistics, covariance=None).mahalanobis(like.view(-1, *shape))
+
+
+@pytest.mark.parametrize("student", ["flagship-8x8x4-student-1", "flagship-8x8x4-student-4"])
+def test_a_student_of_shuffled_weights_is_accused_and_the_shipped_one_is_not(student):
+    case = open_case(shipped_checkpoints() / "fashion_mnist" / student)
+    assert run_check(SAMPLES, case).status == "ok"
+    shuffled = open_case(case.folder)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for values in shuffled.network.parameters():
+            values.copy_(values.flatten()[torch.randperm(values.numel(), generator=generator)].view_as(values))
+    verdict = run_check(SAMPLES, shuffled)
+    assert (verdict.status, verdict.severity) == ("suspect", 2)
+    assert "Mahalanobis" in verdict.evidence
 
 
 def test_one_of_a_thing_is_not_many(ldm_folder):

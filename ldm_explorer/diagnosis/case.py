@@ -54,7 +54,12 @@ class Case:
     image_labels: Tensor | None = None
     num_classes: int = 0  # the labels that are classes; 0 without a denoiser that takes labels
     image_folders: tuple[str, ...] = ()  # the subfolders that images came in, whatever label each is
-    student: SamplerSteps | None = None  # the steps of a distilled denoiser, which answers as none does on others
+    sampling: SamplerSteps | None = None  # what its index says it is sampled by; None for a model of others
+
+    @property
+    def student(self) -> SamplerSteps | None:
+        """The steps of a distilled denoiser, which answers as none does on others; None for one that is not."""
+        return self.sampling if self.config.get("teacher") else None
 
     @property
     def required_vae(self) -> AutoencoderKL:

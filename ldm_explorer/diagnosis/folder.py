@@ -14,10 +14,10 @@ from ldm_explorer.model_folder import find_model
 from ldm_explorer.model_images import num_classes
 from ldm_explorer.model_parts import ModelFolder
 from ldm_explorer.network_files import check_weights, load_model
-from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config, read_scheduler_config
+from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config
 from ldm_explorer.run_layout import LOG_FILE
 from ldm_explorer.sampler_steps import read_sampler_steps
-from ldm_explorer.stored_scheduler import load_scheduler
+from ldm_explorer.stored_scheduler import load_scheduler, read_named_config
 
 
 def open_case(
@@ -48,13 +48,13 @@ def open_case(
         vae,
         network,
         scheduler,
-        read_scheduler_config(folder),
+        read_named_config(folder),
         read_statistics(folder),
         has_statistics,
         images,
         image_labels,
         num_classes(model, spec),
-        student=read_sampler_steps(model) if config.get("teacher") else None,
+        sampling=read_sampler_steps(model) if model.is_ours and model.network else None,
     )
 
 

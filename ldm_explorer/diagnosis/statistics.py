@@ -30,6 +30,7 @@ OPTIONAL = ("covariance", "class_eigenvalues", "memorising", "class_memorising")
 MEMORISING_POINTS = 17
 
 NORMALISED_WITHIN = 0.05
+NEXT_TO_NOTHING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,18 @@ class LatentStatistics:
     class_memorising: Tensor | None  # (P,) the same for one that also knows the label
     subset: Posterior  # of a random part of the training set, at most 1,000: (N, c, h, w)
     subset_labels: Tensor  # (N,) int64
+
+    def mahalanobis(self, z0: Tensor) -> float:
+        """Mean squared Mahalanobis distance of latents `(N, c, h, w)` from the mean, over D: 1 for those of training.
+
+        Directions that hold next to nothing count as if they held a thousandth. Raises `ValueError` without a
+        covariance.
+        """
+        if self.covariance is None:
+            raise ValueError(f"the covariance of {len(self.mean)} values was not kept")
+        eigenvalues, eigenvectors = torch.linalg.eigh(self.covariance.double())
+        along = (z0.flatten(1).double() - self.mean) @ eigenvectors
+        return float((along.square() / eigenvalues.clamp_min(NEXT_TO_NOTHING * eigenvalues.mean())).mean())
 
     def memorising_floor(
         self, prediction_type: PredictionType, mixed: Tensor | Amplitudes, of_classes: bool = False

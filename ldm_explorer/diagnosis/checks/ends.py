@@ -5,12 +5,13 @@ from torch import Tensor
 
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks.settings import CONFIG, setting, walks_every_step
-from ldm_explorer.diagnosis.verdicts import Finding
+from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, shift_of, shifted
 from ldm_explorer.schedules import MAX_TERMINAL_SNR, MIN_EPSILON_TERMINAL_SNR
 
 MAX_STEP = 0.6
 """Of a flow's way from noise to data. The largest shifts in use, about 12, leave their last of ten steps .57 of it."""
+OTHER_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "stochastic_sampling")
 MIN_FLOW_AMPLITUDE = 0.9e-3
 HELPS = 0.1
 """Another spacing has to leave at most this share of the SNR to be asked for."""
@@ -46,6 +47,8 @@ def spacing(case: Case) -> Finding:
 
 def _flow_steps(case: Case) -> Finding:
     """A shift takes steps from one end of a flow to the other: where they are few, none may go most of the way."""
+    if unread := [name for name in OTHER_SPACINGS if case.scheduler_config.get(name)]:
+        raise NotRun(f"its steps are spaced by {' and '.join(unread)}, which is not read")
     shift, times = shift_of(case.required_scheduler), torch.linspace(1, 0, DEFAULT_NUM_STEPS + 1)
     visited = torch.as_tensor(shifted(times, shift))
     longest, at = (-visited.diff()).max(0)
