@@ -92,6 +92,8 @@ FLOW_RIGHT = [
     "z_s = z_t + (s_next - s)*u",
     "z_s = (1 - s_next)*z0 + s_next*eps",
     "z_s = s_next/s*z_t + (1 - s_next/s)*z0",
+    "z_s = z_t + (s - t)*u",
+    "z_s = s/t*z_t + (1 - s/t)*z0",
     "v = (1 - s)*eps - s*z0",
     "u = (v + (2*s - 1)*z0)/(1 - s)",
 ]
@@ -115,6 +117,8 @@ FLOW_WRONG = [
     "z_s = z_t - (s_next - s)*u",
     "z_s = z_t + s_next*u",
     "z_s = z_t + (s - s_next)*u",
+    "z_s = z_t + (t - s)*u",
+    "z_s = z_t + (s - t)*v",
     "v = eps - z0 + 0*s",
     "u = v + 0*s",
 ]
@@ -254,6 +258,12 @@ def test_the_two_velocities_are_told_apart_along_either_path():
     v = check_formula("z0 = a*z_t - b*v", schedule=FlowSchedule(1000))
     assert not v.right
     assert "where variance is preserved" in v.sentence()
+
+
+def test_a_coefficient_of_many_digits_is_said_by_its_size():
+    sentence = check_formula("z0 = 999999^8*999999^8*z_t + b*v").sentence()
+    assert len(sentence) < 300
+    assert "e+95" in sentence
 
 
 def test_the_term_that_differs_along_a_flow_is_named_in_its_time():

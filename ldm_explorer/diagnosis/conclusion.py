@@ -17,9 +17,9 @@ def conclusion(rung: Rung, floors: MeanFloors, of_class: bool, level: bool = Fal
             )
         case Rung.NOTHING:
             return (
-                f"above the {zero:.3f} of a network that says nothing: it has hardly begun to learn, or training fell "
-                "apart. Train longer; where the loss was lower before, lower the learning rate, warm up, clip "
-                "gradients."
+                f"above the {zero:.3f} of a network that knows the mean latent alone: it has hardly begun to learn, or "
+                "training fell apart. Train longer; where the loss was lower before, lower the learning rate, warm "
+                "up, clip gradients."
             )
         case Rung.SCALE:
             return (

@@ -233,6 +233,6 @@ def _say(term: WrongTerm) -> str:
 
 def _with_value(text: str, value: float) -> str:
     """A coefficient with its number beside it, or the number alone where the text is one or is too long to read."""
-    if text.lstrip("-").isdigit():
+    if text.lstrip("-").isdigit() and len(text) <= MAX_TEXT:
         return text
     return f"{text} ({value:.3g})" if len(text) <= MAX_TEXT else f"{value:.3g}"

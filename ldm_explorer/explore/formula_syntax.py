@@ -78,8 +78,8 @@ class NumberSystem:
 def parse_formula(text: str, quantity: str) -> Formula:
     """Read `z0 = a*z_t - b*v`, or the right side alone, which then is a formula for `quantity`.
 
-    Indices that are numbers mean t. Raises `ValueError` for what is no formula, too long, too deep, or has the quantity
-    itself on the right.
+    Indices that are numbers mean t; where times are written t and s, s is the one that follows. Raises `ValueError` for
+    what is no formula, too long, too deep, or has the quantity itself on the right.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"the formula has {len(text):,} characters: give at most {MAX_CHARACTERS}")
@@ -91,6 +91,7 @@ def parse_formula(text: str, quantity: str) -> Formula:
     if quantity not in QUANTITIES:
         raise ValueError(f"left of = stands {quantity[:20]!r}: put one of {', '.join(QUANTITIES)} there, alone")
     tree = _parse(right.strip())
+    _tell_times_apart(tree)
     _check(tree)
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     if quantity in names:
@@ -154,6 +155,15 @@ def _parse(text: str) -> ast.expr:
         raise ValueError(
             "this cannot be read as a formula: write every product with *, close every bracket, give sqrt its own"
         ) from error
+
+
+def _tell_times_apart(tree: ast.expr) -> None:
+    """In z_t + (s - t) u the time s is that of z_s, and t that of z_t, which alone would be written s."""
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    if any(node.id in ("t", "s_t") for node in names):
+        for node in names:
+            if node.id == "s":
+                node.id = "s_next"
 
 
 def _check(tree: ast.expr) -> None:

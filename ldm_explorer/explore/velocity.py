@@ -37,6 +37,11 @@ class VelocityView:
     """Whether the velocity is a flow's, u, and not v."""
 
     @property
+    def told(self) -> int:
+        """The timestep that a network is told: that of a flow's step is t + 1, which is 1000 s."""
+        return self.t + 1 if self.is_flow else self.t
+
+    @property
     def mixed(self) -> Amplitudes:
         return self.steps[self.t]
 

@@ -24,7 +24,7 @@ SPELLING = (
     "Write `z0`, `eps`, `v`, `z_t`, `z_s` (or `z_{t-1}`), `a`, `b`, `abar` at $t$ and `a_s`, `b_s`, `abar_s` one step "
     "before, numbers, `+ - * / ^`, brackets and `sqrt(...)`. An index that is a number, as in `v_4`, means $t$; `ε`, "
     "`ᾱ`, `√` and `²` are understood. Of a flow write `u = eps - z0`, its time `s` (or `t`; data at 0, noise at 1) and "
-    "`s_next` for the step that follows, at which `z_s` is."
+    "`s_next` for the step that follows, at which `z_s` is; where both `t` and `s` stand, `s` is that one."
 )
 MATH = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 

@@ -170,8 +170,7 @@ def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
 
 
 def _when(view: VelocityView) -> str:
-    """A flow's time is s, and its network is told t = 1000 s, which is no row of a schedule."""
-    return f"s = {view.amplitudes[1]:.3f}, t = {view.t + 1}" if view.is_flow else f"t = {view.t}"
+    return f"s = {view.amplitudes[1]:.3f}, t = {view.told}" if view.is_flow else f"t = {view.t}"
 
 
 def _step(s: int) -> str:
@@ -204,7 +203,7 @@ def _numbers(whose: str, views: Sequence[VelocityView]) -> Markup:
 def _flow_row(view: VelocityView, place: tuple[int, int, int]) -> list[str]:
     latents = [view.z_t, view.u, view.z0_back, view.eps_back, view.z_s]
     return [
-        *(str(view.t), f"{view.amplitudes[1]:.4f}", f"{view.amplitudes_s[1]:.4f}"),
+        *(str(view.told), f"{view.amplitudes[1]:.4f}", f"{view.amplitudes_s[1]:.4f}"),
         *(f"{float(latent[place]):.3f}" for latent in latents),
         *(f"{rms(latent):.3f}" for latent in (view.z_t, view.u, view.z_s)),
         f"{cosine(view.z_t, view.u):.3f}",
