@@ -109,6 +109,10 @@ class UNetConfig:
         if len(self.widths) > MAX_LEVELS:
             raise ValueError(f"{len(self.widths)} widths: give at most {MAX_LEVELS}")
         _check_layers(self.layers_per_block)
+        if self.attention_max_side < 0:
+            raise ValueError(
+                f"attention_max_side is {self.attention_max_side}: give a side, or 0 for none but in the middle"
+            )
         attending = [w for level, w in enumerate(self.widths) if self.latent_size >> level <= self.attention_max_side]
         if bad := [width for width in (*attending, self.widths[-1]) if width < ATTENTION_HEAD_DIM]:
             raise ValueError(f"widths {bad} attend, with heads of {ATTENTION_HEAD_DIM}: make them at least that wide")

@@ -70,6 +70,30 @@ def test_how_many_timesteps_there_are_may_not_be_known():
     assert "cannot be told without the schedule with its number of timesteps" in text_in(made)
 
 
+def test_a_flow_needs_no_number_of_timesteps():
+    of_a_flow = {"latents": "1", "prediction": "u"}
+    without, over_many = (
+        Known("flow", num_timesteps=num_timesteps, **of_a_flow).facts().floors() for num_timesteps in (None, 10_000)
+    )
+    assert float(without["white"].mean()) == pytest.approx(float(over_many["white"].mean()), rel=2e-3)
+    assert Known("linear", prediction="eps", latents="1").facts().floors() == {}
+
+
+@pytest.mark.parametrize(
+    ("known", "match"),
+    [
+        ({"schedule": "flow", "prediction": "v"}, "v_prediction along flow: give one of flow, epsilon, sample"),
+        ({"schedule": "cosine", "prediction": "u"}, "flow along cosine: give one of"),
+        ({"schedule": "foo"}, "unknown schedule 'foo'"),
+        ({"beta_end": 0.03}, "a range of betas is given and no schedule"),
+        ({"schedule": "flow", "beta_end": 0.03}, "a range of betas is given, and a flow has none"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_also_without_the_number_of_timesteps(known, match):
+    with pytest.raises(ValueError, match=match):
+        Known(**known).facts()
+
+
 def test_the_figure_draws_the_loss_in_few_points_between_its_floors():
     reading = diagnose_log("\n".join(["step,loss,val_loss", *(f"{s},{v},{v + 0.01}" for s, v in POINTS)]), KNOWN)
     figure = log_figure(reading)

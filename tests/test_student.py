@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import uneven_statistics
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, UNet2DModel
+from folder_edits import one_nan, weights
 from helpers import same_weights
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
@@ -234,6 +235,9 @@ def test_what_no_student_can_be_made_of_is_refused_in_a_sentence(student, teache
         teacher_evaluations=3,
     )
     refused("is no folder", CheckpointError, teacher=tmp_path / "nothing")
+    broken = shutil.copytree(teacher, tmp_path / "broken")
+    weights("unet", "mid_block.resnets.1.conv2.weight", one_nan)(broken)
+    refused("has weights that are not finite", teacher=broken)
     for option, value in (("evaluations", 0), ("teacher_evaluations", 1), ("label_dropout", 1.0)):
         with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} is {value}"):
             DistillConfig(**{option: value})

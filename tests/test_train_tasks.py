@@ -292,6 +292,13 @@ def test_the_unet_fits_the_latents_of_its_autoencoder(latent_size):
     assert (config.latent_size, config.latent_channels, config.num_classes) == (latent_size, 3, 10)
 
 
+def test_options_that_no_network_has_are_refused(tiny_vae):
+    with pytest.raises(ValueError, match=r"widths \(\): give multiples of 16"):
+        replace(LDM_CONFIG, widths=()).network_for(tiny_vae)
+    with pytest.raises(ValueError, match="attention_max_side is -3: give a side, or 0"):
+        replace(LDM_CONFIG, widths=None, attention_max_side=-3).network_for(tiny_vae)
+
+
 def test_the_transformer_fits_the_latents_of_its_autoencoder(tiny_vae):
     config = LDMTrainConfig(network="transformer", patch_size=2, max_steps=1)
     assert config.network_for(tiny_vae) == TransformerConfig(8, 4, 10, config.width, config.depth, patch_size=2)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ldm_explorer.diagnosis.latent_facts import LatentFacts
@@ -12,7 +12,7 @@ from ldm_explorer.diagnosis.loss_sizes import FIRST_STEP
 from ldm_explorer.files import CheckpointError, shown
 from ldm_explorer.logs.reading import read_log, read_pasted
 from ldm_explorer.logs.series import Log, find_loss
-from ldm_explorer.schedules import Schedule
+from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, FlowSchedule, Schedule
 
 MAX_BETAS_CHARACTERS = 400_000
 
@@ -34,23 +34,35 @@ class Known:
     field: str = ""
 
     def facts(self) -> LossFacts:
-        """Raises `ValueError` for what is no schedule, prediction, number or fact of latents."""
-        return LossFacts(
-            self._schedule(),
+        """Raises `ValueError` for what is no schedule, prediction, number or fact of latents, and what does not go
+        together."""
+        schedule = self._schedule()
+        facts = LossFacts(
+            schedule,
             prediction_named(self.prediction) if self.prediction else None,
             LatentFacts.parse(self.latents) if self.latents.strip() else None,
             self.min_snr,
             self.divide_by,
             self.batch_size,
         )
+        is_whole = self.betas.strip() or self.num_timesteps is not None or isinstance(schedule, FlowSchedule)
+        return facts if is_whole else replace(facts, schedule=None)
 
     def _schedule(self) -> Schedule | None:
-        """None where nothing is said, or a name without the number of timesteps."""
+        """Without the number of its timesteps over the usual one, by which it is no more than named: only the floors of
+        a flow, whose time has no steps, are the same over any."""
+        has_range = (self.beta_start, self.beta_end) != (None, None)
         if self.betas.strip():
             return schedule_of_betas(_numbers(self.betas[:MAX_BETAS_CHARACTERS]))
-        if not self.schedule or self.num_timesteps is None:
+        if not self.schedule:
+            if has_range:
+                raise ValueError("a range of betas is given and no schedule: say which one it is of")
             return None
-        return named_schedule(self.schedule, self.num_timesteps, self.beta_start, self.beta_end)
+        num_timesteps = DEFAULT_NUM_TIMESTEPS if self.num_timesteps is None else self.num_timesteps
+        schedule = named_schedule(self.schedule, num_timesteps, self.beta_start, self.beta_end)
+        if has_range and isinstance(schedule, FlowSchedule):
+            raise ValueError("a range of betas is given, and a flow has none: leave it out")
+        return schedule
 
 
 def _numbers(text: str) -> list[float]:

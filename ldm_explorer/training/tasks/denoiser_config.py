@@ -83,7 +83,7 @@ class LDMTrainConfig(TrainConfig):
     """Channels per resolution of the UNet, finest first. Default: 96 from a grid of 8x8 on, fewer at finer ones."""
     layers_per_block: int = 1
     attention_max_side: int = 4
-    """Attention acts at grids of this side and below."""
+    """Attention acts at grids of this side and below; 0 for none but in the middle."""
     batch_size: int = 64
     weight_decay: float = 0.1
     validate_every_steps: int = 200
@@ -172,7 +172,7 @@ class LDMTrainConfig(TrainConfig):
         asked = size, channels, self.spec.num_classes if self.conditional else 0
         if self.network == TRANSFORMER:
             return TransformerConfig(*asked, self.width, self.depth, self.patch_size)
-        widths = self.widths or default_widths(size)
+        widths = default_widths(size) if self.widths is None else self.widths
         return UNetConfig(*asked, widths, self.layers_per_block, self.attention_max_side)
 
 

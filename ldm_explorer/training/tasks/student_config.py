@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from diffusers import DDPMScheduler
 
 from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
+from ldm_explorer.diagnosis.known import non_finite
 from ldm_explorer.files import counted
 from ldm_explorer.model_folder import find_model
 from ldm_explorer.network_files import weights_sha256
@@ -110,6 +111,12 @@ def load_teacher(config: DistillConfig) -> Checkpoint:
     if (teacher.dataset, teacher.config.get("image_side")) != (config.dataset, config.image_side):
         side = f" --image-side {told}" if (told := teacher.config.get("image_side")) else ""
         raise ValueError(f"{config.teacher} was trained on other images: give --dataset {teacher.dataset}{side}")
+    if non_finite(teacher.pipeline.network):
+        raise ValueError(
+            f"{config.teacher} has weights that are not finite: give another --teacher, or look into it by ldm-diagnose"
+        )
+    if teacher.pipeline.null_class is None and config.label_dropout != DistillConfig.label_dropout:
+        raise ValueError(f"{config.teacher} was trained without class labels: leave out --label-dropout")
     if not isinstance(teacher.pipeline.scheduler, DDPMScheduler):
         raise ValueError(f"{config.teacher} is a flow: give a --teacher along betas (--schedule cosine or linear)")
     if (longest := teacher.schedule.num_timesteps) < (steps := config.walk_of(teacher).num_inference_steps):
