@@ -1,4 +1,4 @@
-"""What model_index.json says a folder is sampled by, against what it can be sampled by."""
+"""What the files of a folder say of one another: what it is sampled by, and how it was trained."""
 
 import json
 import shutil
@@ -83,3 +83,16 @@ def test_steps_that_are_spaced_in_a_way_that_is_not_read_are_not_judged(flow_fol
     edit_json(folder / "scheduler" / "scheduler_config.json", use_karras_sigmas=True)
     found = run_check(BY_NAME["spacing"], open_case(folder))
     assert (found.status, found.evidence) == ("not run", "its steps are spaced by use_karras_sigmas, which is not read")
+
+
+def test_where_the_network_cannot_tell_what_it_predicts_the_record_of_its_training_does(ldm_folder, tmp_path):
+    folder = shutil.copytree(ldm_folder, tmp_path / "untrained")
+    config = {"dataset": "fashion_mnist", "schedule": "cosine", "num_timesteps": 1000, "prediction": "v_prediction"}
+    (folder / "train_config.json").write_text(json.dumps(config))
+    check = BY_NAME["prediction_type"]
+    assert run_check(check, open_case(folder)).status == "not run"
+    edit_json(folder / "train_config.json", prediction="epsilon")
+    found = run_check(check, open_case(folder))
+    assert (found.status, found.severity) == ("suspect", 3)
+    assert "train_config.json says epsilon; the config says v_prediction" in found.evidence
+    assert found.fix == 'scheduler/scheduler_config.json: "prediction_type": "epsilon"'

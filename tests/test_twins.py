@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from ldm_explorer.checkpoints import update_metrics
+from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_measures import FAMILY
 from ldm_explorer.explore.twins import NO_TWINS, answer, read_twins
@@ -37,7 +38,8 @@ def made(ldm_folder, transformer_folder, tmp_path_factory):
                 continue
             shutil.copytree(folder, family / name)
             (family / name / "train_config.json").write_text(json.dumps(config))
-            update_metrics(family / name, "training", {"cpu_minutes": 36.0, "autoencoder": {"sha256": "same"}})
+            training = {"cpu_minutes": 36.0, "parameters": 2_840_000, "autoencoder": {"sha256": "same"}}
+            update_metrics(family / name, "training", training)
             generation = {"sampler": "unipc", "evaluations": 10, "fd_percent": fd, "fd_percent_spread": 0.02}
             update_metrics(family / name, "evaluation", {"generation": generation | {"fd_floor_percent": 0.04}})
         return open_library(family.parent)
@@ -108,4 +110,13 @@ def test_every_training_is_a_point_of_its_own_and_a_row_of_the_table(made):
     assert points["flow"].error_x.array == (0.01, 0.01)
     floor = next(trace for trace in twins_figure(twins).data if trace.name and trace.name.startswith("floor"))
     assert floor.x == (0.04, 0.04)
-    assert twins.csv().splitlines()[2] == "flow,UNet,flow,flow velocity,0.5,0.02,36.0"
+    gflops = round(twins.twins[1].gflops_per_image, 4)
+    assert twins.csv().splitlines()[2] == f"flow,UNet,flow,flow velocity,0.5,0.02,36.0,{gflops}"
+
+
+def test_what_an_image_costs_is_said_of_each_network_once(made):
+    library = made(base=0.6, flow=0.5, flow_again=0.62, transformer=0.9)
+    unet, transformer = (measure_cost(library.get(name)).per_sample(10) for name in ("flow", "transformer"))
+    said = answer(read_twins(library, "size-8x8x4"))
+    assert f"An image costs {unet:.3g} GFLOP with the UNet of 2.8 M parameters and {transformer:.3g} GFLOP with" in said
+    assert said.count("GFLOP") == 2

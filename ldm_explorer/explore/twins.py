@@ -29,6 +29,8 @@ class Twin:
     sampling_spread: tuple[float, ...]  # largest minus smallest over sampling seeds
     cpu_minutes: tuple[float | None, ...]
     way: tuple[str | None, int]  # the sampler and its evaluations
+    gflops_per_image: float | None  # generated that way
+    parameters: int | None
 
     @property
     def label(self) -> str:
@@ -68,7 +70,8 @@ class Twins:
         """A line for each training; an empty cell for what was not kept."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["checkpoint", "network", "schedule", "target", MEASURE, f"{MEASURE}_spread", "cpu_minutes"])
+        measured = [MEASURE, f"{MEASURE}_spread", "cpu_minutes", "gflops_per_image"]
+        writer.writerow(["checkpoint", "network", "schedule", "target", *measured])
         writer.writerows(self._rows)
         return table.getvalue()
 
@@ -83,7 +86,14 @@ class Twins:
     @property
     def _rows(self) -> list[tuple[Any, ...]]:
         return [
-            (name, twin.network, twin.schedule, twin.target, *measured)
+            (
+                name,
+                twin.network,
+                twin.schedule,
+                twin.target,
+                *measured,
+                twin.gflops_per_image and round(twin.gflops_per_image, 4),
+            )
             for twin in self.twins
             for name, *measured in zip(twin.names, twin.fd_percent, twin.sampling_spread, twin.cpu_minutes, strict=True)
         ]
@@ -117,14 +127,26 @@ def answer(twins: Twins | None) -> str:
         return NO_TWINS
     if twins.spread is None:
         return "None of these was trained with a second seed, so no difference between them is claimed."
-    first, *others = twins.twins
-    said = [_compared(first, other, twins.spread) for other in others if other.way == first.way]
+    first, *rest = twins.twins
+    others = [other for other in rest if other.way == first.way]
+    said = [_compared(first, other, twins.spread) for other in others]
     return (
         f"Against **{first.label}**, trained for as long on the same latents ({twins.latent}): {'; '.join(said)}. "
         f"Seeds alone, of training and of sampling, move feature FD by {twins.spread:.0%}, measured on "
         f"{', '.join(twin.label for twin in twins.twins if twin.spread is not None)}; all share one autoencoder, and "
-        "the others were trained with one seed."
+        f"the others were trained with one seed.{_costs([first, *others])}"
     )
+
+
+def _costs(twins: Sequence[Twin]) -> str:
+    """What an image costs by each network, where there are several and this is known."""
+    of_networks = {twin.network: twin for twin in reversed(twins)}
+    said = [
+        f"{twin.gflops_per_image:.3g} GFLOP with the {network} of {twin.parameters / 1e6:.2g} M parameters"
+        for network, twin in reversed(of_networks.items())
+        if twin.gflops_per_image and twin.parameters
+    ]
+    return f" An image costs {' and '.join(said)}." if len(said) > 1 else ""
 
 
 def _compared(first: Twin, other: Twin, spread: float) -> str:
@@ -155,6 +177,8 @@ def _twin(library: Library, kind: tuple[str, str, str], items: Sequence[SizeMeas
         sampling_spread=tuple(item.measures.get(f"{MEASURE}_spread", 0.0) for item in items),
         cpu_minutes=tuple(stored.get("cpu_minutes") for stored in training),
         way=(items[0].sampler, items[0].evaluations),
+        gflops_per_image=items[0].get("gflops_per_image"),
+        parameters=parameters if isinstance(parameters := training[0].get("parameters"), int) else None,
     )
 
 

@@ -49,16 +49,24 @@ def prediction_type(case: Case) -> Finding:
     numbers = ", ".join(f"{kind} {ratio:.2f}" for kind, ratio in ratios.items())
     source = (case.stored_latents or case.sampled_latents(said)).source
     evidence = f"Error over the white floor on {source}, the output read as {numbers} (below 1 for the right one)"
+    trained = case.config.get("prediction") or said
+    if trained != said:
+        evidence += f"; {CONFIG_FILE} says {trained}"
     if ratios[best] < FITS and not ratios[best] > CLEARLY_BETTER * ratios[said]:
-        trained = case.config.get("prediction")
-        recorded = f"; {CONFIG_FILE} says {trained}" if trained else ""
         return Finding(
-            f"{evidence}{recorded}; the config says {said}.",
+            f"{evidence}; the config says {said}.",
             f"The output is read as {said}, and it is {best}",
             _prediction_fix(case, best),
             severity=3,
         )
     if not beats_white(ratios[said], 1):
+        if trained != said and trained in ratios:  # where the network cannot tell
+            return Finding(
+                f"{evidence}; the config says {said}, and no reading fits {source}.",
+                f"The output is read as {said}, and it was trained as {trained}",
+                _prediction_fix(case, trained),
+                severity=3,
+            )
         why = ASK_FOR_IMAGES if source == OWN_SAMPLES else "it has not learned enough"
         raise NotRun(f"no reading of the output fits {source}, with {numbers} times the white floor: {why}")
     return Finding(f"{evidence}; the config says {said}.")

@@ -185,8 +185,12 @@ def _title(walk: Walk) -> str:
 
 
 def _label(steps: list[DenoisingFrame]) -> str:
+    """Where A and B are; while one takes several of its steps the other stands where it was."""
     places = [f"step {step.index + 1} of {step.total}" for step in steps]
-    return f"{', B: '.join(places)}, t = {round(min(step.timestep for step in steps), 1):g}"
+    times = [f"t = {round(step.timestep, 1):g}" for step in steps]
+    if len(set(times)) == 1:
+        return f"{', B: '.join(places)}, {times[0]}"
+    return ", B: ".join(f"{place} at {time}" for place, time in zip(places, times, strict=True))
 
 
 def _pictures(walks: list[Walk], steps: list[DenoisingFrame]) -> list[list[Picture]]:
