@@ -14,7 +14,7 @@ ldm.stage = (element, props, watch) => {
   const stopping = h("button", { type: "button", class: "ldm-stop", onclick: () => halt() }, "■ Stop");
   const time = h("div", { class: "ldm-time" }, film, h("div", { class: "ldm-player" }, playing, back, range, forth, speed, label, stopping));
   const status = h("p", { class: "ldm-status", role: "status" });
-  root.replaceChildren(sides, time, details, status);
+  root.replaceChildren(sides, time, h("div", { class: "ldm-below" }, details, status));
   root.ldm = { seek, play, step: (by) => seek(view.at + by), nearest, count: () => view.show?.frames.length ?? 0, done: () => Boolean(view.show?.done) && !waiting(), at: () => view.at, halted: () => Boolean(view.halted), frame: () => view.show?.frames[view.at], show: () => view.show };
 
   const room = () => element.closest(".ldm-room")?.querySelector("[id^=ldm-ask-]")?.id.slice("ldm-ask-".length);
