@@ -122,6 +122,7 @@ def test_a_student_of_shuffled_weights_is_accused_and_the_shipped_one_is_not(stu
     verdict = run_check(SAMPLES, shuffled)
     assert (verdict.status, verdict.severity) == ("suspect", 2)
     assert "Mahalanobis" in verdict.evidence
+    assert "distil it again" in verdict.fix
 
 
 def test_one_of_a_thing_is_not_many(ldm_folder):

@@ -14,6 +14,7 @@ MAX_DISTANCE = 2.0
 """Of the shipped denoisers none is beyond 1.4, in 10 steps or 50; one whose weights are shuffled is beyond 3."""
 MANY_STEPS = 50
 NO_NAME = "no other check names the reason: sample with more steps, and train longer"
+OF_A_STUDENT = "take the weights that its training wrote, or distil it again by train/distill.py"
 MIN_SIGNAL = 0.01
 """Share of the variance, below which nobody can do much."""
 WELL_ABOVE = 1.5
@@ -47,7 +48,8 @@ def spread_of_samples(case: Case) -> Finding:
             doubt=f"what it samples in {in_steps} is spread wrongly (standard deviation {std:.2f}, {should}): "
             f"too little training is a common cause{_what_is_known_of_it(case)}; {steps}",
         )
-    return Finding(f"{evidence}.", "Samples have another spread than the data", NO_NAME, severity=2)
+    fix = OF_A_STUDENT if case.student else NO_NAME
+    return Finding(f"{evidence}.", "Samples have another spread than the data", fix, severity=2)
 
 
 def _distance(case: Case, samples: Tensor) -> float | None:
