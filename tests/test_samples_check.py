@@ -125,6 +125,13 @@ def test_a_student_of_shuffled_weights_is_accused_and_the_shipped_one_is_not(stu
     assert "distil it again" in verdict.fix
 
 
+def test_the_covariance_of_few_latents_is_no_measure_of_others():
+    case = open_case(shipped_checkpoints() / "fashion_mnist" / "flagship-8x8x4-student-1")
+    kept = case.statistics
+    few = replace(kept, subset=kept.subset[torch.arange(700)], covariance=torch.eye(256) * 1e-4)
+    assert "Mahalanobis" not in run_check(SAMPLES, replace(case, statistics=few)).evidence
+
+
 def test_one_of_a_thing_is_not_many(ldm_folder):
     case = replace(open_case(ldm_folder))
     wanted = KnownLatents(torch.randn(1, *case.shape, generator=GENERATOR), None, False, "its own samples")

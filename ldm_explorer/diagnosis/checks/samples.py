@@ -12,6 +12,7 @@ from ldm_explorer.files import counted
 SPREAD = (0.75, 1.3)
 MAX_DISTANCE = 2.0
 """Of the shipped denoisers none is beyond 1.4, in 10 steps or 50; one whose weights are shuffled is beyond 3."""
+LATENTS_PER_VALUE = 3
 MANY_STEPS = 50
 NO_NAME = "no other check names the reason: sample with more steps, and train longer"
 OF_A_STUDENT = "take the weights that its training wrote, or distil it again by train/distill.py"
@@ -53,9 +54,12 @@ def spread_of_samples(case: Case) -> Finding:
 
 
 def _distance(case: Case, samples: Tensor) -> float | None:
-    """What shows noise of the right size that has no form; None where no covariance of the latents was kept."""
+    """What shows noise of the right size that has no form; None where no covariance of the latents was kept, or one of
+    so few that others lie outside of it: D values of N latents put others at N / (N - D - 1)."""
     kept = case.statistics
     if kept is None or kept.covariance is None or kept.subset.mean.shape[1:] != samples.shape[1:]:
+        return None
+    if len(kept.subset.mean) < LATENTS_PER_VALUE * len(kept.mean):
         return None
     return kept.mahalanobis(samples)
 
