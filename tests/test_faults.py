@@ -11,7 +11,7 @@ from diffusers import UNet2DModel
 from ldm_explorer.checkpoints import read_checkpoint, save_pipeline
 from ldm_explorer.denoiser import StandIn
 from ldm_explorer.diagnosis.faults import FAULTS
-from ldm_explorer.diagnosis.flow_faults import FLOW_FAULTS
+from ldm_explorer.diagnosis.flow_faults import FAR_SHIFT, FLOW_FAULTS
 from ldm_explorer.diagnosis.sampling import Sampling
 from ldm_explorer.evaluation.classifier import load_classifier
 from ldm_explorer.explore.faults import SYMPTOMS, Moment, Subject, final_symptom, run_experiment, run_sampling, set_up
@@ -143,6 +143,10 @@ def test_a_flows_velocity_read_as_noise_is_as_its_words_say(exact_flow):
     stored = json.loads((exact_flow / "scheduler" / "scheduler_config.json").read_text())
     assert f'"_class_name": "{stored["_class_name"]}"' in experiment.fault.fix
     assert set_up(shipped(SMALL)[0], "other_prediction").fault is FAULTS["other_prediction"]
+    far = FAULTS["far_shift"]
+    for shift in (1.0, 50.0):  # also of a run whose own shift is large
+        own = experiment.right.configured(flow_shift=shift)
+        assert far.inject(own).scheduler.config.flow_shift == pytest.approx(FAR_SHIFT * shift)
     assert f"Here it is {FAULTS['far_shift'].inject(experiment.right).scheduler.config.flow_shift:g}" in (
         FAULTS["far_shift"].what_happens
     )

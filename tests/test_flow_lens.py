@@ -46,7 +46,7 @@ def test_a_linear_walk_of_the_exact_denoiser_is_seen_at_the_steps_of_its_sampler
     assert 1 <= lens.flow.straightness < 10
     one = view_as_flow(checkpoint, "Bag", 0, sampler="ddim", num_steps=1, guidance_scale=1.0)
     assert one.flow.straightness == pytest.approx(1)
-    with pytest.raises(ValueError, match="one request may cost"):
+    with pytest.raises(ValueError, match=r"one request may cost [\d,]+: ask for (\d+ steps?|another checkpoint);"):
         view_as_flow(checkpoint, "Bag", 0, sampler="ddim", num_steps=4, guidance_scale=1.0, max_gflops=1e-9)
 
 

@@ -254,7 +254,7 @@ def test_a_student_is_measured_as_it_samples(student, teacher):
 
 
 def test_a_fault_is_put_into_its_teacher_and_not_into_a_student(student):
-    few_steps = "is a student, which knows its own few steps alone: choose tiny-ldm, if that is none, or an exact"
+    few_steps = "is a student, which knows its own few steps alone: choose a network that was not distilled, or an"
     with pytest.raises(ValueError, match=few_steps):
         set_up(read_checkpoint(student), "clip_sample")
     assert set_up(read_checkpoint(student), "clip_sample", "Gaussian").total == 25

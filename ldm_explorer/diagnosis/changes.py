@@ -31,6 +31,11 @@ def configured(**fields) -> Change:
     return lambda sampling: sampling.configured(**fields)
 
 
+def shifted_by(factor: float) -> Change:
+    """A flow's shift, so many times as large."""
+    return lambda sampling: sampling.configured(flow_shift=factor * sampling.scheduler.config.flow_shift)
+
+
 def own(*names: str) -> Change:
     """Scheduler fields as the right run has them."""
 

@@ -73,10 +73,10 @@ FLOW_FAULTS: dict[str, Fault] = {
         title="Flow: a shift far too large, with few steps",
         what_happens="A shift spends the steps where noise is. Made for large images, or applied twice, it leaves "
         "most of the way to the last step: that one answers with a mean, and details are missing. Here it is "
-        f"{FAR_SHIFT:g}.",
+        f"{FAR_SHIFT:g} times what the run has.",
         fix='scheduler_config.json: "shift": 1.0, or as in training',
         symptom="latents_std",
-        inject=changes.configured(flow_shift=FAR_SHIFT),
+        inject=changes.shifted_by(FAR_SHIFT),
         fixed=changes.own("flow_shift"),
         base=changes.few_steps,
         in_folder=True,

@@ -129,10 +129,17 @@ def _every(num_steps: int) -> int:
     return -(-num_steps // MAX_KEPT_FRAMES)
 
 
-def check_cost(checkpoint: Checkpoint, num_images: int, num_steps: int, guided: bool, max_gflops: float) -> None:
+def check_cost(
+    checkpoint: Checkpoint,
+    num_images: int,
+    num_steps: int,
+    guided: bool,
+    max_gflops: float,
+    least_images: int = 1,
+) -> None:
     """Raise `ValueError`, with what would fit, where sampling and decoding every kept step costs more.
 
-    An exact denoiser counts as the network whose place it takes.
+    An exact denoiser counts as the network whose place it takes. Fewer than `least_images` are not asked for.
     """
     cost = measure_cost(checkpoint)
     evaluation_gflops = cost.evaluation_gflops or 0.0  # None of an autoencoder alone, which never samples
@@ -144,7 +151,9 @@ def check_cost(checkpoint: Checkpoint, num_images: int, num_steps: int, guided: 
     if num_steps < 1 or gflops(num_images, num_steps) <= max_gflops:
         return
     steps = next((steps for steps in range(num_steps, 0, -1) if gflops(num_images, steps) <= max_gflops), 0)
-    images = next((images for images in range(num_images, 0, -1) if gflops(images, num_steps) <= max_gflops), 0)
+    images = next(
+        (images for images in range(num_images, least_images - 1, -1) if gflops(images, num_steps) <= max_gflops), 0
+    )
     fitting = [counted(steps, "step")] * (steps > 0) + [counted(images, "image")] * (images > 0)
     raise ValueError(
         f"{counted(num_images, 'image')} in {counted(num_steps, 'step')} cost {gflops(num_images, num_steps):,.0f} "

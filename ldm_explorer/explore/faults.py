@@ -219,8 +219,8 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         raise ValueError(f"{checkpoint.name} is an autoencoder: choose a checkpoint with a denoiser")
     if checkpoint.teacher and denoiser == DEFAULT_DENOISER:
         raise ValueError(
-            f"{checkpoint.name} is a student, which knows its own few steps alone: choose {checkpoint.teacher}, if "
-            "that is none, or an exact denoiser"
+            f"{checkpoint.name} is a student, which knows its own few steps alone: choose a network that was not "
+            "distilled, or an exact denoiser"
         )
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")

@@ -79,7 +79,7 @@ def view_as_flow(
 ) -> FlowLens:
     """Sample images of seeds seed, seed + 1, ... and keep their paths. Raises `ValueError` as `denoise_images` does."""
     num_images, labels = labels_to_denoise(checkpoint, class_name, NUM_PATHS)
-    check_cost(checkpoint, num_images, num_steps, guidance_scale != 1, max_gflops)
+    check_cost(checkpoint, num_images, num_steps, guidance_scale != 1, max_gflops, least_images=num_images)
     steps = checkpoint.pipeline.denoise(
         labels,
         range(seed, seed + num_images),
