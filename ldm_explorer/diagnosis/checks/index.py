@@ -1,5 +1,7 @@
 """Checks of model_index.json: the class that it loads the scheduler as, and the sampler that it names."""
 
+import diffusers
+
 from ldm_explorer.diagnosis.case import Case
 from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
@@ -7,16 +9,17 @@ from ldm_explorer.files import counted, with_article
 from ldm_explorer.run_layout import PIPELINE_FILE, SCHEDULER
 from ldm_explorer.sampler_steps import steps_of_student
 from ldm_explorer.samplers import DEFAULT_SAMPLER, samplers_of, takes_evaluations
-from ldm_explorer.stored_scheduler import is_of_flow, listed_class
+from ldm_explorer.stored_scheduler import OVER_BETAS, is_of_flow, listed_class
 
 
 def scheduler_class(case: Case) -> Finding:
     """diffusers takes the class from the index, whatever the scheduler's own file says."""
     listed, own = listed_class(case.folder), case.scheduler_config["_class_name"]
-    if not listed:
-        raise NotRun(f"it needs a {PIPELINE_FILE} that lists a scheduler")
+    if not hasattr(diffusers, listed):
+        raise NotRun(f"it needs a {PIPELINE_FILE} that lists a scheduler of diffusers")
     evidence = f"{PIPELINE_FILE} loads the scheduler as {with_article(listed)}, and {CONFIG} is that of {own}"
-    if is_of_flow(listed, case.scheduler_config) == case.is_flow:
+    is_of_betas = listed in OVER_BETAS and not is_of_flow(listed, case.scheduler_config)
+    if is_of_flow(listed, case.scheduler_config) if case.is_flow else is_of_betas:
         return Finding(f"{evidence}.")
     return Finding(
         f"{evidence}, along {'a flow' if case.is_flow else 'betas'} (should be one along the same).",
