@@ -117,6 +117,16 @@ def test_a_student_is_nearly_as_good_as_its_teacher(evaluations, over_the_teache
     assert of_student["fd_percent"] <= over_the_teacher * of_teacher["fd_percent"]
 
 
+def test_a_student_beats_its_teacher_at_as_few_evaluations():
+    curves = {name: CHECKPOINTS[name].metrics["few_evaluations"] for name in ("flagship-8x8x4", *STUDENTS)}
+    assert len({(curve["num_images"], curve["seed"]) for curve in curves.values()}) == 1
+    of_teacher = curves.pop("flagship-8x8x4")
+    least = dict(zip(of_teacher["evaluations"], of_teacher["fd_percent"][DEFAULT_SAMPLER], strict=True))
+    for curve in curves.values():  # also that of 1 and of 2 beats its teacher's 4
+        assert curve["fd_percent"]["ddim"][0] < least[4] / 1.5
+    assert min(least, key=lambda evaluations: least[evaluations]) == 16, "as the app samples from it"
+
+
 def test_the_earlier_flagship_keeps_to_the_classes_it_is_asked_for():
     """By DPM-Solver++ with 16 evaluations; by UniPC with 10 it is .0003 below the bar."""
     by_dpm = CHECKPOINTS["ldm-8x8x4-cosine"].metrics["evaluation_dpm++_16"]
