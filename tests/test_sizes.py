@@ -354,6 +354,11 @@ def test_few_evaluations_are_drawn_per_sampler_where_they_were_measured(ldm_fold
     result = read_few_evaluations(read_checkpoint(folder))
     traces = {trace.name: trace for trace in few_evaluations_figure(result).data}
     assert (traces["ddim"].x, traces["ddim"].y) == ((4, 8), (3.0, 2.0))
+    assert few_evaluations_figure(result).layout.xaxis.tickvals == (4, 8)
+    crowded = replace(result, evaluations=(4, 6, 8, 10, 12, 16, 25, 50), fd_percent={"ddim": (1.0,) * 8})
+    assert few_evaluations_figure(crowded).layout.xaxis.tickvals == (4, 6, 8, 12, 16, 25, 50), (
+        "10 has no room on a phone"
+    )
     assert traces["floor: other real images"].y == (0.03, 0.03)
     assert result.csv().splitlines() == ["evaluations,fd_percent of dpm++,fd_percent of ddim", "4,2.0,3.0", "8,1.0,2.0"]
     asked = OfCheckpoint(checkpoint="run")

@@ -15,6 +15,9 @@ from ldm_explorer.figures.style import (
     title_in_legend,
 )
 
+MIN_RATIO = 1.3
+"""Between two numbers under the axis."""
+
 
 def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
     """A curve per sampler and a point per student, both axes on log scales, beside rFD and the floor."""
@@ -38,11 +41,20 @@ def few_evaluations_figure(measured: FewEvaluations) -> go.Figure:
         if value is not None:
             line = REFERENCE_LINE | {"dash": dash}
             figure.add_scatter(x=ends, y=[value] * 2, name=name, mode="lines", line=line, hovertemplate="%{y:.3g} %")
-    figure.update_xaxes(type="log", tickvals=counts)
+    figure.update_xaxes(type="log", tickvals=_apart(counts), tickangle=0)
     figure.update_yaxes(type="log", tickvals=ROUND_NUMBERS)
     fd = MEASURES["fd_percent"]
     title = f"{fd.in_units} of {measured.num_images:,} samples of one seed, {fd.goal}"
     return title_in_legend(styled(figure, title, x_title="evaluations of the network", hovermode="closest"))
+
+
+def _apart(counts: list[int]) -> list[int]:
+    """Those whose numbers also have room on a phone."""
+    named = counts[:1]
+    for count in counts[1:]:
+        if count >= MIN_RATIO * named[-1]:
+            named.append(count)
+    return named
 
 
 def _add_students(figure: go.Figure, measured: FewEvaluations) -> None:
