@@ -285,11 +285,6 @@ class Case:
         """`(D,)` of the latents' covariance, as the run stored them."""
         return None if self.statistics is None else self.statistics.eigenvalues
 
-    @property
-    def class_eigenvalues(self) -> Tensor | None:
-        """`(classes, D)`, the same of each class on its own."""
-        return None if self.statistics is None else self.statistics.class_eigenvalues
-
     @cached_property
     def _finite_parts(self) -> dict[str, bool]:
         networks = {"autoencoder": self.vae, "denoiser": self.network}

@@ -253,9 +253,10 @@ def _statistics_of_schedule(case: Case) -> LatentStatistics | None:
 
 def _gaussian(case: Case) -> float | None:
     """The Gaussian floor over the timesteps, of its class where the network knows it; None without eigenvalues."""
-    spectra = case.class_eigenvalues if case.num_labels and case.class_eigenvalues is not None else case.eigenvalues
-    if spectra is None:
+    if case.statistics is None:
         return None
+    of_classes = case.statistics.class_eigenvalues if case.num_labels else None
+    spectra = case.statistics.eigenvalues if of_classes is None else of_classes
     amplitudes = case.amplitudes[case.timesteps]
     rows = spectra.view(-1, spectra.shape[-1])
     return float(torch.stack([loss_floors(case.prediction_type, amplitudes, row).gaussian for row in rows]).mean())
