@@ -18,8 +18,8 @@ def scheduler_class(case: Case) -> Finding:
     if not hasattr(diffusers, listed):
         raise NotRun(f"it needs a {PIPELINE_FILE} that lists a scheduler of diffusers")
     evidence = f"{PIPELINE_FILE} loads the scheduler as {with_article(listed)}, and {CONFIG} is that of {own}"
-    is_of_betas = listed in OVER_BETAS and not is_of_flow(listed, case.scheduler_config)
-    if is_of_flow(listed, case.scheduler_config) if case.is_flow else is_of_betas:
+    of_flow = is_of_flow(listed, case.scheduler_config)
+    if of_flow == case.is_flow and (of_flow or listed in OVER_BETAS):
         return Finding(f"{evidence}.")
     return Finding(
         f"{evidence}, along {'a flow' if case.is_flow else 'betas'} (should be one along the same).",
