@@ -48,7 +48,7 @@ from ldm_explorer.run_layout import (
     holds_classifier,
 )
 from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps, read_sampler_steps
-from ldm_explorer.samplers import clipping, own_schedule
+from ldm_explorer.samplers import clipping, is_flow, own_schedule
 from ldm_explorer.schedules import Schedule
 from ldm_explorer.shipped import find_checkpoint
 from ldm_explorer.stored_scheduler import load_scheduler
@@ -199,6 +199,11 @@ class Checkpoint:
     def sampling(self) -> SamplerSteps:
         """How its denoiser is sampled where nobody says otherwise. Raises `CheckpointError`."""
         return read_sampler_steps(self.model)
+
+    @cached_property
+    def sampled_along(self) -> Literal["betas", "a flow"]:
+        """What its scheduler walks along, by its JSON alone. Raises `CheckpointError` for an autoencoder alone."""
+        return "a flow" if is_flow(load_scheduler(self.model.folder)) else "betas"
 
     @cached_property
     def vae(self) -> AutoencoderKL:

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import diffusers
 from diffusers import DDPMScheduler, SchedulerMixin
@@ -12,7 +11,7 @@ from ldm_explorer.files import CheckpointError, first_line, printable, read_json
 from ldm_explorer.run_files import BetasConfig, SchedulerConfig, read_scheduler_config
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import PIPELINE_FILE, SCHEDULER, SCHEDULER_FILE
-from ldm_explorer.samplers import FLOW_PREDICTION, OF_BETAS, OF_FLOWS, is_flow, make_scheduler
+from ldm_explorer.samplers import FLOW_PREDICTION, OF_BETAS, OF_FLOWS, make_scheduler
 from ldm_explorer.schedules import DEFAULT_NUM_TIMESTEPS, FlowSchedule
 
 OVER_BETAS = frozenset(
@@ -66,11 +65,6 @@ def is_of_flow(name: str, config: SchedulerConfig) -> bool:
     """
     asked = name in OVER_BETAS and bool(config.get("use_flow_sigmas")) and "use_flow_sigmas" in _parameters(name)
     return name in FLOW_MATCHING or asked
-
-
-def stored_path(folder: Path) -> Literal["betas", "a flow"]:
-    """Along what a folder's scheduler samples, by its JSON alone. Raises `CheckpointError`."""
-    return "a flow" if is_flow(load_scheduler(folder)) else "betas"
 
 
 def _along_a_flow(config: SchedulerConfig, name: str, path: str) -> SchedulerMixin:

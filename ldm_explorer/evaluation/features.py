@@ -9,7 +9,6 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ldm_explorer.data import check_uint8, to_model
 from ldm_explorer.evaluation.checks import check_values
@@ -109,6 +108,8 @@ def feature_fd_percent(features: Tensor, reference: Tensor) -> float:
     Dividing by the trace of the reference's covariance gives features, which have no scale of their own, one. Raises
     `ValueError` for others.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # not at the app's start: it takes a while
+
     check_values("features", 2, features, reference)
     if min(len(features), len(reference)) < 2:
         raise ValueError("the features are of one image: give those of two or more")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from ldm_explorer.data import DatasetSpec, check_uint8, crop, to_model
 from ldm_explorer.evaluation.checks import check_pixels, described
@@ -35,6 +34,8 @@ def psnr_db(images: Tensor, reference: Tensor) -> Tensor:
 
     Raises `ValueError` for others.
     """
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # not at the app's start: it takes a while
+
     check_pixels(images, reference)
     images, reference = (images + 1) / 2, (reference + 1) / 2
     return peak_signal_noise_ratio(images, reference, data_range=1.0, reduction="none", dim=(1, 2, 3))
@@ -45,6 +46,8 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
 
     Raises `ValueError` for what is not `(N, C, H, W)` in [-1, 1].
     """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     check_pixels(images, reference)
     images, reference = (images + 1) / 2, (reference + 1) / 2
     parts = zip(images.split(1000), reference.split(1000), strict=True)

@@ -5,7 +5,6 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.training_words import TARGETS
 from ldm_explorer.files import counted
 from ldm_explorer.shipped import find_shipped_checkpoints
-from ldm_explorer.stored_scheduler import stored_path
 
 
 def in_a_line(checkpoint: Checkpoint) -> str:
@@ -45,4 +44,4 @@ def first_names(library: Library) -> list[str]:
 
 def _kind(checkpoint: Checkpoint) -> tuple[str, bool] | None:
     """Along what a denoiser is sampled, and whether it is a transformer; None for an autoencoder alone."""
-    return (stored_path(checkpoint.folder), checkpoint.model.is_transformer) if checkpoint.has_denoiser else None
+    return (checkpoint.sampled_along, checkpoint.model.is_transformer) if checkpoint.has_denoiser else None

@@ -21,7 +21,6 @@ from ldm_explorer.latents import in_batches
 from ldm_explorer.lazy import cached_property
 from ldm_explorer.prediction import add_noise
 from ldm_explorer.samplers import amplitudes_at, denoise, draw_noise, set_timesteps
-from ldm_explorer.stored_scheduler import stored_path
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ def faults_of(checkpoint: Checkpoint) -> set[str]:
     """The names of those that can be put into a checkpoint, by its path alone; none into an autoencoder alone."""
     if not checkpoint.has_denoiser:
         return set()
-    path = stored_path(checkpoint.folder)
+    path = checkpoint.sampled_along
     return {name for name, fault in FAULTS.items() if _is_along(fault, path)}
 
 
@@ -224,7 +223,7 @@ def set_up(checkpoint: Checkpoint, fault_name: str, denoiser: str = DEFAULT_DENO
         )
     if fault.broken_run and denoiser != DEFAULT_DENOISER:
         raise ValueError("an exact denoiser was never trained: choose the network for a fault of training")
-    path = stored_path(checkpoint.folder)
+    path = checkpoint.sampled_along
     if not _is_along(fault, path):
         why = f"{fault.elsewhere}, and {checkpoint.name} is sampled along {path}"
         raise OtherPath(why, fault_name, checkpoint)

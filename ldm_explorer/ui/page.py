@@ -95,6 +95,7 @@ class LightBlocks(gr.Blocks):
         for component in config["components"]:
             for name in ("api_info_as_input", "api_info_as_output", "example_inputs", "component_class_id"):
                 component.pop(name, None)
+            component["props"].pop("preserved_by_key", None)
             if component["type"] not in ("api", "image"):  # gradio_client looks there for files
                 component.pop("api_info", None)
         return config

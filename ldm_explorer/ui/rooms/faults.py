@@ -26,7 +26,6 @@ from ldm_explorer.explore.library import Library
 from ldm_explorer.explore.own_fault import CLIPPING, clips_latents, find_own_fault
 from ldm_explorer.figures.faults import symptom_figure
 from ldm_explorer.files import as_sentence
-from ldm_explorer.stored_scheduler import stored_path
 from ldm_explorer.ui import settings
 from ldm_explorer.ui.controls import default_checkpoint
 from ldm_explorer.ui.html import Markup, html, join, link_to
@@ -166,7 +165,7 @@ def _who_has_it(library: Library, error: OtherPath) -> Markup:
     if first is None:
         return html("")
     query = {"room": NAME, "checkpoint": first.name, "fault": error.fault}
-    said = f"See it on {first.name}, sampled along {stored_path(first.folder)}"
+    said = f"See it on {first.name}, sampled along {first.sampled_along}"
     return html("<p>{}</p>", link_to(query, said))
 
 
