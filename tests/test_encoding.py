@@ -112,9 +112,34 @@ def test_a_file_that_is_not_whole_is_not_read(tiny_vae, shapes, encoded, folder)
     for broken in (path.read_bytes()[:-4], b"", b"no array"):
         path.write_bytes(broken)
         assert same(encode_all(LatentCodec(tiny_vae), images), first)
-    np.save(path, np.zeros((64, 2, 4, 8, 8)))
+    for other in (np.zeros((64, 2, 4, 8, 8)), np.array(["text"])):
+        np.save(path, other)
+        assert same(encode_all(LatentCodec(tiny_vae), images), first)
+    assert sum(encoded) == 6 * 64
+
+
+@pytest.mark.parametrize("change", [np.zeros_like, np.flip, lambda latents: latents * np.nan])
+def test_a_file_of_other_latents_of_the_same_shape_is_not_read(tiny_vae, shapes, encoded, folder, change):
+    images = shapes.images[:64]
+    first = encode_all(LatentCodec(tiny_vae), images)
+    (path,) = folder.iterdir()
+    latents = np.load(path, mmap_mode="r+")
+    latents[:] = change(np.array(latents))
+    latents.flush()
     assert same(encode_all(LatentCodec(tiny_vae), images), first)
-    assert sum(encoded) == 5 * 64
+    assert sum(encoded) == 2 * 64
+
+
+def test_what_a_killed_training_left_half_written_is_deleted_after_a_day(tiny_vae, shapes, folder):
+    encode_all(LatentCodec(tiny_vae), shapes.images[:64])
+    (path,) = folder.iterdir()
+    old, new = path.with_suffix(".killed"), path.with_suffix(".being-written")
+    for part in (old, new):
+        part.write_bytes(b"half")
+    posterior_files.os.utime(old, (0, 0))
+    encode_all(LatentCodec(tiny_vae), shapes.images[64:128])
+    assert new.exists()
+    assert not old.exists()
 
 
 def test_a_training_that_ends_while_it_encodes_leaves_no_file(tiny_vae, shapes, monkeypatch, folder):

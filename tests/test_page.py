@@ -241,6 +241,16 @@ def test_a_checkpoint_brings_its_own_sampler_and_steps_and_takes_them_along(visi
     assert question(asked)["steps"] == ["3"], "what was chosen by hand stays"
 
 
+@pytest.mark.parametrize(("given", "steps_of_b"), [("", ["2"]), ("&steps=3", None), ("&b.steps=4", ["4"])])
+def test_b_takes_its_own_sampler_and_steps_where_the_address_says_none(visit, given, steps_of_b):
+    page, asked = visit(f"?room=denoising&checkpoint=tiny-ldm&b.checkpoint=tiny-student{given}")
+    done(page)
+    asks = question(asked)
+    assert asks.get("b.steps") == steps_of_b, "as the endpoint does, and with the steps that A is given"
+    assert asks["b.sampler"] == ["ddim"]
+    assert "b.steps" not in asks or asks["steps"] == ["10"]
+
+
 def test_what_is_folded_away_asks_when_it_is_opened_and_again_for_another_choice(visit):
     page, asked = visit("?room=reconstruction")
     done(page)

@@ -298,6 +298,7 @@ def test_a_handler_that_fails_gives_its_turn_up():
         ("POST", "/gradio_api/process_recording"),
         ("POST", "/gradio_api/vibe-edit"),
         ("GET", "/gradio_api/deep_link"),
+        ("GET", "/gradio_api/openapi.json"),
         ("GET", "/gradio_api/proxy=https://example.com"),
         ("GET", "/monitoring/summary"),
         ("GET", "/gradio_api/runs"),

@@ -1,13 +1,14 @@
 """What an encoder said of images, in the cache: later trainings on the same latents read it in place of encoding again.
 
 A file is found by a digest of all that its content depends on, so that of changed weights or images there is none. It
-may be deleted at any time.
+ends with a digest of the content itself: what was changed since is not read. It may be deleted at any time.
 """
 
 import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ from ldm_explorer.files import cache_dir, first_line, printable
 from ldm_explorer.latents import BATCH_IMAGES, latent_shape
 from ldm_explorer.memory_map import new_array_file, read_array_file
 
-FORMAT = 1
+FORMAT = 2
 MIN_IMAGES = 1024
 """Fewer are encoded about as fast as they are found."""
 MAX_FILE_BYTES, MAX_BYTES = 1_000_000_000, 4_000_000_000
 """Of one file, and of all of them together: those that were not read for the longest time go first."""
+LEFT_SECONDS = 86_400
+"""A file that was begun so long ago is no longer written: what wrote it was killed."""
 _log = logging.getLogger(__name__)
 
 
@@ -46,10 +49,14 @@ class PosteriorFile:
             return None
         try:
             stored = read_array_file(self.path)
+            with self.path.open("rb") as file:
+                file.seek(-len(_digest(b"")), os.SEEK_END)
+                kept = file.read()
             os.utime(self.path)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, TypeError):
             return None
-        return stored if stored.shape == self.shape and stored.dtype == torch.float32 else None
+        fits = stored.shape == self.shape and stored.dtype == torch.float32
+        return stored if fits and _digest(stored.numpy().data) == kept else None
 
     @contextmanager
     def writing(self) -> Iterator[np.memmap | None]:
@@ -67,6 +74,8 @@ class PosteriorFile:
             if array is not None:
                 with suppress(OSError):
                     array.flush()
+                    with part.open("ab") as file:
+                        file.write(_digest(array.data))
                     put(part, self.path)
                     _make_room(self.path)
         finally:
@@ -105,8 +114,15 @@ def posterior_file(vae: AutoencoderKL, images: Tensor, rows: Tensor, mirrored: b
     return PosteriorFile(cache_dir() / "latents" / f"{digest.hexdigest()[:32]}.npy", shape)
 
 
+def _digest(content: bytes | memoryview) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
 def _make_room(newest: Path) -> None:
-    """Delete what was not read for the longest time, until the rest is small enough."""
+    """Delete what was left half-written, and what was not read for the longest time until the rest is small enough."""
+    for path in newest.parent.iterdir():
+        if path.suffix != newest.suffix and path.stat().st_mtime < time.time() - LEFT_SECONDS:
+            delete(path)
     files = [(path.stat(), path) for path in newest.parent.iterdir() if path.is_file() and path != newest]
     room = MAX_BYTES - newest.stat().st_size
     for status, path in sorted(files, key=lambda file: file[0].st_mtime, reverse=True):

@@ -197,7 +197,7 @@ window.ldm = (() => {
     }
     const pinned = [...query].filter(([name]) => name.startsWith("b.")).map(([name, value]) => [name.slice(2), value])
       .filter(([name, value]) => parameters.includes(name) && !together.includes(name) && known(name, value, wrong) !== undefined);
-    state.pinned = pinned.length ? pinned : null;
+    state.pinned = pinned.length ? [...pinned, ...ofB(new Map(pinned).get("checkpoint"), query)] : null;
     if (query.has("large")) document.body.classList.add("ldm-large"); // Back leaves the size of the text as it is
     teach(query.get("lesson"));
     state.started = true;
@@ -211,6 +211,13 @@ window.ldm = (() => {
     const values = parameters.map((name) => (LDM.controls[name].upload && !state.cleared ? SAME : set(name, state.values[name])));
     state.cleared = false;
     return [...values, { ...SAME, selected: room }, pinning(), ...questions()];
+  }
+
+  /* Of what an address leaves to the checkpoints, B takes what its own is made for, and not what A's is. */
+  function ofB(checkpoint, query) {
+    if (!checkpoint) return [];
+    const left = parameters.filter((name) => LDM.controls[name].own && !query.has(name) && !query.has(`b.${name}`));
+    return left.map((name) => [name, String(LDM.controls[name].own[checkpoint] ?? LDM.controls[name].value)]);
   }
 
   /* A checkpoint that is made for another value than the usual brings it with it, and takes it along when it goes. */

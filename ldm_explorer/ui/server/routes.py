@@ -18,7 +18,7 @@ from ldm_explorer.ui.server.refusals import UNFORESEEN, RefusalLog
 
 OPEN_TO_READ = re.compile(
     r"/|/(api|config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?|/(assets|static|svelte|pwa_icon)(/.*)?"
-    r"|/gradio_api/(info|app_id|startup-events|theme\.css|openapi\.json|upload_progress|queue/(data|status))/?"
+    r"|/gradio_api/(info|app_id|startup-events|theme\.css|upload_progress|queue/(data|status))/?"
     r"|/gradio_api/(heartbeat|call)/.+|/gradio_api/file=.+|/images/[0-9]{1,6}\.png|/page/[0-9a-f]{16}\.js"
 )
 OPEN_TO_WRITE = re.compile(r"/gradio_api/(queue/join|cancel|reset|upload|call/[^/]+)/?")
