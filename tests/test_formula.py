@@ -415,3 +415,19 @@ def test_limits_are_where_they_are_said_to_be():
     assert check_formula(f"a^{MAX_EXPONENT}/a^7*z_t - b*v", "z0").right
     with pytest.raises(ValueError, match="exponent"):
         check_formula("a^9*z_t", "z0")
+
+
+@pytest.mark.parametrize(
+    ("formula", "schedule", "said"),
+    [
+        ("v = eps - z0", make_schedule("cosine"), "It is u, the velocity of a flow"),
+        ("v = u", make_schedule("linear"), "It is u, the velocity of a flow"),
+        ("u = a*eps - b*z0", FlowSchedule(1000), "It is v, the velocity where variance is preserved"),
+        ("u = (1 - s)*eps - s*z0", None, "It is v, the velocity where variance is preserved"),
+    ],
+)
+def test_one_velocity_taken_for_the_other_is_named(formula, schedule, said):
+    verdict = check_formula(formula, schedule=schedule)
+    assert not verdict.right
+    assert said in verdict.sentence()
+    assert "It is" not in check_formula("v = a*eps + b*z0").sentence()

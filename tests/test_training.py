@@ -92,6 +92,15 @@ def test_a_killed_run_goes_on_from_its_last_saved_state(accelerator, tmp_path):
     assert same_weights(weights, whole)
 
 
+def test_a_state_that_two_kills_left_is_gone_when_the_run_goes_on(accelerator, tmp_path):
+    config = replace(CONFIG, save_every_steps=10)
+    train(Regression(), config, accelerator, tmp_path)
+    for name in ("state.safetensors", "progress.json"):
+        RunFolder(tmp_path).write_text(f"state-000000010/{name}", "{}")
+    train(Regression(), replace(config, resume=True), accelerator, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MARK, "state-000000020"]
+
+
 def test_one_state_is_kept_and_holds_nothing_pickled(accelerator, tmp_path):
     train(Regression(), replace(CONFIG, save_every_steps=3), accelerator, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [MARK, "state-000000020"]

@@ -19,7 +19,7 @@ from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PredictionType, add_noise, target
 from ldm_explorer.run_files import LogRecord, RunConfig, SchedulerConfig
-from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps
+from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps, steps_of_student
 from ldm_explorer.samplers import (
     denoise,
     draw_noise,
@@ -58,8 +58,14 @@ class Case:
 
     @property
     def student(self) -> SamplerSteps | None:
-        """The steps of a distilled denoiser, which answers as none does on others; None for one that is not."""
-        return self.sampling if self.config.get("teacher") else None
+        """The steps of a distilled denoiser, which answers as none does on others; None for one that is not.
+
+        Those that it was distilled for, whatever its index says.
+        """
+        if not self.config.get("teacher") or self.sampling is None:
+            return None
+        evaluations = self.config.get("evaluations")
+        return steps_of_student(evaluations) if evaluations else self.sampling
 
     @property
     def required_vae(self) -> AutoencoderKL:

@@ -35,6 +35,12 @@ _RIGHT_ELSEWHERE: dict[Path, str] = {
 }
 
 
+_THE_OTHER = {
+    "u": "It is u, the velocity of a flow, where the image moves on a straight line: u = dz/ds = eps - z0.",
+    "v": "It is v, the velocity where variance is preserved and the image moves on a circle: v = a*eps - b*z0.",
+}
+
+
 @dataclass(frozen=True)
 class Trial:
     """Both sides of a formula for one latent value at one step; `given` is None where it is no real number."""
@@ -88,6 +94,7 @@ class Verdict:
     remark: str = ""  # why no term is named
     path: Path = "circle"  # along which it was compared
     elsewhere: str = ""  # of a wrong one: where it would be right
+    taken_for: str = ""  # of a wrong one: the other velocity, where it is right for that
 
     def sentence(self) -> str:
         """The answer in words, without the counter-example."""
@@ -99,7 +106,7 @@ class Verdict:
         if left := len(self.wrong_terms) - len(terms):
             terms.append(f"and {left} more")
         wrong = f"Wrong: {'; '.join(terms)}." if terms else f"Wrong. {self.remark}"
-        return f"{wrong} {self.elsewhere}".rstrip()
+        return " ".join(filter(None, (wrong, self.taken_for, self.elsewhere)))
 
     def _where_undefined(self) -> str:
         if self.undefined is None:
@@ -122,9 +129,19 @@ def check_formula(text: str, quantity: str = "eps", schedule: Schedule | None = 
     verdict = _judge(formula, path, schedule, seed)
     if verdict.right:
         return verdict
+    if taken_for := _taken_for(formula, path, schedule, seed):
+        return replace(verdict, taken_for=taken_for)
     others = [other for other in _RIGHT_ELSEWHERE if other != path and not (other == "circle" and formula.names_time)]
     elsewhere = [_RIGHT_ELSEWHERE[other] for other in others if _judge(formula, other, schedule, seed).right]
     return replace(verdict, elsewhere=elsewhere[0] if elsewhere else "")
+
+
+def _taken_for(formula: Formula, path: Path, schedule: Schedule | None, seed: int) -> str:
+    """Whether what is given as one velocity is the other one."""
+    other = {"v": "u", "u": "v"}.get(formula.quantity)
+    if other is None or not _judge(replace(formula, quantity=other), path, schedule, seed).right:
+        return ""
+    return _THE_OTHER[other]
 
 
 def _judge(formula: Formula, path: Path, schedule: Schedule | None, seed: int) -> Verdict:

@@ -23,7 +23,7 @@ from ldm_explorer.training.config import FitConfig, batch_indices, budget_in_ste
 from ldm_explorer.training.guard import Diverged, LossHistory
 from ldm_explorer.training.optimizers import make_optimizer, set_learning_rate
 from ldm_explorer.training.processes import attention_kernels, moved, on_gpu, precision_of
-from ldm_explorer.training.run_state import Progress, latest_state, load_state, save_state
+from ldm_explorer.training.run_state import Progress, drop_other_states, latest_state, load_state, save_state
 from ldm_explorer.training.step_graph import Compute, Parts, RecordedStep, is_recorded
 
 MIN_LR_SCALE = 1 / 32
@@ -85,6 +85,8 @@ class _Loop:
                     "bring back the images it began with, or start again with another --out"
                 )
             self.saved_step = progress.step
+            if accelerator.is_main_process:
+                drop_other_states(run_dir, state.name)
         self._start_from(progress)
         self.cpu_seconds_before = self.cpu_seconds
         self.model, self.optimizer = accelerator.prepare(task.model, self.optimizer)

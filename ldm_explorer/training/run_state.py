@@ -110,7 +110,13 @@ def save_state(run_dir: Path, progress: Progress, model: nn.Module, ema: nn.Modu
         except SafetensorError as error:  # a full disk, for one
             raise OSError(str(error)) from error
         (folder / PROGRESS_FILE).write_text(json.dumps(asdict(progress), indent=2))
-    run.remove(file for file in run.names if STATE.fullmatch(file) and not file.startswith(f"{name}/"))
+    drop_other_states(run_dir, name)
+
+
+def drop_other_states(run_dir: Path, kept: str) -> None:
+    """Delete what the run saved of all states but one: a kill may have come in between."""
+    run = RunFolder(run_dir)
+    run.remove(file for file in run.names if STATE.fullmatch(file) and not file.startswith(f"{kept}/"))
 
 
 def load_state(state: Path, model: nn.Module, ema: nn.Module, optimizer: Optimizer) -> Progress:

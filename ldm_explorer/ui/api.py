@@ -1,6 +1,6 @@
 """The page for programs: every room, and what `endpoints` adds, as a named endpoint that takes and returns JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.context import LocalContext, get_blocks_context
 
 from ldm_explorer.explore.library import Library
+from ldm_explorer.files import shown
 from ldm_explorer.ui.answers import Room, answers, one_sentence, size_of
 from ldm_explorer.ui.endpoints import ENDPOINTS, Endpoint
 from ldm_explorer.ui.html import Markup, text_in
@@ -40,7 +41,11 @@ def room_answer(room: Room, library: Library, results: Results) -> Callable[...,
     def answer(beside: str = "", pictures: str = "last", **chosen) -> dict[str, Any]:
         if pictures not in ("all", "last", "none"):
             raise ValueError(f"pictures is {pictures!r:.60}: give all, last or none")
-        question = _question(chosen, str(beside or ""))
+        of_b = parse_qsl(str(beside or ""), keep_blank_values=True)
+        if unknown := [name for name, _ in of_b if name not in room.SETTINGS.model_fields]:
+            known = ", ".join(room.SETTINGS.model_fields)
+            raise ValueError(f"beside names {shown(unknown[0])}: give values of B as in steps=50&seed=1, of {known}")
+        question = _question(chosen, of_b)
         values = _last(room, library, results, question)
         settings_of_a, settings_of_b = room.SETTINGS.read(question)
         said: dict[str, Any] = {"room": room.NAME, "question": question_of(room)}
@@ -65,11 +70,10 @@ def other_answer(endpoint: Endpoint, library: Library) -> Callable[..., dict[str
     return answer
 
 
-def _question(chosen: dict[str, Any], beside: str = "") -> str:
+def _question(chosen: dict[str, Any], of_b: Sequence[tuple[str, str]] = ()) -> str:
     """As the page asks it, so that both are checked in the same way, and each finds what the other was answered."""
     given = {name: value for name, value in chosen.items() if value is not None}
-    of_b = [(f"{OF_B}{name}", value) for name, value in parse_qsl(beside, keep_blank_values=True)]
-    return urlencode([*given.items(), *of_b], doseq=True)
+    return urlencode([*given.items(), *((f"{OF_B}{name}", value) for name, value in of_b)], doseq=True)
 
 
 def _last(room: Room | Endpoint, library: Library, results: Results, question: str) -> tuple:

@@ -10,8 +10,9 @@ from ldm_explorer.diagnosis.verdicts import ASK_FOR_IMAGES, Finding, NotRun
 from ldm_explorer.files import counted
 
 SPREAD = (0.75, 1.3)
-MAX_DISTANCE = 2.0
-"""Of the shipped denoisers none is beyond 1.4, in 10 steps or 50; one whose weights are shuffled is beyond 3."""
+DISTANCE = (0.5, 2.0)
+"""Of the shipped denoisers none is below .77 or beyond 1.4, in 10 steps or 50; one whose weights are shuffled is beyond
+3, one of a flow whose steps lie almost all where next to nothing but noise is below .4."""
 LATENTS_PER_VALUE = 3
 MANY_STEPS = 50
 NO_NAME = "no other check names the reason: sample with more steps, and train longer"
@@ -38,8 +39,9 @@ def spread_of_samples(case: Case) -> Finding:
         distance = _distance(case, samples)
         if distance is not None:
             evidence += f" and a mean squared Mahalanobis distance of {distance:.2f}"
-            should += f" and 1, below {MAX_DISTANCE:g}"
-        if SPREAD[0] * min(wanted) < std < SPREAD[1] * max(wanted) and (distance or 0) < MAX_DISTANCE:
+            should += f" and 1, within {DISTANCE[0]:g} and {DISTANCE[1]:g}"
+        is_far = distance is not None and not DISTANCE[0] < distance < DISTANCE[1]
+        if SPREAD[0] * min(wanted) < std < SPREAD[1] * max(wanted) and not is_far:
             return Finding(f"{evidence} ({should}).")
     evidence = f"{evidence} ({should})"
     if walks_every_step(case):  # a small error of epsilon leads few steps astray, and not many that add noise
