@@ -59,7 +59,7 @@ LESSONS = (
         "flow",
         "Betas or a flow?",
         "room=denoising&checkpoint=size-8x8x4&b.checkpoint=size-8x8x4-flow&steps=10&step=0",
-        "The same noise, walked along betas (A) and along a flow (B); both trained for as long.",
+        "The same noise, walked along betas (A) and by flow matching (B); both trained for as long.",
         "Will the images differ, and which is the better way?",
         "Hardly: nearly the same image comes of it. Over 10,000 images the flow is a little worse, feature FD .69 % "
         "beside .62 %, and its path is no straighter: 1.09 times the straight line beside 1.08, as “Is the way "

@@ -35,7 +35,7 @@ def _of_one_run(checkpoint: Checkpoint, samples: Tensor, heading: str) -> Markup
         return join([title, notice([f"It is {', '.join(captions)}.", *words(copies), NO_PIXELS])])
     pairs = zip(samples, copies.nearest.images, captions, strict=True)
     shown = [Picture(strip(torch.stack(pair)), "", caption) for *pair, caption in pairs]
-    return join([title, picture_row(shown, layout="pairs"), notice(words(copies))])
+    return join([title, picture_row(shown, layout="pairs"), html("<p>{}</p>", join(words(copies), " "))])
 
 
 def words(copies: Copies) -> list[str]:

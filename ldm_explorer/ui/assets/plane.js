@@ -54,7 +54,7 @@ ldm.drawings.plane = (() => {
     const origin = [0, 0];
     arrow("z0", origin, [1, 0], [1.14, -0.17]);
     arrow("eps", origin, [0, 1], [-0.13, 0.84]);
-    arrow("z_s", origin, z_s, along(along(origin, 0.78, z_s), 0.14, [plane.b_s, -plane.a_s]));
+    arrow("z_s", origin, z_s, plane.is_flow ? along(z_s, 0.18, on(0.15)) : along(along(origin, 0.78, z_s), 0.14, [plane.b_s, -plane.a_s]));
     arrow("z_t", origin, z_t, along(origin, 1.17, z_t));
     arrow(velocity, z_t, along(z_t, 1, tangent), plane.is_flow ? along(along(z_t, 0.55, tangent), 0.16, on(Math.PI / 4)) : along(z_t, 1.12, tangent));
     for (const kind of ["arrow", "tip", "label"]) {

@@ -45,8 +45,8 @@ FLOW_COLUMNS: tuple[str, ...] = (
 )
 IN_SHORT = (
     "Along betas a noisy latent $z_t$ lies on a circle, as $a^2 + b^2 = 1$, and the velocity $v$ is the tangent there: "
-    "who predicts $v$ has $z_0$ and $\\epsilon$. Along a flow it lies on the straight line between these two, and the "
-    "velocity is another: $u = \\epsilon - z_0$."
+    "who predicts $v$ has $z_0$ and $\\epsilon$. In flow matching it lies on the straight line between these two, and "
+    "the velocity is another: $u = \\epsilon - z_0$."
 )
 TWO_VELOCITIES = r"""
 | | $v$, where variance is preserved | $u$, of a flow |
@@ -158,7 +158,7 @@ def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
         u = Shot(decoded["u"], "u = ε − z0", "decoded: what a flow's network predicts at any s", slot="predicted")
         next_s = Shot(decoded["z_s"], "z_s", f"one Euler step on, at s = {b_s:.3f}", size="small")
         noisy = Shot(decoded["z_t"], "z_t = (1 − s) z0 + s ε", see, slot="noisy")
-        return [Plane(a, b, a_s, b_s, _when(view), shares, is_flow=True), noisy, u, *ends, next_s]
+        return [Plane(a, b, a_s, b_s, _when(view), f"{shares}; u is drawn half as long", is_flow=True), noisy, u, *ends, next_s]
     return [
         Plane(a, b, a_s, b_s, f"φ = {math.degrees(view.angle):.0f}°", f"{_when(view)}: {shares}"),
         Shot(decoded["z_t"], "z_t = a z0 + b ε", see, slot="noisy"),
