@@ -135,3 +135,14 @@ def test_a_full_disk_ends_in_a_sentence_and_a_larger_one_goes_on(command, uninte
     run_forked(*command, "--out", str(run_dir), "--resume")
     part = "state-000000060/state.safetensors"
     assert same_weights(load_file(run_dir / part), load_file(uninterrupted / part))
+
+
+def test_a_disk_that_is_full_from_the_start_is_named_with_the_way_on(command, small_disk):
+    subprocess.run(["mount", "-o", "remount,size=16k", small_disk], check=True)
+    run_dir = small_disk / "run"
+    process = Forked(*command, "--out", str(run_dir))
+    output = finish(process)
+    assert process.returncode == 1, output
+    assert f"error: cannot write to {run_dir}: [Errno 28] No space left on device" in output, output
+    assert "the same command and --resume" in output, output
+    assert "Traceback" not in output, output

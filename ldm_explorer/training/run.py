@@ -3,6 +3,7 @@
 From Python, `for step in train(AutoencoderTraining(VAETrainConfig(max_steps=1000))): ...` is all of it.
 """
 
+import errno
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,9 @@ class Training(Protocol):
         """Load the data and build the network; a run folder may be given what is known from the start."""
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
 class RefusedByMainProcess(FolderRefused):
     """The run folder cannot be taken, for what the error of the main process says."""
 
@@ -101,11 +105,19 @@ class Run:
         return sum(parameter.numel() for parameter in self.task.model.parameters())
 
     def prepare(self) -> None:
-        """Load the data, build the network, and write what shows the run to others while it goes on."""
-        self.task = self.training.make_task(self.accelerator, self.folder)
-        if self.accelerator.is_main_process:
-            store_options(self.config, self.folder)
-            keep_examples(self.config, self.folder)
+        """Load the data, build the network, and write what shows the run to others while it goes on.
+
+        Raises `TrainingFailed` for a disk without room for it, and what `Training.make_task` does.
+        """
+        try:
+            self.task = self.training.make_task(self.accelerator, self.folder)
+            if self.accelerator.is_main_process:
+                store_options(self.config, self.folder)
+                keep_examples(self.config, self.folder)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise cannot_write(self.folder, error) from error
 
     def steps(self) -> Generator[Step, None, None]:
         """Train; each step is logged, and filmed where a frame is due, before it is yielded.
@@ -212,6 +224,10 @@ def _claim(config: TrainConfig, folder: Path, files: Iterable[str], held: ExitSt
         check_copy(folder)
         run.check([*RUN_FILES, *files, *(() if config.dataset in DATASETS else (SPEC_FILE,))])
         check_options(config, folder)
+    except FolderRefused as error:
+        return error
+    except OSError as error:
+        return cannot_write(folder, error)
     except Exception as error:
         return error
     return None

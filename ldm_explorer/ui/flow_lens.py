@@ -112,8 +112,8 @@ def _where_it_was_done(library: Library, chosen: LensSettings) -> Markup:
     together = {"class_name": chosen.class_name, "seed": chosen.seed}
     link = link_to(query | together, f"{first.names[0]} beside {flow.names[0]}")
     return html(
-        "<p>Where it was done: {}, trained with as much CPU time on the same latents. Feature FD is {} % along {} and {} % "
-        "as a flow{}.</p>",
+        "<p>Where it was done: {}, trained with as much CPU time on the same latents. Feature FD is {} % along {} and "
+        "{} % as a flow{}.</p>",
         *(link, f"{first.mean:.3g}", first.schedule, f"{flow.mean:.3g}"),
         f" (mean of {len(flow.names)} trainings)" if len(flow.names) > 1 else "",
     )

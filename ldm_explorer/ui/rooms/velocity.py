@@ -158,7 +158,8 @@ def _pictures(view: VelocityView, decoded: dict) -> list[Picture]:
         u = Shot(decoded["u"], "u = ε − z0", "decoded: what a flow's network predicts at any s", slot="predicted")
         next_s = Shot(decoded["z_s"], "z_s", f"one Euler step on, at s = {b_s:.3f}", size="small")
         noisy = Shot(decoded["z_t"], "z_t = (1 − s) z0 + s ε", see, slot="noisy")
-        return [Plane(a, b, a_s, b_s, _when(view), f"{shares}; u is drawn half as long", is_flow=True), noisy, u, *ends, next_s]
+        line = Plane(a, b, a_s, b_s, _when(view), f"{shares}; u is drawn half as long", is_flow=True)
+        return [line, noisy, u, *ends, next_s]
     return [
         Plane(a, b, a_s, b_s, f"φ = {math.degrees(view.angle):.0f}°", f"{_when(view)}: {shares}"),
         Shot(decoded["z_t"], "z_t = a z0 + b ε", see, slot="noisy"),
