@@ -132,9 +132,9 @@ def answer(twins: Twins | None) -> str:
     said = [_compared(first, other, twins.spread) for other in others]
     return (
         f"Against **{first.label}**, trained with as much CPU time on the same latents ({twins.latent}): "
-        f"{'; '.join(said)}. Seeds alone, of training and of sampling, move feature FD by {twins.spread:.0%}, measured on "
-        f"{', '.join(twin.label for twin in twins.twins if twin.spread is not None)}; all share one autoencoder, and "
-        f"the others were trained with one seed.{_costs([first, *others])}"
+        f"{'; '.join(said)}. Seeds alone, of training and of sampling, move feature FD by {twins.spread:.0%}, measured "
+        f"on {', '.join(twin.label for twin in twins.twins if twin.spread is not None)}; all share one autoencoder, "
+        f"and the others were trained with one seed.{_costs([first, *others])}"
     )
 
 
