@@ -42,7 +42,7 @@ Number = Annotated[int, Field(title="Test image", description="its number within
 Upload = Annotated[str | None, Field(title="Your image", description="path of an uploaded file", max_length=1000)]
 Seed = Annotated[int, Field(title="Seed", description="image i has seed + i", ge=0, le=MAX_SEED)]
 Steps = Annotated[
-    int | None, Field(title="Steps", description="evaluations of the network; none: the checkpoint's own", ge=1, le=250)
+    int | None, Field(title="Steps", description="evaluations of the network; left out: the checkpoint's own", ge=1, le=250)
 ]
 Guidance = Annotated[
     float, Field(title="Guidance scale", description="above 1: more typical of the class, less varied", ge=1, le=8)
@@ -56,7 +56,7 @@ BetaStart = Annotated[
 BetaEnd = Annotated[
     float, Field(title="beta at t = T - 1", description="cosine has no beta range", ge=MIN_BETA, le=MAX_BETA)
 ]
-Sampler = Annotated[SamplerName | None, Field(title="Sampler", description="none: the checkpoint's own")]
+Sampler = Annotated[SamplerName | None, Field(title="Sampler", description="left out: the checkpoint's own")]
 Denoiser = Annotated[DenoiserName, Field(title="Denoiser")]
 Size = Annotated[Name, Field(title="Size", description="the checkpoint whose pictures are shown")]
 Sizes = Annotated[
