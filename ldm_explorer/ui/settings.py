@@ -42,7 +42,8 @@ Number = Annotated[int, Field(title="Test image", description="its number within
 Upload = Annotated[str | None, Field(title="Your image", description="path of an uploaded file", max_length=1000)]
 Seed = Annotated[int, Field(title="Seed", description="image i has seed + i", ge=0, le=MAX_SEED)]
 Steps = Annotated[
-    int | None, Field(title="Steps", description="evaluations of the network; left out: the checkpoint's own", ge=1, le=250)
+    int | None,
+    Field(title="Steps", description="evaluations of the network; left out: the checkpoint's own", ge=1, le=250),
 ]
 Guidance = Annotated[
     float, Field(title="Guidance scale", description="above 1: more typical of the class, less varied", ge=1, le=8)
