@@ -57,11 +57,6 @@ MAX_SHARD_SIZE = "9MB"
 Kind = Literal["vae", "ldm", "pixel"]
 
 
-def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None:
-    """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
-    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: measures})
-
-
 def pipeline_files(network: str) -> tuple[str, ...]:
     """What `save_pipeline` writes, with the part of the network."""
     return PIPELINE_FILE, CODE_FILE, SCHEDULER_FILE, *model_files(network), *model_files(VAE)

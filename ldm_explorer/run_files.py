@@ -8,17 +8,18 @@ should. Fields that no type names are kept as they are, and nothing may rely on 
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from ldm_explorer.data import MAX_SIDE, DatasetSpec
-from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, read_typed, why_invalid
+from ldm_explorer.files import CheckpointError, first_line, printable, read_bytes, read_json, read_typed, why_invalid
 from ldm_explorer.prediction import PredictionType
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import (
     CONFIG_FILE,
+    METRICS_FILE,
     PIPELINE_FILE,
     PROGRESS_FILE,
     SCHEDULER_CONFIG,
@@ -154,6 +155,11 @@ class SchedulerConfig(BetasConfig, total=False):
 
 _RUN, _RECORD, _PROGRESS = TypeAdapter(RunConfig), TypeAdapter(LogRecord), TypeAdapter(Progress)
 _SPEC, _SCHEDULER, _INDEX = TypeAdapter(StoredSpec), TypeAdapter(SchedulerConfig), TypeAdapter(PipelineIndex)
+
+
+def update_metrics(folder: Path, section: str, measures: dict[str, Any]) -> None:
+    """Replace one section of metrics.json ("training", "evaluation", "evaluation_quick") and keep the others."""
+    RunFolder(folder).write_json(METRICS_FILE, read_json(folder / METRICS_FILE) | {section: measures})
 
 
 def read_run_config(folder: Path) -> RunConfig:

@@ -23,11 +23,11 @@ from ldm_explorer.checkpoints import (
     read_json,
     save_pipeline,
     save_vae,
-    update_metrics,
 )
 from ldm_explorer.discovery import discover
 from ldm_explorer.models import UNetConfig, VAEConfig
 from ldm_explorer.network_files import weights_sha256
+from ldm_explorer.run_files import update_metrics
 from ldm_explorer.run_folder import RunFolder
 from ldm_explorer.run_layout import CODE_FILE
 from ldm_explorer.samplers import make_scheduler

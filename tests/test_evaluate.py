@@ -14,7 +14,7 @@ from helpers import draw_shapes
 from torch.distributed import init_process_group, is_initialized
 from torchvision.io import write_png
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.data import crop, dataset_spec, to_model
 from ldm_explorer.evaluation import evaluator
 from ldm_explorer.evaluation.classifier import knows_classes
@@ -28,7 +28,7 @@ from ldm_explorer.evaluation.results_table import tables
 from ldm_explorer.evaluation.subjects import SampleFolder, is_samples, labels_of, read_subjects
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.image_folder import DataError, read_samples
-from ldm_explorer.run_files import write_spec
+from ldm_explorer.run_files import update_metrics, write_spec
 from ldm_explorer.samplers import DEFAULT_SAMPLER, SAMPLERS
 from ldm_explorer.shipped import shipped_checkpoints
 from ldm_explorer.training.command_line import main_of

@@ -9,11 +9,12 @@ import pytest
 import torch
 from foreign_files import contents, plant
 
-from ldm_explorer.checkpoints import read_checkpoint, update_metrics
+from ldm_explorer.checkpoints import read_checkpoint
 from ldm_explorer.evaluation.parts import Parts, digest, rounded
 from ldm_explorer.evaluation.processes import OneProcess
 from ldm_explorer.files import CheckpointError
 from ldm_explorer.latents import in_batches
+from ldm_explorer.run_files import update_metrics
 from ldm_explorer.run_folder import MARK, RunFolder
 from ldm_explorer.training import launched
 from ldm_explorer.training.launched import LaunchedProcesses

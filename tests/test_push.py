@@ -13,9 +13,8 @@ from loopback_hub import OWNER, TOKEN, LoopbackHub
 from PIL import Image
 
 from ldm_explorer.atomic import write_json
-from ldm_explorer.checkpoints import update_metrics
 from ldm_explorer.data import dataset_spec
-from ldm_explorer.run_files import write_spec
+from ldm_explorer.run_files import update_metrics, write_spec
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.run_layout import SAMPLES_FILE
 from ldm_explorer.training import push as module

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from helpers import build_seeded
 
-from ldm_explorer.checkpoints import read_checkpoint, save_vae, update_metrics
+from ldm_explorer.checkpoints import read_checkpoint, save_vae
 from ldm_explorer.explore.images import example_images
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_answer import NOT_KNOWN
@@ -17,6 +17,7 @@ from ldm_explorer.explore.size_measures import FAMILY
 from ldm_explorer.figures.continuity import PANELS
 from ldm_explorer.latents import measure_statistics
 from ldm_explorer.models import VAEConfig
+from ldm_explorer.run_files import update_metrics
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS
 from ldm_explorer.ui.page import build_page
 from ldm_explorer.ui.parts import is_folded, parameters_of, question_id

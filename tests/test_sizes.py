@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ldm_explorer.checkpoints import Checkpoint, read_checkpoint, update_metrics
+from ldm_explorer.checkpoints import Checkpoint, read_checkpoint
 from ldm_explorer.data import crop, to_uint8
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.evaluation.measures import MEASURES
@@ -43,6 +43,7 @@ from ldm_explorer.figures.continuity import KL_MEASURES, PANELS, kl_figure, pane
 from ldm_explorer.figures.few_evaluations import few_evaluations_figure
 from ldm_explorer.figures.latent_size import answer_figure
 from ldm_explorer.figures.style import SAMPLER_COLORS, SIDE_COLORS
+from ldm_explorer.run_files import update_metrics
 from ldm_explorer.samplers import ALL_SAMPLERS, DEFAULT_NUM_STEPS, DEFAULT_SAMPLER
 from ldm_explorer.ui import few_evaluations
 from ldm_explorer.ui.pictures import csv_link, kl_picture, strip

@@ -12,7 +12,8 @@ import seeds
 from fetch_emoji import unpack
 
 from ldm_explorer.atomic import write_json
-from ldm_explorer.checkpoints import read_json, update_metrics
+from ldm_explorer.checkpoints import read_json
+from ldm_explorer.run_files import update_metrics
 
 
 def archive(files: dict[str, bytes]) -> tarfile.TarFile:

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from ldm_explorer.checkpoints import update_metrics
 from ldm_explorer.evaluation.cost import measure_cost
 from ldm_explorer.explore.library import Library, open_library
 from ldm_explorer.explore.size_measures import FAMILY
 from ldm_explorer.explore.twins import NO_TWINS, answer, read_twins
 from ldm_explorer.figures.twins import twins_figure
+from ldm_explorer.run_files import update_metrics
 from ldm_explorer.ui import flow_lens
 from ldm_explorer.ui.flow_lens import LensSettings
 from ldm_explorer.ui.sizes import twins as part

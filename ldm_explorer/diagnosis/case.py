@@ -19,7 +19,7 @@ from ldm_explorer.lazy import cached_property
 from ldm_explorer.models import count_flops
 from ldm_explorer.prediction import PredictionType, add_noise, target
 from ldm_explorer.run_files import LogRecord, RunConfig, SchedulerConfig
-from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps, steps_of_student
+from ldm_explorer.sampler_steps import DEFAULT_STEPS, SamplerSteps
 from ldm_explorer.samplers import (
     denoise,
     draw_noise,
@@ -55,17 +55,7 @@ class Case:
     num_classes: int = 0  # the labels that are classes; 0 without a denoiser that takes labels
     image_folders: tuple[str, ...] = ()  # the subfolders that images came in, whatever label each is
     sampling: SamplerSteps | None = None  # what its index says it is sampled by; None for a model of others
-
-    @property
-    def student(self) -> SamplerSteps | None:
-        """The steps of a distilled denoiser, which answers as none does on others; None for one that is not.
-
-        Those that it was distilled for, whatever its index says.
-        """
-        if not self.config.get("teacher") or self.sampling is None:
-            return None
-        evaluations = self.config.get("evaluations")
-        return steps_of_student(evaluations) if evaluations else self.sampling
+    student: SamplerSteps | None = None  # what a distilled denoiser was made for, which answers on no others
 
     @property
     def required_vae(self) -> AutoencoderKL:

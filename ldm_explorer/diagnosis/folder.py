@@ -14,9 +14,9 @@ from ldm_explorer.model_folder import find_model
 from ldm_explorer.model_images import num_classes
 from ldm_explorer.model_parts import ModelFolder
 from ldm_explorer.network_files import check_weights, load_model
-from ldm_explorer.run_files import MAX_LOG_BYTES, read_log, read_run_config
+from ldm_explorer.run_files import MAX_LOG_BYTES, RunConfig, read_log, read_run_config
 from ldm_explorer.run_layout import LOG_FILE
-from ldm_explorer.sampler_steps import read_sampler_steps
+from ldm_explorer.sampler_steps import SamplerSteps, read_sampler_steps, steps_of_student
 from ldm_explorer.stored_scheduler import load_scheduler, read_named_config
 
 
@@ -41,6 +41,7 @@ def open_case(
     except ValueError as error:
         raise CheckpointError(f"{folder}/{LOG_FILE} cannot be read: {first_line(error)}") from error
     config = read_run_config(folder)
+    sampling = read_sampler_steps(model) if model.is_ours and model.network else None
     return Case(
         folder,
         config,
@@ -54,8 +55,17 @@ def open_case(
         images,
         image_labels,
         num_classes(model, spec),
-        sampling=read_sampler_steps(model) if model.is_ours and model.network else None,
+        sampling=sampling,
+        student=sampling and _made_for(config, sampling),
     )
+
+
+def _made_for(config: RunConfig, sampling: SamplerSteps) -> SamplerSteps | None:
+    """The steps that a denoiser was distilled for, whatever its index says; None for one that was not."""
+    if not config.get("teacher"):
+        return None
+    evaluations = config.get("evaluations")
+    return steps_of_student(evaluations) if evaluations else sampling
 
 
 def _load(model_class: type, model: ModelFolder, part: str | None):

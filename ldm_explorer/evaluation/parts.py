@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ldm_explorer.checkpoints import Checkpoint, update_metrics
+from ldm_explorer.checkpoints import Checkpoint
 from ldm_explorer.evaluation.processes import Processes
 from ldm_explorer.files import read_bytes, read_json
+from ldm_explorer.run_files import update_metrics
 from ldm_explorer.run_folder import MARK, RunFolder
 from ldm_explorer.run_layout import NETWORK_CONFIG, SCHEDULER_CONFIG
 

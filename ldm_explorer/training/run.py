@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
-from ldm_explorer.checkpoints import update_metrics
 from ldm_explorer.claims import claim
 from ldm_explorer.data import DATASETS
 from ldm_explorer.files import shown
 from ldm_explorer.film import is_milestone
+from ldm_explorer.run_files import update_metrics
 from ldm_explorer.run_folder import FolderRefused, RunFolder
 from ldm_explorer.run_layout import CARD_FILE, CONFIG_FILE, LOG_FILE, METRICS_FILE, SAMPLES_FILE, SPEC_FILE
 from ldm_explorer.training.dataset import TrainConfig, keep_examples
