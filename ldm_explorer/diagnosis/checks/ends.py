@@ -9,7 +9,7 @@ from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.samplers import DEFAULT_NUM_STEPS, shift_of, shifted
 from ldm_explorer.schedules import MAX_TERMINAL_SNR, MIN_EPSILON_TERMINAL_SNR
 
-MAX_STEP = 0.5
+MAX_STEP = 0.6
 """Of a flow's way from noise to data. The largest shifts in use, about 12, leave their last of ten steps .57 of it."""
 OTHER_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "stochastic_sampling")
 MIN_FLOW_AMPLITUDE = 0.9e-3
