@@ -1,5 +1,6 @@
 """What a run folder's files hold, typed: the one place where train_config.json, dataset.json, scheduler_config.json and
-train_log.jsonl are read. Networks are read in network_files.py, pictures in film.py and examples.py.
+train_log.jsonl are read, and metrics.json is updated. Networks are read in
+network_files.py, pictures in film.py and examples.py.
 
 Each reader returns checked values, or raises `CheckpointError` that names file, field, what stands there and what
 should. Fields that no type names are kept as they are, and nothing may rely on them.

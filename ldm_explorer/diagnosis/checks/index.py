@@ -7,7 +7,6 @@ from ldm_explorer.diagnosis.checks.settings import CONFIG, name_of
 from ldm_explorer.diagnosis.verdicts import Finding, NotRun
 from ldm_explorer.files import counted, with_article
 from ldm_explorer.run_layout import PIPELINE_FILE, SCHEDULER
-from ldm_explorer.sampler_steps import steps_of_student
 from ldm_explorer.samplers import DEFAULT_SAMPLER, samplers_of, takes_evaluations
 from ldm_explorer.stored_scheduler import OVER_BETAS, is_of_flow, listed_class
 
@@ -35,12 +34,12 @@ def sampler_and_steps(case: Case) -> Finding:
         raise NotRun(f"it needs a {PIPELINE_FILE} that says by what it is sampled")
     sampler, num_steps = case.sampling
     evidence = f"{PIPELINE_FILE} samples by {sampler} in {counted(num_steps, 'step')}"
-    evaluations = case.config.get("evaluations") if case.student else None
-    if evaluations and case.sampling != (made_for := steps_of_student(evaluations)):
+    made_for = case.student
+    if made_for and case.sampling != made_for:
         return Finding(
-            f"{evidence} (should be {made_for.sampler} in {evaluations}, as it was distilled).",
+            f"{evidence} (should be {made_for.sampler} in {made_for.num_inference_steps}, as it was distilled).",
             "The student is sampled otherwise than it was distilled",
-            f'{PIPELINE_FILE}: "sampler": "{made_for.sampler}", "num_inference_steps": {evaluations}',
+            f'{PIPELINE_FILE}: "sampler": "{made_for.sampler}", "num_inference_steps": {made_for.num_inference_steps}',
             severity=2,
         )
     known = samplers_of(case.schedule, case.prediction_type)
@@ -59,4 +58,4 @@ def sampler_and_steps(case: Case) -> Finding:
             f'{PIPELINE_FILE}: "num_inference_steps": {min(num_steps - 1, most)}',
             severity=3,
         )
-    return Finding(f"{evidence}{', as it was distilled' if evaluations else ''}.")
+    return Finding(f"{evidence}{', as it was distilled' if made_for and case.config.get('evaluations') else ''}.")
